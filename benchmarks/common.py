@@ -48,20 +48,6 @@ def middle(shape, size):
     return rows[:, None] & columns
 
 
-def parts(count, shape, rng):
-    """Returns masks of known pixels, bool `(count, height, width)`, to classify images by."""
-    height, width = shape
-    left = np.broadcast_to(np.arange(width) < width // 2, shape)
-    size = height // 2
-    known = {
-        "the left half": left,
-        "the right half": ~left,
-        f"the middle {size}×{size}": middle(shape, size),
-        "10 % at random": rng.random((count, *shape)) < 0.1,
-    }
-    return {name: np.broadcast_to(mask, (count, *shape)) for name, mask in known.items()}
-
-
 def facts():
     """Returns facts that a speed depends on: versions, device, cores and load."""
     found = versions()

@@ -1,15 +1,11 @@
-"""Completes and classifies partly known images by sequential Monte Carlo.
+"""Completes partly known images by sequential Monte Carlo.
 
-    python benchmarks/completion.py fashion_mnist --run runs/fashion_mnist
+    python benchmarks/completion.py fashion_mnist
     python benchmarks/completion.py photographs --data images --split validation --region "a hole"
 
 The script completes each image twice given its class. It compares log p(image | class) of completed
 and true images, and the two estimates of log p(known pixels | class). Sampling with one particle
 ignores the known pixels that come later.
-
-With `--run`, it then classifies parts of images, with the model and with two CNNs: that of the run
-and that of its copy by `benchmarks/masked_cnn.py`. Both see the mean image in place of unknown
-pixels.
 
 Times are processor times. Writes `benchmarks/results/completion-PRESET.json`.
 """
@@ -22,18 +18,15 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from common import RESULTS, facts, middle, parts, save, show
+from common import RESULTS, facts, middle, save, show
 from scipy.stats import sem
 from typer import Option
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.checks import is_prefix
 from keras_pixelcnnpp.data import load_dataset
-from keras_pixelcnnpp.evaluate.classification import load_baseline, mean_image
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.files import write_bytes
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 BATCH_SIZE = 512  # particles; larger batches are not faster
@@ -79,31 +72,6 @@ def complete(model, test, known, num_particles):
     }
 
 
-def load_cnns(folder):
-    """Returns the CNN of a run and that of its copy with masked training images."""
-    masked = RunFolder(folder.path.with_name(f"{folder.path.name}-masked"))
-    return {"cnn": load_baseline(folder), "masked_cnn": load_baseline(masked)}
-
-
-def classify(model, cnns, test, known, num_particles, mean):
-    """Measures the accuracy of the model and the CNNs, which see the image `mean` elsewhere."""
-    start = time.process_time()
-    how = {"num_particles": num_particles, "batch_size": BATCH_SIZE, "seed": 0}
-    probabilities = {"pixelcnnpp": model.class_probabilities(test.images, observed=known, **how)}
-    seconds = time.process_time() - start
-    for name, cnn in cnns.items():
-        filled = np.where(known[..., None], test.images, mean)
-        probabilities[name] = cnn.class_probabilities(filled)
-    return {
-        "count": len(test),
-        "particles": num_particles,
-        "seconds_per_image": seconds / len(test),
-        "models": {
-            name: classification_metrics(test.labels, p) for name, p in probabilities.items()
-        },
-    }
-
-
 def completions_png(model, test, completed, numbers):
     """Plots an image and its completions for each region, as PNG data."""
     _, of_class = np.unique(test.labels, return_index=True)
@@ -139,12 +107,9 @@ def main(
     particles: Annotated[
         str, Option(help="Numbers of particles, and of images to complete with each.")
     ] = "1:12,16:12,64:12",
-    run: Annotated[Path | None, Option(help="Run of the CNN, to classify parts.")] = None,
-    classified: Annotated[int, Option(help="Number of images to classify.")] = 100,
-    classified_by: Annotated[int, Option(help="Number of particles for classification.")] = 8,
     figure: Annotated[Path | None, Option(help="PNG file to write completions to.")] = None,
 ):
-    """Complete and classify test images with a preset."""
+    """Complete test images with a preset."""
     options = dict(locals())
     numbers = dict(map(int, pair.split(":")) for pair in particles.split(","))
     kp.keep_freed_memory()
@@ -154,7 +119,7 @@ def main(
     completed = regions(test.images)
     completed = {name: known for name, known in completed.items() if (region or "") in name}
     options["data"] = data and Path(data).name
-    skipped = ("preset", "figure", "run")
+    skipped = ("preset", "figure")
     options = {name: value for name, value in options.items() if name not in skipped}
     result = {"preset": preset, **facts(), "options": options, "completion": {}}
     output = RESULTS / f"completion-{preset}.json"
@@ -171,16 +136,6 @@ def main(
             save(result, output)
     if figure:
         write_bytes(figure, completions_png(model, test, completed, list(numbers)))
-    if run:
-        folder, rng = RunFolder(run), np.random.default_rng(0)
-        mean = mean_image(folder.training_images(folder.load_data()).images)
-        test = dataset.images(split, with_labels=True, max_examples=classified, seed=0)
-        cnns, result["classification"] = load_cnns(folder), {}
-        for name, known in parts(len(test), model.image_shape[:2], rng).items():
-            row = classify(model, cnns, test, known, classified_by, mean)
-            result["classification"][name] = row
-            show([{"known": name, **row}])
-            save(result, output)
 
 
 if __name__ == "__main__":

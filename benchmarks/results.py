@@ -25,7 +25,6 @@ from common import RESULTS, ROOT, show
 from matplotlib.ticker import NullLocator
 
 from keras_pixelcnnpp.evaluate.classification import words_of
-from keras_pixelcnnpp.evaluate.classification_figures import partial_png
 from keras_pixelcnnpp.evaluate.figures import figure_png, history_png, new_figure
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.report import percent, training_words
@@ -35,6 +34,7 @@ from keras_pixelcnnpp.run import RunFolder
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.json")
+ACCURACY = "accuracy (%), with 95 % intervals"
 WAYS = {
     "pixelcnnpp": "PixelCNN++, labeled images",
     "pixelcnnpp_all": "PixelCNN++, all images",
@@ -117,18 +117,31 @@ def keep(folder):
     print(f"Kept {kept.path}")
 
 
-def write_partial():
-    """Plots the accuracy on parts of images."""
+def write_parts():
+    """Plots the accuracy on the first rows of images."""
     name = "fashion_mnist"
-    report = Run(RESULTS / name).json("reports/partial.json")
-    masked = Run(RESULTS / f"{name}-masked").json("reports/partial.json")
-    report["models"]["masked"] = masked["models"]["baseline"]
+    report = read_json(RESULTS / f"parts-{name}.json")
+    shares = 100 * np.array(report["rows"]) / report["rows"][-1]
     titles = {
         "pixelcnnpp": "PixelCNN++",
-        "baseline": "CNN, trained on whole images",
-        "masked": "CNN, trained on masked images",
+        "cnn": "CNN, trained on whole images",
+        "masked_cnn": "CNN, trained on masked images",
     }
-    write_bytes(ROOT / "docs" / "images" / f"partial_{name}.png", partial_png(report, titles))
+    figure = new_figure(5, 3.6)
+    axes = figure.subplots()
+    for model, title in titles.items():
+        accuracy, errors = with_errors(report["first_rows"][model])
+        axes.errorbar(shares, accuracy, errors, fmt="o-", markersize=3, capsize=2.5, label=title)
+    axes.set(xlabel="visible part of the image, from the top (%)", ylabel=ACCURACY, ylim=(0, 102))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
+    write_bytes(ROOT / "docs" / "images" / f"partial_{name}.png", figure_png(figure, dpi=160))
+
+
+def with_errors(rows):
+    """Returns accuracies in % and the lengths of their intervals' two sides, for `errorbar`."""
+    values = np.array([[row["accuracy"], *row["accuracy_ci95"]] for row in rows]) * 100
+    return values[:, 0], np.abs(values[:, 1:] - values[:, :1]).T
 
 
 def write_budget():
@@ -175,13 +188,11 @@ def training_length_png(series, jpeg_xl, cnn):
     for (label, points), marker in zip(series.items(), ("o-", "s-"), strict=True):
         minutes, models = zip(*points, strict=True)
         left.plot(minutes, [model["bits_per_dim"] for model in models], marker, label=label)
-        values = np.array([[model["accuracy"], *model["accuracy_ci95"]] for model in models]) * 100
-        errors = np.abs(values[:, 1:] - values[:, :1]).T
-        right.errorbar(minutes, values[:, 0], errors, fmt=marker, capsize=2.5, label=label)
+        right.errorbar(minutes, *with_errors(models), fmt=marker, capsize=2.5, label=label)
     left.axhline(jpeg_xl, color="gray", linestyle="--", label="JPEG XL")
     left.set_ylabel("bits/dim of 16 levels")
     right.axhline(100 * cnn, color="gray", linestyle="--", label="CNN")
-    right.set_ylabel("accuracy (%), with 95 % intervals")
+    right.set_ylabel(ACCURACY)
     minutes = (3, 10, 30, 100, 300)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="minutes of training on one core")
@@ -199,9 +210,7 @@ def write_guidance():
     for name in ("photographs", "fashion_mnist", "mnist"):
         rows = read_json(RESULTS / f"guidance-{name}.json")["rows"]
         weights = [row["weight"] for row in rows]
-        values = np.array([[row["accuracy"], *row["accuracy_ci95"]] for row in rows]) * 100
-        errors = np.abs(values[:, 1:] - values[:, :1]).T
-        left.errorbar(weights, values[:, 0], errors, fmt="o-", capsize=2.5, label=name)
+        left.errorbar(weights, *with_errors(rows), fmt="o-", capsize=2.5, label=name)
         right.plot(weights, [row["recall"] for row in rows], "o-", label=name)
     left.set_ylabel("class consistency (%)")
     right.set_ylabel("recall")
@@ -298,14 +307,6 @@ def accuracy(numbers):
     return f"{percent(numbers['accuracy'])} ({interval(numbers['accuracy_ci95'])})"
 
 
-def accuracy_at(partial, model, share):
-    """Formats the accuracy of a model that sees a given fraction of each image."""
-    if partial is None:
-        return "–"
-    place, numbers = partial["shares"].index(share), partial["models"][model]
-    return accuracy({key: numbers[key][place] for key in ("accuracy", "accuracy_ci95")})
-
-
 def p_value(value):
     """Formats a p-value as `0.047` or `1.2e-05`."""
     return "–" if value is None else f"{value:.2g}"
@@ -316,7 +317,7 @@ def minutes(value):
     return number(value, 0 if value is None or value >= 10 else 1)
 
 
-FILTERS = (accuracy, accuracy_at, interval, minutes, number, p_value, percent)
+FILTERS = (accuracy, interval, minutes, number, p_value, percent)
 FUNCTIONS = (command, heads_rows, over_seeds, recipe_trials, speed_rows)
 
 
@@ -363,6 +364,7 @@ def template_content():
         "guidance_scales": named("guidance_scale-"),
         "guidance_levels": named("guidance_levels-"),
         "completions": named("completion-"),
+        "parts": named("parts-"),
         "cnn_tunings": named("cnn_tuning-"),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
@@ -406,7 +408,7 @@ def main(
         for run in runs or ():
             keep(run)
     elif action == "figures":
-        write_partial()
+        write_parts()
         write_budget()
         write_guidance()
         write_copying()
