@@ -1,5 +1,6 @@
 # make demo      trains, evaluates, exports and uses a small model (minutes)
-# make test      runs the tests under TensorFlow; also test-jax, test-torch, test-extras, test-notebooks, test-all
+# make test      runs the tests under TensorFlow; also test-jax, test-torch, test-extras
+# make test-all  runs them all, with the slow ones and the notebooks
 # make bench     measures the speed of each backend that has an environment, on CPU or GPU (minutes); also bench-all
 # make lint      checks style, types and spelling; make format fixes style where possible
 # make docs      builds the website in docs/_build/html
@@ -16,11 +17,13 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 # Options of pip for torch. On Linux, PyPI's torch includes CUDA. The CPU version has a tenth of its size:
 # make test-torch TORCH_INDEX="--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH_INDEX ?=
+# Makes `-m` of the extras leave out slow tests.
+AND_NOT_SLOW ?= and not slow
 
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-all absolute-links wheel bench bench-all lint format docs notebooks soak lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -30,14 +33,14 @@ help:
 # All environments have the same versions. uv is much faster than pip, but only pip respects a
 # machine's own index for torch.
 VERSIONS := requirements/constraints.txt
-ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras .venv-docs
+ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras
 
 .venv/installed:        WANTED := tensorflow,tfp,commands,dev
 .venv-jax/installed:    WANTED := jax,tfp,commands,dev
 .venv-torch/installed:  WANTED := torch,commands,dev
 .venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
-.venv-extras/installed: WANTED := tensorflow,commands,serve,ray,app,hub,dev
-.venv-docs/installed:   WANTED := tensorflow,tfp,commands,docs
+# Everything else is in one environment, which the first commands of the README do not wait for.
+.venv-extras/installed: WANTED := tensorflow,tfp,commands,serve,ray,app,hub,docs,dev
 
 $(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
 	$(PYTHON) -m venv --clear $(@D)
@@ -57,6 +60,7 @@ audit: .venv/installed
 
 # --- tests ------------------------------------------------------------------------------------
 
+# Tests marked `slow` run only in `make test-all`; `-m ""` replaces the choice in setup.cfg.
 test: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python -m pytest $(PYTEST_ARGS)
 
@@ -69,15 +73,19 @@ test-torch: .venv-torch/installed
 
 # Tests that need one of the extras `serve`, `ray`, `app` and `hub`.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m extras tests/savedmodel tests/app tests/presets/test_hub.py
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m "extras $(AND_NOT_SLOW)" tests/savedmodel tests/app tests/presets/test_hub.py
 
 # Runs the tutorials with one epoch per training.
-test-notebooks: .venv-docs/installed
-	.venv-docs/bin/python docs/run_notebooks.py
+test-notebooks: .venv-extras/installed
+	.venv-extras/bin/python docs/run_notebooks.py
 
 test-tensorflow: test
 
-test-all: test test-jax test-torch test-extras test-notebooks
+test-quick: test test-jax test-torch test-extras
+
+test-all: PYTEST_ARGS += -m ""
+test-all: AND_NOT_SLOW =
+test-all: test-quick test-notebooks
 
 # Tests the oldest versions that setup.cfg allows, under TensorFlow.
 .venv-lowest/installed: setup.cfg pyproject.toml
@@ -124,14 +132,14 @@ soak: .venv/installed .venv-extras/installed
 # --- documentation ----------------------------------------------------------------------------
 
 # Warnings are errors.
-SPHINX := TF_CPP_MIN_LOG_LEVEL=3 .venv-docs/bin/python -m sphinx -W --keep-going -n -b html -d docs/_build/doctrees
+SPHINX := TF_CPP_MIN_LOG_LEVEL=3 .venv-extras/bin/python -m sphinx -W --keep-going -n -b html -d docs/_build/doctrees
 
-docs: .venv-docs/installed
+docs: .venv-extras/installed
 	$(SPHINX) docs docs/_build/html
 
 # Changes the stored outputs of the notebooks: check the difference before you commit it.
-notebooks: .venv-docs/installed
-	.venv-docs/bin/python docs/run_notebooks.py --store
+notebooks: .venv-extras/installed
+	.venv-extras/bin/python docs/run_notebooks.py --store
 
 # --- speed ------------------------------------------------------------------------------------
 
