@@ -230,6 +230,7 @@ def _evaluate(folder: "RunFolder", subject: str, options: RunOptions) -> None:
     """
     left_out = ("run", "preset", "output")
     taken = {name: value for name, value in vars(options).items() if name not in left_out}
+    taken["data"] = folder.other_data
     given = {n: value for n, value in taken.items() if value is not None and value is not False}
     with library():
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")

@@ -26,12 +26,12 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     memorization,
     nearest_neighbors,
 )
-from keras_pixelcnnpp.files import atomic_path, counted, safe_names, write_bytes, write_json
+from keras_pixelcnnpp.files import counted, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
 
 GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
@@ -45,6 +45,11 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     config = folder.read_config()
     check_channels(config["data"]["image_shape"])  # PNG files can be only gray or RGB
     model_file = folder.require_model("pixelcnnpp")
+    if (folder.samples / SAMPLING).exists():
+        raise UserError(
+            f"{folder.samples} has images that `pixelcnnpp sample` wrote, which would be replaced. "
+            "Move them to another folder"
+        )
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
     if options.reference != "none":
@@ -333,9 +338,10 @@ def nearest_gallery(
 
 
 def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
-    # The whole folder is replaced, so that no image of an earlier, larger set remains.
-    with atomic_path(folder.samples) as temporary:
-        samples.write(temporary)
+    # No image of an earlier, larger set may remain.
+    for earlier in folder.samples.glob("*_image_*.png"):
+        earlier.unlink()
+    samples.write(folder.samples)
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
         write_bytes(folder.reports / f"samples_{name}.png", png_bytes(grid))

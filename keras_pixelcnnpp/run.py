@@ -1,6 +1,7 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import copy
+import itertools
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import (
     read_json,
@@ -203,14 +204,21 @@ class RunFolder:
     def measured_on(self, source: str) -> "RunFolder":
         """Returns this run with a separate folder of reports and samples for other data.
 
+        The folder has the name of the data, and a number if other data of this name were measured.
+
         Args:
             source: Source of the other data, as for `load_dataset`.
         """
         path = Path(source).resolve()
         (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])
         other = copy.copy(self)
-        other.other_data = source
-        other.reports = self.reports / name
+        other.other_data = str(source) if str(source) in CLASS_NAMES else str(path)
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        other.reports = next(
+            folder
+            for folder in map(self.reports.joinpath, names)
+            if _source_of_reports(folder) in (None, other.other_data)
+        )
         other.samples = other.reports / "samples"
         return other
 
@@ -346,6 +354,14 @@ class RunFolder:
                 shutil.rmtree(folder, ignore_errors=True)
         data = known["data"] if kept else data
         write_json(self.config_json, {"data": data, **kept, section: config})
+
+
+def _source_of_reports(folder: Path) -> str | None:
+    for file in sorted(folder.glob("*.json")):
+        options = read_json(file).get("options")
+        if isinstance(options, dict) and "data" in options:
+            return options["data"]
+    return None
 
 
 def _split_as_in_training(dataset: Dataset, seed: int) -> Dataset:

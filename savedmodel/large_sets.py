@@ -21,11 +21,10 @@ from keras_pixelcnnpp.data.images import SUFFIXES, png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError, not_installed
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.sampling.class_samples import image_names
+from keras_pixelcnnpp.sampling.class_samples import SAMPLING, image_names
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 from keras_pixelcnnpp.savedmodel.trained import TrainedModel
 
-SAMPLING = "sampling.json"
 # File names need not be UTF-8.
 _TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 

@@ -51,15 +51,14 @@ def decode_image(
 
     The result agrees with `read_image`, which reads training images: exactly for images that are
     not resized, and within one of 255 steps for others, because Pillow also rounds between rows and
-    columns. There are three differences: the EXIF orientation is not applied, 16-bit gray values
-    are truncated instead of rounded, and a transparent color of a PNG without alpha channel is
-    kept.
+    columns. There are two differences: 16-bit gray values are truncated instead of rounded, and a
+    transparent color of a PNG without alpha channel is kept.
 
     It raises an `InvalidArgumentError` if the file is neither PNG nor JPEG, is damaged, has more
     than `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
     """
     height, width, channels = image_shape
-    pixels = _decode(content)
+    pixels = _upright(_decode(content), content)
     if channels == 1:
         pixels = _gray(pixels)
     if resize == "center_crop":
@@ -103,6 +102,24 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
     jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
     pixels = tf.cond(is_png, lambda: _png(content), lambda: tf.io.decode_jpeg(content, **jpeg))
     return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def _upright(pixels: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+    """Applies the EXIF orientation of a file to its decoded pixels `(height, width, 3)`."""
+    # The entry 0x0112 in either byte order: its type, a number of 16 bits, its length, 1, and then
+    # the orientation from 1 to 8. The first entry is that of the image and not of its thumbnail.
+    little = tf.strings.split(content, b"\x12\x01\x03\0\x01\0\0\0")[1:]
+    big = tf.strings.split(content, b"\x01\x12\0\x03\0\0\0\x01\0")[1:]
+    value = tf.strings.substr(tf.concat([little, big, [b"\x01"]], axis=0)[0], 0, 1)
+    orientation = tf.io.decode_raw(value, tf.uint8)[0]
+
+    def step(*mirrored: int) -> tf.Tensor:
+        return tf.where(tf.reduce_any(orientation == tf.constant(mirrored, tf.uint8)), -1, 1)
+
+    is_transposed = (orientation >= 5) & (orientation <= 8)
+    pixels = tf.cond(is_transposed, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
+    upright = pixels[:: step(3, 4, 7, 8), :: step(2, 3, 6, 7)]
+    return tf.ensure_shape(upright, (None, None, 3))
 
 
 def _png_size(content: tf.Tensor) -> tf.Tensor:

@@ -41,7 +41,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     the name of a class in each line.
 
     An unconditional model has the endpoints `log_prob`, which is its `serving_default`, and
-    `sample`; all labels are -1. Only gray and RGB images have `classify_bytes`.
+    `sample`; all labels are -1. Only gray and RGB images have `classify_bytes`, and only if the
+    training images were read without a white level, which the graph does not apply.
 
     Args:
         model: A trained `AutoregressiveModel` under the TensorFlow backend.
@@ -77,6 +78,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     # model.
     module.model_variables = [variable.value for variable in model.variables]
     endpoints = _endpoints(model, resize)
+    if facts["white_level"]:
+        endpoints.pop("classify_bytes", None)
     default = endpoints["classify" if model.num_classes else "log_prob"]
     signatures = {**endpoints, "serving_default": default}
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,8 @@ import numpy as np
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.files import safe_names
 
+SAMPLING = "sampling.json"  # written by the command `sample` next to its images
+
 
 @dataclass(frozen=True, eq=False)
 class ClassSamples:

@@ -229,7 +229,14 @@ def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, ru
     out = done(pixelcnnpp(*command, "--data", tmp_path / "whole.npz", "--classes-in-order"))
     assert "Scoring 30 images of the split all" in out
     done(pixelcnnpp(*command, "--data", tmp_path / "test only.npz", "--classes-in-order"))
-    counts = {"whole": ("all", 30), "test only": ("test", 6)}
+    # Other data of the same name get another folder.
+    (tmp_path / "new").mkdir()
+    np.savez(tmp_path / "new" / "whole.npz", images=split.images[:9], labels=split.labels[:9])
+    for _ in range(2):
+        new = ("--data", tmp_path / "new" / "whole.npz", "--classes-in-order")
+        done(pixelcnnpp(*command, *new))
+    counts = {"whole": ("all", 30), "whole_2": ("all", 9), "test only": ("test", 6)}
+    assert {path.name for path in run.reports.iterdir() if path.is_dir()} == set(counts)
     for name, expected in counts.items():
         report = read_json(run.reports / name / "classification.json")
         assert (report["split"], report["count"]) == expected

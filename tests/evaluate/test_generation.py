@@ -218,6 +218,14 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert pixelcnnpp(*command, "--per-class", 1)[0] == 0
     assert len(list(run.samples.iterdir())) == 3
 
+    # Images of the command `sample` and other files are kept.
+    (run.samples / "mine.png").touch()
+    done(pixelcnnpp(*command, "--per-class", 1))
+    assert (run.samples / "mine.png").exists()
+    (run.samples / "sampling.json").touch()
+    one_line(pixelcnnpp(*command), "`pixelcnnpp sample` wrote")
+    assert len(list(run.samples.iterdir())) == 5
+
 
 def test_beside_real_images(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)

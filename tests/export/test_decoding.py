@@ -1,3 +1,5 @@
+import io
+
 import hostile
 import numpy as np
 import pytest
@@ -56,6 +58,19 @@ def test_same_size_is_exact(name):
     shape = (HEIGHT, WIDTH, 1)
     expected = read_image(IMAGES[name], shape)
     np.testing.assert_array_equal(decoded(IMAGES[name], shape), expected)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_exif_orientation_is_applied(kind):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for order in ("<", ">"):
+            exif.endian = order
+            content = encoded(Image.open(io.BytesIO(IMAGES["gray"])), kind, exif=exif)
+            for shape in ((HEIGHT, WIDTH, 1), (WIDTH, HEIGHT, 1)):
+                difference = decoded(content, shape).astype(int) - read_image(content, shape)
+                assert np.abs(difference).max() <= 1, (orientation, order, shape)
 
 
 def test_16_bits_are_cut_to_8():

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import done
 from sklearn.base import clone
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
@@ -128,6 +129,11 @@ def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmode
     expected = trained.class_log_likelihoods(image[None])[0]
     scores = classifier.classify_bytes([png_bytes(wide)])["log_likelihood"][0]
     assert scores == pytest.approx(expected, rel=1e-4)
+    # The graph would read files as if they had no white level.
+    config["data"]["white_level"] = 4095
+    write_json(tmp_path / "config.json", config)
+    done(pixelcnnpp("export", "--run", tmp_path, "--version", 2))
+    assert "classify_bytes" not in SavedModelClassifier(folder).endpoints
 
 
 def test_bad_image_in_a_batch(exported):
