@@ -3,8 +3,6 @@
     python benchmarks/guidance.py photographs runs/photographs
     python benchmarks/guidance.py photographs runs/photographs --split train --weights 1,3 \
         --scales 0.25,0.5,1,2 --output benchmarks/results/guidance_scale-photographs.json
-    python benchmarks/guidance.py fashion_mnist runs/fashion_mnist --weights 0,1 \
-        --levels-at-once 32,256 --output benchmarks/results/guidance_levels-fashion_mnist.json
 
 Samples are compared with images of the split as in `pixelcnnpp evaluate generation`. Choices are
 made on the split `train`, of which a sixth is held out for the comparison. Scales are multiples of
@@ -29,7 +27,6 @@ from keras_pixelcnnpp.evaluate.figures import gallery_png
 from keras_pixelcnnpp.evaluate.generation import Comparison, mean_bits_per_dim
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.sampling import guidance
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 SHOWN, SHOWN_WEIGHTS = 6, (0, 1, 3)  # images per class in the figure, and their weights
@@ -75,7 +72,6 @@ def main(
     per_class: int = 40,
     weights: Numbers = "0,1,3,5",
     scales: Numbers = "0.5",
-    levels_at_once: Numbers = str(guidance.MAX_LEVELS_AT_ONCE),
     figure_file: Annotated[Path | None, typer.Option("--figure")] = None,
     output: Output = None,
 ):
@@ -83,14 +79,8 @@ def main(
     kp.keep_freed_memory()
     model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
     options = {"split": split, "per_class": per_class, "weights": weights, "scales": scales}
-    options["levels_at_once"] = levels_at_once
-    settings = [
-        [float(number) for number in text.split(",")] for text in (levels_at_once, weights, scales)
-    ]
-    for at_once, weight, scale in product(*settings):
-        if at_once != guidance.MAX_LEVELS_AT_ONCE:
-            guidance.MAX_LEVELS_AT_ONCE = int(at_once)
-            model._compiled_functions.samplers.clear()
+    settings = [[float(number) for number in text.split(",")] for text in (weights, scales)]
+    for weight, scale in product(*settings):
         how = {"guidance": weight, "guidance_logit_scale": scale * model.logit_scale}
         samples, seconds = sampled(model, per_class, {**how, "seed": 0, "verbose": 0})
         shown[weight] = samples
@@ -98,7 +88,7 @@ def main(
         report = compared.report(samples)
         found = report["metrics"]["all"] | report["class_consistency"]["sampled"]
         rows.append(
-            {"weight": weight, "scale": scale, "levels_at_once": int(at_once), "seconds": seconds}
+            {"weight": weight, "scale": scale, "seconds": seconds}
             | {"bits_per_dim": mean_bits_per_dim(model, samples)}
             | {name: found[name] for name in METRICS}
         )

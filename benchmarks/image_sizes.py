@@ -7,17 +7,13 @@ unconditional and learns random images of 256 levels. Memory is the largest resi
 process. Writes `benchmarks/results/image_sizes.json`.
 """
 
-import json
+import multiprocessing
 import resource
-import subprocess
-import sys
 import time
-from typing import Annotated
 
 import numpy as np
 import typer
-from common import RESULTS, facts, random_images, save, show
-from typer import Option
+from common import RESULTS, facts, in_turn, random_images, save, show
 
 import keras_pixelcnnpp as kp
 
@@ -25,43 +21,36 @@ SIZES = (8, 16, 32, 64)
 BATCH = 16
 
 
-def seconds_per_image(work, count, rounds=3):
-    """Returns processor seconds for each image: the median of some rounds, after one."""
-    times = []
-    for _ in range(rounds + 1):
-        start = time.process_time()
-        work()
-        times.append((time.process_time() - start) / count)
-    return float(np.median(times[1:]))
+def processor_seconds(work):
+    """Calls `work()`; returns the processor seconds it took."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def measure(size):
-    """Returns the times and the memory of one image size."""
+    """Returns the times for each image and the memory of one image size."""
     kp.keep_freed_memory()
     count = max(2 * BATCH, 16 * BATCH * 16**2 // size**2)
     images, _ = random_images(count, (size, size, 1), 1)
     model = kp.PixelCNNPlusPlus(image_shape=(size, size, 1), num_classes=0)
     model.compile(optimizer="adam")
-    fit = {"batch_size": BATCH, "verbose": 0}
-    return {
-        "image_size": size,
-        "train_seconds": seconds_per_image(lambda: model.fit(images, **fit), count),
-        "score_seconds": seconds_per_image(lambda: model.log_prob(images), count),
-        "sample_seconds": seconds_per_image(lambda: model.sample(BATCH, seed=0, verbose=0), BATCH),
-        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    jobs = {
+        "train": lambda: model.fit(images, batch_size=BATCH, verbose=0),
+        "score": lambda: model.log_prob(images),
+        "sample": lambda: model.sample(BATCH, seed=0, verbose=0),
     }
+    times = in_turn(jobs, rounds=3, seconds=processor_seconds)
+    counts = {"train": count, "score": count, "sample": BATCH}
+    seconds = {f"{job}_seconds": float(np.median(times[job])) / counts[job] for job in jobs}
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"image_size": size, **seconds, "gigabytes": memory}
 
 
-def main(size: Annotated[int | None, Option(help="Measure only this size, and print it.")] = None):
+def main():
     """Measure time and memory by image size."""
-    if size:
-        print(json.dumps(measure(size)))
-        return
-    rows = []
-    for size in SIZES:
-        command = [sys.executable, __file__, "--size", str(size)]
-        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        rows.append(json.loads(found.splitlines()[-1]))
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        rows = [pool.apply(measure, (size,)) for size in SIZES]
     show(rows)
     save(facts() | {"batch_size": BATCH, "rows": rows}, RESULTS / "image_sizes.json")
 

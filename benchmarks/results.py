@@ -362,7 +362,6 @@ def template_content():
         "compressions": named("compression-").values(),
         "guidance": named("guidance-"),
         "guidance_scales": named("guidance_scale-"),
-        "guidance_levels": named("guidance_levels-"),
         "completions": named("completion-"),
         "parts": named("parts-"),
         "cnn_tunings": named("cnn_tuning-"),

@@ -1,12 +1,11 @@
-"""Measures images per second in training and scoring, under each backend and for two others.
+"""Measures images per second in training and scoring, under each backend and for tfp's network.
 
     python benchmarks/throughput.py --output benchmarks/results/throughput.json
     python benchmarks/throughput.py --candidates --output benchmarks/results/candidates.json
 
 The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3, batch 16), on
-random images. It is compared with `tfp.distributions.PixelCNN`, and with PixelCNN++ in plain
-PyTorch (`torch_pixelcnnpp.py`), both eager and with PyTorch's fastest settings. Both have the same
-size but are unconditional, which is less work.
+random images. It is compared with `tfp.distributions.PixelCNN`, which has the same size but is
+unconditional, which is less work.
 
 Each backend runs in its own process, with the Python of the environments that `make test-all`
 creates. The processes work in turn, round after round. Speeds are medians over the rounds, and
@@ -43,12 +42,6 @@ NUM_CLASSES = 4
 PLACES = ("all", "up", "up_horizontal")
 OURS = "keras-pixelcnnpp"
 TFP = "tfp.distributions.PixelCNN"
-PYTORCH = "PyTorch"
-FASTEST = f"{PYTORCH}, torch.compile"
-OPPONENTS = {
-    "times_tfp": ("tensorflow", TFP, "float32"),
-    "times_pytorch": ("torch", FASTEST, "mixed_bfloat16"),
-}
 ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
 PRODUCT = 2048  # rows of the matrix product that measures peak throughput
 
@@ -122,38 +115,6 @@ def tfp_jobs(images):
     }
 
 
-def torch_jobs(images, fastest):
-    """Returns the jobs of PyTorch; `fastest` means compiled, bfloat16 and channels last."""
-    import torch
-    from torch_pixelcnnpp import Network
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    layout = torch.channels_last if fastest else torch.contiguous_format
-    network = Network().to(device, memory_format=layout)
-    call = torch.compile(network) if fastest else network
-    scaled = torch.tensor(images.transpose(0, 3, 1, 2), device=device) / 127.5 - 1
-    batches = scaled.to(memory_format=layout).split(BATCH)
-    optimizer = torch.optim.Adam(network.parameters(), 2e-4)
-
-    def loss(batch):
-        with torch.autocast(device, torch.bfloat16, enabled=fastest):
-            return call(batch)
-
-    def train():
-        network.train()
-        for batch in batches:
-            optimizer.zero_grad()
-            loss(batch).backward()
-            optimizer.step()
-
-    @torch.no_grad()
-    def score():
-        network.eval()
-        return [loss(batch).item() for batch in batches]
-
-    return {"train": train, "score": score}
-
-
 def matrix_product(policy):
     """Returns a job that computes a large matrix product, to measure peak throughput."""
     dtype = keras.DTypePolicy(policy).compute_dtype
@@ -174,9 +135,6 @@ def jobs_of_backend(count):
             found[f"{OURS}, jit_compile", policy] = our_jobs(images, labels, policy, True)
     if backend == "tensorflow":
         found[TFP, "float32"] = tfp_jobs(images)
-    if backend == "torch":
-        found[PYTORCH, "float32"] = torch_jobs(images, fastest=False)
-        found[FASTEST, "mixed_bfloat16"] = torch_jobs(images, fastest=True)
     return {(*kind, job): work for kind, jobs in found.items() for job, work in jobs.items()}
 
 
@@ -233,9 +191,8 @@ def speeds(backends, rounds, count):
             continue
         row = {"name": name, "backend": backend, "precision": policy, "job": job}
         row["images_per_second"] = count / np.median(seconds)
-        for ratio, opponent in OPPONENTS.items():
-            if (*opponent, job) in times:
-                row[ratio] = np.median(times[*opponent, job] / seconds)
+        if (of_tfp := ("tensorflow", TFP, "float32", job)) in times:
+            row["times_tfp"] = np.median(times[of_tfp] / seconds)
         peak = 2 * PRODUCT**3 / times[backend, "matrix product", policy, "product"]
         flop_of_job = count * flop * (3 if job == "train" else 1)
         row["share_of_peak"] = np.median(flop_of_job / seconds / peak)
@@ -275,7 +232,7 @@ def main(
     is_worker: Annotated[bool, Option("--work", hidden=True)] = False,
     output: Output = None,
 ):
-    """Compare the speed of backends and of other networks."""
+    """Compare the speed of backends and of tfp's network."""
     kp.keep_freed_memory()
     if is_worker:
         work(images)
