@@ -1,11 +1,10 @@
 """Writes RESULTS.md and the tables in docs/benchmarks from the results of runs and benchmarks.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
-    python benchmarks/results.py figures             # plots four figures in docs/images
+    python benchmarks/results.py figures             # plots three figures in docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
-    python benchmarks/results.py claims              # lists the numbers in handwritten pages
 
-Every number on these pages comes from a file in `benchmarks/results`; a test compares the two.
+A test compares the pages with the files.
 """
 
 import math
@@ -13,7 +12,6 @@ import shlex
 import shutil
 import statistics
 import subprocess
-import tomllib
 from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,12 +19,11 @@ from typing import Annotated, Literal
 import jinja2
 import numpy as np
 import typer
-from common import RESULTS, ROOT, show
+from common import RESULTS, ROOT
 from matplotlib.ticker import NullLocator
 
 from keras_pixelcnnpp.evaluate.classification import words_of
 from keras_pixelcnnpp.evaluate.figures import figure_png, history_png, new_figure
-from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.report import percent, training_words
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -221,30 +218,6 @@ def write_guidance():
     write_bytes(ROOT / "docs" / "images" / "guidance.png", figure_png(figure, dpi=160))
 
 
-def write_copying():
-    """Plots the share of samples that are closer to training images than most held-out images."""
-    figure = new_figure(7, 3)
-    axes = figure.subplots()
-    presets = [name for name in preset_names() if Preset(name).has_weights]
-    reports = [Run(RESULTS / name).json("reports/generation.json") for name in presets]
-    for space, shift in (("pixels", -0.12), ("features", 0.12)):
-        shares, intervals = [], []
-        for report in reports:
-            share = report["memorization"][space]["share_closer_than_5_percent"]
-            shares.append(share)
-            intervals.append(accuracy_interval(share * report["count"], report["count"]))
-        errors = np.abs(np.transpose(intervals) - shares) * 100
-        places = np.arange(len(presets)) + shift
-        axes.errorbar(places, np.multiply(shares, 100), errors, fmt="o", capsize=2.5, label=space)
-    axes.axhline(5, color="gray", linestyle="--", label="held-out images")
-    axes.set_xticks(range(len(presets)), presets, fontsize=8)
-    axes.set_ylabel("closer samples (%)")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3, axis="y")
-    axes.legend(fontsize=9)
-    write_bytes(ROOT / "docs" / "images" / "copying.png", figure_png(figure, dpi=160))
-
-
 def heads_rows(comparison):
     """Returns means over seeds and the spread of bits/dim for each network and head, best first."""
     rows = []
@@ -388,21 +361,11 @@ def render():
     return pages
 
 
-def claims():
-    """Returns the numbers in handwritten pages: dicts with a page, its text and the results' file.
-
-    The texts are filled in from the results.
-    """
-    environment, content = template_environment(), template_content()
-    rows = tomllib.loads((RESULTS.parent / "claims.toml").read_text(encoding="utf-8"))["claim"]
-    return [row | {"text": environment.from_string(row["text"]).render(content)} for row in rows]
-
-
 def main(
-    action: Annotated[Literal["write", "keep", "figures", "claims"], typer.Argument()] = "write",
+    action: Annotated[Literal["write", "keep", "figures"], typer.Argument()] = "write",
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, for keep.")] = None,
 ):
-    """Write the pages, keep the results of runs, plot the figures, or list the claims."""
+    """Write the pages, keep the results of runs, or plot the figures."""
     if action == "keep":
         for run in runs or ():
             keep(run)
@@ -410,9 +373,6 @@ def main(
         write_parts()
         write_budget()
         write_guidance()
-        write_copying()
-    elif action == "claims":
-        show(claims())
     else:
         for path, text in render().items():
             path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Compares the speed of the incremental sampler with a naive loop and with tfp's PixelCNN.
+"""Compares the speed of the incremental sampler with a naive loop.
 
     python benchmarks/sampling.py --batches 25,100 --output benchmarks/results/sampling.json
     python benchmarks/sampling.py --preset gated_pixelcnn --batches 25
@@ -9,18 +9,15 @@ preset, with random weights, on which the speed does not depend.
 - **Ours** is `model.sample`, including its random numbers.
 - **The naive loop** evaluates the whole network once per pixel and keeps that pixel. A few of its
   steps are compiled together, timed, and **extrapolated** to all pixels.
-- **tfp** (`tfp.distributions.PixelCNN`, same width, depth and mixtures, unconditional) also samples
-  with a naive loop. One step is timed and **extrapolated**. TensorFlow only.
 
 Times are medians. Ratios are medians of the ratios within the rounds.
 """
 
-import keras
 import numpy as np
 import typer
 from common import Output, Rounds, facts, in_turn, random_images, save, show
 from keras import ops
-from throughput import NUM_CLASSES, SHAPE, tfp_pixelcnn
+from throughput import NUM_CLASSES, SHAPE
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import compiled
@@ -62,40 +59,23 @@ def naive_loop(model, images, labels):
     return job(steps, model.variables, inputs)
 
 
-def tfp_step(distribution, batch):
-    """Returns a job that does the work of `PixelCNN._sample_n` for one pixel, without copies."""
-
-    def step(samples):
-        parameters = distribution.network(samples, training=False)
-        return distribution._sample_channels(*parameters, seed=None)
-
-    samples = np.random.default_rng(0).uniform(-1, 1, (batch, *SHAPE))
-    return job(step, [], samples.astype("float32"))
-
-
-def compare(model, tfp, batch, rounds):
+def compare(model, batch, rounds):
     """Measures one batch size, and returns a row of the report."""
     images, labels = random_images(batch, model.image_shape, NUM_CLASSES)
     jobs = {
         "ours": lambda: model.sample(labels, seed=0, batch_size=batch, verbose=0),
         "naive": naive_loop(model, images, labels),
     }
-    if tfp is not None:
-        jobs["tfp"] = tfp_step(tfp, batch)
     times = in_turn(jobs, rounds)
     pixels = model.image_shape[0] * model.image_shape[1]
     ours = times["ours"]
     naive = times["naive"] * pixels * model.network.evaluations_per_pixel / NAIVE_STEPS
-    row = {
+    return {
         "batch": batch,
         "seconds": np.median(ours),
         "naive_seconds_extrapolated": np.median(naive),
         "times_faster_than_naive": np.median(naive / ours),
     }
-    if tfp is not None:
-        row["tfp_seconds_extrapolated"] = np.median(pixels * times["tfp"])
-        row["times_faster_than_tfp"] = np.median(pixels * times["tfp"] / ours)
-    return row
 
 
 def main(
@@ -104,12 +84,10 @@ def main(
     batches: str = "1,25,100,400",
     output: Output = None,
 ):
-    """Compare the sampler with others, for several batch sizes, comma-separated."""
+    """Compare the sampler with a naive loop, for several batch sizes, comma-separated."""
     kp.keep_freed_memory()
-    model, tfp = make_model(preset), None
-    if keras.backend.backend() == "tensorflow" and preset == "course_report":
-        tfp = tfp_pixelcnn(random_images(16, SHAPE, NUM_CLASSES)[0])
-    rows = [compare(model, tfp, int(batch), rounds) for batch in batches.split(",")]
+    model = make_model(preset)
+    rows = [compare(model, int(batch), rounds) for batch in batches.split(",")]
     show(rows)
     result = {"preset": preset, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}
     save(facts() | result, output)
