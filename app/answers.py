@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import softmax
 
-from keras_pixelcnnpp.data.images import check_channels, read_image
+from keras_pixelcnnpp.data.images import check_channels
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import maps_figure, name_lines, new_figure
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
@@ -66,7 +66,7 @@ class Answers:
             content = Path(path).read_bytes()
         except OSError as error:
             raise UserError("The image no longer exists. Choose it again.") from error
-        pixels = read_image(content, self.model.image_shape, **self.trained.reading)
+        pixels = self.trained.read(content)
         return 255 - pixels if invert else pixels
 
     def known_pixels(self, layers: list[Image.Image]) -> np.ndarray:

@@ -43,5 +43,5 @@ def launch(
     with library():
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
-        from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+        from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
     serve(Answers(TrainedModel.named(options)), host, port, open_browser)

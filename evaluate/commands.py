@@ -198,7 +198,7 @@ def _folder(options: RunOptions) -> "RunFolder":
     if run is not None and options.output is not None:
         raise UserError("--output is for --preset. Files of a run are written to its own folder.")
     with library():
-        from keras_pixelcnnpp.evaluate.shipped import run_of_preset
+        from keras_pixelcnnpp.evaluate.preset_run import run_of_preset
         from keras_pixelcnnpp.run import RunFolder
     folder = RunFolder(run) if preset is None else run_of_preset(preset, options.output)
     # Results on other data must not replace those on the run's own data.

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import check_channels, png_bytes
+from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, check_channels, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
@@ -37,7 +37,6 @@ GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 NEIGHBORS = 3  # shown next to each image, for each distance
-UNKNOWN = 200  # gray value of unknown pixels
 
 
 def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
@@ -176,7 +175,7 @@ def complete_images(
     completed = completed.reshape(len(images), count, *model.image_shape)
     original = images.images[:, np.newaxis]
     given = original.copy()
-    given[:, :, half:] = UNKNOWN
+    given[:, :, half:] = UNKNOWN_GRAY
     return (
         np.concatenate([original, given, completed], axis=1),
         [model.class_names[label] if model.num_classes else "" for label in images.labels],

@@ -195,17 +195,20 @@ def checked_class_names(
 
 
 def class_label(class_names: Sequence[str], name: str) -> int:
-    """Returns the label of a class, given its name, or its number as a string."""
+    """Returns the label of a class, given its name, or its number as a string.
+
+    If a name is a number, such as "7" for class 0, only names are accepted.
+    """
     if name in class_names:
         return class_names.index(name)
-    if name.isdecimal() and int(name) < len(class_names):
-        return int(name)
     if not class_names:
         raise UserError(f"Unknown class {name!r}: this model has no class names")
-    raise UserError(
-        f"Unknown class {name!r}. Expected one of: {', '.join(class_names)} "
-        f"(or 0 to {len(class_names) - 1})"
-    )
+    expected = ", ".join(class_names)
+    if all(not known.isdecimal() or int(known) == i for i, known in enumerate(class_names)):
+        if name.isdecimal() and int(name) < len(class_names):
+            return int(name)
+        expected += f" (or 0 to {len(class_names) - 1})"
+    raise UserError(f"Unknown class {name!r}. Expected one of: {expected}")
 
 
 def checked_labels(

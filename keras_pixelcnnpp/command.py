@@ -24,10 +24,14 @@ _GREETING = re.compile(
 )
 
 Temperature = Annotated[
-    float, typer.Option(help="Sampling temperature; lower values give more typical images.")
+    float,
+    typer.Option(
+        min=1e-6, max=1e6, help="Sampling temperature; lower values give more typical images."
+    ),
 ]
 Guidance = Annotated[
-    float, typer.Option(help="Guidance strength; higher values give images closer to the class.")
+    float,
+    typer.Option(min=0, help="Guidance strength; higher values give images closer to the class."),
 ]
 
 

@@ -26,7 +26,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The block creates a file or a folder at the temporary path. Missing parents of `path` are
     created. The temporary path has the same name (Keras requires `.keras` and `.weights.h5`) in a
     hidden folder next to `path`, so that the replacement is a single rename. If the block raises an
-    error, `path` does not change. `remove_leftovers` removes the files of killed processes.
+    error, `path` does not change. `remove_leftovers` removes the files of killed processes. An
+    `OSError` without a file name, such as that of a full disk, gets the name of `path`.
     """
     path = Path(path)
     # Otherwise, a local folder `s3:` would be created.
@@ -39,8 +40,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
         temporary = Path(folder, path.name)
-        yield temporary
-        _flush(temporary)
+        try:
+            yield temporary
+            _flush(temporary)
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
         # A folder can't be renamed over a non-empty folder, so the old one is moved first.
         if temporary.is_dir() and path.exists():
             path.rename(temporary.with_name(f"{path.name}.old"))

@@ -177,7 +177,7 @@ def sample(options: SampleOptions) -> None:
             f"Received: --output {output}"
         )
     with library():
-        from keras_pixelcnnpp.savedmodel.using import sample_folder, sample_grid
+        from keras_pixelcnnpp.savedmodel.sampling import sample_folder, sample_grid
     sample_folder(options) if many else sample_grid(options)
 
 
@@ -189,7 +189,7 @@ def classify(options: ClassifyOptions) -> None:
     Give exactly one of --preset, --run and --model.
     """
     with library():
-        from keras_pixelcnnpp.savedmodel.using import classify_files
+        from keras_pixelcnnpp.savedmodel.scoring import classify_files
     classify_files(options)
 
 
@@ -208,7 +208,7 @@ def complete(options: CompleteOptions) -> None:
     if options.rows is not None and options.mask is not None:
         raise UserError("Expected only one of the options --rows and --mask. Received: both")
     with library():
-        from keras_pixelcnnpp.savedmodel.using import complete_file
+        from keras_pixelcnnpp.savedmodel.sampling import complete_file
     complete_file(options)
 
 
@@ -221,7 +221,7 @@ def score(options: ScoreOptions) -> None:
     read has the class -1 and an error message. Give exactly one of --preset, --run and --model.
     """
     with library():
-        from keras_pixelcnnpp.savedmodel.using import score_files
+        from keras_pixelcnnpp.savedmodel.scoring import score_files
     score_files(options)
 
 
@@ -270,7 +270,7 @@ def export(
     command needs TensorFlow, but the model may have been trained under JAX or torch.
     """
     with library():
-        from keras_pixelcnnpp.savedmodel.using import export_run
+        from keras_pixelcnnpp.savedmodel.serving import export_run
     export_run(run, version)
 
 

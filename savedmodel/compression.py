@@ -6,44 +6,57 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import typer
 from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, read_image
 from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
-from keras_pixelcnnpp.savedmodel.large_sets import images_below
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_below, read_files
 
 
 def compress_files(options: CompressOptions) -> None:
-    """Compresses image files, and those below folders, into one file."""
+    """Compresses image files, and those below folders, into one file.
+
+    For files that cannot be read, an error is printed, and the command ends with status 2.
+    """
     (model, _, reading), output = TrainedModel.named(options), options.output
-    white_level = reading.get("white_level")
     check_channels(model.image_shape)
     files = [
         file
         for path in options.images
         for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
     ]
-    images = np.stack([_read(file, model, options.resize, white_level) for file in files])
-    compressed = compress_images(model, images, None, _names(files))
+    names, how = _names(files), (options.resize or "center_crop", reading.get("white_level"))
+    read = read_files(files, lambda file: read_image(file, model.image_shape, *how))
+    if options.resize is None:
+        for file, pixels in read.items():
+            _require_lossless(file, pixels)
+    images = np.stack([*read.values()])
+    compressed = compress_images(model, images, None, [names[file] for file in read])
     write_bytes(output, compressed.data)
     size = len(compressed.data)
     bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
     ((option, value),) = options.given.items()
     words = shlex.join(["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)])
     print(
-        f"Wrote {counted(len(files))} to {output}: {counted(size, 'byte')}, {bits}. "
+        f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {bits}. "
         f"To decompress: {words} --output FOLDER"
     )
+    changed = np.any(quantize(images, model.num_levels) != images, axis=(1, 2, 3)).sum()
+    if changed:
+        levels = f"the {model.num_levels} levels of the model"
+        print(f"{counted(changed)} rounded to {levels}, so the originals cannot be restored.")
+    if len(images) < len(files):
+        raise typer.Exit(2)
 
 
-def _names(files: list[Path]) -> list[str]:
-    """Returns PNG file names for the files, relative to the folder that contains all of them."""
+def _names(files: list[Path]) -> dict[Path, str]:
+    """Returns a PNG file name for each file, relative to the folder that contains all of them."""
     # Resolved folders have no `..`, which would lead out of the output folder. Links keep names.
     paths = [file.parent.resolve() / file.name for file in files]
     parent = os.path.commonpath([path.parent for path in paths])
@@ -54,29 +67,23 @@ def _names(files: list[Path]) -> list[str]:
         # Some file systems ignore case.
         if known.setdefault(name.casefold(), file) is not file:
             raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
-    return names
+    return dict(zip(files, names, strict=True))
 
 
-def _read(
-    file: Path, model: AutoregressiveModel, resize: str | None, white_level: int | None
-) -> np.ndarray:
-    """Reads an image, uint8 of the model's shape; without `resize`, nothing may be lost."""
-    found = read_image(file, model.image_shape, resize or "center_crop", white_level)
-    if resize is not None:
-        return found
+def _require_lossless(file: Path, pixels: np.ndarray) -> None:
+    """Raises a `UserError` unless `pixels`, read from a file, are all that the file contains."""
     with Image.open(file) as image:
         is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
         # The mode does not show 16-bit colors and multiple frames.
         is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
     original = np.asarray(open_image(file, 3))
-    if not (is_plain and np.array_equal(np.broadcast_to(found, (*found.shape[:2], 3)), original)):
-        height, width, channels = model.image_shape
+    height, width, channels = pixels.shape
+    if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):
         raise UserError(
             f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
             f"8-bit {'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop "
             "or --resize stretch"
         )
-    return found
 
 
 def decompress_file(options: DecompressOptions) -> None:

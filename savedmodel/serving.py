@@ -1,20 +1,37 @@
-"""Serves a SavedModel with KServe, using the REST protocol of TensorFlow Serving."""
+"""The commands `export` and `serve`: KServe, with the REST protocol of TensorFlow Serving."""
 
 import asyncio
 import base64
 import re
+import shlex
 import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.backend import require_tensorflow
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.run import RunFolder
 
 # Maximum number of samples per request: a short request for many samples would take long.
 _MAX_SAMPLES = 256
+
+
+def export_run(run: Path, version: int) -> None:
+    """Exports the model of a run to its folder `savedmodel`."""
+    folder = RunFolder(run)
+    config = folder.read_config()
+    source = folder.require_model("pixelcnnpp")
+    require_tensorflow()
+    from keras_pixelcnnpp.export.endpoints import export_saved_model  # needs TensorFlow
+
+    path = folder.savedmodel / str(version)
+    export_saved_model(load_trained_model(source), path, config)
+    print(f"Wrote {path}. Next: pixelcnnpp serve --run {shlex.quote(str(folder.path))}")
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:

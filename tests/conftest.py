@@ -51,7 +51,7 @@ EAGERLY = (
     "examples",
     "presets",
     "savedmodel/test_compression.py",
-    "savedmodel/test_trained.py",
+    "savedmodel/test_trained_model.py",
     "test_cli.py",
     "train/test_monitors.py",
     "train/test_pixelcnnpp.py",

@@ -211,7 +211,7 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png")
 
-    monkeypatch.setattr("keras_pixelcnnpp.savedmodel.trained.TrainedModel.named", full)
+    monkeypatch.setattr("keras_pixelcnnpp.savedmodel.trained_model.TrainedModel.named", full)
     one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
 
 

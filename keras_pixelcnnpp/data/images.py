@@ -16,6 +16,7 @@ from keras_pixelcnnpp.errors import UserError, one_line
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 RESIZES = ("center_crop", "stretch")
+UNKNOWN_GRAY = 200  # value of unknown pixels in grids of completions
 
 # Upper bound of scans times pixels of a progressive JPEG, which takes a few seconds to decode.
 # Usual files have about ten scans. A malicious file of 260 kB can have thousands, and Pillow, which

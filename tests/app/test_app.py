@@ -19,7 +19,7 @@ from scipy.special import softmax
 from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answers
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
 NAMES = ("dark", "gray", "<b>right")
 IMAGES = tiny.tiny_split(6).images

@@ -305,7 +305,6 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--temperature", 0), "temperature"),
         (("--temperatures", "1,-1"), "numbers above 0"),
         (("--reference", "train"), "wasn't trained on"),
         (("--data", "nowhere"), "nowhere"),

@@ -61,8 +61,9 @@ def test_labels_by_name():
     completed = model.complete(IMAGES, 1, "pizza", seed=0)
     np.testing.assert_array_equal(completed, model.complete(IMAGES, 1, 2, seed=0))
     np.testing.assert_array_equal(model.log_prob(IMAGES, "panda"), model.log_prob(IMAGES, 1))
-    for labels in ("cat", ["panda", "cat"]):
-        with pytest.raises(ValueError, match=r"Unknown class 'cat'.*2, panda, pizza"):
+    # "0" could be class 0 or, as "2" is, a name.
+    for labels, name in (("cat", "cat"), (["panda", "cat"], "cat"), ("0", "0"), ("1", "1")):
+        with pytest.raises(ValueError, match=f"Unknown class '{name}'.*2, panda, pizza$"):
             model.sample(labels)
 
 

@@ -9,7 +9,7 @@ from keras_pixelcnnpp.codec.container import compress_images
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.compression import _paths_inside
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,15 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
         bad.write_bytes(content)
         one_line(pixelcnnpp(*command), f"{bad} cannot be compressed")
     Image.new("RGB", (9, 7), "red").save(bad)
-    assert pixelcnnpp(*command, "--resize", "center_crop")[0] == 0
+    out = done(pixelcnnpp(*command, "--resize", "center_crop"))
+    assert "1 image rounded to the 5 levels of the model" in out
+    # A damaged file is named, and the others are compressed.
+    bad.write_bytes(files[0].read_bytes()[:50])
+    status, out, err = pixelcnnpp(*command)
+    assert status == 2
+    assert "Wrote 1 image" in out
+    assert "rounded" not in out
+    assert err.startswith(f"pixelcnnpp: error: {bad}: cannot be read")
 
 
 def test_bad_input(pixelcnnpp, run, files, tmp_path):

@@ -1,10 +1,16 @@
-"""Loads a trained model from a preset, a run or a file."""
+"""A trained model from a preset, a run or a file, and the image files that commands give it."""
 
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_pixelcnnpp.data.folders import visible_files
+from keras_pixelcnnpp.data.images import SUFFIXES, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -51,8 +57,29 @@ class TrainedModel(NamedTuple):
             )
         return cls(model, str(source), reading)
 
+    def read(self, file: Path | bytes) -> np.ndarray:
+        """Reads an image file as in training, uint8 `(height, width, channels)`."""
+        return read_image(file, self.model.image_shape, **self.reading)
+
+    def checksum(self) -> str:
+        """Returns the SHA-256 of the model's configuration and weights, in hexadecimal."""
+        config = json.dumps(self.model.get_config(), sort_keys=True, default=str)
+        digest = hashlib.sha256(config.encode())
+        for weight in self.model.get_weights():
+            digest.update(f"{weight.shape}{weight.dtype}".encode() + weight.tobytes())
+        return digest.hexdigest()
+
     def classify(self, images: np.ndarray, verbose: int | str = "auto") -> dict:
-        """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods."""
+        """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
+
+        An unconditional model gives all images the class -1.
+        """
+        if not self.model.num_classes:
+            return {
+                "class_id": np.full(len(images), -1),
+                "probabilities": np.zeros((len(images), 0)),
+                "bits_per_dim": self.model.bits_per_dim(images),
+            }
         scores = self.model.class_log_likelihoods(images, verbose=verbose)
         probabilities = self.model.posterior.probabilities(scores)
         return {
@@ -60,3 +87,28 @@ class TrainedModel(NamedTuple):
             "probabilities": probabilities,
             "bits_per_dim": bits_per_dim(log_marginal(scores), self.model.image_shape),
         }
+
+
+def images_below(folder: Path) -> list[str]:
+    """Returns the relative paths of all image files below a folder, sorted; at least one."""
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist")
+    files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise UserError(f"{folder} has no image files. Expected files {', '.join(SUFFIXES)}")
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def read_files(files: Iterable[Path], read: Callable[[Path], np.ndarray]) -> dict[Path, np.ndarray]:
+    """Returns the images in files by path, and prints an error for each that cannot be read."""
+    images, errors = {}, []
+    for file in files:
+        try:
+            images[file] = read(file)
+        except UserError as error:
+            errors.append(error)
+    if not images:
+        raise errors[0]
+    for error in errors:
+        print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+    return images

@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
 
 @pytest.fixture
@@ -142,19 +142,23 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     mask = tmp_path / "mask.png"
     Image.fromarray(unknown.astype("uint8") * 255).save(mask)
     options = ("--mask", mask, "--guidance", 2, "--particles", 8)
-    done(pixelcnnpp(*command, *of_class, *options))
+    out = done(pixelcnnpp(*command, *of_class, *options))
+    assert "Class: bright" in out
+    assert "Unknown: 4 of 16 pixels" in out
     how = {"seed": 4, "guidance": 2.0, "num_particles": 8}
     expected = trained.complete(images, ~unknown, [2, 2], **how)[..., 0]
     grid = np.asarray(Image.open(output))[::16, ::16]
     np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
     np.testing.assert_array_equal(grid[1:5, 1:5], np.where(unknown, 200, levels[..., 0]))
     one_line(pixelcnnpp(*command, "--mask", mask, "--rows", 2), "--rows and --mask")
+    Image.fromarray(unknown.astype("uint8")).save(mask)  # 1 is not white
+    one_line(pixelcnnpp(*command, "--mask", mask), "no unknown pixel", f"{mask} is 1")
     Image.fromarray(np.zeros((4, 5), "uint8")).save(mask)
     one_line(pixelcnnpp(*command, "--mask", mask), "--mask. Expected the size of the image")
     # Without --label, the same seed gives the same images.
     first = (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes())
     assert (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes()) == first
-    one_line(pixelcnnpp(*command, "--rows", 5), "--rows. Expected at most 4")
+    one_line(pixelcnnpp(*command, "--rows", 4), "--rows. Expected fewer than 4")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,6 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
         (["sample", "--preset", "course_report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["Unknown class 'cat'"]),
-        (["sample", "--preset", "digits", "--temperature", "0"], ["`temperature`"]),
         # The output is checked before the model is loaded.
         (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["a.png: the folder"]),
         (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
@@ -176,3 +179,9 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
+
+
+def test_a_temperature_is_checked_before_the_model_is_loaded(pixelcnnpp):
+    status, _, err = pixelcnnpp("sample", "--preset", "nowhere", "--temperature", 0)
+    assert status == 2
+    assert "Invalid value for '--temperature'" in err

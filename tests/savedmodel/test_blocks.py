@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,8 +17,10 @@ from PIL import Image
 
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.savedmodel.large_sets import sample_many, score_folder
-from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.savedmodel.sampling import sample_many
+from keras_pixelcnnpp.savedmodel.scoring import score_folder
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
 COUNT = 11
 BAD = {
@@ -51,6 +52,12 @@ def data(tmp_path):
     for name in (".hidden.png", "notes.txt"):
         (folder / name).touch()
     return folder
+
+
+def broken_off(model, output, content):
+    """Leaves what an interrupted `score` leaves."""
+    output.write_bytes(content)
+    write_json(f"{output}.unfinished.json", {"model": model.checksum(), **model.reading})
 
 
 class TestScore:
@@ -100,10 +107,11 @@ class TestScore:
         score_folder(model, data, output, block_size=4)
         whole = output.read_bytes()
         for length in range(0, len(whole), 37):
-            output.write_bytes(whole[:length])
+            broken_off(model, output, whole[:length])
             bits = score_folder(model, data, output, resume=True, block_size=4)
             assert output.read_bytes() == whole
         assert np.isfinite(bits).sum() == COUNT
+        assert not list(tmp_path.glob("*.json"))
 
     def test_refuses(self, model, data, tmp_path):
         output = tmp_path / "scores.csv"
@@ -119,18 +127,27 @@ class TestScore:
         assert output.read_text() == "mine\n"
         output.unlink()
         score_folder(model, data, output)
-        output.write_text(re.sub(r"(00.png,\d,\w+),[\d.]+", r"\1,1.5", output.read_text()))
+        rows = output.read_bytes()[:200]
+        output.write_bytes(rows)
         with pytest.raises(UserError, match="scores of another model"):
             score_folder(model, data, output, resume=True)
+        # Weights that no image shows, and images that are read in another way.
+        other = model._replace(model=tiny.untrained_model(class_names=tiny.NAMES))
+        other.model.set_weights(model.model.get_weights())
+        other.model.posterior.class_bias.assign([0, 0, 1e-6])
+        for one in (other, model._replace(reading={"white_level": 4095})):
+            broken_off(model, output, rows)
+            with pytest.raises(UserError, match="scores of another model"):
+                score_folder(one, data, output, resume=True)
 
 
 class TestSample:
     def test_images_are_those_of_the_model(self, pixelcnnpp, model, trained, tmp_path):
         command = ("sample", "--model", model.source, "--output", tmp_path)
         command += ("--label", "bright", "--label", 0, "--count", 2)
-        assert "Wrote 4 images to" in done(pixelcnnpp(*command, "--seed", 7))
+        assert "Wrote 4 images of bright, dark to" in done(pixelcnnpp(*command, "--seed", 7))
         # With the previous seed.
-        assert "Wrote 0 images to" in done(pixelcnnpp(*command, "--resume"))
+        assert "Wrote 0 images of bright, dark to" in done(pixelcnnpp(*command, "--resume"))
         levels = trained.sample([2, 2, 0, 0], seed=7)
         names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
         assert {path.name for path in tmp_path.glob("*.png")} == set(names)
@@ -189,11 +206,11 @@ SCRIPT = """
     import os, signal, sys, time
     from functools import partial
     from pathlib import Path
-    from keras_pixelcnnpp.savedmodel import large_sets
-    from keras_pixelcnnpp.savedmodel.trained import TrainedModel
+    from keras_pixelcnnpp.savedmodel import scoring
+    from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
     model, data, output, lost = sys.argv[1:]
-    whole = large_sets._score
+    whole = scoring._score
 
     def score(driver, data, model, paths):
         killed = Path(output).parent / "killed"
@@ -208,9 +225,9 @@ SCRIPT = """
         return rows
 
     if __name__ == "__main__":
-        large_sets._score = partial(score, os.getpid())
+        scoring._score = partial(score, os.getpid())
         options = {"block_size": 3, "workers": 2}
-        large_sets.score_folder(TrainedModel.find(model), Path(data), Path(output), **options)
+        scoring.score_folder(TrainedModel.find(model), Path(data), Path(output), **options)
 """
 
 

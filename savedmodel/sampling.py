@@ -1,0 +1,193 @@
+"""The commands `sample` and `complete`."""
+
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from keras_pixelcnnpp.backend import graphs_as_traced
+from keras_pixelcnnpp.checks import class_label
+from keras_pixelcnnpp.data.images import (
+    UNKNOWN_GRAY,
+    check_channels,
+    image_grid,
+    open_image,
+    png_bytes,
+    read_image,
+)
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import atomic_path, counted, read_json, write_bytes, write_json
+from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.savedmodel.blocks import map_blocks
+from keras_pixelcnnpp.savedmodel.commands import CompleteOptions, SampleOptions
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+
+
+def sample_grid(options: SampleOptions) -> None:
+    """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
+    model, output = TrainedModel.named(options).model, options.output
+    as_array = output.suffix.lower() == ".npy"
+    if not as_array:
+        check_channels(model.image_shape)
+    chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
+    seed = _chosen_seed(options.seed)
+    how = {"temperature": options.temperature, "guidance": options.guidance}
+    with graphs_as_traced():
+        samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
+    if as_array:
+        with atomic_path(output) as temporary:
+            np.save(temporary, samples.images)
+    else:
+        write_bytes(output, png_bytes(samples.overview(options.count)))
+    rows = ", ".join(name for name, _ in samples.by_class())
+    print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
+
+
+def sample_folder(options: SampleOptions) -> None:
+    """Samples images of each class, and writes them to a folder as PNG files."""
+    trained, output, resume = TrainedModel.named(options), options.output, options.resume
+    check_channels(trained.model.image_shape)
+    names = trained.model.class_names if trained.model.num_classes else ("any",)
+    chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
+    labels = np.repeat(list(chosen), options.count)
+    seed = sampling_seed(output) if options.seed is None and resume else options.seed
+    seed = _chosen_seed(seed)
+    how = {"temperature": options.temperature, "guidance": options.guidance}
+    sampled = sample_many(trained, labels, output, seed, how, resume, options.workers)
+    kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
+    of_classes = f" of {', '.join(names[label] for label in chosen)}" if options.label else ""
+    print(f"Wrote {counted(sampled)}{of_classes} to {output}{kept}")
+
+
+def _chosen_seed(seed: int | None) -> int:
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    print(f"Sampling with --seed {seed}. The first step compiles the sampler.")
+    return seed
+
+
+def sample_many(
+    trained: TrainedModel,
+    labels: np.ndarray,
+    output: Path,
+    seed: int = 0,
+    how: dict | None = None,
+    resume: bool = False,
+    workers: int = 1,
+    block_size: int = 100,
+) -> int:
+    """Samples an image for each label, and writes PNG files such as `Class1_image_01.png`.
+
+    `how` has further arguments of `AutoregressiveModel.sample`. They are written to
+    `sampling.json`, together with the seed, the labels and a checksum of the model. With `resume`,
+    blocks whose files all exist are kept.
+
+    Returns:
+        The number of images that were sampled.
+
+    Raises:
+        UserError: If the folder already has samples, and either `resume` is false or they have
+            other options or another model.
+    """
+    model, known, how = trained.model, output / SAMPLING, how or {}
+    SamplingOptions(seed, **how).check(model)
+    given = {"seed": seed, **how, "model": trained.checksum()}
+    given |= {"label": [*map(int, dict.fromkeys(labels))], "count": len(labels)}
+    if known.exists():
+        if not resume:
+            raise UserError(
+                f"{output} has samples already. Add --resume to continue, or choose another folder"
+            )
+        before = read_json(known)
+        if other := [name for name, value in given.items() if before.get(name) != value]:
+            raise UserError(
+                f"{output} has samples with another {' and '.join(other)}. Choose another folder"
+            )
+    resume = resume and known.exists()
+    files = [output / name for name in image_names(labels, model.class_names)]
+    blocks = {}
+    for start in range(0, len(labels), block_size):
+        part = slice(start, start + block_size)
+        if not (resume and all(file.exists() for file in files[part])):
+            blocks[start] = (labels[part], start, SamplingOptions(seed, **how, verbose=0))
+    samples = map_blocks(_sample, list(blocks.values()), trained, workers)
+    write_json(known, given)
+    for start, images in zip(blocks, samples, strict=True):
+        for file, image in zip(files[start:], images, strict=False):
+            write_bytes(file, png_bytes(image))
+    return sum(len(block) for block, _, _ in blocks.values())
+
+
+def sampling_seed(folder: Path) -> int | None:
+    """Returns the seed of the samples in a folder, or `None` if there are no samples."""
+    known = folder / SAMPLING
+    return read_json(known).get("seed") if known.exists() else None
+
+
+def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions]) -> np.ndarray:
+    labels, start, options = block
+    wanted = labels if trained.model.num_classes else len(labels)
+    return sample_images(trained.model, wanted, options, first=start)[0]
+
+
+def complete_file(options: CompleteOptions) -> None:
+    """Completes the known part of an image several times, and writes a PNG file with all images."""
+    trained = TrainedModel.named(options)
+    model, name, count = trained.model, options.label, options.count
+    label = -1 if name is None else class_label(model.class_names, name)
+    image = trained.read(options.image)
+    known = _known_pixels(options, trained)
+    if name is not None:
+        print(f"Class: {model.class_names[label]}")
+    print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
+    labels = [label] * count if model.num_classes else None
+    images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
+    how = {"temperature": options.temperature, "guidance": options.guidance}
+    how["num_particles"] = options.particles
+    with graphs_as_traced():
+        completed = model.complete(images, known, labels, seed, **how)
+    shown = np.where(known[..., None], image, np.uint8(UNKNOWN_GRAY))
+    grid = image_grid(np.concatenate([shown[None], completed]))
+    write_bytes(options.output, png_bytes(grid))
+    print(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
+
+
+def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray:
+    """Returns which pixels --rows or --mask declares as known, bool `(height, width)`, not all."""
+    height, width, _ = trained.model.image_shape
+    if options.mask is None:
+        rows = height // 2 if options.rows is None else options.rows
+        if rows >= height:
+            raise UserError(
+                f"Invalid value for --rows. Expected fewer than {height} rows. Received: {rows}"
+            )
+        return np.arange(height)[:, None] < np.full(width, rows)
+    known = read_mask(options.mask, options.image, (height, width), trained.reading)
+    if known.all():
+        brightest = np.max(np.asarray(open_image(options.mask, 1)))
+        raise UserError(
+            "Invalid value for --mask. Expected an image that is white, 255, at unknown pixels. "
+            f"Received: no unknown pixel; the largest value in {options.mask} is {brightest}"
+        )
+    return known
+
+
+def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> np.ndarray:
+    """Reads which pixels of an image are known from a mask file, in which unknown ones are white.
+
+    The mask is cropped and scaled like the image.
+
+    Returns:
+        True for known pixels, bool `size`.
+
+    Raises:
+        UserError: If the two files differ in size.
+    """
+    sizes = [open_image(path, 1).size for path in (file, image)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            "Invalid value for --mask. Expected the size of the image, (width, height) = "
+            f"{sizes[1]}. Received: {sizes[0]}"
+        )
+    reading = {name: value for name, value in reading.items() if name != "white_level"}
+    return read_image(file, (*size, 1), **reading)[..., 0] < 128

@@ -1,0 +1,179 @@
+"""The commands `classify` and `score`."""
+
+import csv
+import io
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_pixelcnnpp.backend import graphs_as_traced
+from keras_pixelcnnpp.data.folders import file_inside
+from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import (
+    class_numbers,
+    counted,
+    read_json,
+    write_json,
+    write_predictions,
+)
+from keras_pixelcnnpp.savedmodel.blocks import map_blocks
+from keras_pixelcnnpp.savedmodel.commands import ClassifyOptions, ScoreOptions
+from keras_pixelcnnpp.savedmodel.trained_model import (
+    TrainedModel,
+    images_below,
+    read_files,
+)
+
+# File names need not be UTF-8.
+_TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+
+
+def classify_files(options: ClassifyOptions) -> None:
+    """Classifies image files, and prints a table, and the accuracy if folders give labels.
+
+    For files that cannot be read, an error is printed, and the command ends with status 2.
+    """
+    trained = TrainedModel.named(options)
+    model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
+    images = read_files(files, trained.read)
+    names, labels = [*map(str, images)], np.array([files[file] for file in images])
+    with graphs_as_traced():
+        result = trained.classify(np.stack([*images.values()]))
+    known = labels >= 0
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for heading in ("true class", "class") if known.any() else ("class",):
+        table.add_column(heading)
+    table.add_column("probability", justify="right")
+    table.add_column(bits_unit(model.num_levels), justify="right")
+    columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
+    for name, true, label, probabilities, bits in zip(names, labels, *columns, strict=True):
+        classes = [model.class_names[label]]
+        if known.any():
+            classes.insert(0, model.class_names[true] if true >= 0 else "")
+        table.add_row(name, *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    Console(markup=False, emoji=False).print(table)
+    if options.csv is not None:
+        of_model = result["probabilities"], model.class_names, result["bits_per_dim"]
+        write_predictions(options.csv, names, labels, *of_model)
+        print(f"Wrote {options.csv}")
+    if known.any():
+        accuracy = np.mean((result["class_id"] == labels)[known])
+        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named after classes")
+    if len(images) < len(files):
+        raise typer.Exit(2)
+
+
+def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """Yields each image file with the label that its innermost class folder gives, or -1."""
+    numbers = class_numbers(class_names)
+    for path in given:
+        if not path.is_dir():
+            yield path, -1
+            continue
+        for name in images_below(path):
+            parents = [part for part in PurePosixPath(name).parts[:-1] if part in numbers]
+            yield path / name, numbers[parents[-1]] if parents else -1
+
+
+def score_files(options: ScoreOptions) -> None:
+    """Scores all image files below a folder, and prints their mean bits/dim."""
+    trained, output = TrainedModel.named(options), options.output
+    bits = score_folder(trained, options.data, output, options.resume, options.workers)
+    good = np.isfinite(bits)
+    print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
+    if good.any():
+        print(f"Mean: {bits[good].mean():.3f} {bits_unit(trained.model.num_levels)}")
+
+
+def score_folder(
+    trained: TrainedModel,
+    data: Path,
+    output: Path,
+    resume: bool = False,
+    workers: int = 1,
+    block_size: int = 256,
+) -> np.ndarray:
+    """Scores every image file below a folder, and writes a CSV file block by block.
+
+    Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
+    image that cannot be read has the class -1 and an error message. An unconditional model gives
+    all images the class -1. With `resume`, an incomplete file is completed.
+
+    Returns:
+        Bits per dimension, float `(N,)`, NaN for images that cannot be read.
+    """
+    paths = images_below(data)
+    numbers = [f"p_{label}" for label in range(trained.model.num_classes)]
+    rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
+    # Names the model until the file is complete.
+    record = output.with_name(f"{output.name}.unfinished.json")
+    given = {"model": trained.checksum(), **trained.reading}
+    if output.exists():
+        if not resume:
+            raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
+        rows = _complete_rows(output, rows[0], paths)
+        is_known = record.exists() and read_json(record) == given
+        if len(rows) <= len(paths) and not is_known:
+            raise UserError(
+                f"{output} has scores of another model, or of fewer images. Choose another file"
+            )
+    starts = range(len(rows) - 1, len(paths), block_size)
+    blocks = [paths[start : start + block_size] for start in starts]
+    # Absolute, because the workers of a cluster have other working directories.
+    results = map_blocks(partial(_score, data.absolute()), blocks, trained, workers)
+    write_json(record, given)
+    try:
+        with output.open("w", **_TEXT) as file:
+            writer = csv.writer(file)
+            writer.writerows(rows)
+            for scored in results:
+                writer.writerows(scored)
+                file.flush()
+                rows += scored
+    except OSError as error:  # such as a full disk
+        raise UserError(f"{output}: {error.strerror}. Continue with --resume") from error
+    record.unlink()
+    return _bits(rows[1:])
+
+
+def _bits(rows: list[list]) -> np.ndarray:
+    return np.array([float(row[3] or "nan") for row in rows])
+
+
+def _complete_rows(file: Path, columns: list[str], paths: list[str]) -> list[list]:
+    """Returns the complete rows of a CSV file that an interrupted command wrote."""
+    with file.open(**_TEXT) as opened:
+        text = opened.read()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    if rows and (not text.endswith("\n") or len(rows[-1]) != len(columns)):
+        rows.pop()
+    rows, header = rows or [columns], ",".join(columns)
+    is_ours = rows[0] == columns and (text.startswith(header) or header.startswith(text.rstrip()))
+    if not is_ours or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
+        raise UserError(f"{file} has scores of other images or classes. Choose another file")
+    return rows
+
+
+def _score(data: Path, trained: TrainedModel, paths: list[str]) -> list[list]:
+    """Returns a row of the CSV file for each path."""
+    model, images, rows = trained.model, {}, {}
+    for path in paths:
+        try:
+            images[path] = trained.read(file_inside(data, path))
+        except UserError as error:
+            rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
+    if images:
+        result = trained.classify(np.stack(list(images.values())), verbose=0)
+        columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
+        for path, label, bits, row in zip(images, *columns, strict=True):
+            values = [f"{value:.6g}" for value in (bits, *row)]
+            name = model.class_names[label] if label >= 0 else ""
+            rows[path] = [path, int(label), name, *values, ""]
+    return [rows[path] for path in paths]
