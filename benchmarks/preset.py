@@ -160,7 +160,9 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
         cnn=models.get("baseline"),
         scaling=models["pixelcnnpp"].get("temperature_scaling"),
         coded=read_json(compression) if compression.exists() else None,
-        consistency=(run.json("reports/generation.json") or {}).get("class_consistency"),
+        generation=run.json("reports/generation.json"),
+        histogram=report["pixel_histogram_bits_per_dim"],
+        bayes=read_json(RESULTS / "bayes.json").get(name),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Writes RESULTS.md and the tables in docs/benchmarks from the results of runs and benchmarks.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
-    python benchmarks/results.py figures             # plots three figures in docs/images
+    python benchmarks/results.py figures             # plots the figures in docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
 A test compares the pages with the files.
@@ -12,18 +12,16 @@ import shlex
 import shutil
 import statistics
 import subprocess
-from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
+import figures
 import jinja2
-import numpy as np
 import typer
 from common import RESULTS, ROOT
-from matplotlib.ticker import NullLocator
 
 from keras_pixelcnnpp.evaluate.classification import words_of
-from keras_pixelcnnpp.evaluate.figures import figure_png, history_png, new_figure
+from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report import percent, training_words
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -31,7 +29,6 @@ from keras_pixelcnnpp.run import RunFolder
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.json")
-ACCURACY = "accuracy (%), with 95 % intervals"
 WAYS = {
     "pixelcnnpp": "PixelCNN++, labeled images",
     "pixelcnnpp_all": "PixelCNN++, all images",
@@ -114,110 +111,6 @@ def keep(folder):
     print(f"Kept {kept.path}")
 
 
-def write_parts():
-    """Plots the accuracy on the first rows of images."""
-    name = "fashion_mnist"
-    report = read_json(RESULTS / f"parts-{name}.json")
-    shares = 100 * np.array(report["rows"]) / report["rows"][-1]
-    titles = {
-        "pixelcnnpp": "PixelCNN++",
-        "cnn": "CNN, trained on whole images",
-        "masked_cnn": "CNN, trained on masked images",
-    }
-    figure = new_figure(5, 3.6)
-    axes = figure.subplots()
-    for model, title in titles.items():
-        accuracy, errors = with_errors(report["first_rows"][model])
-        axes.errorbar(shares, accuracy, errors, fmt="o-", markersize=3, capsize=2.5, label=title)
-    axes.set(xlabel="visible part of the image, from the top (%)", ylabel=ACCURACY, ylim=(0, 102))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
-    write_bytes(ROOT / "docs" / "images" / f"partial_{name}.png", figure_png(figure, dpi=160))
-
-
-def with_errors(rows):
-    """Returns accuracies in % and the lengths of their intervals' two sides, for `errorbar`."""
-    values = np.array([[row["accuracy"], *row["accuracy_ci95"]] for row in rows]) * 100
-    return values[:, 0], np.abs(values[:, 1:] - values[:, :1]).T
-
-
-def write_budget():
-    """Plots the results of trainings of several lengths on `photographs`, the CNN and JPEG XL."""
-    preset = Run(RESULTS / "photographs")
-    adam = list(map(Run, RESULTS.glob("photographs-[0-9]*-epochs")))
-    muon = [preset, *map(Run, RESULTS.glob("photographs-muon-*-epochs"))]
-    series = {
-        "Adam, no clipping": budget_points(adam, Run(RESULTS / "photographs-44-epochs")),
-        "default recipe (Muon)": budget_points(muon, preset),
-    }
-    baseline = preset.json("reports/classification.json")["models"]["baseline"]
-    jpeg_xl = read_json(RESULTS / "compression-photographs.json")["bits_per_dim"]["jxl"]
-    path = ROOT / "docs" / "images" / "training_length.png"
-    write_bytes(path, training_length_png(series, jpeg_xl, baseline["accuracy"]))
-
-
-def budget_points(runs, timed):
-    """Returns minutes and results of runs, shortest first.
-
-    The minutes are computed from the epochs of `timed`, which had a core of its own.
-    """
-    history = timed.history("pixelcnnpp")
-    seconds = {
-        joint: statistics.median(
-            row["seconds"] for row in history if (row.get("cross_entropy") is not None) == joint
-        )
-        for joint in (False, True)
-    }
-    points = []
-    for run in runs:
-        options = run.config["pixelcnnpp"]["options"]
-        alone = options["likelihood_epochs"]
-        work = alone * seconds[False] + (options["epochs"] - alone) * seconds[True]
-        model = run.json("reports/classification.json")["models"]["pixelcnnpp"]
-        points.append((work / 60, model))
-    return sorted(points, key=itemgetter(0))
-
-
-def training_length_png(series, jpeg_xl, cnn):
-    """Plots bits/dim and accuracy against training time, as PNG data."""
-    figure = new_figure(7, 3)
-    left, right = figure.subplots(1, 2)
-    for (label, points), marker in zip(series.items(), ("o-", "s-"), strict=True):
-        minutes, models = zip(*points, strict=True)
-        left.plot(minutes, [model["bits_per_dim"] for model in models], marker, label=label)
-        right.errorbar(minutes, *with_errors(models), fmt=marker, capsize=2.5, label=label)
-    left.axhline(jpeg_xl, color="gray", linestyle="--", label="JPEG XL")
-    left.set_ylabel("bits/dim of 16 levels")
-    right.axhline(100 * cnn, color="gray", linestyle="--", label="CNN")
-    right.set_ylabel(ACCURACY)
-    minutes = (3, 10, 30, 100, 300)
-    for axes in (left, right):
-        axes.set(xscale="log", xlabel="minutes of training on one core")
-        axes.set_xticks(minutes, map(str, minutes), minor=False)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
-    return figure_png(figure, dpi=160)
-
-
-def write_guidance():
-    """Plots how guidance changes the class consistency and the diversity of samples."""
-    figure = new_figure(7, 3)
-    left, right = figure.subplots(1, 2)
-    for name in ("photographs", "fashion_mnist", "mnist"):
-        rows = read_json(RESULTS / f"guidance-{name}.json")["rows"]
-        weights = [row["weight"] for row in rows]
-        left.errorbar(weights, *with_errors(rows), fmt="o-", capsize=2.5, label=name)
-        right.plot(weights, [row["recall"] for row in rows], "o-", label=name)
-    left.set_ylabel("class consistency (%)")
-    right.set_ylabel("recall")
-    for axes in (left, right):
-        axes.set(xlabel="guidance w", xticks=weights)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
-    write_bytes(ROOT / "docs" / "images" / "guidance.png", figure_png(figure, dpi=160))
-
-
 def heads_rows(comparison):
     """Returns means over seeds and the spread of bits/dim for each network and head, best first."""
     rows = []
@@ -257,12 +150,6 @@ def speed_rows(table):
     return found
 
 
-def recipe_trials(rows):
-    """Returns the names of the trials, longest first, then best first."""
-    rows = sorted(rows, key=lambda row: (-row["minutes"], row["bits_per_dim"]))
-    return dict.fromkeys(row["trial"] for row in rows)
-
-
 def number(value, digits=3):
     """Formats a number as `0.123`, and `None` as a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
@@ -285,13 +172,31 @@ def p_value(value):
     return "–" if value is None else f"{value:.2g}"
 
 
+def points(difference):
+    """Formats a difference of fractions with its interval, in percentage points."""
+    value, low, high = (f"{100 * end:+.1f}" for end in (difference["value"], *difference["ci95"]))
+    return f"{value} ({low} to {high})".replace("-", "−")
+
+
+def errors(run, model):
+    """Returns the number of images that a classifier of a run classifies wrongly."""
+    report = run.json("reports/classification.json")
+    return round(report["count"] * (1 - report["models"][model]["accuracy"]))
+
+
+def speed_ratio(name, runs):
+    """Returns how many times as many images per second the CNN of a run classifies."""
+    models = runs[name].json("reports/classification.json")["models"]
+    return models["baseline"]["images_per_second"] / models["pixelcnnpp"]["images_per_second"]
+
+
 def minutes(value):
     """Formats minutes as `7.5` or `129`."""
     return number(value, 0 if value is None or value >= 10 else 1)
 
 
-FILTERS = (accuracy, interval, minutes, number, p_value, percent)
-FUNCTIONS = (command, heads_rows, over_seeds, recipe_trials, speed_rows)
+FILTERS = (accuracy, errors, interval, minutes, number, p_value, percent, points, speed_ratio)
+FUNCTIONS = (command, heads_rows, over_seeds, speed_rows)
 
 
 def template_environment():
@@ -306,7 +211,7 @@ def template_environment():
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.globals |= {function.__name__: function for function in FUNCTIONS}
-    environment.globals |= {"bits": math.log2, "ways": WAYS, "detectors": DETECTORS}
+    environment.globals |= {"bits": math.log2, "ways": WAYS}
     return environment
 
 
@@ -336,7 +241,7 @@ def template_content():
         "guidance": named("guidance-"),
         "guidance_scales": named("guidance_scale-"),
         "completions": named("completion-"),
-        "parts": named("parts-"),
+        "parts": {name.removeprefix("parts-"): part for name, part in named("parts-").items()},
         "cnn_tunings": named("cnn_tuning-"),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
@@ -361,6 +266,19 @@ def render():
     return pages
 
 
+def draw(content):
+    """Plots the figures of all pages."""
+    runs = content["runs"]
+    ood = {name: runs[name].json("reports/ood.json") for name in content["presets"]}
+    figures.part_of_image(content["parts"])
+    figures.training_length(runs)
+    figures.guidance(content["guidance"])
+    figures.networks_and_heads(content["heads"])
+    figures.conditioning(content["conditionings"])
+    figures.out_of_distribution({name: report for name, report in ood.items() if report}, DETECTORS)
+    figures.completion(content["completions"])
+
+
 def main(
     action: Annotated[Literal["write", "keep", "figures"], typer.Argument()] = "write",
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, for keep.")] = None,
@@ -370,9 +288,7 @@ def main(
         for run in runs or ():
             keep(run)
     elif action == "figures":
-        write_parts()
-        write_budget()
-        write_guidance()
+        draw(template_content())
     else:
         for path, text in render().items():
             path.write_text(text, encoding="utf-8")
