@@ -42,6 +42,7 @@ from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
 from keras_pixelcnnpp.presets import upload_preset
+from keras_pixelcnnpp.tiled import TiledModel
 from keras_pixelcnnpp.verification import verify
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
+    "TiledModel",
     "WarmUp",
     "keep_freed_memory",
     "upload_preset",

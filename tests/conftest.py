@@ -39,6 +39,7 @@ EVERY_BACKEND = (
     "sampling",
     "test_backend.py",
     "test_optimizers.py",
+    "test_tiled.py",
     "train/test_checkpoints.py",
     "train/test_devices.py",
     "train/test_monitors.py",

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Nest, Tensor, compiled, float64, host_function, progress
+from keras_pixelcnnpp.blocks import Block, waves
 from keras_pixelcnnpp.checks import image_dtype
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
@@ -23,8 +24,9 @@ MAX_FEATURES = 2_000_000
 class ImageCoder:
     """Encodes images to streams and decodes them.
 
-    A stream contains the label of an image, and then its sub-pixels in raster order. Encoder and
-    decoder compute the same parameters of each sub-pixel in fixed point.
+    An image has one block, or is a frame of several rows of blocks. A stream is a row of blocks: it
+    contains the label of the image, and then the sub-pixels of each block in raster order. Encoder
+    and decoder compute the same parameters of each sub-pixel in fixed point.
 
     Args:
         exact: The model in fixed point.
@@ -36,32 +38,56 @@ class ImageCoder:
         self._idle = []  # unused decoders; each thread needs its own
 
     def encode(
-        self, levels: np.ndarray, labels: np.ndarray, verbose: int | str = "auto"
+        self,
+        levels: np.ndarray,
+        labels: np.ndarray,
+        blocks: list[list[Block]],
+        verbose: int | str = "auto",
     ) -> list[bytes]:
-        """Encodes images to a list of streams.
+        """Encodes images to a list of streams, those of the first image first.
 
         Args:
             levels: uint8 array `(N, height, width, channels)`.
             labels: int32 array `(N,)`; zeros for an unconditional model.
+            blocks: Rows of blocks of an image.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
         """
         height, width, channels = self.exact.image_shape
         size = height * width * max(self.exact.widest, channels)
-        at_once = max(1, min(len(levels), MAX_FEATURES // size))
-        parts, found = range(0, len(levels), at_once), []
-        tick = progress(len(parts), verbose)
-        for start in parts:
-            # The last part is padded to the common size, so that only one size is compiled.
-            rows = np.minimum(np.arange(start, start + at_once), len(levels) - 1)
-            starts, shares = self._shares(levels[rows], labels[rows])
-            count = len(levels) - start
-            found += streams.encode(starts[:count], shares[:count])
-            tick()
+        at_once = max(1, min(len(levels) * len(blocks[0]), MAX_FEATURES // size))
+        step = -(-at_once // len(blocks[0]))
+        found = []
+        tick = progress(-(-len(levels) // step) * len(blocks), verbose)
+        for start in range(0, len(levels), step):
+            images = slice(start, start + step)
+            by_row = []
+            for row in blocks:
+                by_row.append(self._encode_row(levels[images], labels[images], row, at_once))
+                tick()
+            found += [stream for image in zip(*by_row, strict=True) for stream in image]
         return found
 
+    def _encode_row(
+        self, levels: np.ndarray, labels: np.ndarray, row: list[Block], at_once: int
+    ) -> list[bytes]:
+        """Encodes a row of blocks of each image, evaluating `at_once` windows together."""
+        windows = np.concatenate([levels[:, block.rows, block.columns] for block in row])
+        of_windows = np.tile(labels, len(row))
+        parts = []
+        for start in range(0, len(windows), at_once):
+            # The last part is padded to the common size, so that only one size is compiled.
+            rows = np.minimum(np.arange(start, start + at_once), len(windows) - 1)
+            parts.append(self._shares(windows[rows], of_windows[rows])[:, : len(windows) - start])
+        shares = np.split(np.concatenate(parts, axis=1), len(row), axis=1)
+        share = TOTAL // self.exact.num_labels
+        symbols = [np.stack([labels * share, np.full_like(labels, share)])[..., None]]
+        for block, of_block in zip(row, shares, strict=True):
+            symbols.append(of_block[:, :, ~block.known].reshape(2, len(levels), -1))
+        return streams.encode(*np.concatenate(symbols, axis=-1))
+
     def _shares(self, levels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns starts and shares of the label and the sub-pixels, int32 `(2, N, symbols)`."""
-        count, *_, channels = levels.shape
+        """Returns starts and shares of the sub-pixels, int32 `(2, N, height, width, channels)`."""
+        shape, channels = levels.shape, levels.shape[-1]
         with float64():
             parameters = self._parameters(self.exact.inputs(labels) | {"levels": levels})
         parameters = ops.convert_to_numpy(parameters).reshape(-1, parameters.shape[-1])
@@ -69,17 +95,13 @@ class ImageCoder:
             levels.reshape(-1, channels).astype("int64"),
             parameters.astype("int64"),
         )
-        share = TOTAL // self.exact.num_labels
         found = []
         for channel in range(channels):
             cumulative = self.exact.counts.sub_pixel(parameters, list(levels.T[:channel]))
             own = levels[:, channel]
             below = cumulative(own)
             found.append(np.stack([below, cumulative(own + 1) - below]))
-        # (2, N, pixels and channels)
-        found = np.stack(found, axis=-1).reshape(2, count, -1)
-        first = np.stack([labels * share, np.full(count, share)])[..., None]
-        return np.concatenate([first, found], axis=-1).astype("int32")
+        return np.stack(found, axis=-1).reshape(2, *shape).astype("int32")
 
     def _whole_images(self, inputs: dict) -> Tensor:
         image = logistic_mixture.scale_to_unit(inputs["levels"], self.exact.num_levels)
@@ -90,18 +112,22 @@ class ImageCoder:
         return as_whole_numbers(parameters)
 
     def decode(
-        self, coded: Sequence[bytes], batch_size: int, tick: Callable[[], None] = lambda: None
+        self,
+        coded: Sequence[bytes],
+        blocks: list[list[Block]],
+        batch_size: int,
+        tick: Callable[[], None] = lambda: None,
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Decodes streams to levels and labels. Returns `None` if they don't fit the model.
 
-        `tick` is called after each sub-pixel. `batch_size` is the size of the compiled batch, at
-        least the number of streams.
+        `tick` is called after each sub-pixel of a window. `batch_size` is the number of images of
+        the compiled batch, at least that of the streams.
         """
         try:
             decoder = self._idle.pop()
         except IndexError:
             decoder = PixelDecoder(self.exact)
-        found = decoder.decode(coded, batch_size, tick)
+        found = decoder.decode(coded, blocks, batch_size, tick)
         self._idle.append(decoder)
         return found
 
@@ -115,22 +141,51 @@ class PixelDecoder:
         self._run = compiled(self, [])
 
     def decode(
-        self, coded: Sequence[bytes], batch_size: int, tick: Callable[[], None]
+        self,
+        coded: Sequence[bytes],
+        blocks: list[list[Block]],
+        batch_size: int,
+        tick: Callable[[], None],
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Decodes streams; see `ImageCoder.decode`."""
-        exact, count = self.exact, len(coded)
+        exact, per_image = self.exact, len(blocks)
         self._streams, self._tick = streams.Decoder(coded), tick
         share = TOTAL // exact.num_labels
         found = np.minimum(self._streams.slots // share, exact.num_labels - 1)
         self._streams.read(found * share, share)
-        labels = np.zeros(batch_size, "int32")
-        labels[:count] = found
-        self._pixel, self._channel = np.zeros((count, exact.image_shape[-1]), "int64"), 0
-        with float64():
-            levels = ops.convert_to_numpy(self._run(exact.inputs(labels)))
+        labels = np.zeros(batch_size * per_image, "int32")
+        labels[: len(coded)] = found
+        bottom, right = (part.stop for part in blocks[-1][-1].inside)
+        images = np.zeros((len(coded) // per_image, bottom, right, exact.image_shape[-1]), "int64")
+        for wave in waves(blocks):
+            self._decode_wave(images, labels, wave, per_image)
         if not self._streams.is_finished:
             return None
-        return levels[:count].astype(image_dtype(exact.num_levels)), labels[:count]
+        return images.astype(image_dtype(exact.num_levels)), labels[: len(coded) : per_image]
+
+    def _decode_wave(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        wave: list[tuple[int, int, Block]],
+        per_image: int,
+    ) -> None:
+        """Decodes a block of each stream. Rows without a block in this wave are all known."""
+        height, width, channels = self.exact.image_shape
+        self._known = np.ones((len(images), per_image, height, width), bool)
+        self._pixels = np.zeros((*self._known.shape, channels), "int64")
+        for row, _, block in wave:
+            self._known[:, row] = block.known
+            self._pixels[:, row] = images[:, block.rows, block.columns]
+        windows = self._pixels
+        self._known = self._known.reshape(-1, height * width)
+        self._pixels = self._pixels.reshape(-1, height * width, channels)
+        self._place, self._channel = 0, 0
+        with float64():
+            # Under JAX, the conversion waits for the end of the pass.
+            ops.convert_to_numpy(self._run(self.exact.inputs(labels)))
+        for row, _, block in wave:
+            images[:, *block.inside] = windows[:, row, block.above :, block.left :]
 
     def __call__(self, inputs: dict) -> Tensor:
         """Runs the pass, for `compiled`; returns levels `(batch, height, width, channels)`."""
@@ -147,12 +202,13 @@ class PixelDecoder:
         return host_function(self._read_pixel, whole, shape), carry
 
     def _read_pixel(self, parameters: np.ndarray) -> np.ndarray:
-        """Reads the sub-pixels whose parameters are valid; later ones are 0.
+        """Reads the sub-pixels whose parameters are valid; later ones are 0, or already known.
 
         With channel groups, this is the next channel of the pixel, otherwise all channels.
         """
         # Slicing a JAX array here would start a computation within the running one.
-        parameters, pixel = np.asarray(parameters), self._pixel
+        parameters, pixel = np.asarray(parameters), self._pixels[:, self._place]
+        known = self._known[:, self._place]
         count, channels = pixel.shape
         levels = np.zeros((len(parameters), channels), "float32")
         parameters = parameters[:count].astype("int64")
@@ -160,11 +216,14 @@ class PixelDecoder:
             channel = self._channel
             cumulative = self.exact.counts.sub_pixel(parameters, list(pixel.T[:channel]))
             found, below, above = _level_at(cumulative, self._streams.slots, self.exact.num_levels)
+            # Reading the share of all slots leaves a stream as it is.
+            below, above = np.where(known, 0, below), np.where(known, TOTAL, above)
             self._streams.read(below, above - below)
-            pixel[:, channel] = found
+            pixel[:, channel] = np.where(known, pixel[:, channel], found)
             self._channel = (channel + 1) % channels
             self._tick()
         levels[:count] = pixel
+        self._place += self._channel == 0
         return levels
 
 

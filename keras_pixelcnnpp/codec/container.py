@@ -9,8 +9,10 @@
 | | streams of the images, whose lengths are in the header |
 
 Entries of the header are `"model"`, the digest of the model in fixed point; `"images"`, the
-first bytes of the SHA-256 of all levels; `"lengths"`, the lengths of the streams in bytes;
-`"names"`, the names of the images, or null; and `"class_names"`, the class names of the model.
+first bytes of the SHA-256 of all levels; `"size"`, the height and width of the images;
+`"overlap"`, that of the windows of a `TiledModel`; `"lengths"`, for each image the length in
+bytes of the stream of each row of blocks; `"names"`, the names of the images, or null; and
+`"class_names"`, the class names of the model.
 """
 
 import hashlib
@@ -27,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.blocks import rows_of_blocks
 from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
@@ -61,6 +64,7 @@ def compress_images(
     labels: ArrayLike | None = None,
     names: list[str] | None = None,
     verbose: int | str = "auto",
+    overlap: int | None = None,
 ) -> Compressed:
     """Compresses images losslessly at the model's levels; see `AutoregressiveModel.compress`.
 
@@ -70,6 +74,8 @@ def compress_images(
         labels: Int array `(N,)`, or `None` to choose the class with the shortest code.
         names: List with a name for each image, or `None`.
         verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
+        overlap: Integer, overlap of the windows of a `TiledModel`, for frames of any size, whose
+            labels must be given; `None` for images of the model's size.
 
     Returns:
         A `Compressed`.
@@ -78,7 +84,9 @@ def compress_images(
         ValueError: If an argument doesn't fit the model.
         UserError: If the model can't be computed in fixed point; see `ExactModel`.
     """
-    images = checked_images(images, model.image_shape, model.num_levels)
+    size = model.image_shape[:2] if overlap is None else np.shape(images)[1:3]
+    images = checked_images(images, (*size, model.image_shape[-1]), model.num_levels)
+    blocks = rows_of_blocks(size, model.image_shape[:2], overlap or 0)
     count, coder = len(images), _coder(model)
     if names is not None and [type(name) for name in names] != [str] * count:
         raise invalid_argument("names", names, f"a list of {count} strings")
@@ -88,29 +96,37 @@ def compress_images(
     labels = np.zeros(count, "int32") if labels is None else labels
 
     levels = to_levels(images, model.num_levels)
-    streams = coder.encode(levels, labels, verbose)
+    coded = coder.encode(levels, labels, blocks, verbose)
+    lengths = np.reshape([len(stream) for stream in coded], (count, len(blocks)))
     header = {
         "model": coder.exact.digest,
         "images": _digest(levels.tobytes()).hex(),
-        "lengths": [len(stream) for stream in streams],
+        "size": size,
+        "overlap": overlap or 0,
+        "lengths": lengths.tolist(),
         "names": names,
         "class_names": model.class_names,
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    body = struct.pack("<I", len(packed)) + packed + b"".join(streams)
-    return Compressed(MAGIC + _digest(body) + body, labels, sum(map(len, streams)))
+    body = struct.pack("<I", len(packed)) + packed + b"".join(coded)
+    return Compressed(MAGIC + _digest(body) + body, labels, sum(map(len, coded)))
 
 
 def decompress_images(
-    model: keras.Model, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+    model: keras.Model,
+    data: bytes,
+    batch_size: int = 100,
+    verbose: int | str = "auto",
+    tiled: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Decompresses the result of `compress_images`; see `AutoregressiveModel.decompress`.
 
     Args:
         model: The model that compressed the images.
         data: Bytes, the content of the file.
-        batch_size: Integer, number of images per batch.
+        batch_size: Integer, number of images, or of windows of frames, per batch.
         verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
+        tiled: Boolean, whether to accept frames of any size.
 
     Returns:
         The images, uint8 `(N, height, width, channels)`; their labels, int32 `(N,)`; and their
@@ -127,17 +143,26 @@ def decompress_images(
             "The images were compressed by another model, or with other weights. Expected: "
             f"{header['model'][:16]!r}. Received: {coder.exact.digest[:16]!r}"
         )
-    ends = [0, *itertools.accumulate(header["lengths"])]
+    window, size, lengths = model.image_shape[:2], tuple(header["size"]), header["lengths"]
+    if size != window and not tiled:
+        raise UserError(
+            f"The file has images of {size}, (height, width), which are larger than the model's, "
+            f"{window}. Decompress it with TiledModel(model).decompress, or add --tiled"
+        )
+    blocks = rows_of_blocks(size, window, header["overlap"])
+    if any(len(of_image) != len(blocks) for of_image in lengths):
+        raise _damaged()
+    ends = [0, *itertools.accumulate(itertools.chain(*lengths))]
     streams = [body[start:end] for start, end in itertools.pairwise(ends)]
-    count = len(streams)
-    batch_size = max(1, min(batch_size, count))
-    steps = math.ceil(count / batch_size) * math.prod(model.image_shape)
-    tick = progress(steps, verbose, "sub-pixel")
-    levels = [np.zeros((0, *model.image_shape), image_dtype(model.num_levels))]
+    batch_size = max(1, min(batch_size // len(blocks), len(lengths)))
+    passes = math.ceil(len(lengths) / batch_size) * (len(blocks) + len(blocks[0]) - 1)
+    tick = progress(passes * math.prod(model.image_shape), verbose, "sub-pixel")
+    levels = [np.zeros((0, *size, model.image_shape[-1]), image_dtype(model.num_levels))]
     labels = [np.zeros(0, "int32")]
-    for start in range(0, count, batch_size):
+    for start in range(0, len(streams), batch_size * len(blocks)):
         # Each batch is checked before the next one, so that a forged file fails early.
-        found = coder.decode(streams[start : start + batch_size], batch_size, tick)
+        coded = streams[start : start + batch_size * len(blocks)]
+        found = coder.decode(coded, blocks, batch_size, tick)
         if found is None:
             raise _damaged()
         levels.append(found[0])
@@ -188,12 +213,14 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _check(header: dict[str, Any], size: int) -> None:
     """Raises an error if the header is invalid, or doesn't fit the length of the streams."""
-    lengths, names = header["lengths"], header["names"]
+    names, images = header["names"], header["lengths"]
+    lengths = [length for of_image in images for length in of_image]
     good = (
         all(type(number) is int and number >= 0 for number in lengths)
         and sum(lengths) == size
         and [type(header[name]) for name in ("model", "images")] == [str, str]
-        and (names is None or [type(name) for name in names] == [str] * len(lengths))
+        and [type(number) for number in (*header["size"], header["overlap"])] == [int] * 3
+        and (names is None or [type(name) for name in names] == [str] * len(images))
     )
     if not good:
         raise ValueError("invalid header")

@@ -56,7 +56,7 @@ def sample_images(
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
     num_particles: int = 0,
-    first: int = 0,
+    first: int | np.ndarray = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples or completes images. The model keeps the compiled samplers.
 
@@ -68,16 +68,15 @@ def sample_images(
         known: Boolean array `(N, height, width)`, true for known pixels of `images`, or `None`.
         num_particles: Integer, number of particles of an image, which are weighted by the known
             pixels, or 0 to ignore known pixels after unknown ones.
-        first: Integer, position of the first image in a larger set, which determines its noise.
+        first: Integer, position of the first image in a larger set, which determines its noise; or
+            int array `(N,)`, a number for each image that is added to its position.
 
     Returns:
         uint8 array `(N, height, width, channels)`, and the estimated log-probability of the known
         pixels, float32 `(N,)`, nats. The latter is 0 without particles.
     """
     options.check(model)
-    seed = options.seed
-    if seed is None:  # NumPy's global state, which `keras.utils.set_random_seed` sets
-        seed = np.random.randint(2**31)  # noqa: NPY002
+    seed = random_seed() if options.seed is None else options.seed
     count = len(labels) if model.num_classes else int(labels)
     inputs = {"temperature": np.full(count, options.temperature, "float32")}
     if model.num_classes:
@@ -99,8 +98,10 @@ def sample_images(
         noise_size = model.image_shape[-1] * len(digits(model.num_levels))
     noise_shape = (*model.image_shape[:2], noise_size)
 
+    positions = (np.arange(count) + first).tolist()
+
     def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
-        noise = [_noise(noise_shape, int(seed), first + int(row), num_particles) for row in rows]
+        noise = [_noise(noise_shape, int(seed), positions[row], num_particles) for row in rows]
         noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
         return {**noise, **{name: value[rows] for name, value in inputs.items()}}
 
@@ -111,6 +112,11 @@ def sample_images(
     sampler = _compiled_sampler(model, with_noise(batches[0]), num_particles)
     images, log_prob = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
     return images[:count].astype(dtype, copy=False), log_prob[:count]
+
+
+def random_seed() -> int:
+    """Returns a seed from NumPy's global state, which `keras.utils.set_random_seed` sets."""
+    return np.random.randint(2**31)  # noqa: NPY002
 
 
 def _noise(
@@ -153,14 +159,19 @@ def _classes(
             seed=seed,
             batch_size=options.batch_size,
         )
+    labels = labels.copy()
+    labels[rows] = random_classes(scores, seed, (np.arange(len(labels)) + first)[rows])
+    return labels
+
+
+def random_classes(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:
+    """Samples a class of each image from the softmax of scores `(N, num_classes)`, int `(N,)`."""
     # A separate random stream, so that the noise of an image is the same as with a given label.
-    streams = [[seed, first + int(row), 1] for row in rows]
+    streams = [[seed, position, 1] for position in positions.tolist()]
     uniform = np.array([np.random.default_rng(stream).random() for stream in streams])
     cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
     chosen = (cumulative < uniform[:, None]).sum(axis=1)
-    labels = labels.copy()
-    labels[rows] = np.minimum(chosen, model.num_classes - 1)
-    return labels
+    return np.minimum(chosen, scores.shape[1] - 1)
 
 
 def _compiled_sampler(

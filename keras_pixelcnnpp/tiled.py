@@ -1,0 +1,331 @@
+"""A model applied to frames that are larger than its images."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.blocks import Block, rows_of_blocks, waves
+from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.scoring import log_marginal_of_pixels, score
+from keras_pixelcnnpp.sampling.sampler import (
+    SamplingOptions,
+    random_classes,
+    random_seed,
+    sample_images,
+)
+
+
+class TiledModel:
+    """Likelihoods, samples and compression of frames that are larger than a model's images.
+
+    A frame is divided into blocks in raster order. The window of a block has the size of the
+    model's images, with the block in its lower right corner. The model gives the probability of
+    each pixel of the block given the window's pixels above it and on its left, which belong to the
+    same or to earlier blocks. The product over all pixels is therefore an exact likelihood of the
+    frame, in which each pixel is conditioned on fewer pixels than in a model of the frame's size.
+
+    Frames may have any height and width from the model's on. Frames of the model's own size give
+    the results of the model itself. Train the model on random crops of frames (`RandomCrops`),
+    because a window's border cuts through the content of a frame.
+
+    Args:
+        model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
+            on the position in an image.
+        overlap: Integer, number of earlier rows above and earlier columns to the left of a block in
+            its window, less than the model's height and width. By default half of the smaller of
+            the two. A large overlap gives a lower number of bits/dim, but more windows: an overlap
+            of three quarters needs four times as many as one of half.
+
+    Raises:
+        ValueError: If the model or the overlap does not fit.
+
+    Example:
+
+    ```python
+    model = kp.PixelCNNPlusPlus.from_preset("photographs_likelihood")
+    tiled = kp.TiledModel(model)
+    tiled.bits_per_dim(frames)                 # uint8 (N, 427, 640, 3) -> (N,)
+    tiled.sample((64, 96), labels=[0, 1])      # uint8 (2, 64, 96, 3)
+    ```
+    """
+
+    def __init__(self, model: AutoregressiveModel, overlap: int | None = None):
+        if "spatial" in model.conditioning.split("+"):
+            raise UserError(
+                "Expected a model that is not conditioned on the position in an image. Received: "
+                f"conditioning={model.conditioning!r}"
+            )
+        self.model = model
+        self.window = model.image_shape[:2]
+        self.overlap = min(self.window) // 2 if overlap is None else overlap
+        self.blocks(self.window)  # checks the overlap
+
+    def blocks(self, size: tuple[int, int]) -> list[list[Block]]:
+        """Returns the blocks of a frame of a height and width, as a list of rows."""
+        return rows_of_blocks(size, self.window, self.overlap)
+
+    def log_prob(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the log-likelihood log p(x | y) of each frame under its label.
+
+        Args:
+            frames: uint8 array `(N, H, W, channels)`.
+            labels: Int array `(N,)`, or class names: one class for a frame. -1 gives log p(x),
+                where p(x) is the mean of p(x | y) over the classes. `None` for an unconditional
+                model.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
+
+        Returns:
+            Float32 array `(N,)`, nats.
+
+        Raises:
+            ValueError: If frames or labels don't fit the model.
+        """
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            return self.model.log_prob(frames, labels, batch_size, verbose)
+        found = np.zeros(len(frames), "float32")
+        for rows, candidates in self._candidates(labels, len(frames)):
+            scores = self._sums(frames[rows], candidates, batch_size, verbose)
+            found[rows] = log_marginal(scores)
+        return found
+
+    def bits_per_dim(
+        self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+    ) -> np.ndarray:
+        """Returns bits per dimension of p(x), the mean of p(x | y) over equally likely classes.
+
+        The arguments are those of `log_prob`. Returns a float64 array `(N,)`, bits/dim.
+        """
+        if self.model.num_classes:
+            log_probs = log_marginal(self.class_log_likelihoods(frames, batch_size, verbose))
+        else:
+            log_probs = self.log_prob(frames, None, batch_size, verbose)
+        return bits_per_dim(log_probs, self.checked(frames).shape[1:])
+
+    def pixel_log_probs(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Log-probability of each pixel given earlier pixels of its window, as a map.
+
+        The arguments are those of `log_prob`. With the label -1, the class is inferred from all
+        pixels that are earlier in the order of the blocks. The sum over a frame is its `log_prob`.
+
+        Returns:
+            Float32 array `(N, H, W)`, nats.
+        """
+        frames = self.checked(frames)
+        found = np.zeros(frames.shape[:3], "float32")
+        for rows, candidates in self._candidates(labels, len(frames)):
+            by_class = np.zeros((*candidates.shape, *frames.shape[1:3]), "float32")
+            for place, block, scores in self._scores(frames[rows], candidates, batch_size, verbose):
+                by_class[place][:, *block.inside] = scores
+            order = self._order(frames.shape[1:3])
+            flat = by_class.reshape(*candidates.shape, 1, -1)[..., order]
+            pixels = np.empty((len(by_class), 1, len(order)), "float32")
+            pixels[..., order] = log_marginal_of_pixels(flat)
+            found[rows] = pixels.reshape(-1, *frames.shape[1:3])
+        return found
+
+    def class_log_likelihoods(
+        self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+    ) -> np.ndarray:
+        """Returns the log-likelihood log p(x | y) of each frame for each class.
+
+        The arguments are those of `log_prob`. Returns a float32 array `(N, num_classes)`, nats.
+        """
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            return self.model.class_log_likelihoods(frames, batch_size, verbose)
+        classes = np.tile(np.arange(self.model.num_classes, dtype="int32"), (len(frames), 1))
+        return self._sums(frames, classes, batch_size, verbose).astype("float32")
+
+    def sample(
+        self,
+        size: tuple[int, int],
+        labels: ArrayLike,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+        guidance_logit_scale: float | None = None,
+        batch_size: int = 100,
+        verbose: int | str = 0,
+        above: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Samples frames of any size, or completes frames below a known part.
+
+        Args:
+            size: Pair `(H, W)`, height and width of the frames.
+            labels: Int array `(N,)`, or class names: one class for a frame. -1 samples the class at
+                random, by Bayes' rule if a part is known. For an unconditional model, the integer
+                N.
+            seed: Integer >= 0 that determines the frames, or `None` for a random seed.
+            temperature: Number from 1e-6 to 1e6; see `AutoregressiveModel.sample`.
+            guidance: Number >= 0. Each window has its own weights of the classes.
+            guidance_logit_scale: Number >= 0; see `AutoregressiveModel.sample`.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (a progress bar for each diagonal of blocks) or `"auto"`.
+            above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
+                frame. It must end where a row of blocks ends, so that the frames are exact samples
+                of p(unknown | known, y).
+
+        Returns:
+            uint8 array `(N, H, W, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of range, or the known part ends elsewhere.
+        """
+        model, blocks = self.model, self.blocks(size)
+        seed = random_seed() if seed is None else seed
+        how = temperature, guidance, guidance_logit_scale, batch_size, verbose
+        options = SamplingOptions(seed, *how)
+        options.check(model)
+        if model.num_classes:
+            labels = model._checked_labels(labels, np.size(labels))
+        else:
+            require_integer("labels", labels)
+        count = len(labels) if model.num_classes else labels
+        shape = (count, *size, model.image_shape[-1])
+        frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
+        if above is not None:
+            ends = [row[0].rows.stop for row in blocks]
+            rows = above.shape[1] if np.ndim(above) == 4 else None
+            if rows not in ends:
+                expected = f"the upper {', '.join(map(str, ends))} rows, where blocks end"
+                raise invalid_argument("above", np.shape(above), expected)
+            above = checked_images(above, (rows, *shape[2:]), model.num_levels)
+            frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1
+        if model.num_classes and (unknown := np.flatnonzero(labels < 0)).size:
+            scores = np.zeros((len(unknown), model.num_classes))
+            if first:
+                scores = self.class_log_likelihoods(above[unknown], batch_size)
+            labels[unknown] = random_classes(scores, seed, unknown)
+        for wave in waves(blocks[first:]):
+            windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
+            known = np.repeat([b.known for *_, b in wave], count, axis=0)
+            of_windows = np.tile(labels, len(wave)) if model.num_classes else len(windows)
+            # The noise of a window depends on its frame and the number of its block. NumPy splits
+            # a position into 32 bits each, and `sampling/` uses the second numbers below 256.
+            numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
+            positions = np.add.outer(np.array(numbers) << 40, np.arange(count)).ravel()
+            offsets = positions - np.arange(len(positions))
+            images, _ = sample_images(model, of_windows, options, windows, known, 0, offsets)
+            for (*_, block), sampled in zip(wave, np.split(images, len(wave)), strict=True):
+                frames[:, *block.inside] = sampled[:, block.above :, block.left :]
+        return frames
+
+    def compress(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        verbose: int | str = "auto",
+        names: list[str] | None = None,
+    ) -> bytes:
+        """Compresses frames of one size losslessly, to about -log2 p(x | y) bits each.
+
+        Args:
+            frames: uint8 array `(N, H, W, channels)`.
+            labels: As in `AutoregressiveModel.compress`; `None` chooses the most probable class.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
+            names: Optional list with a name of each frame, for `pixelcnnpp decompress`.
+
+        Returns:
+            Bytes, which contain the overlap. Each row of blocks is a stream of its own, so that all
+            blocks on a diagonal are decoded at once.
+        """
+        frames = self.checked(frames)
+        if self.model.num_classes and labels is None:
+            labels = self.class_log_likelihoods(frames).argmax(axis=1)
+        return compress_images(self.model, frames, labels, names, verbose, self.overlap).data
+
+    def decompress(
+        self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+    ) -> np.ndarray:
+        """Decompresses the frames in the result of `compress`, with the overlap that it names.
+
+        Args:
+            data: Bytes that `compress` returned.
+            batch_size: Integer, number of windows per batch, in which there is at least one frame.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
+
+        Returns:
+            uint8 array `(N, H, W, channels)`.
+
+        Raises:
+            UserError: If `data` is damaged, or was compressed by a model with other weights.
+        """
+        return decompress_images(self.model, data, batch_size, verbose, tiled=True)[0]
+
+    def checked(self, frames: np.ndarray) -> np.ndarray:
+        """Returns frames as an array `(N, H, W, channels)`, or raises a `UserError`."""
+        array, channels = np.asarray(frames), self.model.image_shape[-1]
+        if array.ndim == 3 and channels == 1:
+            array = array[..., None]
+        if array.ndim != 4:
+            shape = f"(N, height, width, {channels})"
+            raise UserError(f"Invalid frames. Expected shape {shape}. Received: {array.shape}")
+        self.blocks(array.shape[1:3])
+        return checked_images(array, (*array.shape[1:3], channels), self.model.num_levels)
+
+    def _candidates(
+        self, labels: ArrayLike | None, count: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the rows of labeled and of unlabeled frames, with the labels `(rows, K)`."""
+        labels = self.model._checked_labels(labels, count)
+        if labels is None:
+            return [(np.arange(count), np.zeros((count, 1), "int32"))]
+        given, unlabeled = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+        classes = np.arange(self.model.num_classes, dtype="int32")
+        groups = [(given, labels[given, None]), (unlabeled, np.tile(classes, (len(unlabeled), 1)))]
+        return [group for group in groups if len(group[0])]
+
+    def _sums(
+        self, frames: np.ndarray, labels: np.ndarray, batch_size: int, verbose: int | str
+    ) -> np.ndarray:
+        """Returns log-likelihoods of frames under labels `(N, K)`, float64 `(N, K)`."""
+        sums = np.zeros(labels.shape)
+        for place, _, scores in self._scores(frames, labels, batch_size, verbose):
+            sums[place] += scores.sum(axis=(1, 2), dtype="float64")
+        return sums
+
+    def _scores(
+        self, frames: np.ndarray, labels: np.ndarray, batch_size: int, verbose: int | str
+    ) -> Iterator[tuple[int, Block, np.ndarray]]:
+        """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
+        blocks = [block for row in self.blocks(frames.shape[1:3]) for block in row]
+        places = [(index, block) for index in range(len(frames)) for block in blocks]
+        require_integer("batch_size", batch_size)
+        starts = range(0, len(places), batch_size)
+        tick = progress(len(starts), verbose)
+        for start in starts:
+            batch = places[start : start + batch_size]
+            windows = np.stack([frames[index, b.rows, b.columns] for index, b in batch])
+            of_windows = labels[[index for index, _ in batch]] if self.model.num_classes else None
+            scores = score(self.model, windows, of_windows, batch_size, 0, "pixel")
+            for (index, block), pixels in zip(batch, scores, strict=True):
+                yield index, block, pixels[:, block.above :, block.left :]
+            tick()
+
+    def _order(self, size: tuple[int, int]) -> np.ndarray:
+        """Returns the indices of a frame's pixels in the order of the blocks, int `(H * W,)`."""
+        pixels = np.arange(np.prod(size)).reshape(size)
+        blocks = [block for row in self.blocks(size) for block in row]
+        return np.concatenate([pixels[block.inside].ravel() for block in blocks])
