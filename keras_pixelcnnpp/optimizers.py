@@ -196,9 +196,10 @@ class LikelihoodFirst(keras.callbacks.Callback):
     """Callback that omits the cross-entropy from the loss in the first epochs.
 
     The posterior of an untrained network is noise, and bits/dim decrease faster without the
-    cross-entropy. A run that continues at a later epoch (`initial_epoch`) uses the correct
-    loss. The model's `label_loss_weight` does not change. In these epochs, cross-entropy and
-    accuracy of the training are NaN.
+    cross-entropy. In the training steps of these epochs, the model's `label_loss_weight` is 0, and
+    cross-entropy and accuracy of the training are NaN. Validation and the callbacks at the end of
+    an epoch see the weight of the model. A run that continues at a later epoch (`initial_epoch`)
+    uses the correct loss.
 
     Args:
         epochs: Integer >= 0, number of epochs without the cross-entropy.
@@ -216,9 +217,22 @@ class LikelihoodFirst(keras.callbacks.Callback):
         super().__init__()
         require_integer("epochs", epochs, low=0)
         self.epochs = epochs
+        self._weight: float | None = None  # of the model, within an epoch on the likelihood
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.model._set_likelihood_only(epoch < self.epochs)  # `fit` resets it at its end
+        if epoch < self.epochs:
+            self._weight = self.model.label_loss_weight
+            self.model.label_loss_weight = 0.0
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        self._restore()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._weight is not None:
+            self.model.label_loss_weight, self._weight = self._weight, None
 
 
 def use_averages(model: keras.Model) -> None:

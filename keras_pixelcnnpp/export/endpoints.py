@@ -10,9 +10,11 @@ import keras
 import tensorflow as tf
 
 from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 
@@ -113,10 +115,18 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
 
+    def classify_part(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        log_likelihood = model(images)
+        return {
+            "log_likelihood": log_likelihood,
+            "probabilities": tf.nn.softmax(model.posterior(log_likelihood)),
+            "bits_per_dim": bits_per_dim(log_marginal(log_likelihood), shape),
+        }
+
     def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
         at_once = _MAX_PIXELS // (image_size * num_classes)
-        result = _in_parts(model.posterior_tensors, [images], at_once, outputs)
+        result = _in_parts(classify_part, [images], at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
 

@@ -2,7 +2,8 @@
 
 import functools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, require_tensorflow, with_shape
+from keras_pixelcnnpp.backend import Tensor, require_tensorflow, with_shape
 from keras_pixelcnnpp.checks import (
     checked_class_names,
     checked_image_shape,
@@ -34,7 +35,7 @@ from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, 
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.image_model import ImageModel
-from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss, last_output
+from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
     ERROR_RUNS,
@@ -75,8 +76,6 @@ class AutoregressiveModel(ImageModel):
     _title: str | None = None  # name in reports
     _default_conditioning = "bias"
     _head_has_tables = True  # see `CategoricalHead`
-    train_step: Callable  # Keras's methods, which are replaced to be compiled again
-    test_step: Callable
     _lowest_label = -1
 
     def __init__(
@@ -144,9 +143,8 @@ class AutoregressiveModel(ImageModel):
         # Compiled functions by their settings. In a namespace, because Keras would track and save
         # models inside a dict.
         self._compiled_functions = types.SimpleNamespace(
-            scorers={}, samplers={}, coders={}, training={}, network=None
+            scorers={}, samplers={}, coders={}, kept={}, network=None
         )
-        self._likelihood_only = False
         self._label_loss_weight = plain(label_loss_weight)
         # The order must not change, because checkpoints number the variables.
         self.network = self.make_network()
@@ -200,23 +198,34 @@ class AutoregressiveModel(ImageModel):
     @label_loss_weight.setter
     def label_loss_weight(self, value: float) -> None:
         require_number("label_loss_weight", value, "[0, inf)")
+        before, made = self._label_loss_weight, (self.train_function, self.test_function)
+        if value == before:
+            return
+        # The steps of the previous weight are kept, because `LikelihoodFirst` returns to it.
+        kept, self._compiled_functions.kept = self._compiled_functions.kept, {before: made}
         self._label_loss_weight = plain(value)
-        self._compiled_functions.training.clear()
-        if self.train_function is not None:
-            self._new_train_function()
-        if self.test_function is not None:
-            self.test_step = functools.partial(type(self).test_step, self)
-            self.make_test_function(force=True)
+        self.train_function, self.test_function = kept.get(value, (None, None))
+        if made[0] is not None:
+            self.make_train_function()
+        if made[1] is not None:
+            self.make_test_function()
+
+    # JAX would reuse the trace of an equal method after `label_loss_weight` has changed.
+    @property
+    def train_step(self) -> Callable:
+        return functools.partial(super().train_step)
+
+    @property
+    def test_step(self) -> Callable:
+        return functools.partial(super().test_step)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
-        if training:
-            return images  # `compute_loss` evaluates the network, because it knows the labels
-        if not self.num_classes:
-            return class_scores(self, images)[:, 0]
-        found = self.posterior_tensors(images)
-        last_output.set((found["probabilities"], found["log_likelihood"]))
-        return found["probabilities"]
+        # In training, `compute_loss` evaluates the network, because it knows the labels.
+        return images if training else class_scores(self, images)
+
+    def _predictions(self, outputs: np.ndarray) -> np.ndarray:
+        return self.posterior.probabilities(outputs) if self.num_classes else outputs[:, 0]
 
     # Likelihoods of tensors
 
@@ -282,23 +291,6 @@ class AutoregressiveModel(ImageModel):
     def _should_torch_compile(self) -> bool:
         return False  # torch's compiler finds only graph breaks in Keras's step
 
-    def posterior_tensors(self, images: Tensor) -> Tensors:
-        """Scores and classifies a batch.
-
-        Args:
-            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
-
-        Returns:
-            Dict of float32 tensors: `"log_likelihood"`, nats, and `"probabilities"`, both `(batch,
-            num_classes)`, and `"bits_per_dim"` of p(x), `(batch,)`.
-        """
-        log_likelihood = class_scores(self, images)
-        return {
-            "log_likelihood": log_likelihood,
-            "probabilities": ops.softmax(self.posterior(log_likelihood), axis=-1),
-            "bits_per_dim": bits_per_dim(log_marginal(log_likelihood), self.image_shape),
-        }
-
     # Training
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
@@ -309,9 +301,10 @@ class AutoregressiveModel(ImageModel):
             loss: Must be `None`, like `loss_weights`.
             **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
                 receive labels and probabilities `(batch, num_classes)`. The labels are integers for
-                Keras's sparse metrics and one-hot for other metrics, so the two kinds can't be
-                mixed. These metrics are computed by `evaluate` and in validation. Training omits
-                them, because it does not compute the probabilities of all classes.
+                Keras's sparse metrics and one-hot for its other metrics. Your own metrics and
+                functions have an attribute `sparse`, true for integers. These metrics are computed
+                by `evaluate` and in validation. Training omits them, because it does not compute
+                the probabilities of all classes.
 
         Raises:
             ValueError: If `loss` or `loss_weights` is not `None`.
@@ -322,8 +315,8 @@ class AutoregressiveModel(ImageModel):
                     f"Invalid argument `{name}`. {type(self).__name__} defines its own loss, based "
                     f"on bits per dimension. Expected None. Received: {name}={value!r}"
                 )
+        self._compiled_functions.kept = {}
         super().compile(optimizer, **kwargs)
-        self._compiled_functions.training.clear()
 
     def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
         """Initializes gains and biases of weight-normalized layers from one batch of data.
@@ -375,26 +368,15 @@ class AutoregressiveModel(ImageModel):
             self.initialize(images, labels)
         return x
 
-    def _after_training(self) -> None:
-        self._set_likelihood_only(False)
-
-    def _set_likelihood_only(self, alone: bool) -> None:
-        """Removes the cross-entropy from the loss, or restores it, for `LikelihoodFirst`."""
-        if self._likelihood_only == alone:
-            return
-        self._likelihood_only = alone
-        # The compiled steps of both losses are kept.
-        steps = self._compiled_functions.training
-        steps[not alone] = self.train_function
-        if alone in steps:
-            self.train_function = steps[alone]
-        else:
-            self._new_train_function()
-
-    def _new_train_function(self) -> None:
-        # A new object, because JAX would reuse the trace of an equal method.
-        self.train_step = functools.partial(type(self).train_step, self)
-        self.make_train_function(force=True)
+    @contextmanager
+    def _state_kept(self) -> Iterator[None]:
+        weight = self.label_loss_weight
+        try:
+            with super()._state_kept():
+                yield
+        except BaseException:
+            self.label_loss_weight = weight  # within an epoch of `LikelihoodFirst`, it is 0
+            raise
 
     @property
     def _compares_labels(self) -> bool:
@@ -420,7 +402,7 @@ class AutoregressiveModel(ImageModel):
         Args:
             x: Integer tensor `(batch, height, width, channels)`, images.
             y: Int tensor `(batch,)`, labels. A label that is out of range makes the loss NaN.
-            y_pred: The output of `call`.
+            y_pred: The output of `call`: log p(x | y) of every class, or, in training, `x`.
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares candidate labels, evaluation all classes.
         """
@@ -432,15 +414,15 @@ class AutoregressiveModel(ImageModel):
         """Computes metrics like `keras.Model.compute_metrics`; in training, only those of the loss.
 
         If training compares only a part of the classes, accuracy and cross-entropy are named
-        `candidate_accuracy` and `candidate_cross_entropy`.
+        `candidate_accuracy` and `candidate_cross_entropy`. Both are NaN if training does not
+        compare labels, because `label_loss_weight` and `unlabeled_weight` are 0.
         """
-        if len(y_pred.shape) < 4:  # in training, `y_pred` is the images
-            return super().compute_metrics(x, y, y_pred, sample_weight)
-        results = {
-            metric.name: metric.result()
-            for metric in (self._loss_tracker, self._bits_per_dim_metric)
-        }
-        if self._compares_labels:
+        if len(y_pred.shape) < 4:
+            probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
+            return super().compute_metrics(x, y, probabilities, sample_weight)
+        # In training, `y_pred` is the images. The first metric is Keras's mean of the loss.
+        results = {m.name: m.result() for m in (self.metrics[0], self._bits_per_dim_metric)}
+        if self.num_classes > 1:
             prefix = "candidate_" if self._num_candidates < self.num_classes else ""
             for metric in (self._cross_entropy_metric, self._accuracy_metric):
                 results[prefix + metric.name] = metric.result()

@@ -24,6 +24,7 @@ from keras_pixelcnnpp.checks import (
     require_one_label,
 )
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.loss import label_metric
 from keras_pixelcnnpp.optimizers import keep_own_weights
 
 
@@ -53,18 +54,19 @@ class ImageModel(keras.Model):
         Unlabeled images have no influence on `weighted_metrics`. `metrics` count them as wrong, so
         arrays with unlabeled images raise an error.
         """
-        # Keras's sparse metrics take integer labels, and its other metrics one-hot labels.
-        metrics = str([kwargs.get("metrics"), kwargs.get("weighted_metrics")])
-        self._sparse_metrics = "sparse" in metrics.lower()
-        self._unweighted_metrics = bool(kwargs.get("metrics"))
-        # Keras would keep those of an earlier call.
-        self.loss = self._compile_loss = self._compile_metrics = None
+        for name in ("metrics", "weighted_metrics"):
+            # An empty list, because `None` would keep the metrics of an earlier call.
+            given = keras.tree.flatten(kwargs.get(name) or [])
+            kwargs[name] = list(map(label_metric, given)) if loss is None else given
+        self._unweighted_metrics = bool(kwargs["metrics"])
+        self.loss = None  # Keras would keep the loss of an earlier call
         super().compile(optimizer, loss, **kwargs)
         # Keras would create the variables of metrics and optimizer in the first step. This is too
         # late to restore a checkpoint, and TensorFlow would trace that step twice.
-        if self._compile_metrics is not None and loss is None:
-            labels = self._metric_labels(ops.zeros((1,), "int32"))
-            self._compile_metrics.build(labels, ops.zeros((1, max(1, self.num_classes))))
+        if loss is None:
+            outputs = ops.zeros((1, max(1, self.num_classes)))
+            with keras.StatelessScope():  # the update is not kept
+                self.compute_metrics(None, ops.zeros((1,), "int32"), outputs)
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
@@ -112,7 +114,6 @@ class ImageModel(keras.Model):
         finally:
             if keras.backend.backend() == "jax":
                 keep_own_weights(self)
-            self._after_training()
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch of arrays, like `keras.Model.train_on_batch`."""
@@ -137,7 +138,7 @@ class ImageModel(keras.Model):
 
     @full_float32()
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        """Returns the model's output for each image, like `keras.Model.predict`.
+        """Returns the class probabilities of each image, like `keras.Model.predict`.
 
         Args:
             x: uint8 array `(N, height, width, channels)`, or batches, whose labels are ignored.
@@ -155,30 +156,27 @@ class ImageModel(keras.Model):
             ValueError: If the images don't fit the model.
         """
         with self._state_kept():
-            return super().predict(self._checked_images(x, "predict"), *args, **kwargs)
+            outputs = super().predict(self._checked_images(x, "predict"), *args, **kwargs)
+        return self._predictions(outputs)
 
     @full_float32()
     def predict_on_batch(self, x: Any) -> np.ndarray:
-        """Returns the model's output for one batch, like `keras.Model.predict_on_batch`."""
-        return super().predict_on_batch(self._checked_images(x, "predict_on_batch"))
+        """Returns the class probabilities of one batch, like `keras.Model.predict_on_batch`."""
+        images = self._checked_images(x, "predict_on_batch")
+        return self._predictions(super().predict_on_batch(images))
+
+    def _predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """Hook: converts the outputs of `call` to the result of `predict`."""
+        return outputs
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Computes metrics, like `keras.Model.compute_metrics`, from integer labels `y`."""
-        if self._compile_metrics is not None and self.loss is None:
+        if self.loss is None and y is not None:
             labeled = ops.cast(ops.reshape(y, (-1,)) >= 0, "float32")
             if sample_weight is not None:  # float64 if class weights come from NumPy
                 labeled *= ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-            sample_weight = labeled
-            y = self._metric_labels(ops.maximum(y, 0))
+            y, sample_weight = ops.maximum(y, 0), labeled
         return super().compute_metrics(x, y, y_pred, sample_weight)
-
-    def _metric_labels(self, y: Tensor) -> Tensor:
-        """Converts integer labels to one-hot labels, unless the compiled metrics are sparse."""
-        if self._sparse_metrics:
-            return y
-        # Not `ops.one_hot`, which raises an error under torch if a label is out of range.
-        classes = ops.arange(max(1, self.num_classes), dtype="int32")
-        return ops.cast(ops.reshape(ops.cast(y, "int32"), (-1, 1)) == classes, "float32")
 
     def require_images(self, images: Tensor) -> None:
         """Raises a `ValueError` if a tensor has the wrong shape, dtype or (if known) values."""
@@ -226,9 +224,6 @@ class ImageModel(keras.Model):
     def _before_training(self, x: Any, y: Any) -> Any:
         """Hook: called before the first step. Returns `x` or an equal stream of batches."""
         return x
-
-    def _after_training(self) -> None:
-        """Hook: called when `fit` ends, also after an error."""
 
     def _require_compiled(self, name: str) -> None:
         # Keras checks this later, and not at all for `evaluate` under torch.
@@ -281,14 +276,16 @@ class ImageModel(keras.Model):
             yield
             return
         variables = [*self.variables, *(self.optimizer.variables if self.compiled else ())]
-        values = [variable._value for variable in variables]
+        values = [variable.value for variable in variables]
         try:
             yield
         finally:
             self.jax_state_sync()
             for variable, value in zip(variables, values, strict=True):
-                if variable._value is None:  # no step was completed
-                    variable._value = value
+                try:
+                    _ = variable.value
+                except TypeError:  # it has none, because no step was completed
+                    variable.assign(value)
 
 
 def is_uint8(tensor: Tensor) -> bool:

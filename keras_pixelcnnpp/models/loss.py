@@ -1,18 +1,14 @@
-"""Loss of the autoregressive models: bits per dimension and cross-entropy among labels."""
+"""Loss and metrics of the models: bits per dimension, cross-entropy among labels."""
 
-import contextvars
+from typing import Any
 
 import keras
-from keras import ops
+from keras import metrics, ops
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
-from keras_pixelcnnpp.models.scoring import class_scores
-
-# Probabilities and likelihoods of the last call in this thread. Keras passes only the probabilities
-# to `compute_loss`, which also needs the likelihoods.
-last_output = contextvars.ContextVar("last_output", default=(None, None))
 
 
 def batch_loss(
@@ -29,13 +25,16 @@ def batch_loss(
     # Class weights from NumPy arrive as float64.
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     if not model.num_classes:
-        log_prob = model.log_likelihood(images, None, True)[:, 0] if training else y_pred
-        return _mean_loss(model, _bits(model, log_prob, given), given)
+        log_likelihood = model.log_likelihood(images, None, True) if training else y_pred
+        return _mean_loss(model, _bits(model, log_likelihood[:, 0], given), given)
     lowest = model._lowest_training_label if training else model._lowest_label
     labels, valid = model.targets(y, lowest)
-    labeled = labels >= 0
-    compare = _compare_candidates if training else _compare_classes
-    log_likelihood, logits, position = compare(model, images, y_pred, ops.maximum(labels, 0))
+    labeled, true = labels >= 0, ops.maximum(labels, 0)
+    if training:
+        log_likelihood, logits, position = _compare_candidates(model, images, true)
+    else:
+        logits = model.posterior(y_pred) if model.num_classes > 1 else None
+        log_likelihood, position = y_pred, true
     log_prob = ops.where(labeled, _entry(log_likelihood, position), log_marginal(log_likelihood))
     losses = _bits(model, ops.where(valid, log_prob, float("nan")), given)
     if logits is not None:
@@ -50,35 +49,20 @@ def batch_loss(
 
 
 def _compare_candidates(
-    model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
+    model: keras.Model, images: Tensor, true: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Returns log-likelihoods and logits `(batch, K)` of the candidates, for training.
 
-    The third value is the position of the true label among them, int `(batch,)`, or `None` for the
-    first position. The logits are `None` if the loss has no cross-entropy.
+    The true label is the first candidate, so its position is `None`. The logits are `None` if the
+    loss does not compare labels.
     """
-    alone = model._likelihood_only and not model.unlabeled_weight
-    if alone or not model._compares_labels:
+    if not model._compares_labels:
         return model.log_likelihood(images, true[:, None], True), None, None
     candidates = choose_candidates(
         true, model._num_candidates, model.num_classes, model.seed_generator
     )
     log_likelihood = model.log_likelihood(images, candidates, True)
-    if model._likelihood_only:
-        return log_likelihood, None, None
     return log_likelihood, model.posterior(log_likelihood, candidates), None
-
-
-def _compare_classes(
-    model: keras.Model, images: Tensor, y_pred: Tensor, true: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Compares all classes, for evaluation, and reuses the last call if `y_pred` is its output."""
-    probabilities, log_likelihood = last_output.get()
-    last_output.set((None, None))
-    if y_pred is not probabilities:
-        log_likelihood = class_scores(model, images)
-    logits = model.posterior(log_likelihood) if model.num_classes > 1 else None
-    return log_likelihood, logits, true
 
 
 def _bits(model: keras.Model, log_prob: Tensor, weight: Tensor) -> Tensor:
@@ -153,8 +137,113 @@ class MeanOverBatch(keras.losses.Loss):
         return y_pred
 
 
-class MeanMetric(keras.metrics.Mean):
+class MeanMetric(metrics.Mean):
     """`keras.metrics.Mean` whose result is NaN instead of 0 if it has received no values."""
 
     def result(self) -> Tensor:
         return ops.where(self.count > 0, super().result(), float("nan"))
+
+
+_SPARSE_CLASSES = (
+    metrics.SparseCategoricalAccuracy,
+    metrics.SparseCategoricalCrossentropy,
+    metrics.SparseTopKCategoricalAccuracy,
+)
+_SPARSE_FUNCTIONS = (
+    metrics.sparse_categorical_accuracy,
+    metrics.sparse_categorical_crossentropy,
+    metrics.sparse_top_k_categorical_accuracy,
+)
+# Classes whose name does not tell what they compare, or that take predicted classes.
+_UNDECIDED_CLASSES = (
+    *(metrics.Metric, metrics.Mean, metrics.MeanMetricWrapper, metrics.Sum),
+    *(metrics.Accuracy, metrics.IoU, metrics.MeanIoU),
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class LabelMetric(metrics.Metric):
+    """Metric that passes integer labels to another metric, as integers or one-hot.
+
+    Args:
+        metric: A `keras.metrics.Metric`.
+        sparse: Boolean, whether `metric` takes integers `(batch,)`, or one-hot labels `(batch,
+            num_classes)`.
+        **kwargs: Arguments of `keras.metrics.Metric`.
+    """
+
+    def __init__(self, metric: metrics.Metric, sparse: bool, **kwargs: Any):
+        super().__init__(**{"name": metric.name, **kwargs})
+        self.metric = metric
+        self.sparse = sparse
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        if not self.sparse:
+            # Not `ops.one_hot`, which raises an error under torch if a label is out of range.
+            classes = ops.arange(y_pred.shape[-1], dtype="int32")
+            labels = ops.cast(labels[:, None] == classes, "float32")
+        self.metric.update_state(labels, y_pred, sample_weight=sample_weight)
+
+    def result(self) -> Tensor:
+        return self.metric.result()
+
+    def reset_state(self) -> None:
+        self.metric.reset_state()
+
+    def get_config(self) -> dict:
+        metric = keras.saving.serialize_keras_object(self.metric)
+        return {**super().get_config(), "metric": metric, "sparse": self.sparse}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "LabelMetric":
+        return cls(**{**config, "metric": keras.saving.deserialize_keras_object(config["metric"])})
+
+
+def label_metric(identifier: Any) -> LabelMetric:
+    """Returns a `LabelMetric` for a metric, a function, or the name of one.
+
+    Keras's metrics and functions are recognized. Others have an attribute `sparse`.
+
+    Raises:
+        UserError: If the form of the labels cannot be decided.
+    """
+    if isinstance(identifier, LabelMetric):
+        return identifier
+    name = identifier if isinstance(identifier, str) else None
+    if name in ("accuracy", "acc"):
+        return LabelMetric(metrics.SparseCategoricalAccuracy(), True, name=name)
+    metric = metrics.get(identifier)
+    name = name or getattr(metric, "name", None) or metric.__name__
+    sparse = getattr(metric, "sparse", None)
+    if sparse is None:
+        sparse = _takes_integers(metric)
+    if sparse is None:
+        raise UserError(
+            f"Cannot decide whether the metric {name!r} compares the class probabilities with "
+            "integer labels (batch,) or with one-hot labels (batch, num_classes). Set the "
+            "attribute `sparse` of the metric or function to True for integers, or to False. "
+            f"Received: {identifier!r:.200}"
+        )
+    if not isinstance(metric, metrics.Metric):
+        metric = metrics.MeanMetricWrapper(metric)
+    return LabelMetric(metric, bool(sparse), name=name)
+
+
+def _takes_integers(metric: Any) -> bool | None:
+    """Returns whether a metric or function of Keras takes integer labels, else `None`."""
+    if isinstance(metric, metrics.Metric):
+        kind = next(kind for kind in type(metric).__mro__ if _is_from_keras(kind))
+        if kind is metrics.MeanMetricWrapper:
+            metric = getattr(metrics, metric.get_config()["fn"]["config"], None)
+        elif kind in _UNDECIDED_CLASSES:
+            return None
+        else:
+            return kind in _SPARSE_CLASSES
+    return metric in _SPARSE_FUNCTIONS if _is_from_keras(metric) else None
+
+
+def _is_from_keras(metric: Any) -> bool:
+    return metric is not None and getattr(metrics, metric.__name__, None) is metric

@@ -96,8 +96,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             evaluates the network.
 
     Returns:
-        Class probabilities `(batch, num_classes)`, float32; for an unconditional model, log p(x)
-        `(batch,)`, nats.
+        Log-likelihoods log p(x | y) of every class, float32 `(batch, num_classes)`, nats; for an
+        unconditional model, log p(x), `(batch, 1)`.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -27,8 +27,9 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     )
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     history = model.fit(IMAGES, LABELS, epochs=8, batch_size=12, verbose=0).history
-    assert history.keys() == {"loss", "bits_per_dim"}
     assert history["loss"][-1] < history["loss"][0]
+    assert history["loss"] == history["bits_per_dim"]
+    assert np.isnan([history["accuracy"], history["cross_entropy"]]).all()  # not computed
     assert len(calls) == 1
     assert int(model._initialized) == 1
     # All images in another order.
@@ -249,6 +250,8 @@ def test_likelihood_first_in_one_fit_or_two():
     assert {len(values) for values in history.values()} == {4}
     assert np.isnan(history["candidate_accuracy"]).tolist() == [True, True, False, False]
     assert np.isfinite(history["val_cross_entropy"]).all()
+    of_cross_entropy = np.subtract(history["val_loss"], history["val_bits_per_dim"])
+    np.testing.assert_allclose(of_cross_entropy, 0.5 * np.array(history["val_cross_entropy"]), 1e-4)
     assert "accuracy" not in history
     assert history["loss"][:2] == pytest.approx(history["bits_per_dim"][:2], rel=1e-6)
     assert history["loss"][2] > history["bits_per_dim"][2]

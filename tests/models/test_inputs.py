@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import sklearn.metrics
 import tiny
+from keras import ops
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import BaselineCNN
@@ -155,7 +157,7 @@ def test_images_alone_give_class_probabilities(model):
     for images in (IMAGES, IMAGES[..., 0], Batches(workers=2)):
         np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4)
     called = keras.ops.convert_to_numpy(model(IMAGES))
-    np.testing.assert_allclose(called, expected, rtol=1e-4)
+    np.testing.assert_allclose(called, model.class_log_likelihoods(IMAGES), rtol=1e-4)
 
 
 def test_predict_calls_its_callbacks(model):
@@ -253,26 +255,96 @@ def test_levels_are_no_images(kind):
     model.class_probabilities(np.zeros_like(IMAGES))  # black images are valid
 
 
+class SparseAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """A metric of a user, which is decided by its base class."""
+
+
+def own_accuracy(labels, probabilities):
+    return ops.cast(labels == ops.cast(ops.argmax(probabilities, axis=1), labels.dtype), "float32")
+
+
+own_accuracy.sparse = True
+
+
+def compiled_metrics():
+    metrics = keras.metrics
+    return [
+        "accuracy",
+        "sparse_categorical_crossentropy",
+        metrics.sparse_categorical_accuracy,
+        metrics.SparseTopKCategoricalAccuracy(2, name="sparse_top_2"),
+        metrics.CategoricalAccuracy(name="of_sparse_data"),
+        metrics.MeanMetricWrapper(metrics.sparse_categorical_accuracy, name="wrapped"),
+        metrics.CategoricalCrossentropy(name="categorical_crossentropy"),
+        metrics.TopKCategoricalAccuracy(2, name="top_2"),
+        SparseAccuracy(name="subclass"),
+        own_accuracy,
+        metrics.F1Score(name="f1_score"),
+        metrics.R2Score(name="r2_score"),
+        metrics.AUC(num_thresholds=20_000, multi_label=True, name="auc"),
+    ]
+
+
+def expected_metrics(probabilities):
+    """Returns the results of `compiled_metrics`, by scikit-learn and NumPy."""
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    predicted, one_hot = probabilities.argmax(axis=1), np.eye(3)[LABELS]
+    accuracy = np.mean(predicted == LABELS)
+    names = ("accuracy", "of_sparse_data", "wrapped", "subclass", "own_accuracy")
+    names += ("sparse_categorical_accuracy",)
+    top_2 = sklearn.metrics.top_k_accuracy_score(LABELS, probabilities)
+    log_loss = sklearn.metrics.log_loss(LABELS, probabilities)
+    return {
+        **dict.fromkeys(names, accuracy),
+        **dict.fromkeys(("categorical_crossentropy", "sparse_categorical_crossentropy"), log_loss),
+        **dict.fromkeys(("top_2", "sparse_top_2"), top_2),
+        "f1_score": sklearn.metrics.f1_score(LABELS, predicted, average=None),
+        "r2_score": sklearn.metrics.r2_score(one_hot, probabilities),
+        "auc": sklearn.metrics.roc_auc_score(LABELS, probabilities, multi_class="ovr"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["model", "CNN"])
+def test_compiled_metrics_compare_probabilities_with_labels(kind, tmp_path):
+    """Integer and one-hot labels, mixed; also after saving and loading, which keeps the metrics."""
+    model = tiny.tiny_model(dropout_rate=0.0)
+    model.posterior.log_logit_scale.assign(-1.0)
+    if kind == "CNN":
+        model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model.compile(keras.optimizers.SGD(0.0), weighted_metrics=compiled_metrics())
+    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    expected = expected_metrics(model.class_probabilities(IMAGES).astype("float64"))
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
+    history = model.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0).history
+    if kind == "model":
+        assert expected.keys() & history.keys() == {"accuracy"}  # training has no probabilities
+        np.testing.assert_allclose(history["val_f1_score"][0], expected["f1_score"], rtol=1e-5)
+    model.save(tmp_path / "model.keras")
+    own = {"own_accuracy": own_accuracy, "SparseAccuracy": SparseAccuracy}
+    loaded = keras.models.load_model(tmp_path / "model.keras", custom_objects=own)
+    received = loaded.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    for name, value in model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True).items():
+        np.testing.assert_allclose(received[name], value, rtol=1e-5, err_msg=name)
+
+
+def tiny_metric(labels, probabilities):
+    return labels
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(
     "metric",
     [
-        "accuracy",
-        keras.metrics.sparse_categorical_accuracy,
-        keras.metrics.SparseTopKCategoricalAccuracy(2),
-        keras.metrics.TopKCategoricalAccuracy(2),
+        tiny_metric,
+        keras.metrics.MeanMetricWrapper(tiny_metric),
+        keras.metrics.Mean(),
+        keras.metrics.MeanIoU(3),
     ],
 )
-def test_compiled_metrics_compare_probabilities_with_labels(metric):
-    model = tiny.tiny_model(dropout_rate=0.0)
-    model.compile(keras.optimizers.SGD(0.0), weighted_metrics=[metric])
-    history = model.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0).history
-    ranks = np.argsort(-model.class_probabilities(IMAGES), axis=1)[:, : getattr(metric, "k", 1)]
-    expected = np.mean([label in best for label, best in zip(LABELS, ranks, strict=True)])
-    name = getattr(metric, "name", getattr(metric, "__name__", metric))
-    assert history[f"val_{name}"] == pytest.approx([expected])
-    assert name not in history  # training does not compute the probabilities of all classes
-    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
-    assert result[name] == pytest.approx(expected)
+def test_metrics_whose_labels_cannot_be_decided(metric):
+    with pytest.raises(ValueError, match="Set the attribute `sparse`"):
+        tiny.untrained_model().compile("sgd", metrics=[metric])
 
 
 def test_compiling_again_forgets_loss_and_metrics():

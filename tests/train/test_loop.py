@@ -21,7 +21,7 @@ class Scores(keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.label_loss_weight = 0.1
+        self.weight = 0.1
         self.flatten = keras.layers.Flatten()
         self.dropout = keras.layers.Dropout(0.5)
         self.dense = keras.layers.Dense(3)
@@ -36,12 +36,16 @@ class Scores(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, **_):
         scores = ops.take_along_axis(y_pred, y[:, None], axis=1)
-        return self.label_loss_weight * ops.mean(y_pred) - ops.mean(scores)
+        return self.weight * ops.mean(y_pred) - ops.mean(scores)
 
-    def _set_likelihood_only(self, alone):
-        if alone != (self.label_loss_weight == 0):
-            self.label_loss_weight = 0.0 if alone else 0.1
-            self.make_train_function(force=True)
+    @property
+    def label_loss_weight(self):
+        return self.weight
+
+    @label_loss_weight.setter
+    def label_loss_weight(self, value):
+        self.weight = value
+        self.make_train_function(force=True)
 
 
 def train(folder, callbacks=(), epochs=4):
