@@ -25,12 +25,10 @@ from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
-# Maximum number of points on the curve of --partial, each of which costs one pass of the CNN.
-MAX_PARTS = 16
 # All files of an evaluation except the predictions.
 WRITTEN = (
-    *("classification.json", "partial.json", "partial.png"),
-    *("confusion_*.png", "reliability.png", "roc_*.png", "selective_accuracy.png"),
+    *("classification.json", "reliability.png", "selective_accuracy.png"),
+    *("confusion_*.png", "roc_*.png"),
 )
 
 
@@ -43,11 +41,8 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     options.split = dataset.split_to_measure(options.split)
     split = dataset.split(options.split)
     train = folder.training_images(dataset).images
-    height = dataset.image_shape[0]
-    rows = part_rows(height) if options.partial else np.array([height])
     print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
-    filling = mean_image(train) if len(train) else None
-    predictions = _predictions(folder, classifier, split.images, rows, filling, options)
+    predictions = _predictions(classifier, load_baseline(folder), split.images, options)
     # Files of an earlier evaluation would not match these predictions.
     for path in (path for pattern in WRITTEN for path in folder.reports.glob(pattern)):
         path.unlink()
@@ -81,12 +76,6 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         names = class_names, titles[name]
         figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
-    if options.partial:
-        parts = {name: of_model.of_parts for name, of_model in predictions.items()}
-        parts = {name: given for name, given in parts.items() if given is not None}
-        of_parts = {"split": options.split, **partial_report(labels, rows, parts)}
-        write_json(folder.reports / "partial.json", of_parts)
-        figures["partial"] = plots.partial_png(of_parts, titles)
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
     for name, of_model in predictions.items():
@@ -101,14 +90,12 @@ class Predictions:
     """A model's predictions for images, and its speed.
 
     `probabilities` is float `[count, num_classes]`. `log_likelihood` is log p(x | y) in nats, of
-    the same shape, or `None` for a CNN. `of_parts` has the probabilities given the first rows of
-    the images, float `[count, parts, num_classes]`.
+    the same shape, or `None` for a CNN.
     """
 
     probabilities: np.ndarray
     log_likelihood: np.ndarray | None = None
     images_per_second: float | None = None
-    of_parts: np.ndarray | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -123,48 +110,29 @@ class Predictions:
 
     def take(self, rows: np.ndarray) -> Self:
         """Returns the predictions for some of the images."""
-        probabilities, scores, of_parts = (
-            None if values is None else values[rows]
-            for values in (self.probabilities, self.log_likelihood, self.of_parts)
-        )
-        return Predictions(probabilities, scores, self.images_per_second, of_parts)
+        scores = None if self.log_likelihood is None else self.log_likelihood[rows]
+        return Predictions(self.probabilities[rows], scores, self.images_per_second)
 
 
 def _predictions(
-    folder: RunFolder,
     classifier: PixelCNNClassifier,
+    cnn: BaselineCNN | None,
     images: np.ndarray,
-    rows: np.ndarray,
-    filling: np.ndarray | None,
     options: SimpleNamespace,
 ) -> dict[str, Predictions]:
-    """Predicts with the run's models from the first `rows`; a CNN sees `filling` below them."""
-
     def timed(ask: Callable) -> tuple:
         ask(images[: options.batch_size])  # compiles the model, which is not timed
         start = time.perf_counter()
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
-    # The last part is the whole image.
-    (scores, parts), speed = timed(lambda some: classifier.class_scores(some, rows))
-    predictions = {"pixelcnnpp": Predictions(parts[:, -1], scores[:, -1], speed, parts)}
-    if (cnn := load_baseline(folder)) is not None:
+    (scores, probabilities), speed = timed(classifier.likelihoods_and_probabilities)
+    predictions = {"pixelcnnpp": Predictions(probabilities, scores, speed)}
+    if cnn is not None:
         how = {"batch_size": options.batch_size, "verbose": options.verbose}
-        classify = functools.partial(cnn.class_probabilities, **how)
-        whole, speed = timed(classify)
-        height = np.arange(images.shape[1])[:, np.newaxis, np.newaxis]
-        parts = None
-        if filling is not None:
-            seen = (np.where(height < row, images, filling) for row in rows[:-1])
-            parts = np.stack([*map(classify, seen), whole], axis=1)
-        predictions["baseline"] = Predictions(whole, None, speed, parts)
+        probabilities, speed = timed(functools.partial(cnn.class_probabilities, **how))
+        predictions["baseline"] = Predictions(probabilities, None, speed)
     return predictions
-
-
-def mean_image(images: np.ndarray) -> np.ndarray:
-    """Returns the mean of uint8 images `(N, height, width, channels)`, rounded to uint8."""
-    return np.rint(images.mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
 def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
@@ -255,27 +223,6 @@ def classifier_details(
         "temperature_scaling": scaling,
         "selective_accuracy": {"area": float(accuracy.mean()), "at_coverage": at_coverage},
     }
-
-
-def part_rows(height: int) -> np.ndarray:
-    """Returns the numbers of visible rows, int `[parts]`, from 0 to `height`."""
-    return np.linspace(0, height, min(height, MAX_PARTS) + 1).round().astype(int)
-
-
-def partial_report(
-    labels: np.ndarray, rows: np.ndarray, probabilities: dict[str, np.ndarray]
-) -> dict:
-    """Returns the content of `partial.json`.
-
-    `rows` has the number of visible rows of each part, int `[parts]`; the last is the height. The
-    probabilities of each model are float `[count, parts, classes]`.
-    """
-    models = {}
-    for name, given in probabilities.items():
-        measured = [metrics.classification_metrics(labels, part) for part in given.swapaxes(0, 1)]
-        models[name] = {key: [numbers[key] for numbers in measured] for key in measured[0]}
-    shares = (rows / rows[-1]).tolist()
-    return {"count": len(labels), "rows": rows.tolist(), "shares": shares, "models": models}
 
 
 def _classification_report(

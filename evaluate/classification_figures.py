@@ -112,24 +112,3 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     return figure_png(figure)
-
-
-def partial_png(report: dict, titles: dict[str, str]) -> bytes:
-    """Plots accuracy against the visible fraction of the image, for models with `titles`."""
-    figure = new_figure(5, 3.6)
-    axes = figure.subplots()
-    shares = 100 * np.array(report["shares"])
-    for index, (name, numbers) in enumerate(report["models"].items()):
-        accuracy = 100 * np.array(numbers["accuracy"])
-        errors = np.abs(100 * np.transpose(numbers["accuracy_ci95"]) - accuracy)
-        look = {"marker": "o", "markersize": 3, "capsize": 2.5, "color": f"C{index}"}
-        axes.errorbar(shares, accuracy, errors, label=titles[name], **look)
-    axes.set(
-        xlim=(-2, 102),
-        ylim=(0, 102),
-        xlabel="visible part of the image, from the top (%)",
-        ylabel="accuracy (%), with 95 % intervals",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=9)
-    return figure_png(figure, dpi=160)

@@ -51,13 +51,6 @@ class SplitOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationOptions(SplitOptions):
-    """Options of `evaluate classification`."""
-
-    partial: bool = option("Also classify from the first rows of each image.", False)
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvidenceOptions(SplitOptions):
     """Options of `evaluate evidence`."""
 
@@ -98,13 +91,13 @@ class GenerationOptions(DataOptions):
     "evaluate classification --run runs/digits",
     "evaluate classification --preset fashion_mnist --data fashion_mnist --split test",
 )
-@with_options(ClassificationOptions)
-def classification(options: ClassificationOptions) -> None:
+@with_options(SplitOptions)
+def classification(options: SplitOptions) -> None:
     """Compare the run's model and its CNN as classifiers.
 
     Writes classification.json, confusion matrices, ROC curves, reliability.png,
     selective_accuracy.png, and a row for each image in predictions.csv and
-    predictions_baseline.csv. With --partial, also writes partial.json and partial.png.
+    predictions_baseline.csv.
     """
     _evaluate(_folder(options), "classification", options)
 
@@ -213,7 +206,7 @@ def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
     num_classes = model.get("num_classes", len(data["class_names"]))
     subjects: dict[str, type[RunOptions]] = {}
     if num_classes:
-        subjects["classification"] = ClassificationOptions
+        subjects["classification"] = SplitOptions
     if data["image_shape"][-1] in (1, 3):
         subjects["generation"] = GenerationOptions
     if num_classes > 1:

@@ -159,7 +159,9 @@ def detector_scores(
     scoring = {"batch_size": batch_size, "verbose": verbose}
     found = {}
     if model.num_classes:
-        log_likelihoods, probabilities = PixelCNNClassifier(model, **scoring).class_scores(images)
+        log_likelihoods, probabilities = PixelCNNClassifier(
+            model, **scoring
+        ).likelihoods_and_probabilities(images)
         bits = bits_per_dim(log_marginal(log_likelihoods), model.image_shape)
         found["pixelcnnpp_max_softmax"] = -probabilities.max(axis=1)
     else:

@@ -113,8 +113,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
         "training": training,
         "unit": unit,
         "version": __version__,
-        # The template adds the titles of its sections, and of missing ones by command.
-        "titles": [],
+        # The template adds the titles of missing sections by command.
         "missing": {
             training[name]: [title]
             for name, title in names.items()
@@ -125,7 +124,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
 
 def _reports(folder: Path) -> dict[str, dict]:
     """Reads all reports in a folder by name; a missing report is empty."""
-    files = {name: folder / f"{name}.json" for name in (*REPORTS, "partial")}
+    files = {name: folder / f"{name}.json" for name in REPORTS}
     return {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
 
 

@@ -320,35 +320,29 @@ class PixelCNNClassifier(ImageClassifier):
         check_is_fitted(self)
         return self._scores_and_log_posterior(self._images(X))[1]
 
-    def class_scores(
-        self, images: np.ndarray, observed: Sequence[int] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def likelihoods_and_probabilities(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns likelihoods and posterior from one pass over the images.
 
         Args:
             images: uint8 array `(N, height, width, channels)`.
-            observed: Optional sequence of M integers, numbers of known rows from the top; `None`
-                for whole images.
 
         Returns:
-            `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64. Both are `(N,
-            num_classes)`, or `(N, M, num_classes)` with `observed`.
+            `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64, both
+            `(N, num_classes)`.
         """
-        scores, log_posterior = self._scores_and_log_posterior(images, observed)
+        scores, log_posterior = self._scores_and_log_posterior(images)
         return scores, np.exp(log_posterior)
 
-    def _scores_and_log_posterior(
-        self, images: np.ndarray, observed: Sequence[int] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        model, how = self._trained, (self.batch_size or 32, self.verbose, observed)
-        scores = model.class_log_likelihoods(images, *how)
+    def _scores_and_log_posterior(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        model = self._trained
+        scores = model.class_log_likelihoods(images, self.batch_size or 32, self.verbose)
         # float64, because float32 rounds the probability to 1 for a difference of 20 nats. Ranking
         # by confidence and temperature scaling need the exact values.
         logits = model.posterior.class_logits(scores.astype(np.float64))
         return scores, log_softmax(logits, axis=-1)
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
-        return self.class_scores(images)[1]
+        return self.likelihoods_and_probabilities(images)[1]
 
 
 @contextmanager

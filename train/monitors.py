@@ -91,7 +91,7 @@ class ValidationMonitor(keras.callbacks.Callback):
             probabilities = model.class_probabilities(images, self.batch_size)
         else:
             classifier = PixelCNNClassifier(model, self.batch_size)
-            scores, probabilities = classifier.class_scores(images)
+            scores, probabilities = classifier.likelihoods_and_probabilities(images)
             of_label = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
             measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
         measured["accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))

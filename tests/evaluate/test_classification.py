@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
-from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
+from sklearn.metrics import classification_report, roc_auc_score
 
 from keras_pixelcnnpp.evaluate import classification_figures
-from keras_pixelcnnpp.evaluate.classification import Predictions, compare, part_rows
+from keras_pixelcnnpp.evaluate.classification import Predictions, compare
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png, roc_png
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.files import read_json, write_json
@@ -77,15 +77,6 @@ def test_names_are_not_mathematics_and_none_is_left_out(rng, monkeypatch):
         figure.savefig(io.BytesIO())
 
 
-@pytest.mark.parametrize(("height", "count"), [(1, 2), (8, 9), (16, 17), (28, 17), (64, 17)])
-def test_parts_are_few_and_reach_from_nothing_to_all(height, count):
-    rows = part_rows(height)
-    assert len(rows) == count
-    assert (rows[0], rows[-1]) == (0, height)
-    assert np.diff(rows).min() >= 1
-    assert np.diff(rows).max() <= np.diff(rows).min() + 1
-
-
 class TestCommand:
     def test_files_and_numbers(self, pixelcnnpp, run):
         status, out, err = pixelcnnpp("evaluate", "classification", "--run", run.path)
@@ -118,47 +109,19 @@ class TestCommand:
         figures = {path.stem for path in run.reports.glob("*.png")}
         assert figures == {"reliability", "selective_accuracy", *both}
 
-    def test_partial(self, pixelcnnpp, run):
-        command = ("evaluate", "classification", "--run", run.path, "--partial")
-        assert pixelcnnpp(*command)[0] == 0
-        report = report_of(run, "partial")
-        assert (report["split"], report["count"]) == ("validation", 9)
-        assert report["rows"] == [0, 1, 2, 3, 4]
-        train, split = tiny.tiny_split(24, 0), tiny.tiny_split(9, 1)
-        model = keras.models.load_model(run.model_keras)
-        predicted = model.class_probabilities(split.images, observed=range(5))
-        right = (predicted.argmax(axis=-1) == split.labels[:, None]).mean(axis=0)
-        assert report["models"]["pixelcnnpp"]["accuracy"] == pytest.approx(right)
-        mean = np.rint(train.images.mean(axis=0)).astype("uint8")
-        baseline = keras.models.load_model(run.baseline_keras)
-        for rows, accuracy in enumerate(report["models"]["baseline"]["accuracy"]):
-            seen = np.where(np.arange(4)[:, None, None] < rows, split.images, mean)
-            predicted = baseline.class_probabilities(seen).argmax(axis=1)
-            assert accuracy == accuracy_score(split.labels, predicted)
-        whole = report_of(run)
-        assert whole["options"]["partial"] is True
-        for name, numbers in report["models"].items():
-            assert numbers["accuracy"][-1] == whole["models"][name]["accuracy"]
-            assert numbers["log_loss"][-1] == whole["models"][name]["log_loss"]
-        assert pixelcnnpp("evaluate", "report", "--run", run.path)[0] == 0
-        page = (run.reports / "index.html").read_text(encoding="utf-8")
-        text = re.sub("<[^>]*>", "", page)
-        assert "Part of an image" in text
-        assert "classification --batch-size 32 --partial" in text
-
     def test_without_a_baseline(self, pixelcnnpp, run_without_baseline):
         run = run_without_baseline
         config = run.read_config()
         config["pixelcnnpp"]["options"]["max_examples"] = 12
         write_json(run.config_json, config)
-        command = ("evaluate", "classification", "--run", run.path, "--partial")
+        command = ("evaluate", "classification", "--run", run.path)
         out = done(pixelcnnpp(*command))
         # On the same images.
         words = f"--data {config['data']['source']} --image-size 4 --max-examples 12"
         assert f"To train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
         report = report_of(run)
         assert report["accuracy_difference"] is None
-        assert list(report_of(run, "partial")["models"]) == ["pixelcnnpp"]
+        assert list(report["models"]) == ["pixelcnnpp"]
         model = keras.models.load_model(run.model_keras)
         split = tiny.tiny_split(9, 1)
         correct = model.class_log_likelihoods(split.images).argmax(axis=1) == split.labels
@@ -193,7 +156,7 @@ class TestCommand:
 
     def test_no_labels(self, pixelcnnpp, run):
         """Files of an earlier evaluation are removed."""
-        command = ("evaluate", "classification", "--run", run.path, "--partial")
+        command = ("evaluate", "classification", "--run", run.path)
         done(pixelcnnpp(*command))
         out = done(pixelcnnpp(*command, "--split", "test"))
         assert "only predictions were written" in out
@@ -221,7 +184,7 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
 
 def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, run, tmp_path):
     command = ("evaluate", "classification", "--run", run.path)
-    done(pixelcnnpp(*command, "--partial"))
+    done(pixelcnnpp(*command))
     before = {path: path.read_bytes() for path in run.reports.iterdir()}
     split = tiny.tiny_split(30, 1)
     np.savez(tmp_path / "whole.npz", images=split.images, labels=split.labels)

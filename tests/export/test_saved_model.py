@@ -65,7 +65,7 @@ def in_small_parts(trained, tmp_path_factory):
 def test_classifier_agrees_with_the_model(trained, request, fixture):
     classifier = request.getfixturevalue(fixture)
     images = tiny.tiny_split(10).images
-    scores, probabilities = PixelCNNClassifier(trained).class_scores(images)
+    scores, probabilities = PixelCNNClassifier(trained).likelihoods_and_probabilities(images)
     result = classifier.classify(images)
     # At hundreds of nats, float32 has a resolution of 3e-5, and sums have another order.
     assert result["log_likelihood"] == pytest.approx(scores, rel=1e-6, abs=1e-4)
