@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -66,11 +67,7 @@ class ImageBatches(keras.utils.PyDataset):
         # leave batches in the queue of the workers.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
-        if len(images) != len(labels):
-            raise UserError(
-                "Invalid value for argument `labels`. Expected one for each image. "
-                f"Received: {len(images)} images, {len(labels)} labels"
-            )
+        require_one_for_each(labels, images)
         self.images = images
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
@@ -82,14 +79,11 @@ class ImageBatches(keras.utils.PyDataset):
         self.set_epoch(0)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.images) / self.batch_size) - self.first_step
+        return math.ceil(len(self.labels) / self.batch_size) - self.first_step
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self.rows(index)
-        images = self.images[rows]
-        if self.larger_images is not None:
-            cropped = self._cropped[rows, None, None, None]
-            images = np.where(cropped, self._crops(rows), images)
+        images = self._images_of(rows)
         if self.horizontal_flip:
             flip = self._flips[rows, None, None, None]
             images = np.where(flip, images[:, :, ::-1], images)
@@ -114,9 +108,12 @@ class ImageBatches(keras.utils.PyDataset):
         # All random numbers are generated here, because workers may call `__getitem__` in any
         # order. Separate streams, so that flips and crops don't change the order.
         order, flips, crops = np.random.default_rng([self.seed, epoch]).spawn(3)
-        count = len(self.images)
+        count = len(self.labels)
         self._order = order.permutation(count)
         self._flips = flips.random(count) < 0.5
+        self._draw_crops(crops, count)
+
+    def _draw_crops(self, crops: np.random.Generator, count: int) -> None:
         if self.larger_images is not None:
             margin = np.subtract(self.larger_images.shape[1:3], self.images.shape[1:3])
             self._cropped = crops.random(count) < 0.5
@@ -126,13 +123,93 @@ class ImageBatches(keras.utils.PyDataset):
         """Selects the next epoch."""
         self.set_epoch(self.epoch + 1)
 
-    def _crops(self, rows: np.ndarray) -> np.ndarray:
-        height, width = self.images.shape[1:3]
+    def _images_of(self, rows: np.ndarray) -> np.ndarray:
+        images = self.images[rows]
+        if self.larger_images is None:
+            return images
+        height, width = images.shape[1:3]
+        places = zip(rows, self._corners[rows], strict=True)
+        crops = [
+            self.larger_images[row, top : top + height, left : left + width]
+            for row, (top, left) in places
+        ]
+        return np.where(self._cropped[rows, None, None, None], np.stack(crops), images)
+
+
+class RandomCrops(ImageBatches):
+    """Batches of random crops of frames, for the training of a model of a `TiledModel`.
+
+    An epoch has as many crops of a frame as fit into it side by side. Like the order and the flips
+    of `ImageBatches`, they depend only on `seed` and the epoch, and need the same arguments of
+    `fit`. Frames in a memory-mapped array are read when they are needed, so that they need not fit
+    into memory.
+
+    Args:
+        frames: uint8 array `(N, H, W, channels)`, such as `np.load(file, mmap_mode="r")`, or a
+            sequence of arrays `(H, W, channels)` of any sizes.
+        size: Integer, or pair `(height, width)`, size of a crop: that of the model's images.
+        labels: Int array `(N,)`, the class of each frame. `None` for an unconditional model.
+        batch_size: Integer, number of crops per batch. The last batch may be smaller.
+        seed: Integer, random seed.
+        horizontal_flip: Boolean, whether to mirror a random half of the crops.
+
+    Raises:
+        ValueError: If a frame is smaller than a crop, or frames and labels differ in number.
+
+    Example:
+
+    ```python
+    frames = np.load("frames.npy", mmap_mode="r")          # uint8 (N, 1024, 1024, 1)
+    crops = kp.data.RandomCrops(frames, 32, batch_size=16)
+    model = kp.PixelCNNPlusPlus((32, 32, 1), num_classes=0)
+    model.compile("adam")
+    model.fit(crops, epochs=10, shuffle=False, callbacks=[kp.data.SetEpoch(crops)])
+    ```
+    """
+
+    def __init__(
+        self,
+        frames: np.ndarray | Sequence[np.ndarray],
+        size: int | tuple[int, int],
+        labels: np.ndarray | None = None,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        horizontal_flip: bool = False,
+    ):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        margins = [np.subtract(frame.shape[:2], self.size) for frame in frames]
+        if margins and np.min(margins) < 0:
+            smallest = frames[int(np.argmin(np.min(margins, axis=1)))].shape
+            raise UserError(
+                f"Expected frames of at least {self.size}, (height, width). Received: {smallest}"
+            )
+        counts = [math.prod((margin + self.size) // self.size) for margin in margins]
+        self._frames = np.repeat(np.arange(len(frames)), counts)
+        self._margins = np.reshape(margins, (-1, 2))[self._frames]
+        labels = np.zeros(len(frames), "int32") if labels is None else np.asarray(labels)
+        require_one_for_each(labels, frames)
+        how = {"batch_size": batch_size, "seed": seed, "horizontal_flip": horizontal_flip}
+        super().__init__(self._frames, labels[self._frames], **how)
+        self.images = frames
+
+    def _draw_crops(self, crops: np.random.Generator, count: int) -> None:
+        self._corners = crops.integers(0, self._margins + 1)
+
+    def _images_of(self, rows: np.ndarray) -> np.ndarray:
+        height, width = self.size
+        places = zip(self._frames[rows], self._corners[rows], strict=True)
         return np.stack(
-            [
-                self.larger_images[row, top : top + height, left : left + width]
-                for row, (top, left) in zip(rows, self._corners[rows], strict=True)
-            ]
+            [self.images[i][top : top + height, left : left + width] for i, (top, left) in places]
+        )
+
+
+def require_one_for_each(labels: np.ndarray, images: Sequence) -> None:
+    """Raises a `UserError` unless there is a label for each image."""
+    if len(images) != len(labels):
+        raise UserError(
+            "Invalid value for argument `labels`. Expected one for each image. "
+            f"Received: {len(images)} images, {len(labels)} labels"
         )
 
 

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
+from keras_pixelcnnpp.data.batches import ImageBatches, RandomCrops, SetEpoch
 
 COUNT, CLASSES = 50, 5
 # The first pixel of an image shows which one it is and whether it was flipped.
@@ -117,3 +117,29 @@ def test_a_step_leaves_numpys_and_pythons_random_state():
     SetEpoch(sequence()).on_train_batch_begin(0)
     assert random.getstate() == before[0]
     np.testing.assert_equal(np.random.get_state(), before[1])  # noqa: NPY002
+
+
+def test_random_crops_are_parts_of_their_frames(rng, tmp_path):
+    frames = [rng.integers(0, 256, (size, 9, 1)).astype("uint8") for size in (4, 7, 12)]
+    crops = RandomCrops(frames, (4, 3), [5, 6, 7], batch_size=4, seed=1)
+    images, labels = collect(crops)
+    assert np.bincount(labels)[5:].tolist() == [3, 3, 9]  # as many as fit side by side
+    corners = set()
+    for image, label in zip(images, labels, strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(frames[label - 5][..., 0], (4, 3))
+        place = np.argwhere((windows == image[..., 0]).all(axis=(2, 3)))
+        assert len(place) == 1
+        corners.add((label, *place[0].tolist()))
+    assert len(corners) > 10
+    crops.set_epoch(1)
+    assert (collect(crops)[0] != images).any()
+    crops.set_epoch(0)
+    np.testing.assert_array_equal(collect(crops)[0], images)
+    np.testing.assert_array_equal(collect(crops.from_step(2))[0], images[8:])
+    # Frames in a file are read when they are needed.
+    np.save(tmp_path / "frames.npy", np.stack([frames[0]] * 3))
+    stored = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    images, labels = RandomCrops(stored, 4, batch_size=4, horizontal_flip=True)[0]
+    assert (images.shape, images.dtype, labels.tolist()) == ((4, 4, 4, 1), np.uint8, [0] * 4)
+    with pytest.raises(ValueError, match=r"at least \(5, 5\).*Received: \(4, 9, 1\)"):
+        RandomCrops(frames, 5, batch_size=4)
