@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -118,7 +119,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     for name, gallery in galleries.items():
         write_bytes(folder.reports / f"{name}.png", gallery_png(*gallery))
     write_json(folder.reports / "generation.json", report)
-    _print_report(report)
+    _print_report(report, samples.class_names)
     print(f"Wrote images to {folder.samples}, grids and generation.json to {folder.reports}")
 
 
@@ -260,6 +261,7 @@ class Comparison:
         }
         if self.has_names:
             report["class_consistency"] = {
+                "chance": 1 / len(samples.class_names),
                 "sampled": class_consistency(self.cnn, samples.images, samples.labels),
                 "real": class_consistency(self.cnn, self.reference.images, self.reference.labels),
             }
@@ -289,7 +291,9 @@ class Comparison:
 def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
     """Returns how well a CNN trained on real images recognizes the classes of samples."""
     probabilities = cnn.class_probabilities(images)
-    return {"count": len(labels), **classification_metrics(labels, probabilities)}
+    predicted = np.unique(probabilities.argmax(axis=1)).tolist()
+    metrics = classification_metrics(labels, probabilities)
+    return {"count": len(labels), "predicted_labels": predicted, **metrics}
 
 
 def nearest_training(
@@ -348,7 +352,7 @@ def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
     write_bytes(folder.reports / "samples.png", gallery_png(rows, list(by_class), []))
 
 
-def _print_report(report: dict) -> None:
+def _print_report(report: dict, class_names: Sequence[str]) -> None:
     unit = bits_unit(report["num_levels"])
     bits = f"{report['bits_per_dim']:.4f} {unit} under their own class"
     print(f"{counted(report['count'])} in {report['seconds']:.1f} s, {bits}")
@@ -366,8 +370,11 @@ def _print_report(report: dict) -> None:
     if named := report.get("class_consistency"):
         print(
             f"Class consistency: the baseline CNN assigns {named['sampled']['accuracy']:.1%} of "
-            f"the samples to their class, and {named['real']['accuracy']:.1%} of the real images."
+            f"the samples to their class, and {named['real']['accuracy']:.1%} of the real images; "
+            f"{named['chance']:.1%} is chance."
         )
+        if len(found := named["sampled"]["predicted_labels"]) == 1 and named["chance"] < 1:
+            print(f"Note: the CNN assigns all samples to one class, {class_names[found[0]]}.")
     for space, numbers in report.get("memorization", {}).items():
         closer = (
             f"{numbers['share_closer_than_5_percent']:.1%} of the samples are closer to a training"

@@ -196,7 +196,8 @@ class RunFolder:
             channels=channels if channels in (1, 3) else None,
             seed=known["seed"],
             resize=known.get("resize", "center_crop"),
-            skip_corrupted=known.get("skip_corrupted", False),
+            # Of other data, files that cannot be read are skipped with a note.
+            skip_corrupted=source != known["source"] or known.get("skip_corrupted", False),
             white_level=known.get("white_level"),
             make_splits=False,
         )

@@ -245,6 +245,9 @@ def test_beside_real_images(pixelcnnpp, run):
     named = report["class_consistency"]
     assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
     assert f"{named['sampled']['accuracy']:.1%} of the samples" in out
+    assert "33.3% is chance." in out
+    predicted = named["sampled"]["predicted_labels"]
+    assert ("Note: the CNN assigns all samples to one class" in out) == (len(predicted) == 1)
 
 
 def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):

@@ -60,8 +60,10 @@ def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, m
         file = tmp_path / "photos" / tiny.NAMES[label] / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png_bytes(image))
+    (tmp_path / "photos" / "dark" / "bad.png").touch()
     common = ("--preset", "mine", "--data", "photos")
     out = done(pixelcnnpp("evaluate", "classification", *common))
+    assert "bad.png" in re.search("Skipped 1 files that cannot be read: .*", out)[0]
     assert "Comparisons with training images are omitted" in out
     BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save("runs/mine/baseline.keras")
     done(pixelcnnpp("evaluate", "all", *common))
