@@ -152,7 +152,7 @@ def with_shape(images: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
     return images
 
 
-def in_turn(function: Callable, entries: Tensor) -> Tensor:
+def in_turn(function: Callable, entries: Nest) -> Tensor:
     """Stacks `function(entry)` for the entries of the first axis, evaluated one at a time.
 
     In a TensorFlow graph, `keras.ops.map` would evaluate ten at once, in ten times the memory.

@@ -144,6 +144,33 @@ def interval_probabilities(
     return ops.where(lowest < 1, below, inner)
 
 
+def all_probabilities(
+    weights: Tensor, means: Tensor, log_scales: Tensor, num_levels: int
+) -> Tensor:
+    """Returns the probabilities `(..., num_levels)` of all levels under a mixture.
+
+    It is the formula of `log_probability_of_level`, divided by its sigmoids. With `c = (x - mean) /
+    s` and `k = h / s`, it has half of the operations:
+
+        P = (1 - exp(-2k)) / (1 + exp(-2k) + exp(c - k) + exp(-c - k))
+
+    `weights`, `means` and `log_scales` are float tensors `(..., M)`.
+    """
+    inverse_scales = ops.exp(-log_scales)
+    half = inverse_scales / (num_levels - 1)
+    values = scale_to_unit(ops.arange(num_levels), num_levels, means.dtype)
+    scaled = values * inverse_scales[..., None]
+    to_mean = means * inverse_scales
+    below = ops.exp((to_mean - half)[..., None] - scaled)
+    above = ops.exp(scaled - (to_mean + half)[..., None])
+    per_component = 1.0 / ((1.0 + ops.exp(-2.0 * half))[..., None] + (below + above))
+    inner_weights = -weights * ops.expm1(-2.0 * half)
+    inner = ops.matmul(inner_weights[..., None, :], per_component)[..., 0, 1:-1]
+    lowest = ops.sum(weights / (1.0 + below[..., 0]), axis=-1, keepdims=True)
+    highest = ops.sum(weights / (1.0 + above[..., -1]), axis=-1, keepdims=True)
+    return ops.concatenate([lowest, inner, highest], axis=-1)
+
+
 def log_prob(
     parameters: Tensor, levels: Tensor, num_levels: int, temperature: Tensor | None = None
 ) -> Tensor:
@@ -243,16 +270,15 @@ def level_log_probs(
         mean = mixture.mean_of(channel, values[:channel])
         log_scales = mixture.log_scales[channel]
         log_weights = log_weights + log_probability_of_level(value, mean, log_scales, num_levels)
-    per_component = interval_probabilities(
-        mixture.mean_of(len(values), values),
-        mixture.log_scales[len(values)],
-        num_levels,
-        first,
-        size,
-        count or num_levels,
-    )
-    weights = ops.exp(ops.expand_dims(ops.log_softmax(log_weights, axis=-1), -1))
-    probabilities = ops.maximum(ops.sum(weights * per_component, axis=-2), 1e-30)
+    mean, log_scales = mixture.mean_of(len(values), values), mixture.log_scales[len(values)]
+    weights = ops.exp(ops.log_softmax(log_weights, axis=-1))
+    if count is None:
+        probabilities = all_probabilities(weights, mean, log_scales, num_levels)
+    else:
+        how = num_levels, first, size, count
+        per_component = interval_probabilities(mean, log_scales, *how)
+        probabilities = ops.sum(weights[..., None] * per_component, axis=-2)
+    probabilities = ops.maximum(probabilities, 1e-30)
     return ops.log(probabilities / ops.sum(probabilities, axis=-1, keepdims=True))
 
 

@@ -44,6 +44,7 @@ from keras_pixelcnnpp.models.scoring import (
     score,
     score_observed,
 )
+from keras_pixelcnnpp.models.statistics import PixelStatistics, pixel_statistics
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
@@ -482,6 +483,51 @@ class AutoregressiveModel(ImageModel):
         """
         return self._log_probs(images, [labels], batch_size, verbose, "pixel")[:, 0]
 
+    def pixel_statistics(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = -1,
+        seed: int = 0,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> PixelStatistics:
+        """Returns how probable each sub-pixel is, and how probable the model expects it to be.
+
+        One pass computes the conditional distribution of each sub-pixel given the earlier pixels
+        and the earlier channels of its pixel: the log-probability of its value, the entropy and the
+        variance of -log p under the distribution, and the probability integral transform. They tell
+        whether an image is surprising, or only noisy.
+
+        Args:
+            images: uint8 array `(N, height, width, channels)`.
+            labels: Int array `(N,)`, class names, or one label for all images. -1 is p(x), the mean
+                of p(x | y) over the classes.
+            seed: Integer >= 0, random seed of the probability integral transform.
+            batch_size: Integer, number of images per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
+
+        Returns:
+            `PixelStatistics`: a named tuple of float32 arrays `(N, height, width, channels)`.
+
+        Raises:
+            ValueError: If images or labels don't fit the model.
+
+        Example:
+
+        ```python
+        found = model.pixel_statistics(images)
+        found.log_prob.sum(axis=(1, 2, 3))          # log_prob(images, -1)
+        found.standardized_surprisal                # mean 0 and variance 1 for samples of the model
+        ```
+
+        Reference:
+            Dawid 1984, Statistical Theory: The Prequential Approach.
+        """
+        require_integer("seed", seed, low=0)
+        images = checked_images(images, self.image_shape, self.num_levels)
+        labels = self._checked_labels(labels, len(images))
+        return pixel_statistics(self, images, labels, seed, batch_size, verbose)
+
     def _log_probs(
         self,
         images: np.ndarray,
@@ -512,7 +558,7 @@ class AutoregressiveModel(ImageModel):
         """Returns labels as int32 `(count,)`, or `None` for an unconditional model."""
         if self.num_classes:
             return checked_labels(labels, count, self.num_classes, self.class_names, lowest)
-        if labels is not None:
+        if labels is not None and not np.array_equal(labels, -1):
             raise invalid_argument("labels", labels, "None, because the model is unconditional")
         return None
 

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -94,30 +96,73 @@ def score(
     if len(images) == 0:
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
         return np.zeros((0, candidates, *place), "float32")
-    require_integer("batch_size", batch_size)
     at_once = images_at_once(model)
     if candidates > at_once:
         parts = np.array_split(labels, math.ceil(candidates / at_once), axis=1)
         scores = [score(model, images, part, batch_size, verbose, per) for part in parts]
         return np.concatenate(scores, axis=1)
-    batch_size = min(batch_size, at_once // candidates)
-    inputs = {"images": images} if labels is None else {"images": images, "labels": labels}
-    xla = bool(model.jit_compile)
+    inputs = images_and_labels(images, labels)
+    return evaluated(model, SCORERS[per], inputs, batch_size, verbose)
+
+
+def images_and_labels(images: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Returns the inputs of a function that is evaluated by `evaluated`."""
+    return {"images": images} if labels is None else {"images": images, "labels": labels}
+
+
+def evaluated(
+    model: keras.Model,
+    function: Callable[[keras.Model, Tensors], Tensor],
+    inputs: dict[str, np.ndarray],
+    batch_size: int,
+    verbose: int | str = 0,
+    finish: Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray] | None = None,
+) -> np.ndarray:
+    """Evaluates a function of a model and a dict of tensors in batches of bounded memory.
+
+    The model keeps the compiled function.
+
+    Args:
+        model: An `AutoregressiveModel`.
+        function: Function of the model and a batch of the inputs, which returns a tensor.
+        inputs: Dict of arrays with the same number of rows.
+        batch_size: Integer, number of rows per batch; less for `"images"` with several `"labels"`,
+            int32 `(N, K)`.
+        verbose: 0, 1 (progress bar) or `"auto"`.
+        finish: Optional function of the result and the inputs of a batch, both arrays. The results
+            of all batches are then those that it returns.
+    """
+    require_integer("batch_size", batch_size)
+    candidates = inputs["labels"].shape[1] if "labels" in inputs else 1
+    if "images" in inputs:
+        batch_size = min(batch_size, max(1, images_at_once(model) // candidates))
+    xla, count = bool(model.jit_compile), len(next(iter(inputs.values())))
     batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
-    scorers, kind = model._compiled_functions.scorers, (per, candidates, xla)
-    if kind not in scorers:
-        scorer = compiled(_scorer(model, per), model.variables, batches[0], xla=xla)
-        scorers.setdefault(kind, scorer)  # keeps the first one if two threads compile
-    return in_batches(scorers[kind], batches, verbose)[: len(images)]
+    known, kind = model._compiled_functions.scorers, (function, candidates, xla)
+    if kind not in known:
+        step = compiled(partial(function, model), model.variables, batches[0], xla=xla)
+        known.setdefault(kind, step)  # keeps the first one if two threads compile
+
+    def evaluate(batch: dict[str, np.ndarray]) -> Any:
+        result = known[kind](batch)
+        return result if finish is None else finish(ops.convert_to_numpy(result), batch)
+
+    return in_batches(evaluate, batches, verbose)[:count]
 
 
-def _scorer(model: keras.Model, per: str) -> Callable[[Tensors], Tensor]:
-    def log_likelihood(inputs: Tensors) -> Tensor:
-        pixels = model.pixel_log_likelihood(inputs["images"], inputs.get("labels"))
-        axes = {"image": (2, 3), "row": 3}
-        return ops.sum(pixels, axis=axes[per]) if per in axes else pixels
+def _pixel_scores(model: keras.Model, inputs: Tensors) -> Tensor:
+    return model.pixel_log_likelihood(inputs["images"], inputs.get("labels"))
 
-    return log_likelihood
+
+def _row_scores(model: keras.Model, inputs: Tensors) -> Tensor:
+    return ops.sum(_pixel_scores(model, inputs), axis=3)
+
+
+def _image_scores(model: keras.Model, inputs: Tensors) -> Tensor:
+    return ops.sum(_pixel_scores(model, inputs), axis=(2, 3))
+
+
+SCORERS = {"image": _image_scores, "row": _row_scores, "pixel": _pixel_scores}
 
 
 def score_observed(

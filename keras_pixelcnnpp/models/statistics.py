@@ -1,0 +1,214 @@
+"""Statistics of the conditional distribution of each sub-pixel, in batches of bounded memory."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from scipy.ndimage import uniform_filter
+from scipy.special import log_softmax, logsumexp
+
+from keras_pixelcnnpp.backend import Tensor, Tensors, in_turn
+from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.models.scoring import evaluated, images_and_labels, images_at_once
+
+MAX_PROBABILITIES = 2_000_000  # of levels and mixture components, computed at once
+NEGLIGIBLE = 1e-7  # sum of the weights of labels that are left out at a pixel
+
+
+class PixelStatistics(NamedTuple):
+    """What a model expects of each sub-pixel given the earlier ones, and what it finds.
+
+    All are float32 arrays `(N, height, width, channels)`. If the images are samples of the model,
+    `-log_prob - entropy` has mean 0 and the given `variance` at each sub-pixel and is uncorrelated
+    between sub-pixels, and `pit` is independent and uniform.
+
+    Attributes:
+        log_prob: log p(x_i | x_<i), nats.
+        entropy: Mean of `-log_prob` under the conditional distribution p(· | x_<i), nats.
+        variance: Variance of `-log_prob` under this distribution, squared nats.
+        pit: Probability integral transform P(X_i < x_i) + v P(X_i = x_i), with v uniform, in
+            [0, 1].
+    """
+
+    log_prob: np.ndarray
+    entropy: np.ndarray
+    variance: np.ndarray
+    pit: np.ndarray
+
+    @property
+    def standardized_surprisal(self) -> np.ndarray:
+        """Σ(-log p - H) / √ΣV of each image, float64 `(N,)`: mean 0 and variance 1 for samples.
+
+        Unlike bits/dim, it needs no reference images.
+        """
+        excess, variance = self._sums(1)
+        total = variance.sum(axis=(1, 2))
+        return excess.sum(axis=(1, 2)) / np.sqrt(np.maximum(total, np.finfo("float32").tiny))
+
+    def surprise_map(self, size: int = 3) -> np.ndarray:
+        """Standardized surprisal around each pixel, float64 `(N, height, width)`.
+
+        It is Σ(-log p - H) / √(1 + ΣV), summed over a square of `size` × `size` pixels. The 1, in
+        squared nats, limits the map where the model is certain. Noise that the model expects is not
+        surprising, even where -log p is large.
+        """
+        excess, variance = self._sums(size)
+        return excess / np.sqrt(1.0 + variance)
+
+    def _sums(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sums -log p - H and V over the channels, and over squares of pixels."""
+        parts = (-self.log_prob.astype("float64") - self.entropy, self.variance)
+        sums = (part.sum(axis=-1, dtype="float64") for part in parts)
+        excess, variance = (
+            size**2 * uniform_filter(part, (1, size, size), mode="constant") for part in sums
+        )
+        return excess, np.maximum(variance, 0.0)
+
+
+def pixel_statistics(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    seed: int,
+    batch_size: int,
+    verbose: int | str,
+) -> PixelStatistics:
+    """Evaluates the statistics of `AutoregressiveModel.pixel_statistics`.
+
+    `labels` are int32 `(N,)`, or `None` for an unconditional model. The random numbers of an image
+    depend on its position, and not on the batch.
+    """
+    found = np.zeros((*images.shape, 4), "float32")
+    for rows, candidates in _candidates(labels, len(images), model.num_classes):
+        inputs = images_and_labels(images[rows], candidates)
+        finish = partial(_of_batch, model)
+        found[rows] = evaluated(model, _parameters, inputs, batch_size, verbose, finish)
+    log_prob, entropy, variance, below = np.moveaxis(found, -1, 0)
+    uniform = np.random.default_rng(seed).random(images.shape, "float32")
+    pit = np.clip(below + uniform * np.exp(log_prob), 0.0, 1.0)
+    return PixelStatistics(log_prob, entropy, variance, pit)
+
+
+def _candidates(
+    labels: np.ndarray | None, count: int, num_classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yields positions of images, and the labels `(rows, K)` over which the mean is taken."""
+    if labels is None:
+        groups = [(np.arange(count), None)]
+    else:
+        known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+        classes = np.tile(np.arange(num_classes, dtype="int32"), (len(unknown), 1))
+        groups = [(known, labels[known, None]), (unknown, classes)]
+    return ((rows, candidates) for rows, candidates in groups if len(rows))
+
+
+def _parameters(model: keras.Model, inputs: Tensors) -> Tensor:
+    """Computes the parameters of each pixel and log p of the pixel, `(batch, K, H, W, P + 1)`."""
+    images, labels = inputs["images"], inputs.get("labels")
+    levels = ops.expand_dims(to_levels(images, model.num_levels), 1)
+
+    def evaluate(labels: Tensor | None) -> Tensor:
+        parameters = model.pixel_parameters(images, labels)
+        log_prob = model.distribution.log_prob(parameters, levels)
+        return ops.concatenate([parameters, log_prob[..., None]], axis=-1)
+
+    at_once = images_at_once(model)
+    if labels is None or labels.shape[1] <= at_once:
+        return evaluate(labels)
+    candidates = labels.shape[1]
+    steps = -(-candidates // at_once)
+    labels = ops.take(labels, np.arange(steps * at_once) % candidates, axis=1)
+    parts = ops.transpose(ops.reshape(labels, (-1, steps, at_once)), (1, 0, 2))
+    found = ops.transpose(in_turn(evaluate, parts), (1, 0, 2, 3, 4, 5))
+    return ops.reshape(found, (-1, steps * at_once, *found.shape[3:]))[:, :candidates]
+
+
+def _level_log_probs(model: keras.Model, inputs: Tensors) -> Tensor:
+    """Computes the log-probabilities of all levels of pixels, `(pixels, channels, num_levels)`.
+
+    The inputs are their parameters `(pixels, P)` and their levels `(pixels, channels)`, on which
+    those of later channels depend.
+    """
+    head = model.distribution
+    levels = ops.split(inputs["levels"], head.channels, axis=-1)
+    found = [
+        head.level_log_probs(inputs["parameters"], levels[:channel])
+        for channel in range(head.channels)
+    ]
+    return ops.stack(found, axis=1)
+
+
+def _of_batch(model: keras.Model, found: np.ndarray, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns log p, H, V and P(X_i < x_i) of a batch, `(batch, height, width, channels, 4)`.
+
+    `found` is the result of `_parameters`. Levels are evaluated only under labels that are not
+    negligible given the earlier pixels.
+    """
+    count, candidates, height, width, _ = found.shape
+    channels, pixels = model.image_shape[-1], count * height * width
+    found = np.moveaxis(found, 1, 3)  # (batch, height, width, K, P + 1)
+    log_probs = found[..., -1].reshape(count, -1, candidates).astype("float64")
+    up_to = np.cumsum(log_probs, axis=1) - log_probs
+    weights = log_softmax(up_to, axis=2).reshape(pixels, candidates)
+    log_probs = log_probs.reshape(pixels, candidates)
+    total = logsumexp(weights + log_probs, axis=1)
+    # Earlier channels of a pixel may increase a weight, at most by 1 / p(pixel).
+    largest = weights if channels == 1 else weights - total[:, None]
+    pixel, label = np.nonzero(largest > np.log(NEGLIGIBLE / candidates))
+    weights = weights[pixel, label]
+    parameters = found.reshape(pixels, candidates, -1)[pixel, label, :-1]
+    levels = to_levels(inputs["images"], model.num_levels).reshape(pixels, channels)
+    result = np.empty((pixels, channels, 4), "float32")
+    size = channels * model.num_levels * model.num_mixtures  # of a pixel
+    size = max(candidates, MAX_PROBABILITIES // size)
+    starts = np.searchsorted(pixel, np.arange(pixels + 1))
+    first = 0
+    while first < pixels:
+        last = np.searchsorted(starts, starts[first] + size, "right") - 1
+        rows = slice(starts[first], starts[last])
+        own = levels[pixel[rows]]
+        inputs = {"parameters": parameters[rows], "levels": own.astype("float32")}
+        of_levels = evaluated(model, _level_log_probs, inputs, size)
+        begins = starts[first:last] - starts[first]
+        result[first:last] = _of_pixels(of_levels, own.astype("int64"), weights[rows], begins)
+        first = last
+    # Heads bound the probabilities of levels from below, but not those of pixels. The difference
+    # belongs to the least probable sub-pixel.
+    least = result[..., 0].argmin(axis=1)
+    result[np.arange(pixels), least, 0] += total - result[..., 0].sum(axis=1)
+    return result.reshape(count, height, width, channels, 4)
+
+
+def _of_pixels(
+    log_probs: np.ndarray, levels: np.ndarray, weights: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
+    """Returns log p, H, V and P(X_i < x_i) of the sub-pixels of some pixels.
+
+    Args:
+        log_probs: Float32 array `(rows, channels, num_levels)`, for one or more labels of each
+            pixel, which have consecutive rows.
+        levels: Int array `(rows, channels)`, the levels of the pixels.
+        weights: Float array `(rows,)`, log-weights of the labels before the pixel.
+        starts: Int array `(pixels,)`, the first row of each pixel.
+
+    Returns:
+        Float32 array `(pixels, channels, 4)`.
+    """
+    of_label = np.take_along_axis(log_probs, levels[..., None], axis=2)[..., 0]
+    # Each channel changes the weights for the next ones.
+    weights = weights[:, None] + np.cumsum(of_label, axis=1) - of_label
+    lengths = np.diff(starts, append=len(levels))
+    weights -= np.maximum.reduceat(weights, starts).repeat(lengths, axis=0)
+    weights -= np.log(np.add.reduceat(np.exp(weights), starts)).repeat(lengths, axis=0)
+    log_probs += weights[..., None].astype("float32")
+    probs = np.add.reduceat(np.exp(log_probs), starts)  # (pixels, channels, num_levels)
+    log_probs, levels = np.log(np.maximum(probs, 1e-30)), levels[starts, :, None]
+    entropy = -np.einsum("pcl,pcl->pc", probs, log_probs)
+    log_prob = np.take_along_axis(log_probs, levels, axis=2)[..., 0]
+    below = np.where(np.arange(probs.shape[2]) < levels, probs, 0.0).sum(axis=2)
+    log_probs += entropy[..., None]
+    variance = np.einsum("pcl,pcl,pcl->pc", probs, log_probs, log_probs)
+    return np.stack([log_prob, entropy, variance, below], axis=-1)
