@@ -15,6 +15,7 @@ from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import maps_figure, name_lines, new_figure
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+from keras_pixelcnnpp.tiled import TiledModel
 
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
@@ -48,25 +49,26 @@ class Classification(NamedTuple):
 class Answers:
     """Answers the requests of the page with a trained model of gray or RGB images."""
 
-    def __init__(self, trained: TrainedModel):
+    def __init__(self, trained: TrainedModel, tiled: bool = False):
         check_channels(trained.model.image_shape)
         self.trained = trained
         self.model = trained.model
+        self.tiled = tiled  # whether images are scored at their own size
 
     @functools.cached_property
     def examples(self) -> np.ndarray:
         """Samples of the model as example images, uint8 `(16, H, W, C)`."""
         return self.sample(seed=0).images
 
-    def read(self, path: str | None, invert: bool = False) -> np.ndarray:
-        """Reads an image file, cropped or stretched as in training, uint8 `(H, W, C)`."""
+    def read(self, path: str | None, invert: bool = False, tiled: bool = False) -> np.ndarray:
+        """Reads an image file, uint8 `(H, W, C)`; see `TrainedModel.read`."""
         if path is None:
             raise UserError("Choose an image first.")
         try:
             content = Path(path).read_bytes()
         except OSError as error:
             raise UserError("The image no longer exists. Choose it again.") from error
-        pixels = self.trained.read(content)
+        pixels = self.trained.read(content, tiled)
         return 255 - pixels if invert else pixels
 
     def known_pixels(self, layers: list[Image.Image]) -> np.ndarray:
@@ -145,8 +147,9 @@ class Answers:
     def score(self, image: np.ndarray) -> tuple[float, Figure]:
         """Bits/dim of p(x) of an image, uint8 `(H, W, C)`, and where the image is improbable."""
         label = ANY if self.model.num_classes else None
-        nats = self.model.pixel_log_probs(image[None], label)
-        bits = float(bits_per_dim(nats.sum(), self.model.image_shape))
+        scorer = TiledModel(self.model) if self.tiled else self.model
+        nats = scorer.pixel_log_probs(image[None], label)
+        bits = float(bits_per_dim(nats.sum(), image.shape))
         title = f"{-nats.sum():.1f} nats in all; bright pixels are improbable"
         return bits, maps_figure(image[None], -nats, [title])
 

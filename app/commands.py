@@ -7,7 +7,7 @@ import typer
 
 from keras_pixelcnnpp.command import Commands, library
 from keras_pixelcnnpp.errors import not_installed
-from keras_pixelcnnpp.savedmodel.commands import ModelFile, ModelOptions, Preset, Run
+from keras_pixelcnnpp.savedmodel.commands import ModelFile, ModelOptions, Preset, Run, Tiled
 
 app = Commands()
 
@@ -29,11 +29,13 @@ def launch(
     open_browser: Annotated[
         bool, typer.Option("--open/--no-browser", help="Open the page in a browser.")
     ] = False,
+    tiled: Tiled = False,
 ) -> None:
     """Serve a page to sample, classify and complete images.
 
     Give at most one of --preset, --run and --model. Default: the preset fashion_mnist. Press Ctrl-C
-    to stop the server. The page sends no data to other machines.
+    to stop the server. With --tiled, images are scored at their own size. The page sends no data to
+    other machines.
     """
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")
@@ -44,4 +46,4 @@ def launch(
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
         from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
-    serve(Answers(TrainedModel.named(options)), host, port, open_browser)
+    serve(Answers(TrainedModel.named(options), tiled), host, port, open_browser)

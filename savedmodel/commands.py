@@ -41,6 +41,13 @@ Resume = Annotated[
     bool,
     Option("--resume", help="Continue an interrupted command, with otherwise the same options."),
 ]
+Tiled = Annotated[
+    bool,
+    Option(
+        "--tiled",
+        help="Images that are larger than the model, in overlapping windows, at their own size.",
+    ),
+]
 Seed = Annotated[
     int | None, Option(min=0, max=2**31 - 1, help="Random seed. Default: a new one each time.")
 ]
@@ -127,6 +134,7 @@ class ScoreOptions(ModelOptions):
 
     data: Path = option("Folder of image files, which is searched recursively.", ...)
     output: Path = output_path("CSV file to write.", ...)
+    tiled: Tiled = False
     workers: Workers = 1
     resume: Resume = False
 
@@ -142,6 +150,7 @@ class CompressOptions(ModelOptions):
     resize: Literal["center_crop", "stretch"] | None = option(
         "How to convert images of another size or color mode. Default: they are errors."
     )
+    tiled: Tiled = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +160,7 @@ class DecompressOptions(ModelOptions):
     file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
     output: Path = output_path("Folder to write the images to.", ..., folder=True)
     overwrite: bool = option("Replace existing files.", False)
+    tiled: Tiled = False
 
 
 @app.command(

@@ -17,6 +17,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_below, read_files
+from keras_pixelcnnpp.tiled import TiledModel
 
 
 def compress_files(options: CompressOptions) -> None:
@@ -24,25 +25,39 @@ def compress_files(options: CompressOptions) -> None:
 
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
-    (model, _, reading), output = TrainedModel.named(options), options.output
+    trained, output = TrainedModel.named(options), options.output
+    (model, _, reading), tiled = trained, options.tiled
     check_channels(model.image_shape)
+    if tiled and options.resize:
+        raise UserError("--tiled keeps the size of images. Expected no --resize with it")
     files = [
         file
         for path in options.images
         for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
     ]
     names, how = _names(files), (options.resize or "center_crop", reading.get("white_level"))
-    read = read_files(files, lambda file: read_image(file, model.image_shape, *how))
+
+    def read_one(file: Path) -> np.ndarray:
+        return trained.read(file, True) if tiled else read_image(file, model.image_shape, *how)
+
+    read = read_files(files, read_one)
     if options.resize is None:
         for file, pixels in read.items():
             _require_lossless(file, pixels)
-    images = np.stack([*read.values()])
-    compressed = compress_images(model, images, None, [names[file] for file in read])
-    write_bytes(output, compressed.data)
-    size = len(compressed.data)
+    if len({pixels.shape for pixels in read.values()}) > 1:
+        sizes = sorted({f"{pixels.shape[0]}×{pixels.shape[1]}" for pixels in read.values()})
+        raise UserError(f"Expected images of one size in a file. Received: {', '.join(sizes)}")
+    images, stored = np.stack([*read.values()]), [names[file] for file in read]
+    if tiled:
+        data = TiledModel(model).compress(images, names=stored)
+    else:
+        data = compress_images(model, images, None, stored).data
+    write_bytes(output, data)
+    size = len(data)
     bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
     ((option, value),) = options.given.items()
-    words = shlex.join(["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)])
+    words = ["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)]
+    words = shlex.join([*words, *["--tiled"] * tiled])
     print(
         f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {bits}. "
         f"To decompress: {words} --output FOLDER"
@@ -82,7 +97,7 @@ def _require_lossless(file: Path, pixels: np.ndarray) -> None:
         raise UserError(
             f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
             f"8-bit {'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop "
-            "or --resize stretch"
+            "or --resize stretch; for larger images, add --tiled"
         )
 
 
@@ -93,7 +108,8 @@ def decompress_file(options: DecompressOptions) -> None:
     """
     model, output = TrainedModel.named(options).model, options.output
     try:
-        images, _, names = decompress_images(model, options.file.read_bytes())
+        data = options.file.read_bytes()
+        images, _, names = decompress_images(model, data, tiled=options.tiled)
     except UserError as error:
         raise UserError(f"{options.file}: {error}") from error
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -85,11 +86,24 @@ def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[
 def score_files(options: ScoreOptions) -> None:
     """Scores all image files below a folder, and prints their mean bits/dim."""
     trained, output = TrainedModel.named(options), options.output
-    bits = score_folder(trained, options.data, output, options.resume, options.workers)
+    if not options.tiled:
+        _advise(trained, options.data)
+    how = options.resume, options.workers
+    bits = score_folder(trained, options.data, output, *how, tiled=options.tiled)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
         print(f"Mean: {bits[good].mean():.3f} {bits_unit(trained.model.num_levels)}")
+
+
+def _advise(trained: TrainedModel, data: Path) -> None:
+    """Prints how to score larger images, if the first image file is larger than the model's."""
+    first = images_below(data)[0]
+    with suppress(OSError):  # an unreadable file becomes an error in its row
+        if trained.is_larger(data / first):
+            height, width, _ = trained.model.image_shape
+            advice = "To score larger images at their own size, add --tiled"
+            print(f"Images such as {first} are resized to {height}×{width}. {advice}.")
 
 
 def score_folder(
@@ -99,12 +113,14 @@ def score_folder(
     resume: bool = False,
     workers: int = 1,
     block_size: int = 256,
+    tiled: bool = False,
 ) -> np.ndarray:
     """Scores every image file below a folder, and writes a CSV file block by block.
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
     image that cannot be read has the class -1 and an error message. An unconditional model gives
-    all images the class -1. With `resume`, an incomplete file is completed.
+    all images the class -1. With `resume`, an incomplete file is completed. `tiled`
+    scores images at their own size, one at a time.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
@@ -114,7 +130,8 @@ def score_folder(
     rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
     # Names the model until the file is complete.
     record = output.with_name(f"{output.name}.unfinished.json")
-    given = {"model": trained.checksum(), **trained.reading}
+    given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
+    block_size = 1 if tiled else block_size
     if output.exists():
         if not resume:
             raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
@@ -127,7 +144,7 @@ def score_folder(
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.
-    results = map_blocks(partial(_score, data.absolute()), blocks, trained, workers)
+    results = map_blocks(partial(_score, data.absolute(), tiled), blocks, trained, workers)
     write_json(record, given)
     try:
         with output.open("w", **_TEXT) as file:
@@ -161,16 +178,16 @@ def _complete_rows(file: Path, columns: list[str], paths: list[str]) -> list[lis
     return rows
 
 
-def _score(data: Path, trained: TrainedModel, paths: list[str]) -> list[list]:
-    """Returns a row of the CSV file for each path."""
+def _score(data: Path, tiled: bool, trained: TrainedModel, paths: list[str]) -> list[list]:
+    """Returns a row of the CSV file for each path; a single path if `tiled`."""
     model, images, rows = trained.model, {}, {}
     for path in paths:
         try:
-            images[path] = trained.read(file_inside(data, path))
+            images[path] = trained.read(file_inside(data, path), tiled)
         except UserError as error:
             rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
     if images:
-        result = trained.classify(np.stack(list(images.values())), verbose=0)
+        result = trained.classify(np.stack(list(images.values())), 0, tiled)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [f"{value:.6g}" for value in (bits, *row)]

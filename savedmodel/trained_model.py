@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from keras_pixelcnnpp.data.folders import visible_files
-from keras_pixelcnnpp.data.images import SUFFIXES, read_image
+from keras_pixelcnnpp.data.images import SUFFIXES, open_image, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -19,6 +20,7 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder, how_to_read
 from keras_pixelcnnpp.savedmodel.commands import ModelOptions
+from keras_pixelcnnpp.tiled import TiledModel
 
 
 class TrainedModel(NamedTuple):
@@ -57,9 +59,27 @@ class TrainedModel(NamedTuple):
             )
         return cls(model, str(source), reading)
 
-    def read(self, file: Path | bytes) -> np.ndarray:
-        """Reads an image file as in training, uint8 `(height, width, channels)`."""
-        return read_image(file, self.model.image_shape, **self.reading)
+    def read(self, file: Path | bytes, tiled: bool = False) -> np.ndarray:
+        """Reads an image file as in training, uint8 `(height, width, channels)`.
+
+        `tiled` keeps its size, which must be at least that of the model.
+        """
+        if not tiled:
+            return read_image(file, self.model.image_shape, **self.reading)
+        channels = self.model.image_shape[-1]
+        image = np.asarray(open_image(file, channels, self.reading.get("white_level")))
+        try:
+            TiledModel(self.model).blocks(image.shape[:2])
+        except UserError as error:  # too small
+            name = "image" if isinstance(file, bytes) else file
+            raise UserError(f"{name}: {error}") from error
+        return image.reshape(*image.shape[:2], channels)
+
+    def is_larger(self, file: Path) -> bool:
+        """Returns whether an image file is larger than the model's images, and is thus resized."""
+        height, width, _ = self.model.image_shape
+        with Image.open(file) as image:  # reads only the header
+            return image.height >= height and image.width >= width and image.size != (width, height)
 
     def checksum(self) -> str:
         """Returns the SHA-256 of the model's configuration and weights, in hexadecimal."""
@@ -69,23 +89,26 @@ class TrainedModel(NamedTuple):
             digest.update(f"{weight.shape}{weight.dtype}".encode() + weight.tobytes())
         return digest.hexdigest()
 
-    def classify(self, images: np.ndarray, verbose: int | str = "auto") -> dict:
+    def classify(
+        self, images: np.ndarray, verbose: int | str = "auto", tiled: bool = False
+    ) -> dict:
         """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
 
-        An unconditional model gives all images the class -1.
+        An unconditional model gives all images the class -1. `tiled` accepts images of any size.
         """
+        scorer = TiledModel(self.model) if tiled else self.model
         if not self.model.num_classes:
             return {
                 "class_id": np.full(len(images), -1),
                 "probabilities": np.zeros((len(images), 0)),
-                "bits_per_dim": self.model.bits_per_dim(images),
+                "bits_per_dim": scorer.bits_per_dim(images),
             }
-        scores = self.model.class_log_likelihoods(images, verbose=verbose)
+        scores = scorer.class_log_likelihoods(images, verbose=verbose)
         probabilities = self.model.posterior.probabilities(scores)
         return {
             "class_id": probabilities.argmax(axis=1),
             "probabilities": probabilities,
-            "bits_per_dim": bits_per_dim(log_marginal(scores), self.model.image_shape),
+            "bits_per_dim": bits_per_dim(log_marginal(scores), images.shape[1:]),
         }
 
 

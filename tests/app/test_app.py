@@ -20,6 +20,7 @@ from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answe
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+from keras_pixelcnnpp.tiled import TiledModel
 
 NAMES = ("dark", "gray", "<b>right")
 IMAGES = tiny.tiny_split(6).images
@@ -130,6 +131,13 @@ class TestClassify:
         assert bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
         (nats,) = [image.get_array() for image in figure.axes[1].images]
         np.testing.assert_allclose(nats, -model.pixel_log_probs(IMAGES[1:2], -1)[0], rtol=1e-6)
+
+    def test_score_of_an_image_that_is_larger_than_the_model(self, model, tmp_path):
+        tiled = Answers(TrainedModel(model, "tiny", {}), tiled=True)
+        frame = np.random.default_rng(0).integers(0, 256, (9, 6)).astype("uint8")
+        Image.fromarray(frame).save(tmp_path / "large.png")
+        bits, _ = tiled.score(tiled.read(tmp_path / "large.png", tiled=True))
+        assert bits == pytest.approx(TiledModel(model).bits_per_dim(frame[None])[0], rel=1e-5)
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(num_classes=0, conditioning="none")

@@ -21,6 +21,7 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.sampling import sample_many
 from keras_pixelcnnpp.savedmodel.scoring import score_folder
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+from keras_pixelcnnpp.tiled import TiledModel
 
 COUNT = 11
 BAD = {
@@ -57,7 +58,9 @@ def data(tmp_path):
 def broken_off(model, output, content):
     """Leaves what an interrupted `score` leaves."""
     output.write_bytes(content)
-    write_json(f"{output}.unfinished.json", {"model": model.checksum(), **model.reading})
+    write_json(
+        f"{output}.unfinished.json", {"model": model.checksum(), **model.reading, "tiled": False}
+    )
 
 
 class TestScore:
@@ -97,6 +100,28 @@ class TestScore:
             rows = list(csv.DictReader(file))
         assert [*rows[0]] == ["path", "predicted", "predicted_name", "bits_per_dim", "error"]
         assert {(row["predicted"], row["predicted_name"]) for row in rows} == {("-1", "")}
+
+    def test_images_that_are_larger_than_the_model(self, pixelcnnpp, model, trained, tmp_path):
+        rng, data = np.random.default_rng(0), tmp_path / "frames"
+        data.mkdir()
+        frames = [rng.integers(0, 256, size).astype("uint8") for size in ((9, 6), (4, 4), (3, 9))]
+        for number, pixels in enumerate(frames):
+            Image.fromarray(pixels).save(data / f"{number}.png")
+        output = tmp_path / "scores.csv"
+        command = ("score", "--model", model.source, "--data", data, "--output", output)
+        out = done(pixelcnnpp(*command))
+        assert "Images such as 0.png are resized to 4×4" in out
+        assert "add --tiled" in out
+        output.unlink()
+        out = done(pixelcnnpp(*command, "--tiled"))
+        assert "resized" not in out
+        with output.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        scores = TiledModel(trained).bits_per_dim(frames[0][None])
+        assert float(rows[0]["bits_per_dim"]) == pytest.approx(scores[0], abs=1e-4)
+        scores = trained.bits_per_dim(frames[1][None])
+        assert float(rows[1]["bits_per_dim"]) == pytest.approx(scores[0], abs=1e-4)
+        assert "at least 4×4 pixels, the size of the model. Received: 3×9" in rows[2]["error"]
 
     def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path):
         try:  # a name that is not UTF-8, with line breaks and quotes

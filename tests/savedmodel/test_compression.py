@@ -6,6 +6,7 @@ from command_line import done, one_line
 from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_images
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.compression import _paths_inside
@@ -64,6 +65,25 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
     assert {path for path in folder.rglob("*") if path.is_file()} == {folder / n for n in names}
     for file, name in zip(files, names, strict=True):
         np.testing.assert_array_equal(pixels(folder / name), pixels(file))
+
+
+def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
+    file, output, folder = tmp_path / "a.png", tmp_path / "a.pxc", tmp_path / "back"
+    levels = np.random.default_rng(0).integers(0, 5, (9, 6))
+    Image.fromarray(to_images(levels, 5)).save(file)
+    command = ("compress", "--run", run, file, "--output", output)
+    one_line(pixelcnnpp(*command), "cannot be compressed without loss", "add --tiled")
+    one_line(pixelcnnpp(*command, "--tiled", "--resize", "stretch"), "Expected no --resize")
+    out = done(pixelcnnpp(*command, "--tiled"))
+    assert "--tiled --output FOLDER" in out
+    command = ("decompress", output, "--run", run, "--output", folder)
+    one_line(pixelcnnpp(*command), "images of (9, 6)", "add --tiled")
+    done(pixelcnnpp(*command, "--tiled"))
+    np.testing.assert_array_equal(pixels(folder / "a.png"), pixels(file))
+    other = tmp_path / "other.png"
+    Image.new("L", (4, 5)).save(other)
+    command = ("compress", "--run", run, file, other, "--tiled", "--output", output)
+    one_line(pixelcnnpp(*command), "images of one size in a file. Received: 5×4, 9×6")
 
 
 def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
