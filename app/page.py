@@ -31,7 +31,7 @@ EDITOR_SIZE = 280  # approximate size of the image editor in pixels
 BRUSH = 20  # radius of the brush in pixels
 PAINT = "#ff3d00"
 # Requests run one at a time, since each uses all cores, and to bound the memory.
-ASKS_MODEL = {"concurrency_id": "model", "concurrency_limit": 1}
+ASKS_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 
 
 def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> None:
@@ -195,7 +195,7 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
 def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
     image = gr.Image(label="Image file", type="filepath", image_mode=None, format="png", height=220)
     # Pass the file itself: Gradio would decode it without the limits of `open_image`.
-    image.preprocess = lambda payload: None if payload is None else payload.path
+    image.preprocess = lambda payload: payload and payload.path  # type: ignore
     invert = gr.Checkbox(label="Invert light and dark")
     gallery = gr.Gallery(
         label="Samples of the model",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import classification_report
@@ -108,7 +108,7 @@ class Predictions:
             return None
         return float(np.mean(bits_per_dim(log_marginal(self.log_likelihood), image_shape)))
 
-    def take(self, rows: np.ndarray) -> Self:
+    def take(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions for some of the images."""
         scores = None if self.log_likelihood is None else self.log_likelihood[rows]
         return Predictions(self.probabilities[rows], scores, self.images_per_second)
@@ -227,7 +227,7 @@ def classifier_details(
 
 def _classification_report(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], **form: Any
-) -> dict | str:
+) -> Any:
     known = {"labels": range(len(class_names)), "target_names": class_names, "zero_division": 0}
     return classification_report(labels, predicted, **known, **form)
 

@@ -99,7 +99,7 @@ def maps_figure(
     for axes in grid.flat:
         axes.set_axis_off()
     # The bar is as wide for one row as for several.
-    shape = {"aspect": 18 * rows, "extendfrac": 0.05 / rows}
+    shape: dict[str, Any] = {"aspect": 18 * rows, "extendfrac": 0.05 / rows}
     bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", **shape)
     bar.set_label("nats for (blue), against (red)" if signed else "-log p, nats", fontsize=9)
     return figure
@@ -131,7 +131,7 @@ def gallery_png(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
-    words = {"fontsize": 12, "parse_math": False}
+    words: dict[str, Any] = {"fontsize": 12, "parse_math": False}
     axes.set_yticks((np.arange(rows) + 0.5) * height / rows, row_labels, **words)
     lefts = np.arange(len(column_labels)) * width / columns
     axes.set_xticks(lefts, column_labels, rotation=30, ha="left", **words)
@@ -171,7 +171,7 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
     if not axes.lines:
         return None
     # The values of the first epochs, above all with averaged weights, would compress all others.
-    curves = [line.get_ydata() for line in axes.lines]
+    curves = [np.asarray(line.get_ydata()) for line in axes.lines]
     later = np.concatenate([values[len(values) // 2 :] for values in curves])
     low, high = np.nanmin(later), np.nanmax(later)
     if high > low:
@@ -179,9 +179,9 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
         axes.set_ylim(max(bottom, 2 * low - high), min(top, 2 * high - low))
     for epoch in joins:
         axes.axvline(epoch - 0.5, color="gray", linestyle=":", zorder=0)
-        words = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 9, "color": "dimgray"}
+        words: dict[str, Any] = {"va": "top", "ha": "right", "fontsize": 9, "color": "dimgray"}
         place = axes.get_xaxis_transform()
-        axes.text(epoch - 0.5, 0.97, "cross-entropy joins", transform=place, **words)
+        axes.text(epoch - 0.5, 0.97, "cross-entropy joins", rotation=90, transform=place, **words)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

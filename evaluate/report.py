@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jinja2
 from PIL import Image, UnidentifiedImageError
@@ -223,21 +224,21 @@ def pick(numbers: dict | None, keys: Iterable[str]) -> list:
     return [(numbers or {}).get(key) for key in keys]
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
-def decimal(value: object, digits: int = 3) -> str:
+def decimal(value: Any, digits: int = 3) -> str:
     """Formats a number as `0.123`."""
     return f"{value:.{digits}f}".replace("-", "−") if _is_number(value) else NONE
 
 
-def percent(share: object, digits: int = 1) -> str:
+def percent(share: Any, digits: int = 1) -> str:
     """Formats a fraction as `12.3 %`."""
     return f"{100 * share:.{digits}f} %" if _is_number(share) else NONE
 
 
-def percent_interval(bounds: object) -> str:
+def percent_interval(bounds: Any) -> str:
     """Formats two fractions as `95.3–99.1 %`."""
     return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %" if bounds else NONE
 
@@ -247,12 +248,12 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-", "−")
 
 
-def whole(value: object) -> str:
+def whole(value: Any) -> str:
     """Formats a number as `1,234`."""
     return f"{value:,.0f}" if _is_number(value) else NONE
 
 
-def option(value: object) -> str:
+def option(value: Any) -> str:
     """Formats the value of an option in `config.json`."""
     if isinstance(value, list):
         return ", ".join(map(option, value))
@@ -261,7 +262,7 @@ def option(value: object) -> str:
     return NONE if value is None else str(value)
 
 
-def duration(seconds: object) -> str:
+def duration(seconds: Any) -> str:
     """Formats a time in seconds as `48 s`, `12 min` or `3.4 h`."""
     if not _is_number(seconds):
         return NONE

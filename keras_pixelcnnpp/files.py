@@ -130,7 +130,7 @@ def sha256(path: str | Path) -> str:
 def write_predictions(
     path: str | Path,
     images: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
     bits_per_dim: Sequence[float] | None = None,

@@ -1,5 +1,6 @@
 """Applies a function to blocks of images, in one process or with Ray."""
 
+import logging
 import os
 import pickle
 import secrets
@@ -60,7 +61,8 @@ class _Worker:
 
 def _start_ray(workers: int) -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    address, own = os.environ.get("RAY_ADDRESS"), {}
+    address = os.environ.get("RAY_ADDRESS")
+    own: dict[str, Any] = {}
     if not address:
         # Anybody who knows the token can run code in Ray, so it is a new random one each time.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -75,7 +77,7 @@ def _start_ray(workers: int) -> ModuleType:
     except ImportError as error:
         raise not_installed("More than one worker", "'ray[data]'") from error
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except ConnectionError as error:
         raise UserError(f"The Ray cluster at RAY_ADDRESS={address} cannot be reached") from error
     return ray

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import typer
@@ -32,7 +33,7 @@ from keras_pixelcnnpp.savedmodel.trained_model import (
 )
 
 # File names need not be UTF-8.
-_TEXT = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+_TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
 
 
 def classify_files(options: ClassifyOptions) -> None:

@@ -57,7 +57,7 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     except ImportError as error:
         raise not_installed("Serving", "kserve") from error
     # The concurrency bounds the memory: further requests are answered with status 503.
-    limits = {"limit_concurrency": 64, "timeout_graceful_shutdown": 30}
+    limits: dict[str, Any] = {"limit_concurrency": 64, "timeout_graceful_shutdown": 30}
     print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
     uvicorn.Server(uvicorn.Config(app, log_config=None, **limits)).run(sockets=[listening])
 

@@ -54,7 +54,7 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
 def _covariance_root(features: np.ndarray) -> np.ndarray:
     """Returns R `[min(count, dimensions), dimensions]` such that `RᵀR` is the covariance."""
     centered = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return centered if len(centered) <= centered.shape[1] else np.linalg.qr(centered, mode="r")
+    return centered if len(centered) <= centered.shape[1] else np.linalg.qr(centered).R
 
 
 def kernel_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
