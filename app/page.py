@@ -195,7 +195,7 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
 def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
     image = gr.Image(label="Image file", type="filepath", image_mode=None, format="png", height=220)
     # Pass the file itself: Gradio would decode it without the limits of `open_image`.
-    image.preprocess = lambda payload: payload and payload.path  # type: ignore
+    image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign, assignment, return-value]
     invert = gr.Checkbox(label="Invert light and dark")
     gallery = gr.Gallery(
         label="Samples of the model",
