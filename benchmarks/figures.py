@@ -169,7 +169,7 @@ def out_of_distribution(reports, detectors):
 def completion(tables):
     """Plots the log-probability of completed images relative to the true ones."""
     tables = {name: table for name, table in tables.items() if len(table["completion"]) > 1}
-    figure, grid = panels(len(tables))
+    figure, grid = panels(len(tables), 3.6)
     for axes, table in zip(grid, tables.values(), strict=True):
         for region, rows in table["completion"].items():
             particles = [row["particles"] for row in rows]
@@ -182,5 +182,6 @@ def completion(tables):
         axes.axhline(0, color="gray", linestyle="--")
         axes.set(title=table["preset"], xlabel="particles", ylabel="nats above the true image")
         axes.grid(alpha=0.3)
-    grid[0].legend(fontsize=7, loc="lower right")
+    handles = grid[0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=3)
     save(figure, "completion")
