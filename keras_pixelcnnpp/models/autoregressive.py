@@ -316,6 +316,8 @@ class AutoregressiveModel(ImageModel):
                     f"Invalid argument `{name}`. {type(self).__name__} defines its own loss, based "
                     f"on bits per dimension. Expected None. Received: {name}={value!r}"
                 )
+        if not self.num_classes and (kwargs.get("metrics") or kwargs.get("weighted_metrics")):
+            raise UserError("`metrics` compare labels. Expected none for an unconditional model")
         self._compiled_functions.kept = {}
         super().compile(optimizer, **kwargs)
 
@@ -407,20 +409,25 @@ class AutoregressiveModel(ImageModel):
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares candidate labels, evaluation all classes.
         """
+        if self.num_classes and not training:
+            # Not in `compute_metrics`, in which JAX has only the variables of metrics.
+            probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
+            super().compute_metrics(x, y, probabilities, sample_weight)
         return batch_loss(self, x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Computes metrics like `keras.Model.compute_metrics`; in training, only those of the loss.
+        """Returns the results of all metrics, or, in training, of those of the loss.
+
+        `compute_loss` has updated them.
 
         If training compares only a part of the classes, accuracy and cross-entropy are named
         `candidate_accuracy` and `candidate_cross_entropy`. Both are NaN if training does not
         compare labels, because `label_loss_weight` and `unlabeled_weight` are 0.
         """
         if len(y_pred.shape) < 4:
-            probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
-            return super().compute_metrics(x, y, probabilities, sample_weight)
+            return self.get_metrics_result()
         # In training, `y_pred` is the images. The first metric is Keras's mean of the loss.
         results = {m.name: m.result() for m in (self.metrics[0], self._bits_per_dim_metric)}
         if self.num_classes > 1:

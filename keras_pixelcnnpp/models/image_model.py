@@ -66,7 +66,7 @@ class ImageModel(keras.Model):
         if loss is None:
             outputs = ops.zeros((1, max(1, self.num_classes)))
             with keras.StatelessScope():  # the update is not kept
-                self.compute_metrics(None, ops.zeros((1,), "int32"), outputs)
+                ImageModel.compute_metrics(self, None, ops.zeros((1,), "int32"), outputs)
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
