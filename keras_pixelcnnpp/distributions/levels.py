@@ -33,7 +33,9 @@ def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
 
 def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
-    """Converts levels to images, `round(255 level / (num_levels - 1))`; inverse of `to_levels`.
+    """Converts levels to images, `round(255 level / (num_levels - 1))`.
+
+    It is a right inverse of `to_levels`: `to_levels(to_images(levels))` are the same levels.
 
     Args:
         levels: Array or tensor of integers or whole floats from 0 to `num_levels - 1`.

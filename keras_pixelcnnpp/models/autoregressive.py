@@ -729,9 +729,9 @@ class AutoregressiveModel(ImageModel):
             guidance: Number w >= 0. Values above 0 give images that are more typical of their class
                 and less diverse. Each sub-pixel is sampled with a probability proportional to
                 p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
-                weighted by softmax(b r_k), and r_k is the log-likelihood of the earlier sub-pixels
+                weighted by softmax(β r_k), and r_k is the log-likelihood of the earlier sub-pixels
                 under class k. Guidance evaluates the network under all classes.
-            guidance_logit_scale: Number b >= 0, by default half of `logit_scale`. With 1, q is
+            guidance_logit_scale: Number β >= 0, by default half of `logit_scale`. With 1, q is
                 based on Bayes' rule, and soon hardly differs from p(l | y).
             batch_size: Integer, number of images per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -858,9 +858,9 @@ class AutoregressiveModel(ImageModel):
         labels: ArrayLike | None = None,
         verbose: int | str = "auto",
     ) -> bytes:
-        """Compresses images losslessly, to about -log2 p(x | y) bits each.
+        """Compresses images losslessly after rounding to the model's levels.
 
-        If `num_levels` is less than 256, images are first rounded to the model's levels.
+        Each image takes about -log2 p(x | y) bits. Nothing is rounded with 256 levels or more.
         `decompress` needs a model with the same weights; machine and backend may differ.
 
         Args:

@@ -148,7 +148,7 @@ class ImageModel(keras.Model):
         Returns:
             Float32 array `(N, num_classes)`, class probabilities; `(N,)`, log p(x) in nats, from
             an unconditional model. An `AutoregressiveModel` returns the tempered Bayes posterior,
-            softmax(a log p(x | y) + b), with its `logit_scale` a and `class_bias` b. With a = 1 and
+            softmax(α log p(x | y) + b), with its `logit_scale` α and `class_bias` b. With α = 1 and
             b = 0, this is Bayes' rule; otherwise the probabilities may differ a lot, by up to 0.3
             in a small model.
 

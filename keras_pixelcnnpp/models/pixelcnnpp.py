@@ -49,9 +49,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
             multiples of `2 ** (num_resolutions - 1)`.
         num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer from 2 to 256, number of values of a sub-pixel. Input images then have
+        num_levels: Integer from 2 to 4096, number of values of a sub-pixel. Up to 256: images have
             values from 0 to 255, which are rounded to this number of levels. Samples contain only
-            these values. From 257 to 4096 levels (logistic mixtures only), images are uint16 with
+            these values. From 257 on (logistic mixtures only): images are uint16 with
             values from 0 to `num_levels - 1`, such as 0 to 4095 for 12 bits, and are not rounded.
             The commands do not support such models. The smallest scale of a component is exp(-7) of
             half the range, so with 4096 levels a sub-pixel between the lowest and the highest level
@@ -195,8 +195,8 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
     """Causal network of PixelCNN++: two stacks of gated residual blocks at several resolutions.
 
     The parameters at pixel `(i, j)` depend only on earlier pixels in raster order and on the
-    label. The vertical stack depends on the rows above. The horizontal stack depends on these rows
-    through links, and on the pixels to the left in its own row.
+    label. The vertical stack depends on all rows above, and the horizontal stack also on the pixels
+    to the left in its own row; it gets the rows above through links.
 
     The arguments are documented in `AutoregressiveNetwork` and `PixelCNNPlusPlus`. `filters` and
     `num_blocks` have one integer for each resolution.

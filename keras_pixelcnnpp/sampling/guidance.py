@@ -32,10 +32,10 @@ def sample_guided(
 
     The probability of level l of a sub-pixel is proportional to
 
-        p(l | y)^(1 + w) q(l)^(-w)  with  q(l) = sum_k softmax(b r)_k p(l | k)
+        p(l | y)^(1 + w) q(l)^(-w)  with  q(l) = sum_k softmax(β r)_k p(l | k)
 
-    for the class y, the `guidance` w, the `guidance_logit_scale` b, and the log-likelihood r_k of
-    all earlier sub-pixels under class k. With b = 1, q is that of the model's p(x). With more than
+    for the class y, the `guidance` w, the `guidance_logit_scale` β, and the log-likelihood r_k of
+    all earlier sub-pixels under class k. With β = 1, q is that of the model's p(x). With more than
     `MAX_LEVELS_AT_ONCE` levels, l is instead each of two digits of a level in turn.
 
     Args:
