@@ -1,6 +1,6 @@
 """A model applied to frames that are larger than its images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,19 @@ from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.models.scoring import log_marginal_of_pixels, score
+from keras_pixelcnnpp.models.scoring import (
+    evaluated,
+    images_and_labels,
+    log_marginal_of_pixels,
+    score,
+)
+from keras_pixelcnnpp.models.statistics import (
+    PixelStatistics,
+    candidates_of,
+    parameters_of,
+    statistics_of_batch,
+    with_pit,
+)
 from keras_pixelcnnpp.sampling.sampler import (
     SamplingOptions,
     random_classes,
@@ -135,15 +147,45 @@ class TiledModel:
         frames = self.checked(frames)
         found = np.zeros(frames.shape[:3], "float32")
         for rows, candidates in self._candidates(labels, len(frames)):
-            by_class = np.zeros((*candidates.shape, *frames.shape[1:3]), "float32")
-            for place, block, scores in self._scores(frames[rows], candidates, batch_size, verbose):
-                by_class[place][:, *block.inside] = scores
-            order = self._order(frames.shape[1:3])
-            flat = by_class.reshape(*candidates.shape, 1, -1)[..., order]
-            pixels = np.empty((len(by_class), 1, len(order)), "float32")
-            pixels[..., order] = log_marginal_of_pixels(flat)
-            found[rows] = pixels.reshape(-1, *frames.shape[1:3])
+            by_class = self._maps(frames[rows], candidates, batch_size, verbose)
+            found[rows] = self._in_order(by_class, log_marginal_of_pixels)
         return found
+
+    def pixel_statistics(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = -1,
+        seed: int = 0,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> PixelStatistics:
+        """Returns how probable each sub-pixel is, and how probable the model expects it to be.
+
+        The arguments are those of `AutoregressiveModel.pixel_statistics`, for frames `(N, H, W,
+        channels)`. With the label -1, the class is inferred from all pixels that are earlier in the
+        order of the blocks, which takes another pass.
+
+        Returns:
+            `PixelStatistics`, float32 arrays `(N, H, W, channels)`.
+        """
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
+        require_integer("seed", seed, low=0)
+        found = np.zeros((*frames.shape, 4), "float32")
+        for rows, candidates in self._candidates(labels, len(frames)):
+            before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
+            if candidates is not None and candidates.shape[1] > 1:
+                before = self._maps(frames[rows], candidates, batch_size, verbose)
+                before = self._in_order(before, lambda x: np.cumsum(x, -1, "float64") - x)
+            for batch, windows in self._windows(frames[rows], batch_size, verbose):
+                inputs = images_and_labels(windows, _rows_of(candidates, batch))
+                weights = np.stack([before[index][:, b.rows, b.columns] for index, b in batch])
+                parameters = evaluated(self.model, parameters_of, inputs, batch_size)
+                parts = statistics_of_batch(self.model, parameters, inputs, weights)
+                for (index, block), part in zip(batch, parts, strict=True):
+                    found[rows[index]][block.inside] = part[block.above :, block.left :]
+        return with_pit(found, seed)
 
     def class_log_likelihoods(
         self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
@@ -287,45 +329,70 @@ class TiledModel:
 
     def _candidates(
         self, labels: ArrayLike | None, count: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns the rows of labeled and of unlabeled frames, with the labels `(rows, K)`."""
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields positions of frames, and the labels `(rows, K)` over which the mean is taken."""
         labels = self.model._checked_labels(labels, count)
-        if labels is None:
-            return [(np.arange(count), np.zeros((count, 1), "int32"))]
-        given, unlabeled = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
-        classes = np.arange(self.model.num_classes, dtype="int32")
-        groups = [(given, labels[given, None]), (unlabeled, np.tile(classes, (len(unlabeled), 1)))]
-        return [group for group in groups if len(group[0])]
+        return candidates_of(labels, count, self.model.num_classes)
 
     def _sums(
-        self, frames: np.ndarray, labels: np.ndarray, batch_size: int, verbose: int | str
+        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
     ) -> np.ndarray:
-        """Returns log-likelihoods of frames under labels `(N, K)`, float64 `(N, K)`."""
-        sums = np.zeros(labels.shape)
-        for place, _, scores in self._scores(frames, labels, batch_size, verbose):
-            sums[place] += scores.sum(axis=(1, 2), dtype="float64")
+        """Returns log-likelihoods of frames under labels `(N, K)` or `None`, float64 `(N, K)`."""
+        sums = np.zeros((len(frames), 1) if labels is None else labels.shape)
+        for index, _, scores in self._scores(frames, labels, batch_size, verbose):
+            sums[index] += scores.sum(axis=(1, 2), dtype="float64")
         return sums
 
+    def _maps(
+        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+    ) -> np.ndarray:
+        """Returns log-probabilities of pixels under labels, float32 `(N, K, H, W)`, nats."""
+        candidates = 1 if labels is None else labels.shape[1]
+        maps = np.zeros((len(frames), candidates, *frames.shape[1:3]), "float32")
+        for index, block, scores in self._scores(frames, labels, batch_size, verbose):
+            maps[index][:, *block.inside] = scores
+        return maps
+
     def _scores(
-        self, frames: np.ndarray, labels: np.ndarray, batch_size: int, verbose: int | str
+        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
     ) -> Iterator[tuple[int, Block, np.ndarray]]:
         """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
+        for batch, windows in self._windows(frames, batch_size, verbose):
+            of_windows = _rows_of(labels, batch)
+            scores = score(self.model, windows, of_windows, batch_size, 0, "pixel")
+            for (index, block), pixels in zip(batch, scores, strict=True):
+                yield index, block, pixels[:, block.above :, block.left :]
+
+    def _windows(
+        self, frames: np.ndarray, batch_size: int, verbose: int | str
+    ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray]]:
+        """Yields batches: pairs of the index of a frame and a block, and their windows."""
+        require_integer("batch_size", batch_size)
         blocks = [block for row in self.blocks(frames.shape[1:3]) for block in row]
         places = [(index, block) for index in range(len(frames)) for block in blocks]
-        require_integer("batch_size", batch_size)
         starts = range(0, len(places), batch_size)
         tick = progress(len(starts), verbose)
         for start in starts:
             batch = places[start : start + batch_size]
-            windows = np.stack([frames[index, b.rows, b.columns] for index, b in batch])
-            of_windows = labels[[index for index, _ in batch]] if self.model.num_classes else None
-            scores = score(self.model, windows, of_windows, batch_size, 0, "pixel")
-            for (index, block), pixels in zip(batch, scores, strict=True):
-                yield index, block, pixels[:, block.above :, block.left :]
+            yield batch, np.stack([frames[index, b.rows, b.columns] for index, b in batch])
             tick()
 
-    def _order(self, size: tuple[int, int]) -> np.ndarray:
-        """Returns the indices of a frame's pixels in the order of the blocks, int `(H * W,)`."""
+    def _in_order(
+        self, maps: np.ndarray, function: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Applies a function of sequences of pixels `(N, K, 1, pixels)` in the order of the blocks.
+
+        `maps` are `(N, K, H, W)`, and the result has the shape `(N, ..., H, W)`.
+        """
+        size = maps.shape[2:]
         pixels = np.arange(np.prod(size)).reshape(size)
         blocks = [block for row in self.blocks(size) for block in row]
-        return np.concatenate([pixels[block.inside].ravel() for block in blocks])
+        order = np.concatenate([pixels[block.inside].ravel() for block in blocks])
+        found = function(maps.reshape(*maps.shape[:2], 1, -1)[..., order])
+        result = np.empty_like(found)
+        result[..., order] = found
+        return result.reshape(*found.shape[:-2], *size)
+
+
+def _rows_of(labels: np.ndarray | None, batch: list[tuple[int, Block]]) -> np.ndarray | None:
+    return None if labels is None else labels[[index for index, _ in batch]]

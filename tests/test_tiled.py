@@ -79,6 +79,22 @@ def test_a_map_has_the_conditionals_of_the_blocks():
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
+def test_statistics_are_those_of_the_conditionals():
+    """Sums over all frames: surprisals have mean 0 and the variance that the statistics promise."""
+    frames, tiled = FRAMES.reshape(-1, 2, 4, 1), kp.TiledModel(binary_model(), 1)
+    for label in (1, NONE):
+        maps = tiled.pixel_log_probs(frames, np.full(256, label), 256)
+        found = tiled.pixel_statistics(frames, np.full(256, label), batch_size=100)
+        np.testing.assert_allclose(found.log_prob[..., 0], maps, atol=1e-5)
+        p = np.exp(maps.astype("float64"))  # of the pixel's value, of two
+        entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+        np.testing.assert_allclose(found.entropy[..., 0], entropy, atol=1e-5)
+        variance = p * (1 - p) * (np.log(p) - np.log(1 - p)) ** 2
+        np.testing.assert_allclose(found.variance[..., 0], variance, atol=1e-4)
+        pit, dark = found.pit[..., 0], frames[..., 0] == 0
+        assert np.all(np.where(dark, pit, 1 - pit) <= p + 1e-6)
+
+
 def test_samples_below_a_known_part_follow_the_conditional():
     frames = FRAMES.reshape(-1, 4, 2, 1)
     tiled = kp.TiledModel(binary_model(), 1)
@@ -126,6 +142,9 @@ def test_frames_of_the_size_of_the_model_give_its_numbers(model):
         received, expected = (getattr(one, name)(images, labels) for one in (tiled, model))
         np.testing.assert_array_equal(received, expected)
     np.testing.assert_array_equal(tiled.bits_per_dim(images), model.bits_per_dim(images))
+    statistics = zip(tiled.pixel_statistics(images), model.pixel_statistics(images), strict=True)
+    for received, expected in statistics:
+        np.testing.assert_array_equal(received, expected)
     how = {"seed": 3, "guidance": 1.0}
     expected = model.sample(labels, **how)
     np.testing.assert_array_equal(tiled.sample((4, 4), labels, **how), expected)

@@ -82,17 +82,22 @@ def pixel_statistics(
     depend on its position, and not on the batch.
     """
     found = np.zeros((*images.shape, 4), "float32")
-    for rows, candidates in _candidates(labels, len(images), model.num_classes):
+    for rows, candidates in candidates_of(labels, len(images), model.num_classes):
         inputs = images_and_labels(images[rows], candidates)
-        finish = partial(_of_batch, model)
-        found[rows] = evaluated(model, _parameters, inputs, batch_size, verbose, finish)
+        finish = partial(statistics_of_batch, model)
+        found[rows] = evaluated(model, parameters_of, inputs, batch_size, verbose, finish)
+    return with_pit(found, seed)
+
+
+def with_pit(found: np.ndarray, seed: int) -> PixelStatistics:
+    """Returns statistics, given the result of `statistics_of_batch` for all images."""
     log_prob, entropy, variance, below = np.moveaxis(found, -1, 0)
-    uniform = np.random.default_rng(seed).random(images.shape, "float32")
+    uniform = np.random.default_rng(seed).random(below.shape, "float32")
     pit = np.clip(below + uniform * np.exp(log_prob), 0.0, 1.0)
     return PixelStatistics(log_prob, entropy, variance, pit)
 
 
-def _candidates(
+def candidates_of(
     labels: np.ndarray | None, count: int, num_classes: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yields positions of images, and the labels `(rows, K)` over which the mean is taken."""
@@ -105,7 +110,7 @@ def _candidates(
     return ((rows, candidates) for rows, candidates in groups if len(rows))
 
 
-def _parameters(model: keras.Model, inputs: Tensors) -> Tensor:
+def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:
     """Computes the parameters of each pixel and log p of the pixel, `(batch, K, H, W, P + 1)`."""
     images, labels = inputs["images"], inputs.get("labels")
     levels = ops.expand_dims(to_levels(images, model.num_levels), 1)
@@ -141,17 +146,26 @@ def _level_log_probs(model: keras.Model, inputs: Tensors) -> Tensor:
     return ops.stack(found, axis=1)
 
 
-def _of_batch(model: keras.Model, found: np.ndarray, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def statistics_of_batch(
+    model: keras.Model,
+    found: np.ndarray,
+    inputs: dict[str, np.ndarray],
+    log_weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Returns log p, H, V and P(X_i < x_i) of a batch, `(batch, height, width, channels, 4)`.
 
-    `found` is the result of `_parameters`. Levels are evaluated only under labels that are not
-    negligible given the earlier pixels.
+    `found` is the result of `parameters_of`. `log_weights`, float `(batch, K, height, width)`, are
+    the log-likelihoods of the labels given what precedes each pixel, by default the earlier pixels
+    of the image. Levels are evaluated only under labels whose weight is not negligible.
     """
     count, candidates, height, width, _ = found.shape
     channels, pixels = model.image_shape[-1], count * height * width
     found = np.moveaxis(found, 1, 3)  # (batch, height, width, K, P + 1)
     log_probs = found[..., -1].reshape(count, -1, candidates).astype("float64")
-    up_to = np.cumsum(log_probs, axis=1) - log_probs
+    if log_weights is None:
+        up_to = np.cumsum(log_probs, axis=1) - log_probs
+    else:
+        up_to = np.moveaxis(log_weights, 1, 3).reshape(log_probs.shape)
     weights = log_softmax(up_to, axis=2).reshape(pixels, candidates)
     log_probs = log_probs.reshape(pixels, candidates)
     total = logsumexp(weights + log_probs, axis=1)
