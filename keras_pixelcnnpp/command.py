@@ -153,6 +153,12 @@ def prepare_process() -> None:
     logging.getLogger("tensorflow").addFilter(_is_other_advice)
     # matplotlib warns about letters of class names that its font lacks, and shows boxes instead.
     warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    warnings.showwarning = lambda message, *_, **__: _print_warning(str(message))
+
+
+@functools.cache  # Python's filter "once" forgets texts whenever a library changes a filter
+def _print_warning(text: str) -> None:
+    print(f"pixelcnnpp: warning: {text}", file=sys.stderr)
 
 
 def _is_other_advice(record: logging.LogRecord) -> bool:
