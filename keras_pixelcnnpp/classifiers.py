@@ -1,4 +1,4 @@
-"""scikit-learn classifiers around trained or new models, and the fitting of class biases."""
+"""scikit-learn classifiers around trained or new models."""
 
 import math
 import random
@@ -9,22 +9,18 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from keras_pixelcnnpp.checks import checked_images, require_integer
-from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
+from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer
-from keras_pixelcnnpp.presets import Preset, likelihood_epochs
-
-# Number of images for fitting class biases, since scoring images under every class is slow.
-BIAS_IMAGES = 5000
-BIAS_DEVIATION = 3.0  # standard deviation of their Gaussian prior, nats
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.training import train
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -227,61 +223,26 @@ class PixelCNNClassifier(ImageClassifier):
         images, labels = self._images(X, shape, y=y, reset=True, num_levels=levels)
         check_classification_targets(labels)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, images, ensure_non_negative=True)
+            weights = check_array(sample_weight, ensure_2d=False, ensure_non_negative=True)
+            sample_weight = column_or_1d(weights)
+            check_consistent_length(images, sample_weight)
         classes, labels = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
                 "Invalid value for argument `y`. Expected at least two classes. "
                 f"Received: {len(classes)} class, y={classes[0]!r}"
             )
-        training = self._training(preset.training)
+        given = {name: getattr(self, name) for name in ("epochs", "learning_rate", "batch_size")}
+        of_preset = PixelCNNRecipe.of(preset.training)
+        recipe = PixelCNNRecipe(**given, seed=self.seed).for_data(of_preset, len(classes), False)
         options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
         options["image_shape"] = images.shape[1:]
         with _seeded(self.seed):
             model = preset.make(AutoregressiveModel, **options)
-        self._train(model, images, labels, sample_weight, training)
+        given = LabeledImages(images, labels, paths=())
+        train(model, given, recipe, sample_weight=sample_weight, verbose=self.verbose)
         self.model_, self._classes = model, classes
         return self
-
-    def _training(self, preset: dict) -> dict:
-        names = ("epochs", "learning_rate", "batch_size")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        training = {"batch_size": 16, **preset, **given}
-        for name in names:
-            if name not in training:
-                raise ValueError(
-                    f"Invalid value for argument `{name}`. Expected a value, because the preset "
-                    f"has none. Received: {name}=None, preset={self.preset!r}"
-                )
-        require_integer("epochs", training["epochs"])
-        training["likelihood_epochs"] = likelihood_epochs(preset, training["epochs"])
-        return training
-
-    def _train(
-        self,
-        model: AutoregressiveModel,
-        images: np.ndarray,
-        labels: np.ndarray,
-        sample_weight: np.ndarray | None,
-        training: dict,
-    ) -> None:
-        batches = ImageBatches(
-            images,
-            labels,
-            batch_size=training["batch_size"],
-            seed=self.seed,
-            horizontal_flip=training.get("horizontal_flip", False),
-            sample_weight=sample_weight,
-        )
-        epochs, steps = training["epochs"], len(batches)
-        first = training["likelihood_epochs"] if model.label_loss_weight else 0
-        optimizer = make_optimizer(training, epochs * steps, first * steps)
-        model.compile(optimizer)
-        callbacks = [SetEpoch(batches), LikelihoodFirst(first)]
-        model.fit(batches, epochs=epochs, shuffle=False, verbose=self.verbose, callbacks=callbacks)
-        if model.label_loss_weight and model.posterior.learn_class_bias:
-            batch_size = self.batch_size or 32
-            refit_class_bias(model, images, labels, batch_size, self.seed, sample_weight)
 
     def __sklearn_is_fitted__(self) -> bool:
         return self.model is not None or hasattr(self, "model_")
@@ -355,74 +316,3 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(before)
-
-
-def refit_class_bias(
-    model: AutoregressiveModel,
-    images: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int,
-    seed: int,
-    sample_weight: np.ndarray | None = None,
-) -> None:
-    """Fits the class biases of a trained model again, for fixed weights.
-
-    Args:
-        model: A trained model, whose posterior has class biases.
-        images: uint8 array `(N, height, width, channels)`, the training images. About `BIAS_IMAGES`
-            of them are scored, the same fraction of each class.
-        labels: Int array `(N,)`.
-        batch_size: Integer, number of images per batch.
-        seed: Integer, random seed of the choice of images.
-        sample_weight: Float array `(N,)`, weights of the images, or `None` for equal weights.
-    """
-    # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
-    # and for weights that are not averaged. The cross-entropy is convex in the biases, so the
-    # result does not depend on their initial values.
-    rows = stratified_rows(labels, BIAS_IMAGES, seed)
-    scores = model.class_log_likelihoods(images[rows], batch_size)
-    weights = None if sample_weight is None else sample_weight[rows]
-    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows], weights)
-    model.posterior.class_bias.assign(fitted.astype("float32"))
-
-
-def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Returns about `count` random positions, the same fraction of each class (rounded up)."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    share = min(1.0, count / len(labels))
-    of_classes = (order[labels[order] == label] for label in np.unique(labels))
-    return np.sort(np.concatenate([rows[: math.ceil(share * len(rows))] for rows in of_classes]))
-
-
-def fit_class_bias(
-    logits: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None = None
-) -> np.ndarray:
-    """Returns the class biases that minimize the cross-entropy of `logits + class_bias`.
-
-    A Gaussian prior with standard deviation `BIAS_DEVIATION` (nats) keeps the biases of rare
-    classes finite. With a few hundred images of each class, its influence is small. The biases of
-    classes with images have mean 0, and classes without images have bias 0.
-
-    Args:
-        logits: Float array `(N, num_classes)`.
-        labels: Int array `(N,)`.
-        sample_weight: Float array `(N,)`, or `None` for weights of 1. A weight of 2 counts as two
-            images.
-
-    Returns:
-        Float64 array `(num_classes,)`.
-    """
-    fitted = np.zeros(logits.shape[1])
-    present, labels = np.unique(labels, return_inverse=True)
-    weights = np.ones(len(labels)) if sample_weight is None else sample_weight
-    logits, counts = logits[:, present], np.bincount(labels, weights)
-
-    def penalized(class_bias: np.ndarray) -> tuple[float, np.ndarray]:
-        log_probs = log_softmax(logits + class_bias, axis=1)
-        of_labels = log_probs[np.arange(len(labels)), labels]
-        prior = class_bias / BIAS_DEVIATION**2
-        gradient = weights @ np.exp(log_probs) - counts + prior
-        return (class_bias @ prior / 2 - weights @ of_labels) / len(labels), gradient / len(labels)
-
-    fitted[present] = minimize(penalized, np.zeros(len(present)), jac=True, method="BFGS").x
-    return fitted

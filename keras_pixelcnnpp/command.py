@@ -10,13 +10,14 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.recipe import option
 
 # Lines that TensorFlow's libraries log on import, before they read TF_CPP_MIN_LOG_LEVEL.
 _GREETING = re.compile(
@@ -47,28 +48,21 @@ class Commands(typer.Typer):
         return super().command(name, epilog=epilog(*examples), **options)
 
 
-def option(text: str, default: Any = None, **declaration: Any) -> Any:
-    """Declares an option of a command, as a field of a dataclass for `with_options`.
+def with_options(*declarations: type) -> Callable:
+    """Returns a decorator that gives a command the fields of dataclasses as its options.
 
-    `text` is the help text. The default `...` makes the option required. `declaration` has further
-    arguments of `typer.Option`, such as `min`.
+    The command gets an object of each dataclass. Their fields are declared with `option`, or
+    annotated as in the documentation of typer.
     """
-    default = MISSING if default is ... else default
-    return field(default=default, metadata={"help": text, **declaration})
-
-
-def with_options(declaration: type) -> Callable:
-    """Returns a decorator that gives a command the fields of a dataclass as its options.
-
-    The fields are declared with `option`, or annotated as in the documentation of typer.
-    """
+    names = {one: [field.name for field in fields(one)] for one in declarations}
 
     def decorate(function: Callable) -> Callable:
         def call(**values: Any) -> None:
-            function(declaration(**values))
+            function(*(one(**{name: values[name] for name in names[one]}) for one in names))
 
+        parameters = [_parameter(field) for one in declarations for field in fields(one)]
         command: Any = functools.wraps(function)(call)
-        command.__signature__ = inspect.Signature(list(map(_parameter, fields(declaration))))
+        command.__signature__ = inspect.Signature(parameters)
         return command
 
     return decorate

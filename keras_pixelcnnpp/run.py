@@ -1,12 +1,12 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import copy
+import csv
 import itertools
 import json
 import os
 import platform
 import shlex
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,28 +15,20 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, with_missing_splits
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import (
-    read_json,
-    remove_leftovers,
-    safe_names,
-    write_bytes,
-    write_json,
-)
+from keras_pixelcnnpp.files import atomic_path, counted, read_json, safe_names, write_bytes
 from keras_pixelcnnpp.presets import preset_names
-
-# Commands that train the model of each section.
-COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
+from keras_pixelcnnpp.recipe import COMMANDS, READING
 
 
 class RunFolder:
-    """Paths and configuration of a training run, `runs/NAME/`.
+    """Paths of a training run, `runs/NAME/`, its lock and its data.
 
     ```
-    config.json  model.keras  baseline.keras  checkpoints/  logs/
+    config.json  split.csv  model.keras  baseline.keras  checkpoints/  logs/
     samples/  reports/  savedmodel/1/
     ```
 
@@ -48,6 +40,7 @@ class RunFolder:
 
     Attributes:
         config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
+        split_csv: Path of the list of the images: split, path, class, and SHA-256 of the file.
         other_data: Source of other data that the reports are about, as for `load_dataset`, or
             `None` for the run's own data.
         samples: Folder of generated images.
@@ -70,6 +63,7 @@ class RunFolder:
         self.path = Path(path)
         self.other_data: str | None = None
         self.config_json = self.path / "config.json"
+        self.split_csv = self.path / "split.csv"
         self.samples = self.path / "samples"
         self.reports = self.path / "reports"
         self.savedmodel = self.path / "savedmodel"
@@ -122,15 +116,15 @@ class RunFolder:
             section = config.get(name, {"options": {}})
             if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
                 raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
-        needed = ("source", "fingerprint", "seed", "class_names", "image_shape")
+        needed = ("source", "fingerprint", "class_names", "image_shape")
         check_data(config.get("data"), self.config_json, needed)
         return config
 
     def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
         """Loads the data of the run, or other data in the form that its models expect.
 
-        The data of the run are recognized by their fingerprint, wherever they are, and split as in
-        training. Other data are not split randomly, and notes on them are printed.
+        The data of the run are recognized by the hashes of their files, wherever they are, and
+        split as in training. Other data are not split randomly, and notes on them are printed.
 
         Args:
             source: Source of other data, as for `load_dataset`, or `None` for the run's own data.
@@ -140,21 +134,81 @@ class RunFolder:
         Raises:
             UserError: If the run's own images have changed, or the classes of other data don't fit.
         """
-        known = self.read_config()["data"]
-        dataset = self.load_images(source or known["source"])
-        split = _split_as_in_training(dataset, known["seed"])
-        if split.fingerprint() == known["fingerprint"]:
-            dataset = split
-        elif source is None or str(Path(source).resolve()) == known["source"]:
+        config = self.read_config()
+        known = config["data"]
+        given = self.load_images(source or known["source"])
+        dataset = self._split_as_in_training(given)
+        if dataset is None and (source is None or str(Path(source).resolve()) == known["source"]):
             raise UserError(
-                f"{known['source']} has changed since the run was trained on it, so training "
-                "images may be in other splits now. Restore it, or choose other data with --data."
+                f"{known['source']} has changed since the run was trained on it{self._changes(given)}. "
+                "Restore it, or choose other data with --data."
             )
-        if source is not None:
-            print("\n".join(dataset.notes), end="\n" * bool(dataset.notes))
-        if len(known["class_names"]) < 2:
-            return dataset  # an unconditional model
+        notes = [] if source is None else [*given.notes]
+        if dataset is None:
+            dataset = given
+            trained = {digest for split, _, _, digest in self.listing() if split == "train"}
+            common = sum(digest in trained for _, _, _, digest in given.listing())
+            if common:
+                notes.append(
+                    f"Warning: the run was trained on {common} of the images of {given.name}."
+                )
+        elif dataset.fingerprint() != known["fingerprint"]:
+            notes.append(
+                "Warning: these are the files of the training, but their pixels differ, perhaps "
+                "because another version of Pillow decodes them."
+            )
+        print("\n".join(notes), end="\n" * bool(notes))
+        if len(known["class_names"]) < 2 or self._is_unconditional(config):
+            return dataset
         return dataset.with_classes(known["class_names"], classes_in_order)
+
+    def listing(self) -> Listing:
+        """Returns the content of `split_csv`; empty for the run of a preset, which has none."""
+        if not self.split_csv.is_file():
+            return []
+        with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            return [tuple(row) for row in csv.reader(file)][1:]
+
+    def write_listing(self, listing: Listing) -> None:
+        """Writes `split_csv`."""
+        text = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+        with atomic_path(self.split_csv) as temporary, temporary.open("w", **text) as file:
+            csv.writer(file).writerows([("split", "path", "class", "sha256"), *listing])
+
+    def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
+        """Returns the run's data in their splits, or `None` if `dataset` has other images."""
+        if listing := self.listing():
+            return dataset.split_as(listing)
+        known = self.read_config()["data"]
+        try:
+            splits, _ = with_missing_splits(dataset.splits, known.get("split_seed", 0))
+        except UserError:  # too few images
+            return None
+        split = replace(dataset, splits=splits)
+        return split if split.fingerprint() == known["fingerprint"] else None
+
+    def _changes(self, dataset: Dataset) -> str:
+        """Describes how the images differ from those of the training."""
+        before, after = (
+            {digest: path for _, path, _, digest in listing}
+            for listing in (self.listing(), dataset.listing())
+        )
+        if not before:
+            return ""
+        missing = [path for digest, path in before.items() if digest not in after]
+        new = [path for digest, path in after.items() if digest not in before]
+        found = [
+            f"{counted(len(paths))} {what}, such as {paths[0]}"
+            for what, paths in (("missing", missing), ("new", new))
+            if paths
+        ]
+        return f": {'; '.join(found) or 'other labels'}"
+
+    @staticmethod
+    def _is_unconditional(config: dict) -> bool:
+        """Returns whether no model of the run has classes."""
+        options = config.get("pixelcnnpp", {"options": {}})["options"]
+        return options.get("conditioning") == "none" and "baseline" not in config
 
     def training_images(self, dataset: Dataset) -> LabeledImages:
         """Returns the images that the run was trained on, for an evaluation of `dataset`.
@@ -164,8 +218,9 @@ class RunFolder:
                 available, a note is printed, and the split `train` of `dataset` is used. Without
                 this split, the result has no images.
         """
-        known = self.read_config()["data"]
-        if dataset.fingerprint() != known["fingerprint"]:
+        config = self.read_config()
+        known = config["data"]
+        if self._split_as_in_training(dataset) is None:
             try:
                 dataset = self.load_data(classes_in_order=True)
             except (UserError, OSError):
@@ -175,11 +230,11 @@ class RunFolder:
                     f"Note: {known['source']}, which the run was trained on, is missing or has "
                     f"changed. {others if 'train' in dataset.splits else none}"
                 )
-        trained = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
+        trained = config.get("pixelcnnpp", {"options": {}})["options"]
         unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
         any_split = dataset.split(dataset.split_to_measure())
         train = dataset.splits.get("train", any_split.take(slice(0)))
-        train = train.some(trained.get("max_examples"), trained.get("seed", known["seed"]))
+        train = train.some(trained.get("max_examples"), trained.get("seed") or 0)
         return train.labeled() if dataset.num_classes and not unlabeled else train
 
     def load_images(self, source: str) -> Dataset:
@@ -194,7 +249,6 @@ class RunFolder:
             source,
             image_size=(height, width),
             channels=channels if channels in (1, 3) else None,
-            seed=known["seed"],
             resize=known.get("resize", "center_crop"),
             # Of other data, files that cannot be read are skipped with a note.
             skip_corrupted=source != known["source"] or known.get("skip_corrupted", False),
@@ -262,100 +316,6 @@ class RunFolder:
             f"--data … --run {shlex.quote(str(self.path))}"
         )
 
-    def start(
-        self,
-        section: str,
-        config: dict,
-        data: dict,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        may_change: tuple[str, ...] = (),
-    ) -> None:
-        """Claims the folder for a training run and writes `config.json`.
-
-        Args:
-            section: `"pixelcnnpp"` or `"baseline"`.
-            config: Dict, the content of this section. Runs are compared by its entry `options`.
-            data: Dict, the section `data`. Data sets are compared by its `fingerprint`.
-            resume: Boolean, whether to continue from the last checkpoint with the same options, or
-                start again if there is none yet. If `epochs` changes, the trained model and its
-                results are removed.
-            overwrite: Boolean, whether to replace an existing run of this section. Its reports,
-                samples and export are removed.
-            may_change: Options that may differ when a run is resumed, such as `epochs`.
-
-        Raises:
-            UserError: If the folder contains a run with other options (the message names them) or
-                other images, or a run although neither `resume` nor `overwrite` is true, or there
-                is nothing to resume.
-        """
-        # Through JSON, so that tuples become lists, as in the file.
-        config, data = json.loads(json.dumps([config, data]))
-        for folder in (self.path, self.checkpoints(section), self.logs(section)):
-            remove_leftovers(folder)
-        known = self.read_config() if self.config_json.exists() else {}
-        has_checkpoint = self.has_checkpoint(section)
-        has_model = self.model(section).exists()
-        kept = {name: known[name] for name in self.MODEL_FILES if name in known}
-        # A run without checkpoint and model may be replaced. Only the section itself, because the
-        # other model may be in its first epoch now.
-        if not (resume or has_checkpoint or has_model):
-            kept.pop(section, None)
-        if resume and (section not in kept or (has_model and not has_checkpoint)):
-            raise UserError(
-                f"Nothing to resume in {self.path}: it has no checkpoint of {section}. "
-                "Omit --resume to start a run."
-            )
-        if (has_model or has_checkpoint) and section not in known and not overwrite:
-            raise UserError(
-                f"{self.path} contains a {section} that is not in {self.config_json.name}. "
-                "Choose another folder, or use --overwrite to replace it."
-            )
-        starts_over = overwrite and not resume and kept.pop(section, None) is not None
-        if kept and known["data"]["fingerprint"] != data["fingerprint"]:
-            found = _differing(data_options(known["data"]), data_options(data))
-            advice = f"Use the options {found}" if found else "They have changed: restore them"
-            raise UserError(
-                f"{self.path} was trained on other images. {advice}; or choose another folder."
-            )
-        given = _chosen_examples(config["options"])
-        for other in kept.keys() - {section}:
-            if (begun := _chosen_examples(kept[other]["options"])) != given:
-                raise UserError(
-                    f"The {other} in {self.path} was trained on {begun}. Use the same "
-                    f"--max-examples and --seed, or choose another folder. Received: {given}"
-                )
-        if section in kept:
-            if not resume:
-                raise UserError(
-                    f"{self.path} already contains a run of {section}. Add --resume to continue "
-                    "it or --overwrite to replace it, or choose another folder."
-                )
-            if found := _differing(kept[section]["options"], config["options"], may_change):
-                raise UserError(
-                    f"{self.path} was trained with other options. To resume it, use the same: "
-                    f"{found}. Or replace it with --overwrite, or choose another folder."
-                )
-        epochs = [given["options"].get("epochs") for given in (known.get(section, config), config)]
-        if resume and has_model and epochs[0] == epochs[1]:
-            raise UserError(
-                f"The training of {section} in {self.path} has finished. Use more --epochs to "
-                "continue it, or --overwrite to replace it."
-            )
-        if not (resume and has_checkpoint):
-            # Errors are raised here, because old checkpoints would be used for the new run.
-            for folder in filter(Path.exists, (self.checkpoints(section), self.logs(section))):
-                shutil.rmtree(folder)
-            self.model(section).unlink(missing_ok=True)
-        if starts_over or (resume and epochs[0] != epochs[1]):
-            self.model(section).unlink(missing_ok=True)
-            of_pixelcnnpp = (self.samples, self.savedmodel) if section == "pixelcnnpp" else ()
-            for folder in (self.reports, *of_pixelcnnpp):
-                shutil.rmtree(folder, ignore_errors=True)
-        data = known["data"] if kept else data
-        write_json(self.config_json, {"data": data, **kept, section: config})
-
 
 def _source_of_reports(folder: Path) -> str | None:
     for file in sorted(folder.glob("*.json")):
@@ -363,60 +323,6 @@ def _source_of_reports(folder: Path) -> str | None:
         if isinstance(options, dict) and "data" in options:
             return options["data"]
     return None
-
-
-def _split_as_in_training(dataset: Dataset, seed: int) -> Dataset:
-    try:
-        splits, notes = with_missing_splits(dataset.splits, seed)
-    except UserError:  # too few images
-        return dataset
-    return replace(dataset, splits=splits, notes=(*notes, *dataset.notes))
-
-
-def data_options(data: dict) -> dict:
-    """Returns the options of a training command that select the images of a section `data`."""
-    height, width, _ = data["image_shape"]
-    return {
-        "skip_corrupted": data.get("skip_corrupted") or None,
-        "data": data["source"],
-        "image_size": height if height == width else None,
-        "channels": data.get("channels"),
-        "resize": "stretch" if data.get("resize") == "stretch" else None,
-        "white_level": data.get("white_level"),
-        "seed": data.get("seed") or None,
-    }
-
-
-def data_words(data: dict) -> list[str]:
-    """Returns the command-line arguments for `data_options`."""
-    return words_of(data_options(data))
-
-
-def words_of(options: dict) -> list[str]:
-    """Converts options to command-line arguments, `--filters 24,48`, and omits `None`."""
-    words = []
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            words += [f"--{flag}", text]
-    return words
-
-
-def _differing(known: dict, given: dict, may_differ: tuple[str, ...] = ()) -> str:
-    """Returns the command-line arguments that would restore the known values of options."""
-    names = [n for n in {**known, **given} if known.get(n) != given.get(n) and n not in may_differ]
-    words = shlex.join(words_of({name: known.get(name) for name in names}))
-    without = [f"without --{n.replace('_', '-')}" for n in names if known.get(n) is None]
-    return ", ".join([*[words] * bool(words), *without])
-
-
-def _chosen_examples(options: dict) -> str:
-    """Describes which of the training images a model is trained on."""
-    count = options.get("max_examples")
-    return f"{count} images, chosen by seed {options.get('seed')}" if count else "all images"
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
@@ -436,7 +342,7 @@ def _are_all(values: object, kind: type) -> bool:
 _IS_VALID = {
     "source": lambda value: isinstance(value, str),
     "fingerprint": lambda value: isinstance(value, str),
-    "seed": lambda value: type(value) is int and value >= 0,
+    "split_seed": lambda value: type(value) is int and value >= 0,
     "class_names": lambda value: _are_all(value, str),
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)
@@ -450,7 +356,7 @@ _IS_VALID = {
 
 def how_to_read(data: dict) -> dict:
     """Returns the arguments of `read_image` in a section `data` or an export's configuration."""
-    return {name: data[name] for name in ("resize", "white_level") if name in data}
+    return {name: data[name] for name in READING if name in data}
 
 
 def read_history(path: str | Path) -> list[dict]:

@@ -1,9 +1,35 @@
-"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`. `options.py` has the options."""
+"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from keras_pixelcnnpp.command import Commands, library, with_options
-from keras_pixelcnnpp.train.options import BaselineOptions, PixelCNNOptions
+from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe, option
 
 app = Commands()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of both commands that are not part of a recipe."""
+
+    run: Path = option("Run folder, such as runs/digits.", ...)
+    resume: bool = option("Continue from the last checkpoint, with the options of the run.", False)
+    overwrite: bool = option("Replace the run in the folder, including its reports.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RunOptions):
+    """Options of `train` that are not part of a recipe."""
+
+    preset: str | None = option(
+        "Preset with the defaults: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME. "
+        "Default: the preset of --network, else of the data (digits, mnist, fashion_mnist), else "
+        "photographs."
+    )
+    devices: int | None = option(
+        "Number of devices that share each batch (TensorFlow, JAX). Default: 1.", min=1
+    )
 
 
 @app.command(
@@ -12,8 +38,8 @@ app = Commands()
     "train --data photographs --run runs/mine --epochs 20",
     "train --data photographs --run runs/mine --epochs 20 --resume",
 )
-@with_options(PixelCNNOptions)
-def train(options: PixelCNNOptions) -> None:
+@with_options(TrainOptions, PixelCNNRecipe)
+def train(options: TrainOptions, recipe: PixelCNNRecipe) -> None:
     """Train a PixelCNN++, Gated PixelCNN or PixelCNN, and write it to a run folder.
 
     Options without a default take their value from the preset. If the preset does not set them,
@@ -22,13 +48,13 @@ def train(options: PixelCNNOptions) -> None:
     model has the defaults of its class.
     """
     with library():
-        from keras_pixelcnnpp.train.training import train_model
-    train_model(options)
+        from keras_pixelcnnpp.train.run_training import train_model
+    train_model(options, recipe)
 
 
 @app.command("train-baseline", "train-baseline --data digits --run runs/digits")
-@with_options(BaselineOptions)
-def train_baseline(options: BaselineOptions) -> None:
+@with_options(RunOptions, BaselineRecipe)
+def train_baseline(options: RunOptions, recipe: BaselineRecipe) -> None:
     """Train a baseline CNN, a classifier to compare the PixelCNN++ with.
 
     Use the same data and the same run folder for both.
@@ -38,5 +64,5 @@ def train_baseline(options: BaselineOptions) -> None:
     randomly flipped, except those of digits and mnist. Gradients are not clipped.
     """
     with library():
-        from keras_pixelcnnpp.train.training import train_cnn
-    train_cnn(options)
+        from keras_pixelcnnpp.train.run_training import train_cnn
+    train_cnn(options, recipe)

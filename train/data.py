@@ -1,7 +1,7 @@
 """Loads the data and the preset that a training starts from."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -9,13 +9,14 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.train.options import Options
+from keras_pixelcnnpp.recipe import PixelCNNRecipe, Recipe
 
 
-def load_training_data(options: Options) -> tuple[Dataset, dict]:
-    """Loads the data, prints a summary, and returns it with the section `data` of `config.json`."""
-    source = options.data
-    dataset = _load(options, options.image_size, options.channels)
+def load_training_data(recipe: Recipe) -> Dataset:
+    """Loads the data of a recipe, and prints a summary."""
+    if recipe.data is None:
+        raise UserError("Missing option --data. Expected a data set, a file or a folder")
+    dataset = _load(recipe, recipe.image_size, recipe.channels)
     for note in dataset.notes:
         print(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
@@ -24,21 +25,29 @@ def load_training_data(options: Options) -> tuple[Dataset, dict]:
     print(f"{dataset.name}: {counts} images of {shape}, {classes}")
     if dataset.num_classes < 2:
         print("Warning: there are fewer than two classes, so the model only learns p(x).")
-    config = {
+    return dataset
+
+
+def data_section(recipe: Recipe, dataset: Dataset) -> dict:
+    """Returns the section `data` of `config.json`, which `recipe_of_run` reads."""
+    source = recipe.data
+    return {
         # Absolute, so that `evaluate` finds the data from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
-        "channels": options.channels,
-        **_how(options),
+        "channels": recipe.channels,
+        "resize": recipe.resize or "center_crop",
+        "skip_corrupted": bool(recipe.skip_corrupted),
+        "white_level": recipe.white_level,
+        "split_seed": recipe.split_seed or 0,
         "fingerprint": dataset.fingerprint(),
-        "class_names": dataset.class_names,
-        "image_shape": dataset.image_shape,
+        "class_names": list(dataset.class_names),
+        "image_shape": list(dataset.image_shape),
         "counts": dataset.counts(),
     }
-    return dataset, config
 
 
-def load_preset(name: str | None, data: str, network: str | None = None) -> dict:
-    """Returns a preset's name, network, model arguments and training options, as a dictionary.
+def load_preset(name: str | None, data: str, network: str | None = None) -> tuple[str, Recipe]:
+    """Returns the name and the recipe of a preset.
 
     Without a name, the preset of the network or else of the data is used. Data without a preset of
     its own uses the preset `photographs`.
@@ -47,15 +56,13 @@ def load_preset(name: str | None, data: str, network: str | None = None) -> dict
         name = network
     elif name is None:
         name = data if data in ("digits", "fashion_mnist", "mnist") else "photographs"
-    preset = Preset(name)
-    known = getattr(preset.model_class, "network_name", None)
-    if network not in (None, known):
+    recipe = Preset(name).recipe()
+    if network not in (None, recipe.network):
         raise UserError(
-            f"Invalid value for option `--network`. The network of preset {name} is {known}. "
-            f"Received: {network}"
+            f"Invalid value for option `--network`. The network of preset {name} is "
+            f"{recipe.network}. Received: {network}"
         )
-    recipe = {"network": known, "model": preset.arguments, "training": preset.training}
-    return {"name": name, **recipe}
+    return name, recipe
 
 
 def is_folder(source: str | None) -> bool:
@@ -63,29 +70,29 @@ def is_folder(source: str | None) -> bool:
     return source not in CLASS_NAMES and Path(source).is_dir()
 
 
-def load_larger(options: Options, dataset: Dataset, training: dict) -> Dataset | None:
+def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Dataset | None, Recipe]:
     """Loads the data with images `crop_margin` pixels higher and wider.
 
-    Returns `None` if the margin is 0, and sets it to 0 if image files are too small for it.
+    If image files are too small for a margin that is not among the user's options `given`, the
+    returned recipe has the margin 0. With this margin, the data are `None`.
     """
-    margin = training["crop_margin"]
+    margin = recipe.crop_margin
     if not margin:
-        return None
-    if not is_folder(options.data):
+        return None, recipe
+    if not is_folder(recipe.data):
         raise UserError(
             "Invalid value for option `crop_margin`. It needs a folder of image files, which can "
-            f"be read at a larger size. Received: crop_margin={margin}, data={options.data}"
+            f"be read at a larger size. Received: crop_margin={margin}, data={recipe.data}"
         )
     height, width, channels = dataset.image_shape
     size = height + margin, width + margin
-    if small := _smaller_file(Path(options.data), dataset.split("train").paths, size):
+    if small := _smaller_file(Path(recipe.data), dataset.split("train").paths, size):
         reason = f"{small} is smaller than {size[0]}×{size[1]} pixels, and would be blurred"
-        if options.crop_margin:
+        if given.crop_margin:
             raise UserError(f"Invalid value for option `crop_margin`. {reason}. Received: {margin}")
         print(f"Note: images are not cropped at random, because {reason}.")
-        training["crop_margin"] = 0
-        return None
-    return _load(options, size, channels)
+        return None, replace(recipe, crop_margin=0)
+    return _load(recipe, size, channels), recipe
 
 
 def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -> str | None:
@@ -97,17 +104,14 @@ def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -
 
 
 def _load(
-    options: Options, image_size: int | tuple[int, int] | None, channels: int | None
+    recipe: Recipe, image_size: int | tuple[int, int] | None, channels: int | None
 ) -> Dataset:
-    if options.data is None:
-        raise UserError("Missing option --data. Expected a data set, a file or a folder")
-    return load_dataset(options.data, image_size=image_size, channels=channels, **_how(options))
-
-
-def _how(options: Options) -> dict[str, Any]:
-    return {
-        "seed": options.seed or 0,
-        "resize": options.resize or "center_crop",
-        "skip_corrupted": bool(options.skip_corrupted),
-        "white_level": options.white_level,
-    }
+    return load_dataset(
+        recipe.data,
+        image_size=image_size,
+        channels=channels,
+        seed=recipe.split_seed or 0,
+        resize=recipe.resize or "center_crop",
+        skip_corrupted=bool(recipe.skip_corrupted),
+        white_level=recipe.white_level,
+    )

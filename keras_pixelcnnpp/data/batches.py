@@ -217,8 +217,7 @@ class SetEpoch(keras.callbacks.Callback):
     """Callback that calls `batches.set_epoch(epoch)` at the beginning of an epoch.
 
     `fit` informs a `PyDataset` of the end of an epoch, but not of the number of the next one, so a
-    resumed training would start with the batches of epoch 0. Under torch, the callback also sets
-    the random seed of each step.
+    resumed training would start with the batches of epoch 0.
 
     Args:
         batches: An `ImageBatches`.
@@ -231,17 +230,32 @@ class SetEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.batches.set_epoch(epoch)
 
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        # Under torch, dropout uses the global generator, which checkpoints don't contain. Under
-        # other backends, a SeedGenerator is part of the model. In TensorFlow, a new global seed
-        # would also prepare every compiled function again, which takes seconds.
-        if keras.backend.backend() == "torch":
-            step = self.batches.first_step + batch
-            words = [self.batches.seed, self.batches.epoch, step]
-            seed = np.random.SeedSequence(words).generate_state(1)[0]
-            import torch
 
-            torch.manual_seed(int(seed))
+class DividedBatches(keras.utils.PyDataset):
+    """The batches of an `ImageBatches`, padded so that they can be divided among devices."""
+
+    # A batch that cannot be divided, such as the last one of an epoch, is padded with images of
+    # weight 0. The weights of the other images are increased so that the mean over all rows equals
+    # the mean over the images; the gradient is then that of the whole batch on one device. Metrics
+    # count a padded batch as a full one. If any batch needs padding, all batches have weights.
+
+    def __init__(self, batches: ImageBatches, devices: int):
+        super().__init__()
+        self.batches = batches
+        self.devices = devices
+        sizes = (batches.batch_size, len(batches.rows(len(batches) - 1)))
+        self._weighted = any(size % devices for size in sizes)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        images, labels = self.batches[index]
+        count = len(images)
+        rows = np.arange(count + -count % self.devices)
+        batch = images[rows % count], labels[rows % count]
+        weights = np.where(rows < count, len(rows) / count, 0).astype("float32")
+        return (*batch, weights) if self._weighted else batch
 
 
 def array_batches(

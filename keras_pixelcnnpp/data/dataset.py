@@ -1,8 +1,10 @@
 """Labeled images, and data sets of labeled images in splits."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -11,6 +13,10 @@ from keras_pixelcnnpp.files import class_numbers, counted
 
 VALIDATION_SHARE = 0.1
 MAX_CLASSES = 100_000
+HASH_LENGTH = 16  # hexadecimal digits of a file's SHA-256 that identify it
+
+# The split, path, class name and hash of each image of a data set.
+Listing = list[tuple[str, str, str, str]]
 
 # Common names of the splits, and the names used here.
 SPLIT_NAMES = {
@@ -42,6 +48,8 @@ class LabeledImages:
         labels: int32 array `(N,)`, -1 for unlabeled images.
         paths: Tuple of N strings: the path in the CSV file, the path relative to the folder of the
             data, or for arrays a name such as `"digits/000123"`.
+        hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
+            of the values of each image.
 
     Example:
 
@@ -54,6 +62,7 @@ class LabeledImages:
     images: np.ndarray
     labels: np.ndarray
     paths: tuple[str, ...]
+    hashes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -66,7 +75,15 @@ class LabeledImages:
             images=self.images[rows],
             labels=self.labels[rows],
             paths=tuple(self.paths[row] for row in rows),
+            hashes=tuple(self.hashes[row] for row in rows) if self.hashes else (),
         )
+
+    def with_hashes(self) -> "LabeledImages":
+        """Returns the same images with their hashes."""
+        if self.hashes or not len(self):
+            return self
+        digests = (hashlib.sha256(image.tobytes()).hexdigest() for image in self.images)
+        return replace(self, hashes=tuple(digest[:HASH_LENGTH] for digest in digests))
 
     def labeled(self) -> "LabeledImages":
         """Returns the labeled images."""
@@ -224,6 +241,42 @@ class Dataset:
             name: [int((split.labels == label).sum()) for label in labels]
             for name, split in self.splits.items()
         }
+
+    def listing(self) -> Listing:
+        """Returns the split, path, class name and hash of each image."""
+        names = [*self.class_names, ""]  # the last one is for unlabeled images
+        return [
+            (split, path, names[label], digest)
+            for split, images in self.splits.items()
+            for path, label, digest in zip(
+                images.paths, images.labels.tolist(), images.with_hashes().hashes, strict=True
+            )
+        ]
+
+    def split_as(self, listing: Listing) -> "Dataset | None":
+        """Returns the same images in the splits of a listing, or `None` if it has other images.
+
+        Images are recognized by their hashes and classes, not by their paths.
+        """
+        own = self.listing()
+        if own == listing:
+            return self
+        rows = defaultdict(list)
+        for row, (_, _, name, digest) in enumerate(own):
+            rows[name, digest].append(row)
+        chosen = defaultdict(list)
+        for split, _, name, digest in listing:
+            if not rows[name, digest]:
+                return None
+            chosen[split].append(rows[name, digest].pop(0))
+        if any(rows.values()):
+            return None
+        splits = [images.with_hashes() for images in self.splits.values() if len(images)]
+        everything = LabeledImages(
+            *(np.concatenate([getattr(s, n) for s in splits]) for n in ("images", "labels")),
+            *(tuple(chain(*(getattr(s, n) for s in splits))) for n in ("paths", "hashes")),
+        )
+        return replace(self, splits={n: everything.take(np.array(r)) for n, r in chosen.items()})
 
     def fingerprint(self) -> str:
         """Returns a SHA-256 hex digest of images, labels, splits and class names.

@@ -1,5 +1,6 @@
 """Presets: folders with the arguments, training options and optional weights of a model."""
 
+import difflib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.checks import argument_names, arguments_of, require_integer
+from keras_pixelcnnpp.checks import argument_names, arguments_of
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
+from keras_pixelcnnpp.recipe import OF_THE_DATA, READING, PixelCNNRecipe
 
 _BUILT_IN = Path(__file__).parent
 # Arguments that must agree to copy weights, in addition to image channels. Classes may differ.
@@ -23,18 +25,6 @@ OF_THE_NETWORK = (
 def preset_names() -> list[str]:
     """Returns the sorted names of the built-in presets."""
     return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
-
-
-def likelihood_epochs(training: dict, epochs: int) -> int:
-    """Returns how many of `epochs` epochs train on the likelihood alone.
-
-    It is the same fraction as in `training`, the options of a preset, or without `epochs` there,
-    the same number.
-    """
-    first, of = training.get("likelihood_epochs", 0), training.get("epochs", epochs)
-    require_integer("likelihood_epochs", first, low=0)
-    require_integer("epochs", of)
-    return min(first * epochs // of, epochs)
 
 
 class Preset:
@@ -64,9 +54,11 @@ class Preset:
         else:
             self.path = _BUILT_IN / name if name in preset_names() else Path(name)
         if not (self.path / "config.json").is_file():
+            similar = difflib.get_close_matches(self.name, preset_names(), n=1)
+            advice = f". Did you mean {similar[0]!r}?" if similar else ""
             raise UserError(
                 f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-                f"config.json, here or on the Hugging Face Hub. Received: {self.name!r}"
+                f"config.json, here or on the Hugging Face Hub. Received: {self.name!r}{advice}"
             )
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
@@ -86,6 +78,17 @@ class Preset:
     def is_of(self, base: type) -> bool:
         """Returns whether the model's class is `base` or a subclass."""
         return isinstance(self.model_class, type) and issubclass(self.model_class, base)
+
+    @property
+    def reading(self) -> dict:
+        """Arguments of `read_image` with which the training images were read."""
+        return {name: self.training[name] for name in READING if name in self.training}
+
+    def recipe(self) -> PixelCNNRecipe:
+        """Returns the training options and the arguments of the model, for `pixelcnnpp train`."""
+        arguments = {name: v for name, v in self.arguments.items() if name not in OF_THE_DATA}
+        network = getattr(self.model_class, "network_name", None)
+        return PixelCNNRecipe.of({**arguments, "network": network, **self.training})
 
     def make(self, base: type, **replaced: Any) -> keras.Model:
         """Creates a model with the preset's class and arguments, some of which may be replaced.

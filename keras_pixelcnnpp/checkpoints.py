@@ -13,7 +13,6 @@ from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.optimizers import variable_value
-from keras_pixelcnnpp.train.devices import largest
 
 
 class Progress(NamedTuple):
@@ -137,11 +136,12 @@ class TrainingStopped(Exception):  # noqa: N818 - requested by the user, not an 
 class StopOnSignal:
     """Context manager that records a signal during `fit`, so that training stops after the step.
 
-    `EpochCheckpoint` stops the training. A second signal ends the program at once.
+    `EpochCheckpoint` stops the training. A second signal ends the program at once. The attribute
+    `received` is the number of the signal, or 0.
     """
 
     def __init__(self) -> None:
-        self._received = 0
+        self.received = 0
         self._old_handlers = {}
 
     def __enter__(self) -> Self:
@@ -158,15 +158,11 @@ class StopOnSignal:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: object) -> None:
-        if self._received:
+        if self.received:
             signal.signal(number, self._old_handlers[number])
             signal.raise_signal(number)
-        self._received = number
+        self.received = number
 
-    def received(self) -> int:
-        """Returns the number of the signal that any process received, or 0."""
-        # All processes must stop after the same step.
-        return largest(self._received)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -199,7 +195,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # The logs are running means over the epoch, so NaN and infinity persist in them.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
-        if number := self.stop.received():
+        if number := self.stop.received:
             # After its last step an epoch is finished, although it has not been evaluated.
             last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
@@ -209,7 +205,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.checkpoints.save(self.model, Progress(epoch + 1))
-        if number := self.stop.received():
+        if number := self.stop.received:
             raise TrainingStopped(number)
 
     def _refuse(self, batch: int) -> None:

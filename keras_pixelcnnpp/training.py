@@ -1,0 +1,226 @@
+"""Trains a model by a recipe, with checkpoints, and fits its class biases at the end."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
+from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, SetEpoch
+from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
+from keras_pixelcnnpp.recipe import Recipe
+
+# Number of images for fitting class biases, since scoring images under every class is slow.
+BIAS_IMAGES = 5000
+BIAS_DEVIATION = 3.0  # standard deviation of their Gaussian prior, nats
+
+
+def train(
+    model: keras.Model,
+    images: LabeledImages,
+    recipe: Recipe,
+    folder: str | Path | None = None,
+    *,
+    larger_images: np.ndarray | None = None,
+    sample_weight: np.ndarray | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: int = 1,
+    verbose: int | str = "auto",
+    wrap: Callable[[ImageBatches], keras.utils.PyDataset] = lambda batches: batches,
+    **compiled: Any,
+) -> None:
+    """Compiles and trains a model. It ends with averaged weights and newly fitted class biases.
+
+    Args:
+        model: An `AutoregressiveModel`, or a `BaselineCNN`, which has no class biases.
+        images: The training images, `LabeledImages`.
+        recipe: A `Recipe` with all values of the training; see `Recipe.with_defaults`.
+        folder: Folder of the checkpoints. The training continues from the newest one, and a signal
+            stops it after the current step. By default, there are none.
+        larger_images: The same images at a larger size, for `ImageBatches`.
+        sample_weight: Float array `(N,)`, weights of the images in the loss.
+        callbacks: Keras callbacks, which are called before the checkpoint of an epoch is written.
+        devices: Number of devices that share a batch, under `keras.distribution` or `tf.distribute`.
+        verbose: Like the argument of `keras.Model.fit`.
+        wrap: Function that returns the batches for `fit` from an `ImageBatches`.
+        **compiled: Further arguments of `model.compile`.
+
+    Raises:
+        TrainingStopped: After a signal, once the last step has been saved in `folder`.
+        UserError: If the loss is no longer finite, and there is a `folder`.
+    """
+    batches = ImageBatches(
+        images.images,
+        images.labels,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        # The baseline CNN flips images itself.
+        horizontal_flip=bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", 0),
+        larger_images=larger_images,
+        sample_weight=sample_weight,
+    )
+    hybrid = getattr(model, "label_loss_weight", 0) > 0
+    first, steps = recipe.likelihood_epochs if hybrid else 0, len(batches)
+    options = recipe.of_optimizer(recipe.epochs * steps)
+    decay = {"weight_decay": options["weight_decay"]} if "weight_decay" in options else {}
+    jit_compile = "auto" if recipe.jit_compile is None else recipe.jit_compile
+    if devices > 1:
+        wrap = lambda batches: DividedBatches(batches, devices)  # noqa: E731
+        # XLA can't compile TensorFlow's strategies.
+        jit_compile = False if keras.backend.backend() == "tensorflow" else jit_compile
+    optimizer = make_optimizer(options, recipe.epochs * steps, first * steps, **decay)
+    model.compile(optimizer, jit_compile=jit_compile, **compiled)
+    with backend.tensor_float32(recipe.precision == "tf32"):
+        callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
+        train_epochs(model, batches, recipe.epochs, folder, callbacks, wrap=wrap, verbose=verbose)
+    labeled = np.flatnonzero(batches.labels >= 0)
+    if hybrid and model.posterior.learn_class_bias and len(labeled):
+        weights = None if sample_weight is None else sample_weight[labeled]
+        given = batches.images[labeled], batches.labels[labeled], recipe.batch_size, recipe.seed
+        refit_class_bias(model, *given, weights)
+
+
+def train_epochs(
+    model: keras.Model,
+    batches: ImageBatches,
+    epochs: int,
+    folder: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    wrap: Callable[[ImageBatches], keras.utils.PyDataset] = lambda batches: batches,
+    verbose: int | str = "auto",
+) -> None:
+    """Trains a compiled model for a number of epochs; see `train` for the arguments."""
+
+    def fit(part: ImageBatches, first: int, last: int, *more: keras.callbacks.Callback) -> None:
+        # ImageBatches shuffles, by seed and epoch.
+        how = {"initial_epoch": first, "epochs": last, "shuffle": False, "verbose": verbose}
+        seeds = [SetEpoch(part), *([] if _draws_itself(model) else [SeedTorch(part)])]
+        model.fit(wrap(part), callbacks=[*seeds, *callbacks, *more], **how)
+
+    if folder is None:
+        fit(batches, 0, epochs)
+        return
+    # Every call of `model.fit` starts from a checkpoint, so that a resumed run ends with the same
+    # weights as an uninterrupted one.
+    checkpoints = Checkpoints(folder)
+    progress = checkpoints.restore(model)
+    if verbose and progress > Progress():
+        print(f"Continuing after {progress}, up to epoch {epochs}.")
+    with StopOnSignal() as stop:
+        while progress.epoch < epochs:
+            epoch, step = progress
+            # The rest of an interrupted epoch comes first.
+            part, last = (batches.from_step(step), epoch + 1) if step else (batches, epochs)
+            fit(part, epoch, last, EpochCheckpoint(checkpoints, part, stop))
+            # A callback such as keras.callbacks.EarlyStopping may request the end.
+            if last == epochs or model.stop_training:
+                # `fit` has put the averaged weights into the model; a callback may have replaced
+                # them by the weights of the best epoch.
+                return
+            progress = checkpoints.restore(model)  # training continues from the raw weights
+    use_averages(model)
+
+
+def _draws_itself(model: keras.Model) -> bool:
+    """Returns whether all random numbers of a model come from generators that checkpoints save."""
+    return keras.backend.backend() != "torch" or isinstance(model, AutoregressiveModel)
+
+
+class SeedTorch(keras.callbacks.Callback):
+    """Callback that sets torch's global seed in each step, for a resumed training.
+
+    Under torch, Keras's dropout uses the global generator, which checkpoints don't contain.
+
+    Args:
+        batches: The `ImageBatches` of the training.
+    """
+
+    def __init__(self, batches: ImageBatches):
+        super().__init__()
+        self.batches = batches
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        import torch
+
+        words = [self.batches.seed, self.batches.epoch, self.batches.first_step + batch]
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+
+def refit_class_bias(
+    model: AutoregressiveModel,
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    sample_weight: np.ndarray | None = None,
+) -> None:
+    """Fits the class biases of a trained model again, for fixed weights.
+
+    Args:
+        model: A trained model, whose posterior has class biases.
+        images: uint8 array `(N, height, width, channels)`, the training images. About `BIAS_IMAGES`
+            of them are scored, the same fraction of each class.
+        labels: Int array `(N,)`.
+        batch_size: Integer, number of images per batch.
+        seed: Integer, random seed of the choice of images.
+        sample_weight: Float array `(N,)`, weights of the images, or `None` for equal weights.
+    """
+    # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
+    # and for weights that are not averaged. The cross-entropy is convex in the biases, so the
+    # result does not depend on their initial values.
+    rows = stratified_rows(labels, BIAS_IMAGES, seed)
+    scores = model.class_log_likelihoods(images[rows], batch_size)
+    weights = None if sample_weight is None else sample_weight[rows]
+    fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows], weights)
+    model.posterior.class_bias.assign(fitted.astype("float32"))
+
+
+def stratified_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Returns about `count` random positions, the same fraction of each class (rounded up)."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    share = min(1.0, count / len(labels))
+    of_classes = (order[labels[order] == label] for label in np.unique(labels))
+    return np.sort(np.concatenate([rows[: math.ceil(share * len(rows))] for rows in of_classes]))
+
+
+def fit_class_bias(
+    logits: np.ndarray, labels: np.ndarray, sample_weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the class biases that minimize the cross-entropy of `logits + class_bias`.
+
+    A Gaussian prior with standard deviation `BIAS_DEVIATION` (nats) keeps the biases of rare
+    classes finite. With a few hundred images of each class, its influence is small. The biases of
+    classes with images have mean 0, and classes without images have bias 0.
+
+    Args:
+        logits: Float array `(N, num_classes)`.
+        labels: Int array `(N,)`.
+        sample_weight: Float array `(N,)`, or `None` for weights of 1. A weight of 2 counts as two
+            images.
+
+    Returns:
+        Float64 array `(num_classes,)`.
+    """
+    fitted = np.zeros(logits.shape[1])
+    present, labels = np.unique(labels, return_inverse=True)
+    weights = np.ones(len(labels)) if sample_weight is None else sample_weight
+    logits, counts = logits[:, present], np.bincount(labels, weights)
+
+    def penalized(class_bias: np.ndarray) -> tuple[float, np.ndarray]:
+        log_probs = log_softmax(logits + class_bias, axis=1)
+        of_labels = log_probs[np.arange(len(labels)), labels]
+        prior = class_bias / BIAS_DEVIATION**2
+        gradient = weights @ np.exp(log_probs) - counts + prior
+        return (class_bias @ prior / 2 - weights @ of_labels) / len(labels), gradient / len(labels)
+
+    fitted[present] = minimize(penalized, np.zeros(len(present)), jac=True, method="BFGS").x
+    return fitted

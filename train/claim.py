@@ -1,0 +1,148 @@
+"""Rules by which a training may use a run folder, and what it replaces there."""
+
+import shutil
+
+from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.data.dataset import Listing
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import remove_leftovers, write_json
+from keras_pixelcnnpp.recipe import DATA, MAY_CHANGE, RECIPES, Recipe, recipe_of_run
+from keras_pixelcnnpp.run import RunFolder
+
+
+def claim(
+    run: RunFolder, section: str, config: dict, listing: Listing, *, resume: bool, overwrite: bool
+) -> None:
+    """Writes `config.json` and `split.csv` of a training, and removes what it replaces.
+
+    Args:
+        run: The run folder, which is locked.
+        section: `"pixelcnnpp"` or `"baseline"`.
+        config: Dict, the sections `data` and `section` of the new training.
+        listing: `Dataset.listing()` of the images.
+        resume: Boolean, whether to continue from the last checkpoint, or start again if there is
+            none yet.
+        overwrite: Boolean, whether to replace an existing model of this section.
+
+    Raises:
+        UserError: If a rule forbids it. The message says how to proceed, and no file has changed.
+    """
+    for folder in (run.path, run.checkpoints(section), run.logs(section)):
+        remove_leftovers(folder)
+    known = run.read_config() if run.config_json.exists() else {}
+    others = {name: known[name] for name in RECIPES if name in known and name != section}
+    if resume:
+        _require_same_options(run, section, known, config)
+    elif not overwrite:
+        _require_no_model(run, section, known)
+    if others or resume:
+        _require_same_images(run, known, config, listing)
+    for name in others:
+        _require_same_choice(run, name, known, recipe_of_run(config, section))
+    _remove_replaced(run, section, known, config, resume)
+    if not (others or resume):
+        run.write_listing(listing)
+    data = known["data"] if others or resume else config["data"]
+    write_json(run.config_json, {"data": data, **others, section: config[section]})
+
+
+def _epochs(config: dict, section: str) -> int:
+    return config[section]["options"].get("epochs")
+
+
+def _require_same_options(run: RunFolder, section: str, known: dict, config: dict) -> None:
+    """A training is resumed with the options that it was begun with, and more epochs if finished."""
+    saved, has_model = Checkpoints(run.checkpoints(section)).saved(), run.model(section).exists()
+    if section not in known or (has_model and not saved):
+        raise UserError(
+            f"Nothing to resume in {run.path}: it has no checkpoint of {section}. "
+            "Omit --resume to start a run."
+        )
+    begun, given = recipe_of_run(known, section), recipe_of_run(config, section)
+    names = [name for name in vars(given) if name not in (*DATA, *MAY_CHANGE)]
+    if found := begun.differences(given, names):
+        raise UserError(
+            f"{run.path} was trained with other options. To resume it, use the same: "
+            f"{found}. Or replace it with --overwrite, or choose another folder."
+        )
+    if saved and saved[-1] > Progress(given.epochs):
+        raise UserError(
+            f"{run.path} has already trained {section} for {saved[-1]}. Expected at least "
+            f"that number of epochs. Received: epochs={given.epochs}"
+        )
+    if has_model and begun.epochs == given.epochs:
+        raise UserError(
+            f"The training of {section} in {run.path} has finished. Use more --epochs to "
+            "continue it, or --overwrite to replace it."
+        )
+
+
+def _require_no_model(run: RunFolder, section: str, known: dict) -> None:
+    """A model or a checkpoint is replaced only if the user asks for it."""
+    if not (run.has_checkpoint(section) or run.model(section).exists()):
+        return
+    if section not in known:
+        raise UserError(
+            f"{run.path} contains a {section} that is not in {run.config_json.name}. "
+            "Choose another folder, or use --overwrite to replace it."
+        )
+    raise UserError(
+        f"{run.path} already contains a run of {section}. Add --resume to continue "
+        "it or --overwrite to replace it, or choose another folder."
+    )
+
+
+def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Listing) -> None:
+    """Both models of a run are trained on the same images in the same splits."""
+    if known["data"]["fingerprint"] == config["data"]["fingerprint"]:
+        return
+    before, given = recipe_of_run(known, "baseline"), recipe_of_run(config, "baseline")
+    found = before.differences(given, [name for name in DATA if name != "data"])
+    files = [[(split, name, digest) for split, _, name, digest in rows] for rows in
+             (run.listing(), listing)]
+    if files[0] == files[1] and not found:
+        print(
+            f"Warning: the files are those that {run.path} was trained on, but their pixels "
+            "differ, perhaps because another version of Pillow decodes them."
+        )
+        return
+    advice = f"Use the options {found}" if found else "They have changed: restore them"
+    raise UserError(
+        f"{run.path} was trained on other images. {advice}; or choose another folder."
+    )
+
+
+def _require_same_choice(run: RunFolder, other: str, known: dict, given: Recipe) -> None:
+    """Both models of a run are trained on the same part of the images."""
+    begun = recipe_of_run(known, other)
+    before, now = map(_chosen, (begun, given))
+    if before != now:
+        raise UserError(
+            f"The {other} in {run.path} was trained on {before}. Use the same "
+            f"--max-examples and --seed, or choose another folder. Received: {now}"
+        )
+
+
+def _chosen(recipe: Recipe) -> str:
+    if not recipe.max_examples:
+        return "all images"
+    return f"{recipe.max_examples} images, chosen by seed {recipe.seed or 0}"
+
+
+def _remove_replaced(
+    run: RunFolder, section: str, known: dict, config: dict, resume: bool
+) -> None:
+    """Removes what would belong to the earlier training: its checkpoints, model and results."""
+    has_checkpoint = run.has_checkpoint(section)
+    is_continued = resume and has_checkpoint
+    if is_continued and _epochs(known, section) == _epochs(config, section):
+        return
+    has_results = has_checkpoint or run.model(section).exists()
+    folders = [] if is_continued else [run.checkpoints(section), run.logs(section)]
+    if has_results:
+        folders.append(run.reports)
+        folders += [run.samples, run.savedmodel] if section == "pixelcnnpp" else []
+    # Errors are raised here, because old checkpoints would be used for the new run.
+    for folder in filter(lambda path: path.exists(), folders):
+        shutil.rmtree(folder)
+    run.model(section).unlink(missing_ok=True)

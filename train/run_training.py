@@ -1,0 +1,275 @@
+"""Runs the training commands: data, model, run folder, training, and the next command."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import typer
+
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.checkpoints import TrainingStopped
+from keras_pixelcnnpp.checks import require_choice
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.errors import UserError, one_line
+from keras_pixelcnnpp.files import atomic_path, counted
+from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.plugins import import_plugins, make_callbacks
+from keras_pixelcnnpp.recipe import (
+    COMMANDS,
+    MONITORING,
+    NOT_MIRRORED,
+    BaselineRecipe,
+    PixelCNNRecipe,
+    Recipe,
+    recipe_of_run,
+)
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.claim import claim
+from keras_pixelcnnpp.train.commands import RunOptions, TrainOptions
+from keras_pixelcnnpp.train.data import (
+    data_section,
+    is_folder,
+    load_larger,
+    load_preset,
+    load_training_data,
+)
+from keras_pixelcnnpp.train.devices import on_devices
+from keras_pixelcnnpp.train.monitors import (
+    HistoryFile,
+    TensorBoardLog,
+    ValidationMonitor,
+    max_validation_examples,
+    with_averaged_weights,
+)
+from keras_pixelcnnpp.training import train
+
+
+@dataclass(frozen=True)
+class Start:
+    """The folder that a training writes to, and how it starts."""
+
+    run: RunFolder
+    resume: bool = False
+    overwrite: bool = False
+    devices: int = 1
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    verbose: int | str = "auto"
+
+
+def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
+    """Runs `pixelcnnpp train`."""
+    with on_devices(options.devices) as devices:
+        start, given, begun = _start(options, given, "pixelcnnpp", devices)
+        name, preset = None, PixelCNNRecipe()
+        if not begun or options.preset is not None:  # otherwise the run has all values
+            name, preset = load_preset(options.preset, given.data, given.network)
+        dataset = load_training_data(given.over(preset))
+        recipe = given.for_data(preset, dataset.num_classes, is_folder(given.data))
+        flipped = "" if recipe.horizontal_flip else "not "
+        origin = "run" if name is None else f"preset {name}"
+        levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
+        print(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
+        larger, recipe = load_larger(given, recipe, dataset)
+        with start.run.locked(), stoppable(start.run.checkpoints("pixelcnnpp")):
+            train_pixelcnnpp(dataset, recipe, start, larger)
+        print(f"Wrote {start.run.model_keras}. Next: {next_command(start.run)}")
+
+
+def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
+    """Runs `pixelcnnpp train-baseline`."""
+    start, given, _ = _start(options, given, "baseline")
+    dataset, folder = load_training_data(given), is_folder(given.data)
+    flip = Path(given.data).stem not in NOT_MIRRORED
+    usual = BaselineRecipe(horizontal_flip=flip, crop_margin=4 if folder else 0)
+    larger, recipe = load_larger(given, given.over(usual).with_defaults(), dataset)
+    with start.run.locked(), stoppable(start.run.checkpoints("baseline")):
+        train_baseline(dataset, recipe, start, larger)
+    print(f"Wrote {start.run.baseline_keras}. Next: {next_command(start.run)}")
+
+
+def _start(
+    options: RunOptions, given: Recipe, section: str, devices: int = 1
+) -> tuple[Start, Recipe, bool]:
+    """Returns how to start, the options with those of a run to resume, and whether it has begun."""
+    if options.resume and options.overwrite:
+        raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
+    run = RunFolder(options.run)
+    config = run.read_config() if options.resume else {}
+    given = given.over(recipe_of_run(config, section)) if config else given
+    import_plugins(given.plugin)
+    # A progress bar on a terminal, but one line per epoch in a file or a pipe.
+    verbose = 1 if sys.stdout.isatty() else 2
+    callbacks = make_callbacks(given.callback)
+    start = Start(run, options.resume, options.overwrite, devices, callbacks, verbose)
+    return start, given, section in config
+
+
+def train_pixelcnnpp(
+    dataset: Dataset, recipe: PixelCNNRecipe, start: Start, larger: Dataset | None = None
+) -> AutoregressiveModel:
+    """Trains a PixelCNN++, Gated PixelCNN or PixelCNN with a recipe, and writes it to the run folder.
+
+    `larger` is the same data at a larger size, for random crops.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    # Unconditional models use all images, labeled or not.
+    num_classes = 0 if recipe.conditioning == "none" else dataset.num_classes
+    with_labels = num_classes > 0 and not recipe.unlabeled_weight
+    images = _training_images(dataset, recipe, with_labels)
+    validation = dataset.images("validation", with_labels=num_classes > 0)
+    with backend.precision(recipe.precision):
+        model = _make_model(dataset, num_classes, recipe)
+    sample = images.some(64, recipe.seed)
+    model.initialize(sample.images, sample.labels)
+    goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
+    if recipe.initial_weights and not goes_on:
+        copy_initial_weights(recipe.initial_weights, model)
+    large = larger and _training_images(larger, recipe, with_labels).images
+    _begin("pixelcnnpp", model, dataset, images, recipe, start)
+    _train_into("pixelcnnpp", model, dataset, images, validation, recipe, start, large)
+    return model
+
+
+def train_baseline(
+    dataset: Dataset, recipe: BaselineRecipe, start: Start, larger: Dataset | None = None
+) -> BaselineCNN:
+    """Trains the baseline CNN with a recipe, and writes it to the run folder.
+
+    `larger` is the same data at a larger size, for random crops.
+    """
+    if dataset.num_classes < 2:
+        raise UserError(f"The CNN needs at least two classes. Received: {dataset.num_classes}")
+    keras.utils.set_random_seed(recipe.seed)
+    images = _training_images(dataset, recipe, with_labels=True)
+    validation = dataset.images("validation", with_labels=True)
+    with backend.precision(recipe.precision):
+        shape, flip = dataset.image_shape, recipe.horizontal_flip
+        model = BaselineCNN(shape, dataset.num_classes, horizontal_flip=flip)
+    large = larger and _training_images(larger, recipe, with_labels=True).images
+    _begin("baseline", model, dataset, images, recipe, start)
+    _train_into("baseline", model, dataset, images, validation, recipe, start, large)
+    return model
+
+
+def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> LabeledImages:
+    choice = {"max_examples": recipe.max_examples, "seed": recipe.seed}
+    return dataset.images("train", with_labels=with_labels, **choice)
+
+
+def _make_model(dataset: Dataset, num_classes: int, recipe: PixelCNNRecipe) -> AutoregressiveModel:
+    require_choice("network", recipe.network, NETWORKS)
+    kind = NETWORKS[recipe.network]
+    height, width, _ = dataset.image_shape
+    step = 2 ** ((recipe.num_resolutions or 3) - 1) if kind is PixelCNNPlusPlus else 1
+    if height % step or width % step:
+        raise UserError(
+            f"Invalid value for --image-size. Expected a multiple of {step}, such as "
+            f"{max(step, round(height / step) * step)}, or fewer --num-resolutions. Received "
+            f"images of {height}×{width}"
+        )
+    options = recipe.model_arguments()
+    options["class_names"] = dataset.class_names if num_classes else None
+    try:
+        return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
+    except ValueError as error:  # such as an error of a plugin
+        raise UserError(one_line(error)) from error
+
+
+def _begin(
+    section: str,
+    model: keras.Model,
+    dataset: Dataset,
+    images: LabeledImages,
+    recipe: Recipe,
+    start: Start,
+) -> None:
+    """Claims the run folder, and prints a summary of the training."""
+    title = model._title if section == "pixelcnnpp" else "Baseline CNN"
+    available = len(dataset.split("train"))
+    config = {
+        "title": title,
+        "options": recipe.options(),
+        "model": model.get_config(),
+        "parameters": model.count_params(),
+        "versions": backend.versions(),
+        "images": [len(images), available],
+    }
+    config = {"data": data_section(recipe, dataset), section: config}
+    how = {"resume": start.resume, "overwrite": start.overwrite}
+    claim(start.run, section, config, dataset.listing(), **how)
+    devices = f", {start.devices} devices" if start.devices > 1 else ""
+    print(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{devices}")
+    if len(images) < available:
+        print(f"Training on {len(images):,} of the {available:,} training images")
+
+
+def _train_into(
+    section: str,
+    model: keras.Model,
+    dataset: Dataset,
+    images: LabeledImages,
+    validation: LabeledImages,
+    recipe: Recipe,
+    start: Start,
+    larger_images: np.ndarray | None,
+) -> None:
+    """Trains a model with logs and checkpoints, and saves it to the run folder."""
+    run, scored = start.run, model.num_classes if section == "pixelcnnpp" else 1
+    count = max_validation_examples(recipe.max_validation_examples, len(images), scored)
+    monitor = ValidationMonitor(validation, count, recipe.batch_size)
+    if start.verbose:
+        print(monitor)
+    facts = {"model": section, "data": dataset.name, "parameters": model.count_params()}
+    facts |= {name: v for name, v in recipe.options().items() if name not in MONITORING}
+    sample_every = getattr(recipe, "sample_every", 0)
+    board = TensorBoardLog(run.logs(section), monitor, dataset.class_names, facts, sample_every)
+    board.training_images(images.images)
+    callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), board]
+    train(
+        model,
+        images,
+        recipe,
+        run.checkpoints(section),
+        larger_images=larger_images,
+        callbacks=with_averaged_weights(callbacks),
+        devices=start.devices,
+        verbose=start.verbose,
+    )
+    with atomic_path(run.model(section)) as temporary:
+        model.save(temporary)
+
+
+def next_command(run: RunFolder) -> str:
+    """Returns the command that follows a training."""
+    config = run.read_config()
+    if run.model_keras.exists():
+        options = config["pixelcnnpp"]["options"]
+        plugins = [word for name in options.get("plugin", ()) for word in ("--plugin", name)]
+        subject = "generation" if options.get("conditioning") == "none" else "classification"
+        words = [*plugins, "evaluate", subject]
+    elif "pixelcnnpp" in config:
+        words = [COMMANDS["pixelcnnpp"], "--resume"]
+    else:
+        words = [COMMANDS["pixelcnnpp"], *recipe_of_run(config, "pixelcnnpp").words()]
+    return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
+
+
+@contextmanager
+def stoppable(checkpoints: Path) -> Iterator[None]:
+    """Exits with the status that shells expect if a signal stops the training."""
+    try:
+        yield
+    except TrainingStopped as stopped:
+        print(
+            f"\nStopped. The last step is saved in {checkpoints}. "
+            "To continue, repeat the command with --resume, and without --overwrite."
+        )
+        raise typer.Exit(128 + stopped.signal) from None
