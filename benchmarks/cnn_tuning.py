@@ -22,14 +22,12 @@ from typer import Option
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.command import with_options
-from keras_pixelcnnpp.data.batches import ImageBatches, SetEpoch
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.optimizers import make_optimizer
-from keras_pixelcnnpp.run import words_of
-from keras_pixelcnnpp.train.options import NOT_MIRRORED, numbers
+from keras_pixelcnnpp.recipe import NOT_MIRRORED, BaselineRecipe, numbers, words_of
+from keras_pixelcnnpp.training import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +80,6 @@ class Mixed(keras.utils.PyDataset):
         return np.rint(images).astype("uint8"), labels
 
 
-def optimizer(options, steps):
-    """The optimizer, with a learning rate that rises and then falls as a cosine."""
-    training = {
-        "optimizer": options.optimizer,
-        "learning_rate": options.learning_rate,
-        "learning_rate_schedule": "cosine",
-        "learning_rate_warmup": steps // 20,
-        "ema_momentum": options.ema_momentum,
-    }
-    return make_optimizer(training, steps, weight_decay=options.weight_decay)
-
-
 def larger(options, dataset):
     """The training split, read at a larger size."""
     height, width, channels = dataset.image_shape
@@ -101,21 +87,31 @@ def larger(options, dataset):
     return load_dataset(options.data, image_size=size, channels=channels).split("train")
 
 
-def train(options, dataset):
+@dataclass(frozen=True, kw_only=True)
+class Trial(BaselineRecipe):
+    """The recipe of the command, with the optimizer of a trial."""
+
+    optimizer: str
+
+    def of_optimizer(self, steps):
+        return super().of_optimizer(steps) | {"optimizer": self.optimizer}
+
+
+NAMES = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "ema_momentum")
+
+
+def trained(options, dataset):
     """Trains on a part of the training split; returns the model and the part held out."""
     keras.utils.set_random_seed(options.seed)
     split = dataset.split("train").labeled()
     fitted, held_out = split.hold_out(options.held_out, seed=0)
     fitted = fitted.some(options.max_examples)
-    more = {}
+    large = None
     if options.crop_margin:
         rows = [{path: row for row, path in enumerate(split.paths)}[p] for p in fitted.paths]
-        more["larger_images"] = larger(options, dataset).labeled().images[rows]
-    if Path(options.data).stem not in NOT_MIRRORED:
-        more["horizontal_flip"] = True
-    batches = ImageBatches(
-        fitted.images, fitted.labels, batch_size=options.batch_size, seed=options.seed, **more
-    )
+        large = larger(options, dataset).labeled().images[rows]
+    given = {name: getattr(options, name) for name in (*NAMES, "precision", "seed")}
+    recipe = Trial(**given, horizontal_flip=Path(options.data).stem not in NOT_MIRRORED)
     with backend.precision(options.precision):
         model = BaselineCNN(
             dataset.image_shape,
@@ -125,15 +121,15 @@ def train(options, dataset):
             dropout_rate=options.dropout_rate,
             shift_rate=options.shift_rate,
         )
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing)
-        steps = options.epochs * len(batches)
-        model.compile(optimizer(options, steps), loss, metrics=["accuracy"])
-    model.fit(
-        Mixed(batches, dataset.num_classes, options),
-        epochs=options.epochs,
-        shuffle=False,
+    train(
+        model,
+        fitted,
+        recipe,
+        larger_images=large,
+        wrap=lambda batches: Mixed(batches, dataset.num_classes, options),
         verbose=2,
-        callbacks=[SetEpoch(batches)],
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing),
+        metrics=["accuracy"],
     )
     return model, held_out
 
@@ -142,7 +138,7 @@ def main(options):
     """Train and measure the CNN once, and add the result to those before."""
     dataset = load_dataset(options.data, image_size=options.image_size)
     start = time.process_time()
-    model, held_out = train(options, dataset)
+    model, held_out = trained(options, dataset)
     minutes = (time.process_time() - start) / 60
     probabilities = model.class_probabilities(held_out.images)
     scaled, _ = metrics.cross_fitted_temperature(held_out.labels, probabilities)

@@ -13,8 +13,8 @@ from rich.table import Table
 from typer import Option
 
 from keras_pixelcnnpp.backend import device_name, versions
-from keras_pixelcnnpp.evaluate.classification import words_of
 from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.recipe import words_of
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

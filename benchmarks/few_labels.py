@@ -31,8 +31,8 @@ from keras_pixelcnnpp.command import with_options
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.run import COMMANDS, RunFolder
-from keras_pixelcnnpp.train.options import NOT_MIRRORED
+from keras_pixelcnnpp.recipe import COMMANDS, NOT_MIRRORED
+from keras_pixelcnnpp.run import RunFolder
 
 SUREST = (0.5, 1.0)  # fractions of the unlabeled images that get pseudo-labels, in turn
 SMALL_BATCH = 10  # batch size of PixelCNN++ on labeled images only

@@ -26,26 +26,13 @@ from results import Run, markdown_template
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.presets import likelihood_epochs
-from keras_pixelcnnpp.train.options import MONITORING, TRAINING_DEFAULTS
+from keras_pixelcnnpp.recipe import recipe_of_run
 
 PRESETS = Path(kp.__file__).parent / "presets"
 METRICS = ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")
-# Options that describe a single training and do not belong in a preset.
-OF_THE_RUN = ("precision", "jit_compile", "seed", "max_examples", "initial_weights", *MONITORING)
 
 app = typer.Typer(help="Create a preset from a run.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="Run folder, whose name the preset gets.")]
-
-
-def training_options(options):
-    """Returns the options of a run that belong in a preset: the epochs and non-default values."""
-    return {
-        name: options[name]
-        for name, default in TRAINING_DEFAULTS.items()
-        if name in options and name not in OF_THE_RUN
-        if options[name] != default or name == "epochs"
-    }
 
 
 def halve(path):
@@ -101,18 +88,15 @@ def write(
     """Write a preset from an evaluated run."""
     run = Run(folder)
     config = run.config
-    trained_with = config["pixelcnnpp"]["options"]
-    recipe = training_options(trained_with)
-    if epochs:
-        alone = likelihood_epochs(recipe, epochs)
-        recipe |= {"epochs": epochs, "likelihood_epochs": alone}
+    recipe = recipe_of_run(config, "pixelcnnpp")
     metadata = {
         "description": description,
-        "training": recipe,
+        "training": (recipe.with_epochs(epochs) if epochs else recipe).for_preset(),
         "data": config["data"]["source"],
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),
-        "seed": trained_with["seed"],
+        "seed": recipe.seed,
+        "split_seed": recipe.split_seed or 0,
         "versions": config["pixelcnnpp"]["versions"],
     }
     model = load_trained_model(run.model_keras)

@@ -20,11 +20,11 @@ import jinja2
 import typer
 from common import RESULTS, ROOT
 
-from keras_pixelcnnpp.evaluate.classification import words_of
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report import percent, training_words
 from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.recipe import words_of
 from keras_pixelcnnpp.run import RunFolder
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}

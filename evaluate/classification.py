@@ -21,7 +21,8 @@ from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predi
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
+from keras_pixelcnnpp.recipe import COMMANDS, recipe_of_run
+from keras_pixelcnnpp.run import RunFolder
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -159,10 +160,9 @@ def model_titles(config: dict) -> dict[str, str]:
 
 def train_baseline_command(folder: RunFolder) -> str:
     """Returns the command that trains a baseline CNN on the same images as the run's PixelCNN++."""
-    config = folder.read_config()
-    options = config.get("pixelcnnpp", {"options": {}})["options"]
-    some = words_of({"max_examples": options.get("max_examples"), "run": folder.path})
-    return shlex.join(["pixelcnnpp", COMMANDS["baseline"], *data_words(config["data"]), *some])
+    words = recipe_of_run(folder.read_config(), "baseline").words()
+    run = ["--run", str(folder.path)]
+    return shlex.join(["pixelcnnpp", COMMANDS["baseline"], *words, *run])
 
 
 def compare(

@@ -7,6 +7,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.recipe import READING
 from keras_pixelcnnpp.run import RunFolder
 
 
@@ -30,16 +31,18 @@ def run_of_preset(name: str, path: Path | None = None) -> RunFolder:
     model = AutoregressiveModel.from_preset(name)
     data = {
         "source": preset.metadata.get("data", "DATA"),
-        "seed": preset.metadata.get("seed", 0),
+        "split_seed": preset.metadata.get("split_seed", 0),
+        **preset.reading,
         "fingerprint": preset.metadata.get("fingerprint", "unknown"),
         "class_names": model.class_names or (),
         "image_shape": model.image_shape,
     }
     # Weights may have been trained for more epochs than the recipe of the preset.
     epochs = preset.metadata.get("epochs", preset.training.get("epochs"))
+    training = {name: value for name, value in preset.training.items() if name not in READING}
     section = {
         "title": model._title,
-        "options": {**preset.training, "epochs": epochs, "network": model.network_name},
+        "options": {**training, "epochs": epochs, "network": model.network_name},
         "model": model.get_config(),
         "parameters": model.count_params(),
         "versions": versions(),

@@ -19,16 +19,11 @@ from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.evaluate.classification import model_titles, train_baseline_command
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.run import COMMANDS, RunFolder, data_words, words_of
+from keras_pixelcnnpp.recipe import COMMANDS, PixelCNNRecipe, recipe_of_run, words_of
+from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
 REPORTS = ("classification", "generation", "evidence", "ood")
-NO_OPTIONS = (
-    # arguments of every Keras model
-    *("name", "trainable", "dtype"),
-    # determined by the data
-    *("image_shape", "num_classes", "class_names", "seed"),
-)
 
 
 def evaluate_report(run: RunFolder, options: SimpleNamespace) -> None:
@@ -75,7 +70,7 @@ def _facts(run: RunFolder, config: dict) -> dict:
     model = config.get("pixelcnnpp", {})
 
     def command(*words: str) -> str:
-        plugins = model.get("plugin", ()) if words[0] == "evaluate" else ()
+        plugins = model.get("options", {}).get("plugin", ()) if words[0] == "evaluate" else ()
         plugins = [word for name in plugins for word in ("--plugin", name)]
         if words[0] == "evaluate" and run.other_data and "--data" not in words:
             words += ("--data", str(run.other_data))
@@ -86,7 +81,9 @@ def _facts(run: RunFolder, config: dict) -> dict:
     others = {path.name: (_reports(path), _images(path)) for path in sorted(folders)}
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
     training = {
-        "pixelcnnpp": command("train", *data_words(config["data"])),
+        "pixelcnnpp": command(
+            "train", *recipe_of_run({"data": config["data"]}, "pixelcnnpp").words()
+        ),
         "baseline": train_baseline_command(run),
     }
     return {
@@ -200,20 +197,16 @@ def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[st
 
 def training_words(config: dict, model: str) -> list[str]:
     """Returns the arguments that train a run's model again, without `--run`."""
-    data, section = config["data"], config[model]
-    options = dict(section["options"])
+    recipe, words = recipe_of_run(config, model), [COMMANDS[model]]
     if model == "pixelcnnpp":
         # The model's defaults are included, since they may change and presets may differ.
-        options = {**section.get("model", {}), **options}
-    words = [COMMANDS[model], *data_words({**data, "seed": options.get("seed", data.get("seed"))})]
-    if model == "pixelcnnpp" and options.get("network", "pixelcnnpp") == "pixelcnnpp":
-        # This preset does not set options that have no value here; the data's preset might.
-        words += ["--preset", "course_report"]
-    # "auto" is the default of the command, and not a value that it accepts.
-    words += words_of({n: v for n, v in options.items() if v != "auto" and n not in NO_OPTIONS})
-    for name in ("plugin", "callback"):
-        words += [word for value in section.get(name, ()) for word in words_of({name: value})]
-    return words
+        arguments = config[model].get("model", {})
+        known = PixelCNNRecipe.model_names()
+        recipe = recipe.over(PixelCNNRecipe.of({n: arguments.get(n) for n in known}))
+        if recipe.network in (None, "pixelcnnpp"):
+            # This preset does not set options that have no value here; the data's preset might.
+            words += ["--preset", "course_report"]
+    return [*words, *recipe.words()]
 
 
 # Filters of the template. Values that are not numbers become a dash.

@@ -161,8 +161,8 @@ class StopOnSignal:
         if self.received:
             signal.signal(number, self._old_handlers[number])
             signal.raise_signal(number)
+        print("\nStopping after this step. A second signal stops at once.", flush=True)
         self.received = number
-
 
 
 class EpochCheckpoint(keras.callbacks.Callback):

@@ -45,7 +45,7 @@ def prepare(
     """Train conditional PixelCNN++ models, and generate, classify and score images with them."""
     if plugin:
         with library():
-            from keras_pixelcnnpp.train.plugins import import_plugins
+            from keras_pixelcnnpp.plugins import import_plugins
         import_plugins(plugin)
 
 

@@ -11,10 +11,15 @@ import keras
 from keras_pixelcnnpp.errors import UserError
 
 
+# Names of the plugins that this process has imported, for its worker processes.
+imported: list[str] = []
+
+
 def import_plugins(names: Iterable[str] | None) -> None:
     """Imports modules for their side effects, such as an addition to `STRATEGIES`."""
     for name in names or ():
         _module("plugin", name)
+        imported.append(name)
 
 
 def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback]:

@@ -71,7 +71,7 @@ def words_of(options: dict) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Options of the data and the training that both models have. `None` means that no value is set.
+    """Options of the data and the training of both models. `None` means that no value is set.
 
     Raises:
         UserError: If a number is out of its range.
@@ -168,7 +168,7 @@ class Recipe:
         return {name: v for name in names if (v := getattr(self, name)) is not None}
 
     def over(self, other: "Recipe") -> Self:
-        """Returns this recipe, in which the values of another one replace those that are not set."""
+        """Returns this recipe with the values of another one where no value is set."""
         return replace(self, **{**other.values(), **self.values()})
 
     def with_defaults(self) -> Self:
@@ -283,15 +283,15 @@ class PixelCNNRecipe(Recipe):
         "Number of epochs between sample grids in TensorBoard; 0 for none.", min=0
     )
 
+    @classmethod
+    def model_names(cls) -> list[str]:
+        """Returns the names of the model's arguments, without those that the data determine."""
+        names = [one.name for one in fields(cls)]
+        return names[names.index("head") : names.index("initial_weights")]
+
     def model_arguments(self) -> dict[str, Any]:
-        """Returns the arguments of the model that are set, without those that the data determine."""
-        others = {one.name for one in fields(Recipe)} | {"network", "initial_weights", "optimizer"}
-        others |= {"likelihood_epochs", "sample_every"}
-        return {
-            name: value
-            for name, value in self.values().items()
-            if name not in others and not name.startswith("learning_rate")
-        }
+        """Returns the arguments of the model that are set, without those of the data."""
+        return self.values(self.model_names())
 
     def for_preset(self) -> dict[str, Any]:
         """Returns the options that belong to a preset, for the `"training"` of its metadata.
@@ -301,7 +301,7 @@ class PixelCNNRecipe(Recipe):
         """
         of_the_run = ("precision", "jit_compile", "seed", "max_examples", "initial_weights")
         left_out = {*DATA, *of_the_run, *MONITORING, "plugin", "callback"} - {*READING}
-        left_out |= {"network", *self.model_arguments()}
+        left_out |= {"network", *self.model_names()}
         return {
             name: value
             for name, value in self.values().items()

@@ -107,6 +107,12 @@ class RunFolder:
         if not self.config_json.is_file():
             if not self.path.exists() and str(self.path) in preset_names():
                 raise UserError(f"{self.path} is the name of a preset. Use it with --preset")
+            if self.model_keras.is_file():
+                raise UserError(
+                    f"{self.path} has a model.keras, but no config.json, which describes its "
+                    f"training. Use the model with --model {shlex.quote(str(self.model_keras))}, "
+                    "or restore config.json"
+                )
             raise UserError(
                 f"No run in {self.path}: it has no config.json. Train one first: "
                 f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}"
@@ -140,8 +146,8 @@ class RunFolder:
         dataset = self._split_as_in_training(given)
         if dataset is None and (source is None or str(Path(source).resolve()) == known["source"]):
             raise UserError(
-                f"{known['source']} has changed since the run was trained on it{self._changes(given)}. "
-                "Restore it, or choose other data with --data."
+                f"{known['source']} has changed since the run was trained on it"
+                f"{self._changes(given)}. Restore it, or choose other data with --data."
             )
         notes = [] if source is None else [*given.notes]
         if dataset is None:
@@ -303,13 +309,14 @@ class RunFolder:
             UserError: If there is no trained model. The message says how to train or resume it.
         """
         path = self.model(section)
+        self.read_config()
         if path.is_file():
             return path
-        self.read_config()
         if self.has_checkpoint(section):
             raise UserError(
-                f"The training of {section} in {self.path} has not finished. Repeat its command "
-                "with --resume."
+                f"{self.path} has no {path.name}: its training has not finished, or the file was "
+                f"deleted. To write it: pixelcnnpp {COMMANDS[section]} --resume "
+                f"--run {shlex.quote(str(self.path))}"
             )
         raise UserError(
             f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} "

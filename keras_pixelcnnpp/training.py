@@ -48,7 +48,8 @@ def train(
         larger_images: The same images at a larger size, for `ImageBatches`.
         sample_weight: Float array `(N,)`, weights of the images in the loss.
         callbacks: Keras callbacks, which are called before the checkpoint of an epoch is written.
-        devices: Number of devices that share a batch, under `keras.distribution` or `tf.distribute`.
+        devices: Number of devices that share a batch. More than one need the context of
+            `keras.distribution` or `tf.distribute`.
         verbose: Like the argument of `keras.Model.fit`.
         wrap: Function that returns the batches for `fit` from an `ImageBatches`.
         **compiled: Further arguments of `model.compile`.

@@ -51,7 +51,7 @@ class TrainedModel(NamedTuple):
         elif path.suffix == ".keras":
             model = load_trained_model(path)
         else:
-            model = AutoregressiveModel.from_preset(source)
+            model, reading = AutoregressiveModel.from_preset(source), Preset(source).reading
         if model.num_levels > 256:
             raise UserError(
                 "Commands take models of at most 256 levels. Use this one in Python: "

@@ -13,13 +13,13 @@ import tiny
 from command_line import done, one_line
 
 import keras_pixelcnnpp
+from keras_pixelcnnpp.checkpoints import TrainingStopped
 from keras_pixelcnnpp.command import prepare_process
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train import training
-from keras_pixelcnnpp.train.checkpoints import TrainingStopped
+from keras_pixelcnnpp.train import run_training
 
 SMALL = [
     *("--preset", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
@@ -151,23 +151,9 @@ def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path):
     assert result.stderr == REAL_ERROR + "pixelcnnpp: error: why\n"
 
 
-# Like a compiler, neither returns to Python for minutes.
-BUSY = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)'
-
-
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT")
-@pytest.mark.parametrize(
-    ("handler", "signals", "answers"),
-    [
-        ("", 1, ["interrupted"]),
-        ("signal.signal(signal.SIGINT, lambda *_: None)", 2, ["stopping", "interrupted"]),
-    ],
-)
-def test_ctrl_c_is_answered_at_once(tmp_path, handler, signals, answers):
-    """Ctrl-C works while the backend is imported or native code runs; training stops itself."""
-    (tmp_path / "tensorflow.py").write_text(
-        f"import signal\n{handler}\nprint(1, flush=True)\n{BUSY}"
-    )
+def test_ctrl_c_ends_a_command_with_one_message(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("import time\nprint(1, flush=True)\ntime.sleep(99)")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "pixelcnnpp", "sample", "--preset", "digits"],
@@ -179,11 +165,9 @@ def test_ctrl_c_is_answered_at_once(tmp_path, handler, signals, answers):
     signal.signal(signal.SIGINT, before)
     with process:
         process.stdout.readline()
-        for answer in answers:
-            process.send_signal(signal.SIGINT)
-            assert answer in "".join(process.stderr.readline() for _ in range(2))
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "\npixelcnnpp: interrupted\n"
 
 
 def test_letters_that_no_font_has():
@@ -218,7 +202,7 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     # A real error of the backend, for 400 terabytes.
     monkeypatch.setattr(
-        training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
+        run_training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
     )
     result = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
     one_line(result, "out of memory", "--batch-size")
@@ -233,7 +217,7 @@ def test_stopped_training_says_how_to_go_on(
     def stop(*_, **__):
         raise TrainingStopped(number)
 
-    monkeypatch.setattr(training, "train_pixelcnnpp", stop)
+    monkeypatch.setattr(run_training, "train_pixelcnnpp", stop)
     status, out, _ = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
     assert status == expected
     assert "--resume" in out

@@ -11,13 +11,13 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_pixelcnnpp.checkpoints import Checkpoints
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.checkpoints import Checkpoints
 
 CONFIG = {
     "data": {**tiny.tiny_data_config(tiny.tiny_dataset()), "source": "digits"},

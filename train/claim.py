@@ -51,7 +51,7 @@ def _epochs(config: dict, section: str) -> int:
 
 
 def _require_same_options(run: RunFolder, section: str, known: dict, config: dict) -> None:
-    """A training is resumed with the options that it was begun with, and more epochs if finished."""
+    """A training is resumed with the options of its beginning, or more epochs if finished."""
     saved, has_model = Checkpoints(run.checkpoints(section)).saved(), run.model(section).exists()
     if section not in known or (has_model and not saved):
         raise UserError(
@@ -98,8 +98,10 @@ def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Lis
         return
     before, given = recipe_of_run(known, "baseline"), recipe_of_run(config, "baseline")
     found = before.differences(given, [name for name in DATA if name != "data"])
-    files = [[(split, name, digest) for split, _, name, digest in rows] for rows in
-             (run.listing(), listing)]
+    files = [
+        [(split, name, digest) for split, _, name, digest in rows]
+        for rows in (run.listing(), listing)
+    ]
     if files[0] == files[1] and not found:
         print(
             f"Warning: the files are those that {run.path} was trained on, but their pixels "
@@ -107,9 +109,7 @@ def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Lis
         )
         return
     advice = f"Use the options {found}" if found else "They have changed: restore them"
-    raise UserError(
-        f"{run.path} was trained on other images. {advice}; or choose another folder."
-    )
+    raise UserError(f"{run.path} was trained on other images. {advice}; or choose another folder.")
 
 
 def _require_same_choice(run: RunFolder, other: str, known: dict, given: Recipe) -> None:
@@ -129,9 +129,7 @@ def _chosen(recipe: Recipe) -> str:
     return f"{recipe.max_examples} images, chosen by seed {recipe.seed or 0}"
 
 
-def _remove_replaced(
-    run: RunFolder, section: str, known: dict, config: dict, resume: bool
-) -> None:
+def _remove_replaced(run: RunFolder, section: str, known: dict, config: dict, resume: bool) -> None:
     """Removes what would belong to the earlier training: its checkpoints, model and results."""
     has_checkpoint = run.has_checkpoint(section)
     is_continued = resume and has_checkpoint

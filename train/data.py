@@ -9,7 +9,7 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.recipe import PixelCNNRecipe, Recipe
+from keras_pixelcnnpp.recipe import Recipe
 
 
 def load_training_data(recipe: Recipe) -> Dataset:

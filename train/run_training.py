@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -115,7 +115,7 @@ def _start(
 def train_pixelcnnpp(
     dataset: Dataset, recipe: PixelCNNRecipe, start: Start, larger: Dataset | None = None
 ) -> AutoregressiveModel:
-    """Trains a PixelCNN++, Gated PixelCNN or PixelCNN with a recipe, and writes it to the run folder.
+    """Trains a PixelCNN++, Gated PixelCNN or PixelCNN, and writes it to the run folder.
 
     `larger` is the same data at a larger size, for random crops.
     """
@@ -141,7 +141,7 @@ def train_pixelcnnpp(
 def train_baseline(
     dataset: Dataset, recipe: BaselineRecipe, start: Start, larger: Dataset | None = None
 ) -> BaselineCNN:
-    """Trains the baseline CNN with a recipe, and writes it to the run folder.
+    """Trains the baseline CNN, and writes it to the run folder.
 
     `larger` is the same data at a larger size, for random crops.
     """

@@ -316,8 +316,6 @@ def with_missing_splits(
         f"No validation split: {len(validation)} training images "
         f"({VALIDATION_SHARE:.0%} of each class, seed {seed}) were set aside for it."
     )
-    if missing := {*train.labels.tolist()} - {*validation.labels.tolist()} - {-1}:
-        note += f" Too small for it: {', '.join(f'class {label}' for label in missing)}."
     return splits | {"train": train, "validation": validation}, (note,)
 
 
@@ -363,6 +361,24 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
                 f"(unlabeled) or integers from 0 without a gap. The training images {has}."
             )
     return count
+
+
+def class_notes(dataset: Dataset) -> list[str]:
+    """Returns messages on unlabeled images, and on classes that may not be meant."""
+    notes, labels = [], {name: {*split.labels.tolist()} for name, split in dataset.splits.items()}
+    folded = [name.casefold() for name in dataset.class_names]
+    if alike := [n for n in dataset.class_names if folded.count(n.casefold()) > 1]:
+        notes.append(f"Classes whose names differ in case only: {', '.join(alike)}.")
+    if dataset.num_classes and any(-1 in found for found in labels.values()):
+        counts = {name: int((split.labels < 0).sum()) for name, split in dataset.splits.items()}
+        found = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        notes.append(f"Unlabeled images: {found}.")
+    for split, found in labels.items():
+        missing = {*range(dataset.num_classes)} - found
+        if missing and max(found, default=-1) >= 0:
+            names = ", ".join(dataset.class_names[label] for label in sorted(missing))
+            notes.append(f"The split {split} has no image of: {names}.")
+    return notes
 
 
 def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:

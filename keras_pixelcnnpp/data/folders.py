@@ -17,14 +17,16 @@ import numpy as np
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_class_names
 from keras_pixelcnnpp.data.dataset import (
+    HASH_LENGTH,
     SPLIT_NAMES,
     Dataset,
     LabeledImages,
     count_classes,
     named_splits,
 )
-from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
+from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image, resized_note
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import sha256
 
 NAMED = 10  # number of corrupted files that an error names
 # Accepted names of columns in the header of a CSV file.
@@ -40,7 +42,7 @@ Listing = tuple[tuple[str, ...], dict[str, list[Listed]], list[str]]
 
 def load_folder(
     folder: Path,
-    image_shape: tuple[int, int, int] = (32, 32, 3),
+    image_shape: tuple[int | None, int | None, int] = (32, 32, 3),
     resize: str = "center_crop",
     skip_corrupted: bool = False,
     white_level: int | None = None,
@@ -62,6 +64,7 @@ def load_folder(
     Args:
         folder: `pathlib.Path` of the folder.
         image_shape: Triple of integers `(height, width, channels)`, shape of the loaded images.
+            With `None` as height and width, all images keep their size, which must be the same.
         resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
         skip_corrupted: Boolean, whether to skip files that can't be read.
         white_level: Integer, value of 16-bit gray images that is mapped to 255; `None` for 65535.
@@ -96,25 +99,41 @@ def _read(
     as_uint16: bool,
 ) -> tuple[dict[str, LabeledImages], list[str]]:
     """Returns the images of each split, and messages for the user."""
-    height, width, channels = image_shape
-    splits, bad, reshaped = {}, [], 0
+    *size, channels = image_shape
+    splits, bad, sizes = {}, [], Counter()
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():
-        dtype = "uint16" if as_uint16 else "uint8"
-        images, good = np.zeros((len(rows), *image_shape), dtype), []
+        images, good, hashes = None, [], []
         for row in rows:
             tick()
             try:
                 file = file_inside(folder, row.path)
                 image = open_image(file, channels, white_level, as_uint16)
+                own = image.height, image.width
+                size = own if None in size else size
+                if None in image_shape and own != size:
+                    raise UserError(
+                        f"{file}: expected images of one size, {size[1]}×{size[0]}, or the "
+                        f"argument image_size. Received: {own[1]}×{own[0]}"
+                    )
             except UserError as error:
                 bad.append(f"{row.place}: {error}")
                 continue
-            images[len(good)] = fit_image(image, (height, width), resize)
+            pixels = fit_image(image, size, resize)
+            if images is None:
+                images = np.zeros((len(rows), *pixels.shape), pixels.dtype)
+            images[len(good)] = pixels
             good.append(row)
-            reshaped += image.width * height != image.height * width
+            hashes.append(sha256(file)[:HASH_LENGTH])
+            sizes[own] += 1
+        images = (
+            np.zeros((0, *(side or 1 for side in size), channels), "uint8")
+            if images is None
+            else images[: len(good)]
+        )
         labels = np.array([row.label for row in good], dtype="int32")
-        splits[name] = LabeledImages(images[: len(good)], labels, tuple(row.path for row in good))
+        paths = tuple(row.path for row in good)
+        splits[name] = LabeledImages(images, labels, paths, tuple(hashes))
         lost = {row.label for row in rows if row.label >= 0} - {*labels.tolist()}
         if skip_corrupted and name in ("train", "all") and lost:
             raise UserError(f"{folder}: no image of class {max(lost)} can be read. {bad[-1]}")
@@ -128,9 +147,12 @@ def _read(
                 "files)"
             )
         notes.append(f"Skipped {len(bad)} files that cannot be read: {first}.")
+    notes += resized_note(sizes, size)
+    reshaped = sum(n for own, n in sizes.items() if own[0] * size[1] != own[1] * size[0])
     if reshaped:
         done = "center-cropped" if resize == "center_crop" else "stretched"
-        notes.append(f"Images with another aspect ratio than {width}×{height}, {done}: {reshaped}.")
+        shape = f"{size[1]}×{size[0]}"
+        notes.append(f"Images with another aspect ratio than {shape}, {done}: {reshaped}.")
     return splits, notes
 
 
@@ -322,6 +344,10 @@ def _columns(place: str, fields: list[str]) -> tuple[tuple[int, int | None], boo
     """Returns the columns of path and label (or `None`), and whether the line is a header."""
     if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
         return (0, 1 if len(fields) > 1 else None), False
+    if len(fields) == 1 and ";" in fields[0]:
+        raise UserError(
+            f"{place}: expected columns separated by commas. Received: {fields[0]!r:.80}"
+        )
     names = [field.lower() for field in fields]
     path, label = (
         next((names.index(name) for name in known if name in names), None)

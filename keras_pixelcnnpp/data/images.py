@@ -4,7 +4,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +67,15 @@ def open_image(
 ) -> Image.Image:
     """Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file to gray (1 channel) or RGB (3 channels).
 
-    For files with several frames or pages, the first is used. Palette, CMYK and 16-bit images are
+    For files with several frames, the first is used. Palette, CMYK and 16-bit images are
     converted, transparent images are blended with white, and the EXIF orientation is applied.
     `read_image` documents `white_level`. With `as_uint16`, the file must be a 16-bit gray image,
     whose values are kept in mode `"F"`.
 
     Raises:
-        UserError: If the file has another format, is damaged, has more pixels than Pillow's limit
-            (about 89 million), or is a JPEG with so many scans that decoding would take minutes.
+        UserError: If the file has another format, is damaged, is a TIFF of several pages, has more
+            pixels than Pillow's limit (about 89 million), or is a JPEG with so many scans that
+            decoding would take minutes.
     """
     name = "image" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
@@ -86,6 +87,10 @@ def open_image(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _refuse_scans(image, content)
+                if image.format == "TIFF" and image.n_frames > 1:
+                    raise UserError(
+                        f"expected one image in a file. Received: a TIFF of {image.n_frames} pages"
+                    )
                 upright = ImageOps.exif_transpose(image)
                 return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -119,6 +124,16 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
     pixels = np.asarray(image)
     pixels = np.rint(pixels).astype("uint16") if image.mode == "F" else pixels
     return pixels.reshape(height, width, -1)
+
+
+def resized_note(sizes: Iterable[tuple[int, int]], size: tuple[int, int]) -> tuple[str, ...]:
+    """Returns a message for the user if images of some sizes `(height, width)` are resized."""
+    others = sorted({(width, height) for height, width in sizes if (height, width) != (*size,)})
+    if not others:
+        return ()
+    several = f"{len(others)} sizes, such as " if len(others) > 1 else ""
+    old, new = (f"{width}×{height}" for width, height in (others[0], (size[1], size[0])))
+    return (f"Images resized from {several}{old} to {new}.",)
 
 
 def resize_images(

@@ -20,13 +20,14 @@ from keras_pixelcnnpp.data.dataset import (
     VALIDATION_SHARE,
     Dataset,
     LabeledImages,
+    class_notes,
     count_classes,
     duplicates_note,
     named_splits,
     with_missing_splits,
 )
 from keras_pixelcnnpp.data.folders import load_folder
-from keras_pixelcnnpp.data.images import RESIZES, resize_images
+from keras_pixelcnnpp.data.images import RESIZES, resize_images, resized_note
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError, invalid_argument, one_line
 
@@ -65,7 +66,7 @@ def load_dataset(
             `load_folder`;
             an `.npz` file: see `load_npz`.
         image_size: Integer, or pair `(height, width)`, size to which images are resized. By default
-            32 for folders of image files, and the original size for arrays.
+            32 for folders of image files, and the original size for arrays and with `as_uint16`.
         channels: 1 (gray) or 3 (RGB). By default 3 for folders of image files, and the original
             number for arrays.
         seed: Integer, random seed of missing splits. Evaluate with the seed of the training,
@@ -76,7 +77,8 @@ def load_dataset(
         white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
             for 12 bits. `None` for 65535.
         as_uint16: Boolean, whether to keep 16 bits, for models of more than 256 levels. Image files
-            must be 16-bit gray PNG or TIFF files, and arrays uint16. Only gray images are resized.
+            must be 16-bit gray PNG or TIFF files, and arrays uint16. Files without `image_size` must
+            all have the same size. Only gray images are resized.
         make_splits: Boolean, whether to create missing splits. Data without splits are split into
             80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
             missing, it gets 10 % of the training images.
@@ -84,7 +86,7 @@ def load_dataset(
     Returns:
         `Dataset` with the splits `train`, `validation` and, if available, `test`. With
         `make_splits=False`, it has the existing splits, or `all` for data without splits. Its
-        `notes` describe created splits, images with another aspect ratio, skipped files and
+        `notes` describe created splits, unlabeled images, resized images, skipped files and
         duplicates.
 
     Raises:
@@ -119,8 +121,10 @@ def load_dataset(
         if as_uint16:
             require_choice("channels", channels, (None, 1))
         channels = channels or (1 if as_uint16 else 3)
-        shape = (*size, channels)
-        dataset = load_folder(path, shape, resize, skip_corrupted, white_level, as_uint16)
+        shape = (None, None) if as_uint16 and image_size is None else size
+        dataset = load_folder(
+            path, (*shape, channels), resize, skip_corrupted, white_level, as_uint16
+        )
     elif path.is_file() and path.suffix == ".npz":
         dataset = load_npz(path, as_uint16)
     else:
@@ -128,31 +132,42 @@ def load_dataset(
             f"No such folder or .npz file: {path} (built-in data: {', '.join(CLASS_NAMES)})"
         )
 
-    def converted(split: LabeledImages) -> LabeledImages:
-        own = split.images.shape[1:3] if image_size is None else size
-        return replace(split, images=resize_images(split.images, own, channels, resize))
-
-    splits = {name: converted(split) for name, split in dataset.splits.items()}
-    notes = (*dataset.notes, *_dark_note(splits), *duplicates_note(splits))
+    notes, splits = dataset.notes, dataset.splits
+    own = dataset.image_shape[:2]
+    if image_size is not None:
+        notes += resized_note([own], size)
+        own = size
+    if (*own, channels or dataset.image_shape[2]) != dataset.image_shape:
+        splits = {
+            name: replace(
+                split.with_hashes(), images=resize_images(split.images, own, channels, resize)
+            )
+            for name, split in splits.items()
+        }
+    notes = (*notes, *_dark_note(splits, path.is_dir()))
     if make_splits:
         try:
             splits, made = with_missing_splits(splits, seed)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
         notes = (*made, *notes)
-    return replace(dataset, splits=splits, notes=notes)
+    dataset = replace(dataset, splits=splits)
+    return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
 
 
-def _dark_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
+def _dark_note(splits: dict[str, LabeledImages], are_files: bool) -> tuple[str, ...]:
     brightest = max(split.images.max(initial=0) for split in splits.values())
     deep = any(split.images.dtype == "uint16" for split in splits.values())
     if deep or brightest > 64:
         return ()
-    note = (
-        f"All images are nearly black: the largest value is {brightest} of 255. For gray image "
-        "files that use 12 of 16 bits, use white_level=4095, or train's --white-level 4095."
+    advice = (
+        "For gray image files that use 12 of 16 bits, use white_level=4095, or train's "
+        "--white-level 4095."
+        if are_files
+        else "If the values are levels, convert them to images with "
+        f"keras_pixelcnnpp.distributions.levels.to_images(levels, {brightest + 1})."
     )
-    return (note,)
+    return (f"All images are nearly black: the largest value is {brightest} of 255. {advice}",)
 
 
 def load_built_in(name: str) -> Dataset:

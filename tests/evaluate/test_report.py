@@ -179,7 +179,7 @@ def test_nothing_is_asked_for_that_a_run_cannot_have(
     pixelcnnpp, tmp_path, class_names, model, expected
 ):
     data = {"source": "a.npz", "image_shape": [8, 8, 1], "class_names": class_names}
-    data |= {"fingerprint": "0", "seed": 0}
+    data |= {"fingerprint": "0"}
     run = RunFolder(tmp_path)
     write_json(run.config_json, {"data": data, "pixelcnnpp": {"options": {}, "model": model}})
     text = page_of(pixelcnnpp, run).text
@@ -191,7 +191,7 @@ def test_nothing_is_asked_for_that_a_run_cannot_have(
 def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     run = RunFolder(tmp_path / "my run")
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}
-    data |= {"fingerprint": "0", "seed": 0, "resize": "center_crop"}
+    data |= {"fingerprint": "0", "resize": "center_crop"}
     section = {
         "options": {"jit_compile": "auto", "max_examples": None, "seed": 3},
         "versions": {"backend": "jax"},
@@ -219,8 +219,7 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
 @pytest.fixture
 def recorded(monkeypatch, pixelcnnpp, tmp_path):
     """Runs a training command without its training; returns its `config.json`."""
-    for command in ("pixelcnnpp", "baseline"):
-        monkeypatch.setattr(f"keras_pixelcnnpp.train.{command}.train_into", lambda *_, **__: None)
+    monkeypatch.setattr("keras_pixelcnnpp.train.run_training._train_into", lambda *_: None)
     monkeypatch.setattr(AutoregressiveModel, "initialize", lambda *_: None)
 
     def run(*words):

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import sha256, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import Preset, likelihood_epochs, preset_names
+from keras_pixelcnnpp.presets import Preset, preset_names
 
 SPLIT = tiny.tiny_split(6)
 
@@ -208,9 +208,3 @@ def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
         assert new[name].shape[2] == pixels + 5
         np.testing.assert_array_equal(new[name][:, :, :pixels], old[name][:, :, :pixels])
         assert np.std(new[name][:, :, pixels:]) > 0
-
-
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": "44"}, {"likelihood_epochs": -1}])
-def test_epochs_that_are_no_numbers(wrong):
-    with pytest.raises(UserError, match=f"integer.*Received: {next(iter(wrong))}="):
-        likelihood_epochs({"epochs": 4, "likelihood_epochs": 1, **wrong}, 10)

@@ -52,7 +52,6 @@ def tiny_data_config(dataset):
     """Returns the section `data` of `config.json`."""
     return {
         "source": dataset.name,
-        "seed": 0,
         "fingerprint": dataset.fingerprint(),
         "class_names": dataset.class_names,
         "image_shape": dataset.image_shape,

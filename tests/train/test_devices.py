@@ -1,14 +1,9 @@
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tiny
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.train.devices import on_devices
@@ -28,14 +23,13 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import tiny
-from keras_pixelcnnpp.data.batches import ImageBatches
-from keras_pixelcnnpp.optimizers import averaged_weights, make_optimizer, variable_value
+from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
+from keras_pixelcnnpp.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.devices import on_devices
-from keras_pixelcnnpp.train.loop import train_epochs
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
+from keras_pixelcnnpp.training import train as train_model
 
 split = tiny.tiny_split(21)  # the last batch has 5 images
-batches = ImageBatches(split.images, split.labels, batch_size=8)
 logged = {}
 
 
@@ -44,15 +38,15 @@ def train(folder, epochs, count, callbacks=()):
     with on_devices(count) as devices:
         # Dropout off: each device has its own masks.
         model = tiny.untrained_pixelcnn(dropout_rate=0.0, label_loss_weight=0.5)
-        optimizer = make_optimizer({"learning_rate": 0.01, "ema_momentum": 0.8}, 1000)
-        model.compile(optimizer, jit_compile="auto" if devices is None else devices.may_jit_compile)
+        recipe = PixelCNNRecipe(epochs=epochs, batch_size=8, learning_rate=0.01, ema_momentum=0.8)
         model.initialize(split.images, split.labels)
         keep = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: logged.update({(folder, epoch): dict(logs)})
         )
         monitored = with_averaged_weights([ValidationMonitor(split), keep])
         callbacks = [*monitored, *callbacks]
-        train_epochs(model, batches, epochs, folder, callbacks, devices=devices, verbose=0)
+        how = {"callbacks": callbacks, "devices": devices, "verbose": 0}
+        train_model(model, split, recipe.with_defaults(), folder, **how)
         samples = model.sample([0, 1, 2], seed=1, verbose=0)
         # Keras itself needs batches that can be divided.
         images, labels = split.images[:20], split.labels[:20]
@@ -109,69 +103,6 @@ def test_two_devices_give_the_result_of_one(tmp_path):
     subprocess.run([sys.executable, "-c", TRAIN], env=environ, cwd=tmp_path, check=True)
 
 
-# Without dropout and with all classes as candidates, a step is deterministic.
-OPTIONS = [
-    *("--preset", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
-    *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 5, "--label-loss-weight", 0.3),
-    *("--dropout-rate", 0, "--ema-momentum", 0.9, "--sample-every", 5),
-]
-COMMAND = "from keras_pixelcnnpp import cli; cli.main()"
-
-
-def train(folder, run, count, *arguments):
-    """Starts the command in `count` processes with one device each; output goes to files."""
-    command = [sys.executable, "-c", COMMAND, "train", "--data", folder / "tiny.npz"]
-    command = [str(part) for part in (*command, "--run", folder / run, *OPTIONS, *arguments)]
-    environ, processes = ENVIRON, []
-    if count > 1:
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            address = f"localhost:{free.getsockname()[1]}"
-        addresses = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address}
-        environ = {**ENVIRON, **addresses, "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count)}
-    for number in range(count):
-        environ = {**environ, "KERAS_DISTRIBUTION_PROCESS_ID": str(number)}
-        with (folder / f"{run}-{number}").open("w") as said:
-            started = subprocess.Popen(command, stdout=said, stderr=said, env=environ)
-        processes.append(started)
-    return processes
-
-
-def end(folder, run, processes, status=0):
-    codes = [process.wait(timeout=300) for process in processes]
-    said = [(folder / f"{run}-{number}").read_text() for number in range(len(processes))]
-    assert codes == [status] * len(processes), "\n".join(said)
-    return said
-
-
-@pytest.mark.slow
-@pytest.mark.jax
-def test_two_processes_give_the_result_of_one(tmp_path):
-    """The results agree, although a signal to one process stopped both, which were restarted."""
-    tiny.save_npz(tmp_path / "tiny.npz")
-    end(tmp_path, "one", train(tmp_path, "one", 1))
-
-    processes = train(tmp_path, "two", 2)
-    checkpoints = tmp_path / "two" / "checkpoints" / "pixelcnnpp"
-    while not list(checkpoints.glob("*.npz")):
-        assert processes[0].poll() is None, (tmp_path / "two-0").read_text()
-        time.sleep(0.01)
-    processes[1].send_signal(signal.SIGTERM)
-    end(tmp_path, "two", processes, 128 + signal.SIGTERM)
-    first, second = end(tmp_path, "two", train(tmp_path, "two", 2, "--resume"))
-    assert "Continuing after" in first
-    assert "2 devices" in first
-    assert "bits_per_dim" not in second
-
-    of_one, of_two = (
-        np.load(tmp_path / run / "checkpoints" / "pixelcnnpp" / "epoch-0010.npz")
-        for run in ("one", "two")
-    )
-    assert set(of_one.files) == set(of_two.files)
-    for name in of_one.files:
-        np.testing.assert_allclose(of_two[name], of_one[name], rtol=0, atol=1e-5, err_msg=name)
-
-
 @pytest.mark.tensorflow
 @pytest.mark.jax
 def test_more_devices_than_there_are():
@@ -185,12 +116,4 @@ def test_not_under_torch():
         pytest.raises(UserError, match="several devices is not supported under torch"),
         on_devices(2),
     ):
-        pass
-
-
-@pytest.mark.tensorflow
-@pytest.mark.torch
-def test_several_processes_only_under_jax(monkeypatch):
-    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "localhost:1")
-    with pytest.raises(UserError, match="in several processes is not"), on_devices(None):
         pass

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,8 +6,8 @@ import tiny
 from command_line import done, one_line
 
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
+from keras_pixelcnnpp.plugins import make_callbacks
 from keras_pixelcnnpp.run import RunFolder
-from keras_pixelcnnpp.train.plugins import make_callbacks
 
 MODULE = """
 import keras
@@ -68,4 +68,4 @@ def test_commands_use_them(folder, pixelcnnpp):
     # Called after the evaluation, and its logs are kept. A resumed run uses the same options.
     assert [row["seen"] for row in run.history("pixelcnnpp")] == [1.0, 1.0]
     assert [row["seen"] for row in run.history("baseline")] == [1.0]
-    assert run.read_config()["pixelcnnpp"]["callback"] == ["users_own:Count"]
+    assert run.read_config()["pixelcnnpp"]["options"]["callback"] == ["users_own:Count"]

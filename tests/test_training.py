@@ -8,12 +8,12 @@ import tiny
 from keras import ops
 from layer_checks import flat_weights
 
+from keras_pixelcnnpp.checkpoints import Checkpoints, Progress, TrainingStopped
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress, TrainingStopped
-from keras_pixelcnnpp.train.loop import train_epochs
+from keras_pixelcnnpp.optimizers import LikelihoodFirst, averaged_weights, variable_value
 from keras_pixelcnnpp.train.monitors import with_averaged_weights
+from keras_pixelcnnpp.training import train_epochs
 
 
 class Scores(keras.Model):
@@ -56,7 +56,7 @@ def train(folder, callbacks=(), epochs=4):
     model.optimizer.build(model.trainable_variables)
     split = tiny.tiny_split(24)
     batches = ImageBatches(split.images, split.labels, batch_size=8, horizontal_flip=True)
-    train_epochs(model, batches, epochs, folder, callbacks, likelihood_epochs=2, verbose=0)
+    train_epochs(model, batches, epochs, folder, [LikelihoodFirst(2), *callbacks], verbose=0)
     return model
 
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import use_averages, variable_value
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
 
 
 def model():

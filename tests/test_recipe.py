@@ -1,7 +1,6 @@
 """Tests of what a training takes from its options and a preset, and of one-line errors."""
 
 import sys
-from types import SimpleNamespace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -10,20 +9,23 @@ from command_line import one_line
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import NETWORKS
+from keras_pixelcnnpp.plugins import make_callbacks
+from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe
+from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.train.data import load_larger, load_preset
-from keras_pixelcnnpp.train.options import PixelCNNOptions, resolve_options
-from keras_pixelcnnpp.train.plugins import make_callbacks
 
-PRESET = {
-    "model": {"label_loss_weight": 0.3, "num_candidates": 2, "filters": 40},
-    "training": {
-        "epochs": 44,
-        "likelihood_epochs": 26,
-        "crop_margin": 4,
-        "batch_size": 16,
-        "learning_rate_schedule": "cosine",
-    },
-}
+PRESET = PixelCNNRecipe(
+    network="pixelcnnpp",
+    label_loss_weight=0.3,
+    num_candidates=2,
+    filters=40,
+    epochs=44,
+    likelihood_epochs=26,
+    crop_margin=4,
+    batch_size=16,
+    learning_rate_schedule="cosine",
+)
 UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
 
 
@@ -55,27 +57,49 @@ UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
     ],
 )
 def test_what_a_training_takes(given, data, expected):
-    model, training = resolve_options(PRESET, given, **{"num_classes": 4, **data})
-    assert model["network"] == "pixelcnnpp"
-    assert {**model, **training}.items() >= expected.items()
+    recipe = PixelCNNRecipe(**given).for_data(PRESET, **{"num_classes": 4, **data})
+    assert recipe.network == "pixelcnnpp"
+    assert {name: getattr(recipe, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_gets_back_what_it_gave(name):
+    """The options of a training with a preset are those of the preset."""
+    preset = Preset(name)
+    recipe = PixelCNNRecipe().for_data(preset.recipe(), num_classes=4)
+    usual = PixelCNNRecipe.DEFAULTS
+    given = {n: v for n, v in preset.training.items() if v != usual.get(n)}
+    assert recipe.for_preset() == {**given, "epochs": recipe.epochs}
+    assert recipe.model_arguments().items() <= preset.arguments.items()
+
+
+def test_the_words_of_a_recipe(pixelcnnpp, tmp_path, monkeypatch):
+    """The command that a recipe gives has this recipe."""
+    recipe = BaselineRecipe(
+        data="digits", split_seed=3, epochs=2, horizontal_flip=False, plugin=["json", "csv"]
+    )
+    given = []
+    monkeypatch.setattr(run_training, "train_cnn", lambda options, recipe: given.append(recipe))
+    assert pixelcnnpp("train-baseline", *recipe.words(), "--run", tmp_path)[0] == 0
+    assert given == [recipe]
 
 
 def test_names_of_the_family():
-    hints = get_type_hints(PixelCNNOptions)
+    hints = get_type_hints(PixelCNNRecipe)
     for option, known in (("network", NETWORKS), ("head", HEADS)):
         names, _none = get_args(hints[option])
         assert list(get_args(names)) == list(known)
 
 
-EMPTY = {"model": {}, "training": {}}
-DIGITS = SimpleNamespace(data="digits")
+EMPTY, CROPPED = PixelCNNRecipe(), PixelCNNRecipe(data="digits", crop_margin=2)
+UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: resolve_options(EMPTY, {"label_loss_weight": 1.0, "conditioning": "none"}, 3),
+            lambda: UNCONDITIONAL.for_data(EMPTY, 3),
             "`label_loss_weight`. It needs at least two classes",
         ),
         (
@@ -83,9 +107,15 @@ DIGITS = SimpleNamespace(data="digits")
             "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
         ),
         (
-            lambda: load_larger(DIGITS, None, {"crop_margin": 2}),
-            "folder of image files.*crop_margin=2, data=digits",
+            lambda: load_larger(CROPPED, CROPPED, None),
+            "folder of image.*crop_margin=2, data=digits",
         ),
+        (lambda: PixelCNNRecipe(epochs=0), "integer of at least 1. Received: epochs=0"),
+        (lambda: PixelCNNRecipe(epochs="44"), "integer of at least 1. Received: epochs='44'"),
+        (lambda: PixelCNNRecipe(seed=2**32), "integer from 0 to 4294967295. Received: seed="),
+        (lambda: BaselineRecipe(ema_momentum=2), "a number from 0 to 1. Received: ema_momentum=2"),
+        (lambda: BaselineRecipe.of({"filters": 3}), "Unknown options of a recipe: filters"),
+        (lambda: Preset("fashon_mnist"), "Did you mean 'fashion_mnist'?"),
         (lambda: make_callbacks(["not_there:Count"]), "can be imported. Received: 'not_there'"),
         (lambda: make_callbacks(["keras.deep:Count"]), "Received: 'keras.deep'"),
         (lambda: make_callbacks([":Count"]), "Received: ''"),

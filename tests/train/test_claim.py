@@ -1,0 +1,156 @@
+import pytest
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.train.claim import claim
+
+DATA = {
+    "source": "digits",
+    "fingerprint": "f00d",
+    "class_names": ("0", "1"),
+    "image_shape": (8, 8, 1),
+}
+
+
+LISTING = [("train", "a.png", "0", "1a"), ("validation", "b.png", "1", "2b")]
+
+
+def start(run, section="pixelcnnpp", data=DATA, listing=LISTING, how="", **options):
+    """Claims the folder for a training; `how` is empty, "resume" or "overwrite"."""
+    kind = {"filters": 40} if section == "pixelcnnpp" else {}
+    options = {"epochs": 3, **kind, **options}
+    config = {"data": data, section: {"options": options, "model": {}}}
+    claim(run, section, config, listing, resume=how == "resume", overwrite=how == "overwrite")
+
+
+def finish(run, section="pixelcnnpp"):
+    """Writes the files of a finished run."""
+    run.checkpoints(section).mkdir(parents=True)
+    (run.checkpoints(section) / "epoch-0003.npz").touch()
+    run.model(section).touch()
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    start(folder)
+    finish(folder)
+    return folder
+
+
+def test_the_other_model_has_the_same_data(run):
+    other, others = {**DATA, "fingerprint": "beef"}, [LISTING[0][:3] + ("3c",), LISTING[1]]
+    start(run, "baseline", how="overwrite")
+    finish(run, "baseline")
+    for section, how in (("baseline", ""), ("pixelcnnpp", "overwrite")):
+        how = how or "overwrite"
+        with pytest.raises(UserError, match=r"other images\. They have changed"):
+            start(run, section, other, others, how)
+        larger = {**other, "image_shape": [9, 9, 1]}
+        with pytest.raises(UserError, match=r"Use the options --image-size 8; or"):
+            start(run, section, larger, how=how)
+    start(run, how="overwrite", filters=80)
+    assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
+    assert run.baseline_keras.exists()
+
+
+@pytest.mark.parametrize("how", ["resume", ""])
+def test_the_same_files_with_other_pixels_are_a_warning(run, capsys, how):
+    """Another version of a decoder gives other pixels; files may also be at another place."""
+    other = {**DATA, "fingerprint": "beef", "source": "elsewhere"}
+    moved = [(split, f"x/{path}", name, digest) for split, path, name, digest in LISTING]
+    start(run, "pixelcnnpp" if how else "baseline", other, moved, how, epochs=5)
+    assert "Warning: the files are those that" in capsys.readouterr().out
+    assert run.read_config()["data"]["source"] == "digits"
+    assert run.listing() == LISTING
+
+
+def test_a_run_that_is_there_is_resumed_or_overwritten(run):
+    before = run.config_json.read_text()
+    for options in ({}, {"epochs": 9}):
+        with pytest.raises(UserError, match=r"--resume .* --overwrite"):
+            start(run, **options)
+    with pytest.raises(UserError, match=r"the same: --filters 40, without --max-examples\. Or"):
+        start(run, how="resume", filters=80, max_examples=9)
+    with pytest.raises(UserError, match=r"has finished\. Use more --epochs"):
+        start(run, how="resume", gradient_clip_norm=1.0, sample_every=2)
+    assert run.config_json.read_text() == before
+    assert run.model_keras.exists()
+    start(run, how="overwrite", filters=80)
+    assert not run.model_keras.exists()
+    assert not run.checkpoints("pixelcnnpp").exists()
+
+
+def test_what_was_trained_for_longer_is_not_resumed_for_less(run):
+    (run.checkpoints("pixelcnnpp") / "epoch-0004-step-00001.npz").touch()
+    before = run.config_json.read_bytes()
+    for epochs in (3, 4):
+        message = rf"for 4 epochs and 1 step. Expected at least that number.*epochs={epochs}"
+        with pytest.raises(UserError, match=message):
+            start(run, how="resume", epochs=epochs)
+    assert run.config_json.read_bytes() == before
+    start(run, how="resume", epochs=5)
+
+
+@pytest.mark.parametrize(
+    ("how", "options"), [("overwrite", {"filters": 80}), ("resume", {"epochs": 9})]
+)
+def test_no_results_of_the_model_before_are_left(run, options, how):
+    """Samples and export belong to the PixelCNN++; reports belong to both models."""
+    made = [folder / "a.json" for folder in (run.reports, run.samples, run.savedmodel)]
+    for file in made:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    start(run, "baseline")
+    assert all(file.exists() for file in made)
+    finish(run, "baseline")
+    start(run, "baseline", how="overwrite")
+    assert [file.exists() for file in made] == [False, True, True]
+    start(run, how=how, **options)
+    assert not any(file.exists() for file in (*made, run.model_keras))
+    assert run.checkpoints("pixelcnnpp").exists() == (how == "resume")
+
+
+def test_without_a_checkpoint_a_run_is_resumed_or_started_again(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match="Nothing to resume"):
+        start(run, how="resume")
+    assert not run.path.exists()
+    start(run)
+    start(run, how="resume")
+    with pytest.raises(UserError, match=r"use the same: --filters 40\. Or"):
+        start(run, how="resume", filters=80)
+    with pytest.raises(UserError, match="Nothing to resume"):
+        start(run, "baseline", how="resume")
+    start(run, data={**DATA, "fingerprint": "beef"}, filters=80)
+    assert run.read_config()["pixelcnnpp"]["options"]["filters"] == 80
+
+
+def test_a_model_of_no_run_is_not_replaced(tmp_path):
+    run = RunFolder(tmp_path)
+    run.model_keras.write_bytes(b"saved by hand")
+    with pytest.raises(UserError, match="that is not in"):
+        start(run)
+    assert run.model_keras.read_bytes() == b"saved by hand"
+    start(run, how="overwrite")
+    assert not run.model_keras.exists()
+
+
+def test_the_other_model_may_be_in_its_first_epoch(tmp_path):
+    """It has written only its section so far."""
+    run = RunFolder(tmp_path / "run")
+    start(run)
+    with pytest.raises(UserError, match="other images"):
+        start(run, "baseline", {**DATA, "fingerprint": "beef"}, LISTING[:1])
+    start(run, "baseline")
+    assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
+
+
+@pytest.mark.parametrize("examples", [{}, {"max_examples": 4}, {"max_examples": 5, "seed": 1}])
+def test_the_other_model_has_the_same_part_of_the_data(tmp_path, examples):
+    run = RunFolder(tmp_path / "run")
+    some = {"max_examples": 5, "seed": 0}
+    start(run, **some)
+    with pytest.raises(UserError, match="was trained on 5 images, chosen by seed 0"):
+        start(run, "baseline", **{"seed": 0, **examples})
+    start(run, "baseline", **some, learning_rate=0.1)
