@@ -253,7 +253,7 @@ def keep_freed_memory() -> bool:
     of them to the operating system, which then zeroes new pages. This can take three quarters of
     the time of a training step on a CPU. With this setting, the process never returns memory.
 
-    All commands call this function, and so does `fit` on a CPU.
+    All commands call this function. In Python, call it before `fit` on a CPU.
 
     Returns:
         Boolean, whether the setting is active. It is with glibc on Linux, unless the environment

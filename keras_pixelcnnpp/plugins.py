@@ -10,16 +10,18 @@ import keras
 
 from keras_pixelcnnpp.errors import UserError
 
-
 # Names of the plugins that this process has imported, for its worker processes.
-imported: list[str] = []
+imported_plugins: list[str] = []
 
 
-def import_plugins(names: Iterable[str] | None) -> None:
-    """Imports modules for their side effects, such as an addition to `STRATEGIES`."""
+def import_plugins(names: Iterable[str] | None, folder: Path | None = None) -> None:
+    """Imports modules for their side effects, such as an addition to `STRATEGIES`.
+
+    They may be in `folder`, by default the working directory.
+    """
     for name in names or ():
-        _module("plugin", name)
-        imported.append(name)
+        _module("plugin", name, folder)
+        imported_plugins.append(name)
 
 
 def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback]:
@@ -45,10 +47,10 @@ def _callback(name: str) -> keras.callbacks.Callback:
     return made
 
 
-def _module(option: str, name: str) -> ModuleType:
+def _module(option: str, name: str, folder: Path | None = None) -> ModuleType:
     # The console command does not search the working directory. It is appended, so that files in it
     # do not hide installed modules.
-    if (here := str(Path.cwd())) not in sys.path:
+    if (here := str(folder or Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:
         return importlib.import_module(name)

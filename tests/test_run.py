@@ -8,15 +8,20 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder
 
 
-def test_a_model_that_is_not_there_yet(run):
+def test_a_model_that_is_not_there_yet(tmp_path):
+    run = RunFolder(tmp_path)
+    run.model_keras.touch()
+    with pytest.raises(UserError, match=r"no config.json, .*--model \S+model.keras, or restore"):
+        run.require_model("pixelcnnpp")
+    write_json(run.config_json, {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
     assert run.require_model("pixelcnnpp") == run.model_keras
     run.model_keras.unlink()
-    with pytest.raises(
-        UserError, match=r"has no model.keras: its training has not finished.*--resume"
-    ):
-        run.require_model("pixelcnnpp")
     with pytest.raises(UserError, match=r"no trained baseline.*pixelcnnpp train-baseline"):
         run.require_model("baseline")
+    run.checkpoints("pixelcnnpp").mkdir(parents=True)
+    (run.checkpoints("pixelcnnpp") / "epoch-0003.npz").touch()
+    with pytest.raises(UserError, match=r"has no model.keras: .*pixelcnnpp train --resume --run"):
+        run.require_model("pixelcnnpp")
 
 
 @pytest.mark.parametrize("options", [{}, {"unlabeled_weight": 1.0}])

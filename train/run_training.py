@@ -12,10 +12,10 @@ import numpy as np
 import typer
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.checkpoints import TrainingStopped
+from keras_pixelcnnpp.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.errors import UserError, one_line
+from keras_pixelcnnpp.errors import UserError, is_disk_full, one_line
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -264,7 +264,7 @@ def next_command(run: RunFolder) -> str:
 
 @contextmanager
 def stoppable(checkpoints: Path) -> Iterator[None]:
-    """Exits with the status that shells expect if a signal stops the training."""
+    """Says how to continue if a signal (with the status that shells expect) or a disk stops it."""
     try:
         yield
     except TrainingStopped as stopped:
@@ -273,3 +273,10 @@ def stoppable(checkpoints: Path) -> Iterator[None]:
             "To continue, repeat the command with --resume, and without --overwrite."
         )
         raise typer.Exit(128 + stopped.signal) from None
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        raise UserError(
+            f"{one_line(error)}. {Checkpoints(checkpoints).advice()} Free some space, and repeat "
+            "the command with --resume, and without --overwrite."
+        ) from error

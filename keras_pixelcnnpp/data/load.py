@@ -77,8 +77,8 @@ def load_dataset(
         white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
             for 12 bits. `None` for 65535.
         as_uint16: Boolean, whether to keep 16 bits, for models of more than 256 levels. Image files
-            must be 16-bit gray PNG or TIFF files, and arrays uint16. Files without `image_size` must
-            all have the same size. Only gray images are resized.
+            must be 16-bit gray PNG or TIFF files, all of one size unless `image_size` is given, and
+            arrays uint16. Only gray images are resized.
         make_splits: Boolean, whether to create missing splits. Data without splits are split into
             80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
             missing, it gets 10 % of the training images.

@@ -11,9 +11,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import (
     Tensor,
-    device_name,
     full_float32,
-    keep_freed_memory,
     value_if_known,
 )
 from keras_pixelcnnpp.checks import (
@@ -80,6 +78,7 @@ class ImageModel(keras.Model):
         """Trains the model, like `keras.Model.fit`.
 
         A new model with weight normalization first initializes its gains and biases from one batch.
+        On a CPU with Linux, call `keras_pixelcnnpp.keep_freed_memory` before, for faster training.
 
         Args:
             x: uint8 array `(N, height, width, channels)`; or batches `(images, labels)` or
@@ -105,8 +104,6 @@ class ImageModel(keras.Model):
             images, labels, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation))
             images, labels = self._checked(images, labels, "validation_data", self._lowest_label)
             given["validation_data"] = images, labels, weight
-        if "cpu" in device_name():
-            keep_freed_memory()
         given |= {"x": self._before_training(x, y), "y": y}
         try:
             with self._state_kept():

@@ -39,16 +39,15 @@ def run(tmp_path):
 
 
 def test_the_other_model_has_the_same_data(run):
-    other, others = {**DATA, "fingerprint": "beef"}, [LISTING[0][:3] + ("3c",), LISTING[1]]
+    other, others = {**DATA, "fingerprint": "beef"}, [(*LISTING[0][:3], "3c"), LISTING[1]]
     start(run, "baseline", how="overwrite")
     finish(run, "baseline")
-    for section, how in (("baseline", ""), ("pixelcnnpp", "overwrite")):
-        how = how or "overwrite"
+    for section in ("baseline", "pixelcnnpp"):
         with pytest.raises(UserError, match=r"other images\. They have changed"):
-            start(run, section, other, others, how)
+            start(run, section, other, others, "overwrite")
         larger = {**other, "image_shape": [9, 9, 1]}
         with pytest.raises(UserError, match=r"Use the options --image-size 8; or"):
-            start(run, section, larger, how=how)
+            start(run, section, larger, how="overwrite")
     start(run, how="overwrite", filters=80)
     assert set(run.read_config()) == {"data", "pixelcnnpp", "baseline"}
     assert run.baseline_keras.exists()
