@@ -11,9 +11,9 @@ from scipy.stats import chisquare
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import LikelihoodFirst, PixelCNN
+from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.models.loss import choose_candidates
 from keras_pixelcnnpp.optimizers import variable_value
-from keras_pixelcnnpp.train.checkpoints import Checkpoints, Progress
 
 
 def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
