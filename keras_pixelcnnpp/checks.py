@@ -170,10 +170,22 @@ def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: i
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
             received += ". Rows of features can be reshaped to image_shape with "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
+        elif is_larger(shape, image_shape):
+            received += ". Larger images need a TiledModel, and RandomCrops for training."
         raise UserError(
             f"Invalid images. Expected integers 0–{white} of shape ({expected}). "
             f"Received: {received}"
         )
+
+
+def is_larger(shape: tuple, image_shape: tuple[int, int, int]) -> bool:
+    """Returns whether images `(N, H, W, channels)` are larger than those of a model."""
+    return (
+        len(shape) == 4
+        and shape[3] == image_shape[2]
+        and all(own is not None and own >= n for own, n in zip(shape[1:], image_shape, strict=True))
+        and shape[1:] != image_shape
+    )
 
 
 def checked_class_names(

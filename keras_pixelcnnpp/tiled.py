@@ -76,6 +76,7 @@ class TiledModel:
                 f"conditioning={model.conditioning!r}"
             )
         self.model = model
+        self.num_levels = model.num_levels
         self.window = model.image_shape[:2]
         self.overlap = min(self.window) // 2 if overlap is None else overlap
         self.blocks(self.window)  # checks the overlap

@@ -164,8 +164,18 @@ def test_samples_do_not_depend_on_the_batch(model):
 
 
 @pytest.mark.once
+def test_anomalies_of_frames(model):
+    frames = random_frames(80)
+    detector = kp.AnomalyDetector(kp.TiledModel(model, 1), 0.1).fit(frames[:60])
+    frames[60:70] = frames[60:70] // 64 * 16  # darker
+    assert detector.p_values(frames[60:70]).max() < detector.p_values(frames[70:]).min()
+
+
+@pytest.mark.once
 def test_refused(model):
     tiled = kp.TiledModel(model)
+    with pytest.raises(UserError, match="Larger images need a TiledModel"):
+        model.log_prob(random_frames(1), [0])
     with pytest.raises(UserError, match=r"at least 4×4 pixels.*Received: 3×9"):
         tiled.log_prob(random_frames(1, 3, 9), [0])
     with pytest.raises(UserError, match=r"an integer from 0 to 3\. Received: overlap=4"):
