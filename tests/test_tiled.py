@@ -164,14 +164,6 @@ def test_samples_do_not_depend_on_the_batch(model):
 
 
 @pytest.mark.once
-def test_anomalies_of_frames(model):
-    frames = random_frames(80)
-    detector = kp.AnomalyDetector(kp.TiledModel(model, 1), 0.1).fit(frames[:60])
-    frames[60:70] = frames[60:70] // 64 * 16  # darker
-    assert detector.p_values(frames[60:70]).max() < detector.p_values(frames[70:]).min()
-
-
-@pytest.mark.once
 def test_refused(model):
     tiled = kp.TiledModel(model)
     with pytest.raises(UserError, match="Larger images need a TiledModel"):
