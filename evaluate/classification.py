@@ -37,7 +37,8 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     """Evaluates the run's models as classifiers of a split, writes files and prints tables."""
     config = folder.read_config()
     class_names, titles = config["data"]["class_names"], model_titles(config)
-    classifier = load_classifier(folder, options.batch_size, options.verbose)
+    model = load_trained_model(folder.require_model("pixelcnnpp"))
+    classifier = PixelCNNClassifier(model, options.batch_size, options.verbose)
     dataset = folder.load_data(options.data, options.classes_in_order)
     options.split = dataset.split_to_measure(options.split)
     split = dataset.split(options.split)
@@ -59,12 +60,12 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
     predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
     floor = None
     if len(train):
-        histogram = pixel_histogram_log_prob(train, images, classifier.model.num_levels)
+        histogram = pixel_histogram_log_prob(train, images, model.num_levels)
         floor = float(bits_per_dim(histogram, dataset.image_shape).mean())
     report = {
         "options": options.given,
         "split": options.split,
-        "num_levels": classifier.model.num_levels,
+        "num_levels": model.num_levels,
         **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": floor,
     }
@@ -134,12 +135,6 @@ def _predictions(
         probabilities, speed = timed(functools.partial(cnn.class_probabilities, **how))
         predictions["baseline"] = Predictions(probabilities, None, speed)
     return predictions
-
-
-def load_classifier(folder: RunFolder, batch_size: int, verbose: int) -> PixelCNNClassifier:
-    """Loads the run's PixelCNN++ as a classifier."""
-    model = load_trained_model(folder.require_model("pixelcnnpp"))
-    return PixelCNNClassifier(model, batch_size, verbose)
 
 
 def load_baseline(folder: RunFolder) -> BaselineCNN | None:

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.classification import load_classifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, maps_figure
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
+from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 
 
@@ -20,7 +21,8 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     class_names = folder.read_config()["data"]["class_names"]
     if len(class_names) == 1:
         raise UserError("Evidence compares two classes. Received: a run with a single class")
-    classifier = load_classifier(folder, options.batch_size, options.verbose)
+    model = load_trained_model(folder.require_model("pixelcnnpp"))
+    classifier = PixelCNNClassifier(model, options.batch_size, options.verbose)
     dataset = folder.load_data(options.data, options.classes_in_order)
     options.split = dataset.split_to_measure(options.split)
     images = dataset.images(options.split, with_labels=True)
@@ -32,9 +34,7 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     predicted = log_posterior.argmax(axis=1)
     log_posterior[np.arange(len(chosen)), images.labels] = -np.inf
     against = log_posterior.argmax(axis=1)
-    maps = classifier.model.evidence_map(
-        images.images, images.labels, against, batch_size=options.batch_size
-    )
+    maps = model.evidence_map(images.images, images.labels, against, options.batch_size)
     columns = (images.paths, images.labels, predicted, against, maps)
     rows = [
         {
@@ -55,7 +55,7 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
         images.images, maps, titles, signed=True, columns=min(options.per_class, 4)
     )
     write_bytes(folder.reports / "evidence.png", figure_png(figure))
-    facts = {"split": options.split, "logit_scale": classifier.model.logit_scale}
+    facts = {"split": options.split, "logit_scale": model.logit_scale}
     report = {"options": options.given, **facts, "count": len(rows), "images": rows}
     write_json(folder.reports / "evidence.json", report)
     print(f"Wrote evidence.png and evidence.json for {counted(len(rows))} to {folder.reports}")

@@ -66,14 +66,6 @@ def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
     axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
 
 
-def color_limit(maps: np.ndarray) -> float:
-    """The nats that get the deepest color.
-
-    Of one pixel in a hundred the color may be cut off, or a single one would pale all others.
-    """
-    return max(float(np.percentile(np.abs(maps), 99)), 1e-9)
-
-
 def maps_figure(
     images: np.ndarray,
     maps: np.ndarray,
@@ -89,7 +81,8 @@ def maps_figure(
     rows = math.ceil(len(images) / columns)
     figure = new_figure(2.2 + 2.8 * columns, 0.4 + 2 * rows)
     grid = figure.subplots(rows, 2 * columns, squeeze=False)
-    limit = color_limit(maps)
+    # Without the highest percent, a single pixel would make all others pale.
+    limit = max(float(np.percentile(np.abs(maps), 99)), 1e-9)
     colors, low = ("RdBu", -limit) if signed else ("inferno", 0)
     pairs = grid.reshape(-1, 2)[: len(images)]
     for (left, right), image, nats, title in zip(pairs, images, maps, titles, strict=True):

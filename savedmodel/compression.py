@@ -16,7 +16,7 @@ from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
-from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_below, read_files
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.tiled import TiledModel
 
 
@@ -30,11 +30,7 @@ def compress_files(options: CompressOptions) -> None:
     check_channels(model.image_shape)
     if tiled and options.resize:
         raise UserError("--tiled keeps the size of images. Expected no --resize with it")
-    files = [
-        file
-        for path in options.images
-        for file in (map(path.joinpath, images_below(path)) if path.is_dir() else [path])
-    ]
+    files = [file for path in options.images for file in images_in(path)]
     names, how = _names(files), (options.resize or "center_crop", reading.get("white_level"))
 
     def read_one(file: Path) -> np.ndarray:

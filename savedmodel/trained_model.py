@@ -122,6 +122,11 @@ def images_below(folder: Path) -> list[str]:
     return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
+def images_in(path: Path) -> list[Path]:
+    """Returns all image files below a folder, or a given file itself."""
+    return [path / name for name in images_below(path)] if path.is_dir() else [path]
+
+
 def read_files(files: Iterable[Path], read: Callable[[Path], np.ndarray]) -> dict[Path, np.ndarray]:
     """Returns the images in files by path, and prints an error for each that cannot be read."""
     images, errors = {}, []

@@ -68,22 +68,11 @@ class TestComplete:
         assert tuple(found.probabilities) == NAMES
         assert list(found.probabilities.values()) == pytest.approx(expected)
 
-    def test_a_seed_gives_the_same_ones_again(self, answers):
-        found = answers.complete(IMAGES[4], KNOWN)
-        again = answers.complete(IMAGES[4], KNOWN, seed=found.seed)
-        np.testing.assert_array_equal(again.images, found.images)
-        np.testing.assert_array_equal(again.labels, found.labels)
-
     def test_samples_the_classes_from_the_posterior(self, answers, model, monkeypatch):
         certain = np.array([[-999, -999, 0]], "float32")
         monkeypatch.setattr(model, "class_log_likelihoods", lambda images, observed: certain)
         found = answers.complete(IMAGES[0], KNOWN)
         assert found.labels.tolist() == [2] * NUM_COMPLETIONS
-
-    def test_of_an_unknown_image_is_sampling(self, answers, model):
-        found = answers.complete(IMAGES[0], np.zeros_like(KNOWN), 2, seed=3)
-        expected = model.sample([2] * NUM_COMPLETIONS, seed=3)
-        np.testing.assert_array_equal(found.images, expected)
 
     def test_of_a_known_image_is_refused(self, answers):
         with pytest.raises(UserError, match="Paint over part"):
@@ -99,9 +88,6 @@ class TestKnownPixels:
         expected = np.ones_like(KNOWN)
         expected[:2, :2] = False
         np.testing.assert_array_equal(known, expected)
-
-    def test_nothing_painted(self, answers):
-        assert answers.known_pixels([]).all()
 
 
 class TestClassify:
