@@ -95,10 +95,11 @@ def checked_images(
     It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256.
 
     Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
-    is at most `num_levels` and 16 seems to contain levels, such as 0 to 16 in scikit-learn's
-    digits, instead of values from 0 to 255. With `strict=True`, it raises an error; otherwise a
-    warning is issued, because a few images may all be that dark.
+    is below `num_levels`, or below 17 as in scikit-learn's digits, seems to contain levels instead
+    of values from 0 to 255. With `strict=True`, it raises an error; otherwise a warning is issued,
+    because a few images may all be that dark.
     """
+    require_no_mask(images)
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
@@ -110,16 +111,27 @@ def checked_images(
             raise
         raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
-    if 0 < brightest <= min(num_levels, 16) and num_levels < 256:
+    if 0 < brightest < max(num_levels, 17) and num_levels < 256:
+        count = num_levels if brightest < num_levels else 17
         message = (
-            f"Expected integers from 0 to 255. Received: integers from 0 to {brightest}, which "
-            f"look like levels. Scale levels with (images * (255 / {brightest})).round()"
-            ".astype('uint8')"
+            f"Expected integers from 0 to 255. Received: integers below {count}, which look like "
+            "levels. Convert K levels with keras_pixelcnnpp.data.to_images(levels, K), such as "
+            f"K={count}"
         )
         if strict:
             raise UserError(f"Invalid images. {message}")
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, stacklevel=1)  # Python shows the message of a place only once
     return array.astype(image_dtype(num_levels), copy=False)
+
+
+def require_no_mask(images: Any) -> None:
+    """Raises a `UserError` for a masked array, whose hidden values would count as pixels."""
+    if np.ma.is_masked(images):
+        known = "~images.mask" + (".any(axis=-1)" if images.ndim == 4 else "")
+        raise UserError(
+            "Invalid images. Expected an array without masked values. Received: a masked array. "
+            f"To score or complete known pixels, pass images.data and observed={known}"
+        )
 
 
 def image_dtype(num_levels: int) -> str:
@@ -154,9 +166,13 @@ def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: i
     Unknown sizes of a tensor are accepted. Models of more than 256 levels take no uint8.
     """
     shape, dtype = tuple(images.shape), getattr(images.dtype, "name", str(images.dtype))
-    fits = len(shape) == 4 and all(
-        size in (None, expected) for size, expected in zip(shape[1:], image_shape, strict=True)
-    )
+    height, width, channels = image_shape
+
+    def agrees(*expected: int) -> bool:
+        sizes = zip(shape[1:], expected, strict=True)
+        return len(shape) == 4 and all(size in (None, other) for size, other in sizes)
+
+    fits = agrees(height, width, channels)
     white = max(256, num_levels) - 1
     shallow = white > 255 and dtype.endswith("uint8")
     if not fits or shallow or "int" not in dtype:
@@ -167,6 +183,8 @@ def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: i
         elif "float" in dtype:
             received += f". Convert images in [0, 1] with ({white} * images).round().astype("
             received += f"'{image_dtype(num_levels)}'); divide others by their maximum first."
+        elif not fits and agrees(channels, height, width):
+            received += ". Move the channels to the last axis with np.moveaxis(images, 1, -1)."
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
             received += ". Rows of features can be reshaped to image_shape with "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."

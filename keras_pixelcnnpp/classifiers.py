@@ -15,7 +15,7 @@ from sklearn.utils import Tags, check_array, check_consistent_length, column_or_
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from keras_pixelcnnpp.checks import checked_images
+from keras_pixelcnnpp.checks import checked_images, require_no_mask
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
@@ -66,6 +66,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         num_levels: int | None = None,
     ) -> Any:
         """Converts `X` to images of a shape, and checks `y` if it is given."""
+        require_no_mask(X)
         shape = self._trained_shape if shape is None else shape
         is_flat = np.ndim(X) < 3
         flat = X if is_flat else np.reshape(X, (len(X), math.prod(np.shape(X)[1:])))

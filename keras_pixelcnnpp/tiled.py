@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.blocks import Block, rows_of_blocks, waves
-from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer
+from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer, require_no_mask
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.levels import quantize
@@ -319,6 +319,7 @@ class TiledModel:
 
     def checked(self, frames: np.ndarray) -> np.ndarray:
         """Returns frames as an array `(N, H, W, channels)`, or raises a `UserError`."""
+        require_no_mask(frames)
         array, channels = np.asarray(frames), self.model.image_shape[-1]
         if array.ndim == 3 and channels == 1:
             array = array[..., None]

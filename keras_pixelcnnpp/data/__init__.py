@@ -4,6 +4,7 @@ from keras_pixelcnnpp.data.batches import ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.levels import to_images
 
 __all__ = [
     "Dataset",
@@ -13,4 +14,5 @@ __all__ = [
     "SetEpoch",
     "load_dataset",
     "read_image",
+    "to_images",
 ]

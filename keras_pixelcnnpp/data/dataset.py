@@ -355,7 +355,8 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
         wrong = np.flatnonzero((values < -1) | (values >= count))
         if len(wrong):
             row = int(wrong[0])
-            has = f"have {count} classes" if count else "have no label 0"
+            found = [*map(str, sorted(classes - {-1}))] or ["none"]
+            has = f"have the labels {', '.join(found[:5])}{', …' * (len(found) > 5)}"
             raise UserError(
                 f"{place(split, row)}: label {values[row]} is out of range: expected -1 "
                 f"(unlabeled) or integers from 0 without a gap. The training images {has}."

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import image_dtype
+from keras_pixelcnnpp.errors import UserError
 
 
 def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
@@ -37,6 +38,9 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
     It is a right inverse of `to_levels`: `to_levels(to_images(levels))` are the same levels.
 
+    Models take images, also if they distinguish few levels: convert data that consist of levels,
+    such as counts or binned values.
+
     Args:
         levels: Array or tensor of integers or whole floats from 0 to `num_levels - 1`.
         num_levels: Integer from 2 on.
@@ -44,7 +48,21 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
     Returns:
         uint8 array or tensor of the same shape, values from 0 to 255; uint16 levels where there are
         more than 256 (int32 under torch, for a tensor).
+
+    Raises:
+        ValueError: If an array has values out of range.
+
+    Example:
+
+    >>> to_images(np.array([0, 1, 16]), 17)
+    array([  0,  16, 255], dtype=uint8)
     """
+    is_array = isinstance(levels, np.ndarray) and levels.size
+    if is_array and not (0 <= levels.min() <= levels.max() < num_levels):
+        raise UserError(
+            f"Invalid levels. Expected values from 0 to {num_levels - 1}. "
+            f"Received: values from {levels.min()} to {levels.max()}"
+        )
     if num_levels >= 256:
         return _cast(levels, image_dtype(num_levels))
     steps = num_levels - 1

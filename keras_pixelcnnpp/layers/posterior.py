@@ -15,12 +15,12 @@ from keras_pixelcnnpp.checks import require_integer
 def log_marginal(log_likelihood: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """Returns log p(x), the log of the mean of p(x | y) over equally likely classes, in nats.
 
-    `log_likelihood` is log p(x | y), `(batch, num_classes)`. Arrays are summed in float64.
+    `log_likelihood` is log p(x | y), `(..., num_classes)`. Arrays are summed in float64.
     """
-    num_classes = log_likelihood.shape[1]
+    num_classes = log_likelihood.shape[-1]
     if isinstance(log_likelihood, np.ndarray):
-        return np.logaddexp.reduce(log_likelihood.astype("float64"), axis=1) - np.log(num_classes)
-    return ops.logsumexp(log_likelihood, axis=1) - math.log(num_classes)
+        return np.logaddexp.reduce(log_likelihood.astype("float64"), axis=-1) - np.log(num_classes)
+    return ops.logsumexp(log_likelihood, axis=-1) - math.log(num_classes)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

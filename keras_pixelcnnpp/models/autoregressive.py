@@ -34,12 +34,13 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
-from keras_pixelcnnpp.models.image_model import ImageModel
+from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
 from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
     ERROR_RUNS,
     class_scores,
+    jackknife_error,
     log_marginal_of_pixels,
     score,
     score_observed,
@@ -65,7 +66,25 @@ class AutoregressiveModel(ImageModel):
     arrays check their inputs and work in batches. Several threads may sample, score and classify
     with these methods of one model, but not during its `fit`, `evaluate` or `predict`.
 
-    The arguments are documented in `PixelCNNPlusPlus`.
+    The arguments of the constructor are documented in `PixelCNNPlusPlus`. Many methods have these
+    arguments, and raise a `ValueError` for a value that doesn't fit:
+
+    - `images`: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+      `num_levels` if these are more than 256. Grayscale images need no channel axis.
+    - `labels`: int array `(N,)`, class names, or one label for all images. -1 stands for p(x), the
+      mean of p(x | y) over equally likely classes. `None` for an unconditional model.
+    - `observed`: the known part of each image, whose other pixels are ignored: an integer, the
+      number of known rows from the top, or a boolean mask `(height, width)` or `(N, height,
+      width)`, true for known pixels. `None` for whole images.
+    - `num_particles`: integer, number of particles for each image and class, where an unknown pixel
+      precedes a known one in raster order.
+    - `seed`: integer >= 0. `None`, where it is the default, gives different results in each call.
+    - `batch_size`: integer, number of images or particles per batch.
+    - `verbose`: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+    - `standard_error`: boolean, whether to return a pair of arrays: the results, from the mean of 8
+      independent estimates of p, and their standard errors, by the jackknife. An error divided by
+      its standard error follows a t distribution with 7 degrees of freedom. Exact results have the
+      standard error 0. Estimates take 8 times as long.
 
     Attributes:
         presets: Dict from the names of the class's presets to the content of their
@@ -143,7 +162,7 @@ class AutoregressiveModel(ImageModel):
         )
         # Compiled functions by their settings. In a namespace, because Keras would track and save
         # models inside a dict.
-        self._compiled_functions = types.SimpleNamespace(
+        self._functions = types.SimpleNamespace(
             scorers={}, samplers={}, coders={}, kept={}, network=None
         )
         self._label_loss_weight = plain(label_loss_weight)
@@ -175,6 +194,12 @@ class AutoregressiveModel(ImageModel):
         self._initialized = self.add_weight(
             name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
+
+    @property
+    def _compiled_functions(self) -> types.SimpleNamespace:
+        if keras.backend.backend() == "jax":
+            self.jax_state_sync()  # in a callback of `fit`, the variables have no values otherwise
+        return self._functions
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -270,6 +295,8 @@ class AutoregressiveModel(ImageModel):
         """
         parameters = self.pixel_parameters(images, labels, training)
         levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
+        if not is_uint8(images):  # a softmax looks up the levels, which must be in range
+            levels = ops.clip(levels, 0, self.num_levels - 1)
         return self.nan_where_invalid(images, self.distribution.log_prob(parameters, levels))
 
     def log_likelihood(
@@ -448,17 +475,10 @@ class AutoregressiveModel(ImageModel):
         """Returns the log-likelihood log p(x | y) of each image under its label.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
-            labels: Int array `(N,)`, or class names. -1 gives log p(x), where p(x) is the mean of
-                p(x | y) over the classes. `None` for an unconditional model.
-            batch_size: Integer, number of images per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
+            images, labels, batch_size, verbose: See `AutoregressiveModel`.
 
         Returns:
             Float32 array `(N,)`, nats.
-
-        Raises:
-            ValueError: If images or labels don't fit the model.
         """
         return self._log_probs(images, [labels], batch_size, verbose, "image")[:, 0]
 
@@ -469,24 +489,17 @@ class AutoregressiveModel(ImageModel):
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Log-probability log p(x_i | x_<i, y) of each pixel given the pixels before it.
+        """Returns the log-probability log p(x_i | x_<i, y) of each pixel given those before it.
 
         The result is a map of each image that shows where the image is improbable. A pixel has all
         its channels together, and the pixels before it are those above it and on its left. The sum
         over an image is its `log_prob`.
 
         Args:
-            images: As in `log_prob`.
-            labels: As in `log_prob`; -1 gives log p(x_i | x_<i), where p is the mean of p(x | y)
-                over the classes.
-            batch_size: As in `log_prob`.
-            verbose: As in `log_prob`.
+            images, labels, batch_size, verbose: See `AutoregressiveModel`.
 
         Returns:
             Float32 array `(N, height, width)`, nats.
-
-        Raises:
-            ValueError: If images or labels don't fit the model.
         """
         return self._log_probs(images, [labels], batch_size, verbose, "pixel")[:, 0]
 
@@ -506,18 +519,11 @@ class AutoregressiveModel(ImageModel):
         whether an image is surprising, or only noisy.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
-            labels: Int array `(N,)`, class names, or one label for all images. -1 is p(x), the mean
-                of p(x | y) over the classes.
+            images, labels, batch_size, verbose: See `AutoregressiveModel`.
             seed: Integer >= 0, random seed of the probability integral transform.
-            batch_size: Integer, number of images per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
 
         Returns:
             `PixelStatistics`: a named tuple of float32 arrays `(N, height, width, channels)`.
-
-        Raises:
-            ValueError: If images or labels don't fit the model.
 
         Example:
 
@@ -578,7 +584,7 @@ class AutoregressiveModel(ImageModel):
         num_particles: int = 64,
         seed: int = 0,
         standard_error: bool = False,
-    ) -> np.ndarray | Any:
+    ) -> Any:
         """Returns the log-likelihood log p(x | y) of images, or of parts of them, for each class.
 
         If an unknown pixel precedes a known pixel in raster order, the likelihood is estimated by
@@ -588,37 +594,43 @@ class AutoregressiveModel(ImageModel):
         cases, the likelihood is exact.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
-            batch_size: Integer, number of images or particles per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
-            observed: The known part of each image: an integer, the number of known rows from the
-                top; a sequence of M such integers, which are evaluated in one pass; or a boolean
-                mask `(height, width)` or `(N, height, width)`, true for known pixels. `None` for
-                whole images. Unknown pixels are ignored.
-            num_particles: Integer, number of particles for each image and class.
-            seed: Integer >= 0, random seed of the particles.
-            standard_error: Boolean, whether to return a pair: the logarithm of the mean of 8
-                independent estimates, and its standard error. Exact likelihoods have the error 0;
-                estimates take 8 times as long.
+            images, batch_size, verbose, num_particles, seed: See `AutoregressiveModel`.
+            observed: See `AutoregressiveModel`; or a sequence of M numbers of rows, which are
+                evaluated in one pass.
+            standard_error: See `AutoregressiveModel`.
 
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
-
-        Raises:
-            ValueError: If the images don't fit the model, or `observed` is out of range.
 
         Reference:
             Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
         """
         self._require_classes()
+        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        return self._of_observed(
+            np.asarray, images, observed, options, num_particles, standard_error
+        )
+
+    def _of_observed(
+        self,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        images: np.ndarray,
+        observed: ArrayLike | None,
+        options: SamplingOptions,
+        num_particles: int,
+        standard_error: bool,
+    ) -> Any:
+        """Returns a statistic of log-likelihoods `(..., num_classes)`, and its standard error."""
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
-        runs = ERROR_RUNS if standard_error else 1
-        scores, errors = score_observed(
-            self, images, labels, observed, options, num_particles, runs
+        scores, without = score_observed(
+            *(self, images, labels if self.num_classes else None, observed, options, num_particles),
+            runs=ERROR_RUNS if standard_error else 1,
         )
-        return (scores, errors) if standard_error else scores
+        result = statistic(scores)
+        if not standard_error:
+            return result
+        return result, jackknife_error(statistic(without)).astype(result.dtype)
 
     def _require_classes(self) -> None:
         if not self.num_classes:
@@ -632,19 +644,17 @@ class AutoregressiveModel(ImageModel):
         observed: ArrayLike | None = None,
         num_particles: int = 64,
         seed: int = 0,
-    ) -> np.ndarray:
+        standard_error: bool = False,
+    ) -> Any:
         """Returns the posterior p(y | x), as `predict`, given whole images or parts of them.
 
         Logit scale and class biases are learned from whole images, so the posterior given a part
         may be poorly calibrated. If nothing is known, it is the softmax of the class biases.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
-            batch_size: Integer, number of images or particles per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
-            observed: The known part of each image, in any form that `class_log_likelihoods` takes.
-            num_particles: Integer, number of particles for each image and class.
-            seed: Integer >= 0, random seed of the particles.
+            images, batch_size, verbose, num_particles, seed: See `AutoregressiveModel`.
+            observed: See `class_log_likelihoods`.
+            standard_error: See `AutoregressiveModel`.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -657,10 +667,12 @@ class AutoregressiveModel(ImageModel):
         model.class_probabilities(images, observed=mask)                  # given any pixels
         ```
         """
-        scores = self.class_log_likelihoods(
-            images, batch_size, verbose, observed, num_particles, seed
+        self._require_classes()
+        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        statistic = self.posterior.probabilities
+        return self._of_observed(
+            statistic, images, observed, options, num_particles, standard_error
         )
-        return self.posterior.probabilities(scores)
 
     def bits_per_dim(
         self,
@@ -670,37 +682,28 @@ class AutoregressiveModel(ImageModel):
         observed: ArrayLike | None = None,
         num_particles: int = 64,
         seed: int = 0,
-    ) -> np.ndarray:
+        standard_error: bool = False,
+    ) -> Any:
         """Returns bits per dimension of p(x), the mean of p(x | y) over equally likely classes.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
-            batch_size: Integer, number of images or particles per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
-            observed: The known part of each image: an integer, the number of known rows from the
-                top, or a boolean mask `(height, width)` or `(N, height, width)`. The bits of the
-                known sub-pixels are then divided by their number.
-            num_particles: Integer, number of particles for each image and class.
-            seed: Integer >= 0, random seed of the particles.
+            images, batch_size, verbose, num_particles, seed: See `AutoregressiveModel`.
+            observed: See `AutoregressiveModel`. The bits of the known sub-pixels are divided by
+                their number.
+            standard_error: See `AutoregressiveModel`.
 
         Returns:
             Float64 array `(N,)`, bits/dim; NaN for images without known pixels.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
         share = 1.0
         if observed is not None:
             share = checked_observed(observed, len(images), self.image_shape).mean(axis=(1, 2))
             share[share == 0] = np.nan
-        if self.num_classes:
-            scores = self.class_log_likelihoods(
-                images, batch_size, verbose, observed, num_particles, seed
-            )
-            log_likelihood = log_marginal(scores)
-        else:
-            options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
-            scores, _ = score_observed(self, images, None, observed, options, num_particles)
-            log_likelihood = scores[:, 0]
-        return bits_per_dim(log_likelihood, self.image_shape) / share
+        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        return self._of_observed(
+            lambda scores: bits_per_dim(log_marginal(scores), self.image_shape) / share,
+            *(images, observed, options, num_particles, standard_error),
+        )
 
     # Sampling
 
@@ -719,9 +722,9 @@ class AutoregressiveModel(ImageModel):
         Args:
             labels: Int array `(N,)`, or class names. -1 samples the class at random, and thus from
                 p(x). A single label gives one image. For an unconditional model, the integer N.
-            seed: Integer >= 0. Seed and position in `labels` determine an image, independent of
-                the batch size. `None` gives different images in each call. (A SavedModel generates
-                its random numbers in the graph, so the same seed gives different images there.)
+            seed: Integer >= 0, or `None`. Seed and position in `labels` determine an image,
+                independent of the batch size. (A SavedModel generates its random numbers in the
+                graph, so the same seed gives different images there.)
             temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
                 images. It divides the logits of each pixel's distribution (those of the mixture
                 components or of the levels), and multiplies the scales of a mixture. The
@@ -733,14 +736,10 @@ class AutoregressiveModel(ImageModel):
                 under class k. Guidance evaluates the network under all classes.
             guidance_logit_scale: Number β >= 0, by default half of `logit_scale`. With 1, q is
                 based on Bayes' rule, and soon hardly differs from p(l | y).
-            batch_size: Integer, number of images per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            batch_size, verbose: See `AutoregressiveModel`.
 
         Returns:
             uint8 array `(N, height, width, channels)`.
-
-        Raises:
-            ValueError: If an argument is out of range.
 
         Reference:
             Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598
@@ -775,27 +774,15 @@ class AutoregressiveModel(ImageModel):
         known pixels have no influence on unknown pixels before them.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`. Unknown pixels are ignored.
-            observed: Integer, the number of known rows from the top, or a boolean mask `(height,
-                width)` or `(N, height, width)`, true for known pixels.
-            labels: Int array `(N,)`, class names, or one label for all images. -1 samples a class
-                by Bayes' rule from the known pixels, with equally likely classes: p(y | known) of
-                the model itself, not the tempered `class_probabilities`. `None` for an
-                unconditional model.
-            seed: Integer >= 0 that determines the completions, or `None` for a random seed.
-            temperature: Number from 1e-6 to 1e6; see `sample`.
-            guidance: Number >= 0, weight of the class guidance; see `sample`.
-            guidance_logit_scale: Number >= 0, by default half of `logit_scale`; see `sample`.
-            num_particles: Integer, number of particles of each image, if they are needed.
-            batch_size: Integer, number of images or particles per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            images, observed, num_particles, seed, batch_size, verbose: See `AutoregressiveModel`.
+            labels: See `AutoregressiveModel`. -1 samples a class by Bayes' rule from the known
+                pixels, with equally likely classes: p(y | known) of the model itself, not the
+                tempered `class_probabilities`.
+            temperature, guidance, guidance_logit_scale: See `sample`.
 
         Returns:
             uint8 array `(N, height, width, channels)`. Known pixels are those of `images`, rounded
             to the model's levels.
-
-        Raises:
-            ValueError: If an argument is out of range.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = self._checked_labels(labels, len(images))
@@ -826,18 +813,12 @@ class AutoregressiveModel(ImageModel):
         difference by the logit scale, and adds the difference of the class biases.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
-            labels: Int array `(N,)`, class names, or one label for all images: the classes y. -1
-                uses p(x), the mean over all classes, instead of p(x | y).
+            images, batch_size, verbose: See `AutoregressiveModel`.
+            labels: The classes y; see `AutoregressiveModel`.
             against: The classes y', in the same form.
-            batch_size: Integer, number of images per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
 
         Returns:
             Float32 array `(N, height, width)`, nats. Positive values are evidence for y.
-
-        Raises:
-            ValueError: If images or labels don't fit the model, or the model is unconditional.
 
         Example:
 
@@ -864,17 +845,15 @@ class AutoregressiveModel(ImageModel):
         `decompress` needs a model with the same weights; machine and backend may differ.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`.
+            images, verbose: See `AutoregressiveModel`.
             labels: Int array `(N,)`, class names, or one label for all images. Labels are stored in
                 the file. `None` chooses for each image the class with the shortest code.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
 
         Returns:
             Bytes: a header of about a hundred bytes, and a stream for each image. A stream is about
             3 bytes longer than -log2 p(x | y).
 
         Raises:
-            ValueError: If an argument doesn't fit the model.
             UserError: If the model contains a layer that is not part of this package, or weights
                 that are too large for exact arithmetic.
 
@@ -898,8 +877,7 @@ class AutoregressiveModel(ImageModel):
 
         Args:
             data: Bytes that `compress` returned.
-            batch_size: Integer, number of images per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
+            batch_size, verbose: See `AutoregressiveModel`.
 
         Returns:
             uint8 array `(N, height, width, channels)`.

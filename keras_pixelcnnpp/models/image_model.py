@@ -68,6 +68,16 @@ class ImageModel(keras.Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
+    def get_compile_config(self) -> dict:
+        config = super().get_compile_config()
+        optimizer = config.get("optimizer")
+        # Under torch, Keras serializes subclasses of its optimizers, which need torch to be loaded.
+        while isinstance(optimizer, dict) and "class_name" in optimizer:
+            if optimizer["module"].startswith("keras.src.backend."):
+                optimizer["module"] = "keras.optimizers"
+            optimizer = optimizer["config"].get("inner_optimizer")
+        return config
+
     def compile_from_config(self, config: dict) -> None:
         # Keras's method would call only its own `compile`.
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -183,7 +193,9 @@ class ImageModel(keras.Model):
                 f"{('N', *self.image_shape)}. Received: {type(images).__name__}"
             )
         require_images(images, self.image_shape, self.num_levels)
-        if not is_uint8(images) and (values := value_if_known(images)) is not None:
+        # No assignment expressions, which TensorFlow's AutoGraph cannot parse.
+        values = None if is_uint8(images) else value_if_known(images)
+        if values is not None:
             checked_images(values, self.image_shape, self.num_levels)
 
     def nan_where_invalid(self, images: Tensor, outputs: Tensor) -> Tensor:

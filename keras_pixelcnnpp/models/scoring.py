@@ -174,7 +174,7 @@ def score_observed(
     num_particles: int,
     runs: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns log-likelihoods of parts of images, and their standard errors, float32, nats.
+    """Returns log-likelihoods of parts of images, and those without one run each, nats.
 
     Args:
         model: An `AutoregressiveModel`.
@@ -187,7 +187,9 @@ def score_observed(
         runs: Integer, number of independent estimates.
 
     Returns:
-        Two arrays `(N, K)`, or `(N, M, K)` if `observed` is a sequence.
+        Float32 array `(N, K)`, or `(N, M, K)` if `observed` is a sequence: the log of the mean of
+        all runs. Float array `(R, N, K)` or `(R, N, M, K)` for `jackknife_error`: those of all runs
+        except one, with R = `runs`; for exact likelihoods, R is 1.
     """
     how = options.batch_size, options.verbose
     require_integer("num_particles", num_particles)
@@ -202,7 +204,7 @@ def score_observed(
             return _estimates(model, images, labels, known, options, num_particles, runs)
         by_pixel = score(model, images, labels, *how, "pixel")
         scores = np.einsum("nkij,nij->nk", by_pixel, known, dtype="float64").astype("float32")
-    return scores, np.zeros_like(scores)
+    return scores, scores[None]
 
 
 def _estimates(
@@ -220,10 +222,27 @@ def _estimates(
     labels = len(rows) if labels is None else np.tile(labels.ravel(), runs)
     _, estimates = sample_images(model, labels, options, images[rows], known[rows], num_particles)
     estimates = estimates.reshape(runs, -1, candidates).astype("float64")
-    scores = logsumexp(estimates, axis=0) - np.log(runs)
-    ratios = np.exp(estimates - scores)
-    errors = ratios.std(axis=0, ddof=1) / np.sqrt(runs) if runs > 1 else np.zeros_like(scores)
-    return scores.astype("float32"), errors.astype("float32")
+    scores = _log_mean(estimates)
+    without = [_log_mean(np.delete(estimates, run, axis=0)) for run in range(runs)]
+    return scores.astype("float32"), np.stack(without) if runs > 1 else scores[None]
+
+
+def _log_mean(estimates: np.ndarray) -> np.ndarray:
+    return logsumexp(estimates, axis=0) - np.log(len(estimates))
+
+
+def jackknife_error(without: np.ndarray) -> np.ndarray:
+    """Returns the standard error of a statistic, from its values without one run each.
+
+    Args:
+        without: Float array `(R, ...)`. With R = 1, for exact values, the error is 0.
+
+    Reference:
+        Efron & Stein 1981, The Jackknife Estimate of Variance.
+    """
+    runs = len(without)
+    deviations = without - without.mean(axis=0)
+    return np.sqrt((runs - 1) / runs * np.sum(deviations**2, axis=0))
 
 
 def _up_to_rows(rows: np.ndarray, by_row: np.ndarray) -> np.ndarray:

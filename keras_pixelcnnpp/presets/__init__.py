@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import argument_names, arguments_of
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
@@ -184,8 +185,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     def by_path(model: keras.Model) -> dict[str, keras.Variable]:
         return {weight.path.removeprefix(f"{model.name}/"): weight for weight in model.weights}
 
-    values, left = by_path(source), []
-    for path, new in by_path(target).items():
+    values, targets, left, gains = by_path(source), by_path(target), [], {}
+    for path, new in targets.items():
         old = values[path]
         if old.shape == new.shape:
             new.assign(old)
@@ -196,7 +197,18 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
             pixels = old.shape[2] - source.num_classes
             parts = old.value[:, :, :pixels], new.value[:, :, pixels:]
             new.assign(ops.concatenate(parts, axis=2))
+            # The gain keeps the pixels' part of the kernel, which is divided by the whole norm.
+            gain = path.removesuffix("direction") + "gain"
+            factor = ops.norm(_columns(new), axis=0) / ops.norm(_columns(old), axis=0)
+            gains[gain] = values[gain] * ops.reshape(factor, values[gain].shape)
+    for path, gain in gains.items():
+        targets[path].assign(gain)
     return left
+
+
+def _columns(kernel: keras.Variable) -> Tensor:
+    """Returns a kernel as a matrix with a column for each output channel."""
+    return ops.reshape(kernel, (-1, kernel.shape[-1]))
 
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:

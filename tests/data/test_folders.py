@@ -44,7 +44,7 @@ def test_csv_files_as_spreadsheets_write_them(folder):
         ("train/none.png,0", "'train/none.png': no such file"),
         ("train/000.jpg,burger", "label 'burger' is not an integer"),
         ("train/extra.png,99999999999999999999", "is not an integer"),
-        ("train/extra.png,5", "label 5 is out of range: .* have 2 classes"),
+        ("train/extra.png,5", "label 5 is out of range: .* have the labels 0, 1"),
         ("train/extra.png,-2", "label -2 is out of range"),
         ("train/003.png,0", "'train/003.png' was listed before, .*train.csv row 4"),
         ("validation/000.png,1", "'validation/000.png' was listed before"),

@@ -185,7 +185,7 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
     ("changes", "message"),
     [
         ({"x_train": None}, "Expected a split train. Received: validation and test"),
-        ({"y_train": None}, "labels of validation, row 0: .* have no label 0"),
+        ({"y_train": None}, "labels of validation, row 0: .* have the labels"),
         (
             dict.fromkeys(("x_train", "x_val", "x_test")),
             "x_train, or images. Received: y",
@@ -195,7 +195,7 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
-        ({"y_train": np.arange(20) % 2 + 1}, "label 1 is out of range: .* have no label 0"),
+        ({"y_train": np.arange(20) % 2 + 1}, "label 1 is out of range: .* have the labels"),
         ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
