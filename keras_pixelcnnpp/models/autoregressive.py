@@ -83,8 +83,9 @@ class AutoregressiveModel(ImageModel):
     - `verbose`: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
     - `standard_error`: boolean, whether to return a pair of arrays: the results, from the mean of 8
       independent estimates of p, and their standard errors, by the jackknife. An error divided by
-      its standard error follows a t distribution with 7 degrees of freedom. Exact results have the
-      standard error 0. Estimates take 8 times as long.
+      its standard error follows a t distribution with 7 degrees of freedom, if the standard error
+      is well below 1 nat; with one of 2 to 9 nats, a fifth of the errors exceed its 95 % interval.
+      Exact results have the standard error 0. Estimates take 8 times as long.
 
     Attributes:
         presets: Dict from the names of the class's presets to the content of their

@@ -171,7 +171,7 @@ SMALL = {"image_shape": (4, 4, 1), "num_classes": 2, "num_levels": 5, "filters":
 
 
 def test_verify_under_this_backend():
-    verify(PixelCNN(**SMALL, conditioning="bias"))
+    verify(PixelCNN(**SMALL, conditioning="bias", dtype="mixed_bfloat16"))
 
 
 @pytest.mark.once

@@ -9,6 +9,7 @@ from keras import ops
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import BaselineCNN
+from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.first_batch import with_first_batch
@@ -193,9 +194,13 @@ def test_a_batch_by_itself(model, expected, method):
 
 
 @runs_out
-@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("make", [*KINDS, None])
 def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(model, make):
     """The loss is NaN, or torch raises an error, and the image has no gradient."""
+    if make is None:  # a softmax looks up the levels
+        make, model = Batches, tiny.untrained_pixelcnn(head="categorical", num_levels=256)
+        model.compile(keras.optimizers.SGD(0.0))
+        model.initialize(IMAGES, LABELS)
     before = model.get_weights()
     images = IMAGES.astype("int32")
     images[8, 1, 2] = 256
@@ -211,14 +216,12 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(model, make):
         np.testing.assert_array_equal(found, expected)
 
 
-LEVELS = to_levels(IMAGES, 5)
-
-
 @runs_out
 @pytest.mark.parametrize("kind", ["model", "CNN"])
 def test_levels_are_no_images(kind):
     """Training and `evaluate` reject levels, also the second time; other methods warn."""
-    model = tiny.untrained_model(num_levels=5)
+    count = 64 if kind == "model" else 17
+    model, LEVELS = tiny.untrained_model(num_levels=64), to_levels(IMAGES, count)  # noqa: N806
     if kind == "CNN":
         model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
     model.compile("adam")
@@ -242,7 +245,7 @@ def test_levels_are_no_images(kind):
             lambda: model.evidence_map(LEVELS, LABELS, LABELS),
             lambda: model.complete(LEVELS, 1, LABELS),
         ]
-    message = r"from 0 to 4, which look like levels\. .*255 / 4"
+    message = rf"which look like levels\. .*to_images\(levels, K\), such as K={count}"
     for enter in entrances:
         with pytest.raises(ValueError, match=message):
             enter()
@@ -253,6 +256,24 @@ def test_levels_are_no_images(kind):
     with pytest.raises(ValueError, match="levels"):
         model.fit(LEVELS, LABELS, verbose=0)
     model.class_probabilities(np.zeros_like(IMAGES))  # black images are valid
+    np.testing.assert_array_equal(to_levels(to_images(LEVELS, count), count), LEVELS)
+    with pytest.raises(ValueError, match="Expected values from 0 to 15"):
+        to_images(np.array([16]), 16)
+
+
+def test_a_callback_may_score_within_an_epoch():
+    """Under JAX, the variables have no values during Keras's loop."""
+    model, found = tiny.untrained_pixelcnn(), []
+    model.compile("adam")
+    model.initialize(IMAGES, LABELS)
+    score = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda step, logs: found.append(model.log_prob(IMAGES, LABELS))
+    )
+    model.fit(IMAGES, LABELS, batch_size=6, verbose=0, callbacks=[score])
+    assert np.abs(found[1] - found[0]).max() > 0
+    np.testing.assert_allclose(found[1], model.log_prob(IMAGES, LABELS), rtol=1e-5)
+    # A file of a compiled model can be loaded under every backend.
+    assert model.get_compile_config()["optimizer"]["module"] == "keras.optimizers"
 
 
 class SparseAccuracy(keras.metrics.SparseCategoricalAccuracy):

@@ -12,6 +12,7 @@ import keras_pixelcnnpp as kp
 ONE_HOT = np.eye(3, dtype="int32")[LABELS]
 NO_IMAGES = [IMAGES / 255, IMAGES.astype(int) - 1, np.uint16(IMAGES) * 16]  # of other values
 NO_IMAGES += [IMAGES[:, :2, :2], IMAGES.reshape(12, 16)]  # of other shapes
+NO_IMAGES += [np.ma.masked_greater(IMAGES, 200)]
 NO_LABELS = [ONE_HOT, LABELS + 1, LABELS - 2, LABELS[:5], LABELS / 2]
 
 MASKED = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks": 1}
@@ -195,6 +196,20 @@ def test_labels_of_an_unconditional_model(unconditional, method, arguments):
         ValueError, match=r"`labels`\. Expected None, because the model is unconditional"
     ):
         getattr(unconditional, method)(**arguments)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (IMAGES.reshape(12, 1, 4, 4), r"np\.moveaxis\(images, 1, -1\)"),
+        (np.ma.masked_greater(IMAGES[..., 0], 200), "observed=~images.mask$"),
+        (np.ma.masked_greater(IMAGES, 200), r"observed=~images.mask.any\(axis=-1\)$"),
+    ],
+)
+def test_advice_for_other_arrays(models, images, advice):
+    with pytest.raises(ValueError, match=advice):
+        models[0].log_prob(images, LABELS)
 
 
 @pytest.mark.once

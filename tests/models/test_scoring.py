@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 from scipy.special import log_softmax, logsumexp, softmax
+from scipy.stats import t as student_t
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp.models import scoring
@@ -104,6 +105,29 @@ def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
     mask = np.arange(16).reshape(4, 4) < 12
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES, observed=mask), expected, rtol=1e-6)
     assert np.isnan(hybrid.bits_per_dim(IMAGES, observed=0)).all()
+
+
+@pytest.mark.parametrize("spread", [0.3, 3.0, 15.0])
+def test_standard_errors_of_simulated_estimates(hybrid, monkeypatch, rng, spread):
+    """They have the size of the deviations: 0.1, 1.7 and 9 nats. Small ones follow a t law."""
+
+    def simulated(model, labels, options, images, known, num_particles):
+        return images, rng.normal(scale=spread, size=len(images)).astype("float32")
+
+    monkeypatch.setattr(scoring, "sample_images", simulated)
+    mask = np.arange(16).reshape(4, 4) > 3
+    images = np.zeros((3000, 4, 4, 1), "uint8")
+    how = {"observed": mask, "standard_error": True}
+    scores, errors = hybrid.class_log_likelihoods(images, **how)
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(scores.std(), rel=0.15)
+    deviations = (scores - scores.mean()) / errors
+    outside = np.mean(np.abs(deviations) > student_t.ppf(0.975, 7))
+    assert outside < (0.08 if spread < 1 else 0.3)
+    bits, of_bits = hybrid.bits_per_dim(images, **how)
+    assert np.sqrt(np.mean(of_bits**2)) == pytest.approx(bits.std(), rel=0.3)
+    probabilities, of_probabilities = hybrid.class_probabilities(images, **how)
+    assert probabilities.shape == of_probabilities.shape == (3000, 3)
+    assert (hybrid.class_log_likelihoods(images[:2], standard_error=True)[1] == 0).all()
 
 
 CALLS = {

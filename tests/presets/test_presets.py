@@ -207,4 +207,10 @@ def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
         pixels = old[name].shape[2] - 3
         assert new[name].shape[2] == pixels + 5
         np.testing.assert_array_equal(new[name][:, :, :pixels], old[name][:, :, :pixels])
+        gain = name.removesuffix("direction") + "gain"
+        before, after = (  # the kernels of the pixels, which are divided by the whole norm
+            one[gain] * one[name][:, :, :pixels] / np.sqrt(np.sum(one[name] ** 2, axis=(0, 1, 2)))
+            for one in (old, new)
+        )
+        np.testing.assert_allclose(after, before, rtol=1e-4)
         assert np.std(new[name][:, :, pixels:]) > 0
