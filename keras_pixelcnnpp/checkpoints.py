@@ -51,7 +51,7 @@ class Checkpoints:
                 f"{self.advice()}"
             )
         with atomic_path(self._path(progress)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **state)
+            np.savez(file, **state)  # type: ignore[arg-type]
         # A later checkpoint is damaged; otherwise training would have started from it.
         kept = [saved for saved in self.saved() if saved <= progress][-2:]
         for saved in self.saved():

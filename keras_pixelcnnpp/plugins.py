@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import keras
 
@@ -31,7 +32,7 @@ def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback
 
 def _callback(name: str) -> keras.callbacks.Callback:
     module_name, _, path = name.partition(":")
-    found = _module("callback", module_name)
+    found: Any = _module("callback", module_name)
     try:
         for attribute in path.split("."):
             found = getattr(found, attribute)

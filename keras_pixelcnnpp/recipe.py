@@ -146,8 +146,9 @@ class Recipe:
             if value is None or low is high is None:
                 continue
             low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
-            if not isinstance(value, one.type | int) or not low <= value <= high:
-                kind = "a number" if isinstance(0.5, one.type) else "an integer"
+            declared: Any = one.type
+            if not isinstance(value, declared | int) or not low <= value <= high:
+                kind = "a number" if isinstance(0.5, declared) else "an integer"
                 limit = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
                 raise UserError(
                     f"Invalid value for option `{one.name}`. Expected {kind} {limit}. "
@@ -327,7 +328,7 @@ class PixelCNNRecipe(Recipe):
         preset = preset.with_defaults()
         if self.epochs is not None:
             preset = preset.with_epochs(self.epochs)
-        dropped = {}
+        dropped: dict[str, Any] = {}
         if self.learning_rate_decay is not None:
             dropped["learning_rate_schedule"] = "exponential"
         if self.over(preset).unlabeled_weight:
@@ -374,10 +375,10 @@ class BaselineRecipe(Recipe):
         return {**self.values(), **fixed, "learning_rate_warmup": steps // 20}
 
 
-RECIPES = {"pixelcnnpp": PixelCNNRecipe, "baseline": BaselineRecipe}
+RECIPES: dict[str, Any] = {"pixelcnnpp": PixelCNNRecipe, "baseline": BaselineRecipe}
 
 
-def recipe_of_run(config: dict, section: str) -> Recipe:
+def recipe_of_run(config: dict, section: str) -> Any:
     """Returns the recipe of a model in the `config.json` of its run.
 
     If the run does not have this model yet, the recipe only selects the images that the run's other

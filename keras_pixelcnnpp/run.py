@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -173,11 +174,12 @@ class RunFolder:
         if not self.split_csv.is_file():
             return []
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return [tuple(row) for row in csv.reader(file)][1:]
+            rows: Any = map(tuple, csv.reader(file))
+            return list(rows)[1:]
 
     def write_listing(self, listing: Listing) -> None:
         """Writes `split_csv`."""
-        text = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+        text: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
         with atomic_path(self.split_csv) as temporary, temporary.open("w", **text) as file:
             csv.writer(file).writerows([("split", "path", "class", "sha256"), *listing])
 

@@ -1,6 +1,7 @@
 """A model applied to frames that are larger than its images."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -241,11 +242,12 @@ class TiledModel:
         how = temperature, guidance, guidance_logit_scale, batch_size, verbose
         options = SamplingOptions(seed, *how)
         options.check(model)
+        wanted: Any = labels
         if model.num_classes:
-            labels = model._checked_labels(labels, np.size(labels))
+            wanted = model._checked_labels(labels, np.size(labels))
         else:
             require_integer("labels", labels)
-        count = len(labels) if model.num_classes else labels
+        count = len(wanted) if model.num_classes else wanted
         shape = (count, *size, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
@@ -256,15 +258,15 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = checked_images(above, (rows, *shape[2:]), model.num_levels)
             frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1
-        if model.num_classes and (unknown := np.flatnonzero(labels < 0)).size:
+        if model.num_classes and (unknown := np.flatnonzero(wanted < 0)).size:
             scores = np.zeros((len(unknown), model.num_classes))
             if first:
                 scores = self.class_log_likelihoods(above[unknown], batch_size)
-            labels[unknown] = random_classes(scores, seed, unknown)
+            wanted[unknown] = random_classes(scores, seed, unknown)
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
-            of_windows = np.tile(labels, len(wave)) if model.num_classes else len(windows)
+            of_windows = np.tile(wanted, len(wave)) if model.num_classes else len(windows)
             # The noise of a window depends on its frame and the number of its block. NumPy splits
             # a position into 32 bits each, and `sampling/` uses the second numbers below 256.
             numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]

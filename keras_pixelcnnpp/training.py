@@ -16,7 +16,7 @@ from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
-from keras_pixelcnnpp.recipe import Recipe
+from keras_pixelcnnpp.recipe import PixelCNNRecipe, Recipe
 
 # Number of images for fitting class biases, since scoring images under every class is slow.
 BIAS_IMAGES = 5000
@@ -69,7 +69,9 @@ def train(
         sample_weight=sample_weight,
     )
     hybrid = getattr(model, "label_loss_weight", 0) > 0
-    first, steps = recipe.likelihood_epochs if hybrid else 0, len(batches)
+    first, steps = 0, len(batches)
+    if hybrid and isinstance(recipe, PixelCNNRecipe):
+        first = recipe.likelihood_epochs
     options = recipe.of_optimizer(recipe.epochs * steps)
     decay = {"weight_decay": options["weight_decay"]} if "weight_decay" in options else {}
     jit_compile = "auto" if recipe.jit_compile is None else recipe.jit_compile

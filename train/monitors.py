@@ -69,7 +69,7 @@ class ValidationMonitor(keras.callbacks.Callback):
         self.total = len(validation)
         self.validation = validation.some(max_examples)
         self.batch_size = batch_size
-        self.probabilities = None
+        self.probabilities: np.ndarray | None = None
 
     def __str__(self) -> str:
         count = len(self.validation)
@@ -113,7 +113,7 @@ class HistoryFile(keras.callbacks.Callback):
     def __init__(self, path: str | Path):
         super().__init__()
         self.path = Path(path)
-        self._start = None
+        self._start = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._start = time.perf_counter()

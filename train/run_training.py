@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -97,7 +98,7 @@ def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
 
 def _start(
     options: RunOptions, given: Recipe, section: str, devices: int = 1
-) -> tuple[Start, Recipe, bool]:
+) -> tuple[Start, Any, bool]:
     """Returns how to start, the options with those of a run to resume, and whether it has begun."""
     if options.resume and options.overwrite:
         raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
@@ -132,7 +133,7 @@ def train_pixelcnnpp(
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)
-    large = larger and _training_images(larger, recipe, with_labels).images
+    large = _training_images(larger, recipe, with_labels).images if larger else None
     _begin("pixelcnnpp", model, dataset, images, recipe, start)
     _train_into("pixelcnnpp", model, dataset, images, validation, recipe, start, large)
     return model
@@ -153,7 +154,7 @@ def train_baseline(
     with backend.precision(recipe.precision):
         shape, flip = dataset.image_shape, recipe.horizontal_flip
         model = BaselineCNN(shape, dataset.num_classes, horizontal_flip=flip)
-    large = larger and _training_images(larger, recipe, with_labels=True).images
+    large = _training_images(larger, recipe, with_labels=True).images if larger else None
     _begin("baseline", model, dataset, images, recipe, start)
     _train_into("baseline", model, dataset, images, validation, recipe, start, large)
     return model

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
+from typing import Any
 
 import keras
 import numpy as np
@@ -68,7 +69,7 @@ class ImageBatches(keras.utils.PyDataset):
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         require_one_for_each(labels, images)
-        self.images = images
+        self.images: Any = images  # `RandomCrops` has a sequence of frames
         self.labels = np.asarray(labels, dtype="int32")
         self.batch_size = batch_size
         self.seed = seed
@@ -189,8 +190,8 @@ class RandomCrops(ImageBatches):
         self._margins = np.reshape(margins, (-1, 2))[self._frames]
         labels = np.zeros(len(frames), "int32") if labels is None else np.asarray(labels)
         require_one_for_each(labels, frames)
-        how = {"batch_size": batch_size, "seed": seed, "horizontal_flip": horizontal_flip}
-        super().__init__(self._frames, labels[self._frames], **how)
+        how: dict[str, Any] = {"seed": seed, "horizontal_flip": horizontal_flip}
+        super().__init__(self._frames, labels[self._frames], batch_size=batch_size, **how)
         self.images = frames
 
     def _draw_crops(self, crops: np.random.Generator, count: int) -> None:
@@ -204,7 +205,7 @@ class RandomCrops(ImageBatches):
         )
 
 
-def require_one_for_each(labels: np.ndarray, images: Sequence) -> None:
+def require_one_for_each(labels: np.ndarray, images: Sized) -> None:
     """Raises a `UserError` unless there is a label for each image."""
     if len(images) != len(labels):
         raise UserError(

@@ -273,8 +273,10 @@ class Dataset:
             return None
         splits = [images.with_hashes() for images in self.splits.values() if len(images)]
         everything = LabeledImages(
-            *(np.concatenate([getattr(s, n) for s in splits]) for n in ("images", "labels")),
-            *(tuple(chain(*(getattr(s, n) for s in splits))) for n in ("paths", "hashes")),
+            np.concatenate([split.images for split in splits]),
+            np.concatenate([split.labels for split in splits]),
+            tuple(chain(*(split.paths for split in splits))),
+            tuple(chain(*(split.hashes for split in splits))),
         )
         return replace(self, splits={n: everything.take(np.array(r)) for n, r in chosen.items()})
 

@@ -11,6 +11,7 @@ from collections import Counter, namedtuple
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,8 @@ def _read(
     as_uint16: bool,
 ) -> tuple[dict[str, LabeledImages], list[str]]:
     """Returns the images of each split, and messages for the user."""
-    *size, channels = image_shape
+    size: Any = image_shape[:2]
+    channels = image_shape[2]
     splits, bad, sizes = {}, [], Counter()
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():

@@ -87,9 +87,10 @@ def open_image(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _refuse_scans(image, content)
-                if image.format == "TIFF" and image.n_frames > 1:
+                pages = getattr(image, "n_frames", 1)
+                if image.format == "TIFF" and pages > 1:
                     raise UserError(
-                        f"expected one image in a file. Received: a TIFF of {image.n_frames} pages"
+                        f"expected one image in a file. Received: a TIFF of {pages} pages"
                     )
                 upright = ImageOps.exif_transpose(image)
                 return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)

@@ -141,7 +141,7 @@ def _classes(
     labels: np.ndarray,
     options: SamplingOptions,
     seed: int,
-    first: int,
+    first: int | np.ndarray,
     images: np.ndarray | None,
     known: np.ndarray | None,
     num_particles: int,
