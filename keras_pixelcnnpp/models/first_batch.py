@@ -1,8 +1,7 @@
 """Reads the first batch of a stream for data-dependent initialization, and puts it back."""
 
-import copy
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -53,7 +52,17 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
         return first, again
     if not hasattr(batches, "collate_fn"):
         return first, batches
-    loader, kind = copy.copy(batches), type(batches)
-    # A subclass of the `DataLoader`, because Keras checks the class.
-    loader.__class__ = type(kind.__name__, (kind,), {"__iter__": lambda _: epoch()})
-    return first, loader
+    return first, _data_loader(epoch, batches)
+
+
+def _data_loader(epoch: Callable[[], Iterable], loader: Any) -> Any:
+    """Returns a `DataLoader` with the batches of `epoch`, and the length of `loader`, if any."""
+    from torch.utils.data import DataLoader, IterableDataset
+
+    class Batches(IterableDataset):
+        def __iter__(self) -> Iterator:
+            return iter(epoch())
+
+    if hasattr(loader.dataset, "__len__"):
+        Batches.__len__ = lambda _: len(loader)
+    return DataLoader(Batches(), batch_size=None)
