@@ -193,11 +193,10 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}
     data |= {"fingerprint": "0", "resize": "center_crop"}
     section = {
-        "options": {"jit_compile": "auto", "max_examples": None, "seed": 3},
+        "options": {"max_examples": None, "seed": 3, "callback": ["mine:stop", "mine:log"]},
         "versions": {"backend": "jax"},
-        "callback": ["mine:stop", "mine:log"],
     }
-    generative = {"options": {}, "plugin": ["my_parts"]}
+    generative = {"options": {"plugin": ["my_parts"]}}
     write_json(run.config_json, {"data": data, "baseline": section, "pixelcnnpp": generative})
     options = {"data": "/other data", "split": "test"}
     write_json(run.reports / "classification.json", {"options": options})
