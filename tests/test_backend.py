@@ -1,31 +1,12 @@
 """Tests of the backend module that no other test covers."""
 
-import logging
 import platform
-import re
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import pytest
 import tiny
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.command import prepare_process
-
-
-@pytest.mark.parametrize(
-    ("is_terminal", "verbose", "shown"),
-    [(True, "auto", True), (False, "auto", False), (False, 1, True), (True, 0, False)],
-)
-def test_progress_bar(monkeypatch, is_terminal, verbose, shown, capsys):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
-    tick = progress(2, verbose)
-    tick()
-    tick()
-    assert ("2/2" in capsys.readouterr().out) == shown
 
 
 def enabled():
@@ -88,18 +69,6 @@ def test_scores_are_of_full_float32(monkeypatch):
         assert enabled()
 
 
-def test_the_last_of_overlapping_calls_takes_full_float32_back():
-    with backend.tensor_float32(True):
-        first, second = backend.full_float32(), backend.full_float32()
-        with ThreadPoolExecutor(1) as other:
-            first.__enter__()
-            other.submit(second.__enter__).result()
-            first.__exit__(None, None, None)
-            assert not other.submit(enabled).result()
-            other.submit(second.__exit__, None, None, None).result()
-        assert enabled()
-
-
 @pytest.mark.once
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
 def test_freed_memory_is_used_again():
@@ -117,37 +86,6 @@ def test_freed_memory_is_used_again():
         b"x" * size
     # Either all pages are new or none; there are fewer with pages of 2 MiB.
     assert page_faults() - before < size / resource.getpagesize()
-
-
-def test_the_environment_can_opt_out(monkeypatch):
-    monkeypatch.setenv("PIXELCNNPP_KEEP_FREED_MEMORY", "0")
-    assert not backend.keep_freed_memory()
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's advice")
-def test_advice_on_retracing_is_that_of_other_functions(monkeypatch):
-    """Commands log TensorFlow's advice on other functions, but not on Keras's training step."""
-    import tensorflow as tf
-
-    messages, logger, handler = [], logging.getLogger("tensorflow"), logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())
-    # Without filters of a command that ran in this process.
-    monkeypatch.setattr(logger, "filters", [])
-    monkeypatch.setattr(logger, "handlers", [handler])
-    for _ in range(8):
-        backend.compiled(lambda inputs: inputs, [])(tf.zeros(2))
-    assert not messages
-    own = tf.function(lambda number: number)
-    for number in range(5):
-        own(number)
-    advice = messages.pop()
-    assert "triggered tf.function retracing" in advice
-    messages.clear()
-    prepare_process()
-    logger.warning(advice)
-    assert messages == [advice]
-    logger.warning(re.sub("<function .*?>", "<bound method TensorFlowTrainer.step>", advice))
-    assert messages == [advice]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="counts JAX's compilations")

@@ -43,6 +43,7 @@ def checkpoints(tmp_path):
     return Checkpoints(tmp_path / "checkpoints")
 
 
+@pytest.mark.once
 def test_last_two_are_kept(checkpoints):
     trained = model()
     train(trained)
@@ -71,6 +72,7 @@ def flip_a_bit(content):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit])
 def test_torn_checkpoint_is_passed_over(checkpoints, damage):
     trained = model()
@@ -85,6 +87,7 @@ def test_torn_checkpoint_is_passed_over(checkpoints, damage):
     assert same(state(trained), saved)
 
 
+@pytest.mark.once
 def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     trained = model()
     train(trained)
@@ -114,6 +117,7 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("ctrl_c")
 def test_second_signal_is_not_held_back():
     # With os.kill, another thread may get the signal, and two pending signals may become one.

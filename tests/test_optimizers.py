@@ -63,14 +63,6 @@ def test_raw_weights_come_back_bit_for_bit_even_after_an_error(data):
     assert before.tobytes() == variable_value(model.trainable_variables[0]).tobytes()
 
 
-@pytest.mark.parametrize("use_ema", [True, False])
-def test_nothing_to_average(use_ema):
-    model = linear_model(use_ema=use_ema)
-    before = weight(model)
-    with averaged_weights(model):
-        assert weight(model) == before
-
-
 STEPS = np.arange(0, 2000, 97)
 
 
@@ -78,6 +70,7 @@ def rates(schedule, steps=STEPS):
     return ops.convert_to_numpy(schedule(ops.convert_to_tensor(steps)))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("again_at", "places", "factors"),
     [(None, [-1, 499], [0, 1]), (900, [-1, 499, 899, 900, 1399], [0, 1, 1, 0.002, 1])],
@@ -88,6 +81,7 @@ def test_rises_linearly_once_or_twice(again_at, places, factors):
     np.testing.assert_allclose(rates(WarmUp(decay, 500, again_at)), expected, rtol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("warmup", [None, 10])
 def test_a_cosine_ends_at_a_hundredth_of_the_peak(warmup):
     training = {"learning_rate": 1e-3, "learning_rate_schedule": "cosine"}
@@ -98,12 +92,14 @@ def test_a_cosine_ends_at_a_hundredth_of_the_peak(warmup):
     np.testing.assert_allclose(rates(optimizer._learning_rate, steps), expected, rtol=1e-4)
 
 
+@pytest.mark.once
 def test_a_factor_per_step():
     optimizer = make_optimizer({"learning_rate": 0.01, "learning_rate_decay": 0.998}, 2000)
     expected = 0.01 * 0.998**STEPS
     np.testing.assert_allclose(rates(optimizer._learning_rate), expected, rtol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -115,11 +111,6 @@ def test_a_factor_per_step():
 def test_bad_options(option, message):
     with pytest.raises(ValueError, match=message):
         make_optimizer({"learning_rate": 0.01, **option}, 100)
-
-
-def test_a_rate_instead_of_a_schedule():
-    with pytest.raises(ValueError, match=r"`schedule`\. Expected a learning-rate schedule"):
-        WarmUp(1e-3, 10)
 
 
 def test_a_term_of_larger_gradients_joins_the_loss():
@@ -142,6 +133,7 @@ def test_a_term_of_larger_gradients_joins_the_loss():
     assert longest_step(0) > 4
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("steps", "expected"), [(5, 0.0), (100, 0.9), (544, 0.97), (0, 0.0), (10_000, 0.97)]
 )
@@ -211,6 +203,7 @@ def test_what_muon_keeps():
     assert again.adam_weight_decay is None
 
 
+@pytest.mark.once
 def test_muon_is_for_the_kernels_of_ordinary_convolutions_too():
     model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
     optimizer = KernelMuon(0.01)

@@ -187,7 +187,9 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["mixed_bfloat16", pytest.param("float32", marks=pytest.mark.slow)]
+)
 def test_training_stays_finite(tmp_path, precision):
     """The learning rate is fifty times that of a preset, so that log-scales reach their minimum."""
     keras.config.set_dtype_policy(precision)

@@ -41,8 +41,8 @@ def answers(model):
 
 class TestSample:
     def test_a_class(self, answers, model):
-        found = answers.sample(2, seed=3, temperature=0.7)
-        expected = model.sample([2] * NUM_IMAGES, seed=3, temperature=0.7)
+        found = answers.sample(2, seed=3, temperature=0.7, guidance=2.0)
+        expected = model.sample([2] * NUM_IMAGES, seed=3, temperature=0.7, guidance=2.0)
         np.testing.assert_array_equal(found.images, expected)
 
     def test_any_class_and_a_seed_that_gives_it_again(self, answers, model):
@@ -56,11 +56,10 @@ class TestSample:
 
 
 class TestComplete:
-    def test_gives_what_complete_gives(self, answers, model):
-        found = answers.complete(IMAGES[4], KNOWN, 1, seed=5, guidance=2.0)
+    def test_gives_what_complete_gives_and_a_seed_the_same_again(self, answers, model):
+        found = answers.complete(IMAGES[4], KNOWN)
         images = IMAGES[[4] * NUM_COMPLETIONS]
-        labels = [1] * NUM_COMPLETIONS
-        expected = model.complete(images, KNOWN, labels, seed=5, guidance=2.0)
+        expected = model.complete(images, KNOWN, found.labels, seed=found.seed)
         np.testing.assert_array_equal(found.images, expected)
         np.testing.assert_array_equal(found.images[:, KNOWN], images[:, KNOWN])
         scores = model.class_log_likelihoods(IMAGES[4:5], observed=KNOWN)[0]

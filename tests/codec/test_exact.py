@@ -28,7 +28,7 @@ from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 # changes, existing files can no longer be read.
 EXPECTED = {
     "resolutions": "e5f841c15f719160",
-    "strategies": "8a40eb7667c54bdf",
+    "strategies": "e918fd1efdd48e78",
     "wide": "fe356d0af7e987fb",
     "pixelcnn": "5ba726206cf3cc6a",
     "gated": "6d1c80d457edcf44",
@@ -36,7 +36,7 @@ EXPECTED = {
 }
 MODELS = {
     "resolutions": (PixelCNNPlusPlus, {"num_resolutions": 3, "filters": (4, 6, 8)}),
-    "strategies": (PixelCNNPlusPlus, {"num_resolutions": 2, "conditioning": "+".join(STRATEGIES)}),
+    "strategies": (PixelCNNPlusPlus, {"num_resolutions": 1, "conditioning": "+".join(STRATEGIES)}),
     "wide": (PixelCNNPlusPlus, {"num_resolutions": 1, "dtype": "mixed_bfloat16", "channels": 4}),
     "pixelcnn": (PixelCNN, {"filters": 12, "channels": 3, "head": "categorical"}),
     "gated": (GatedPixelCNN, {"filters": 12, "channels": 2, "conditioning": "bias+film"}),
@@ -101,10 +101,8 @@ def of_incremental_pass(exact, labels, levels):
     "name",
     [
         *("strategies", "pixelcnn", "gated"),
-        *(
-            pytest.param(name, marks=pytest.mark.once)
-            for name in ("resolutions", "wide", "unconditional")
-        ),
+        *(pytest.param(name, marks=pytest.mark.once) for name in ("wide", "unconditional")),
+        pytest.param("resolutions", marks=pytest.mark.slow),  # the golden file has two of them
     ],
 )
 def test_same_numbers_everywhere(name):

@@ -52,6 +52,7 @@ def test_all(pixelcnnpp, preset, tmp_path):
     assert [shlex.split(command)[0] for command in advice] == ["train-baseline"]
 
 
+@pytest.mark.slow
 def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, monkeypatch):
     """The training images are not there, and a folder with the name of their data is another."""
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ import three_jobs
 import tiny
 
 
+@pytest.mark.slow
 def test_compare_conditioning(tmp_path, capsys):
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
     options = ["--data", str(data), "--epochs", "1", "--output", str(output)]

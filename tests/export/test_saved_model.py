@@ -18,7 +18,7 @@ from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
-from keras_pixelcnnpp.files import read_json, write_json
+from keras_pixelcnnpp.files import write_json
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow
@@ -97,16 +97,6 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     for wrong in ({"temperature": 0.0}, {"seed": -1}, {"seed": 2**31}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             exported.sample([0], **wrong)
-
-
-def test_a_call_that_no_endpoint_takes(exported):
-    images = tiny.tiny_split(1).images
-    with pytest.raises(UserError, match=r"`endpoint`\. Expected one of: .*classify"):
-        exported.call("classifies", images=images)
-    with pytest.raises(UserError, match=r"Expected: images, labels\. Received: images"):
-        exported.call("log_prob", images=images)
-    with pytest.raises(UserError, match=r"`labels`\. Expected integers"):
-        exported.call("log_prob", images=images, labels=[0.5])
 
 
 def test_reads_other_shapes_as_its_run_did_and_knows_names(pixelcnnpp, savedmodel, tmp_path):
@@ -225,16 +215,6 @@ def test_only_a_savedmodel_is_replaced(trained, tmp_path):
         with pytest.raises(UserError, match="new, empty or a SavedModel"):
             trained.export(path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-def test_configuration_without_its_levels(savedmodel, tmp_path):
-    shutil.copytree(savedmodel, tmp_path / "copy")
-    path = tmp_path / "copy" / "1" / "assets" / "config.json"
-    config = read_json(path)
-    del config["num_levels"]
-    write_json(path, config)
-    with pytest.raises(UserError, match=r"is damaged\. Received: num_levels=None"):
-        SavedModelClassifier(tmp_path / "copy").load()
 
 
 def test_it_is_loaded_at_its_first_use(savedmodel, tmp_path, monkeypatch):

@@ -69,6 +69,7 @@ def test_mixture_head_starts_without_effect_and_stays_in_float32(rng, dtype):
     np.testing.assert_allclose(ops.convert_to_numpy(output), expected, rtol=1e-6)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("cls", "place"), [(PixelCNNPlusPlus, "gates"), (PixelCNN, "bottleneck"), (PixelCNN, None)]
 )
@@ -114,6 +115,7 @@ def test_bad_arguments(cls, arguments, name):
         cls(**arguments)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("arguments", "channels", "message"),
     [

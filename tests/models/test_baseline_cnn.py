@@ -47,6 +47,7 @@ def test_learns_from_arrays_and_batches_and_comes_back(model, tmp_path):
     )
 
 
+@pytest.mark.once
 def test_compiled_as_any_classifier_of_keras():
     """`evaluate` then returns the loss and the metric that were compiled."""
     images, labels = data()
@@ -75,6 +76,7 @@ def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model)
     assert result["accuracy"] == pytest.approx((probabilities.argmax(axis=1) == labels).mean())
 
 
+@pytest.mark.once
 def test_label_smoothing_is_the_textbook_one():
     images, labels = data(6)
     model = BaselineCNN(**SMALL, label_smoothing=0.3)
@@ -130,6 +132,7 @@ def test_default_stages_fit_the_image(image_shape, filters):
     assert BaselineCNN(image_shape, 2, num_blocks=1).widths == filters
 
 
+@pytest.mark.once
 def test_filters_are_those_of_each_stage_or_of_the_first():
     assert BaselineCNN((8, 8, 1), 3, filters=4, num_blocks=1).widths == (4, 16)
     model = BaselineCNN(**{**SMALL, "filters": [4, 6, 8]})

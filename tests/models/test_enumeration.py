@@ -24,15 +24,14 @@ EVERY = "+".join(STRATEGIES)
 CASES = [
     (kp.PixelCNNPlusPlus, MIXTURE, (2, 2, 1), "bias"),
     (kp.PixelCNNPlusPlus, MIXTURE, (1, 2, 2), EVERY),
-    (kp.PixelCNNPlusPlus, SOFTMAX, (1, 2, 2), "bias"),
-    (kp.PixelCNN, MIXTURE, (2, 2, 1), "film"),
     (kp.GatedPixelCNN, SOFTMAX, (2, 1, 2), "bias"),
 ]
 # Further combinations.
 ONCE = [
+    (kp.PixelCNNPlusPlus, SOFTMAX, (1, 2, 2), "bias"),
     (kp.PixelCNNPlusPlus, MIXTURE, (4, 1, 1), "one_hot"),
     (kp.PixelCNNPlusPlus, MIXTURE, (1, 1, 4), "none"),
-    (kp.PixelCNN, SOFTMAX, (1, 2, 2), "bias"),
+    (kp.PixelCNN, MIXTURE, (2, 2, 1), "film"),
     (kp.GatedPixelCNN, MIXTURE, (1, 2, 2), "adaptive_norm"),
 ]
 FIRST, TWO_CHANNELS, *_ = CASES

@@ -78,23 +78,6 @@ def test_losses_of_regularizers_and_add_loss_count():
     assert more["bits_per_dim"] == plain["bits_per_dim"]
 
 
-def test_arguments_in_keras_order():
-    """`fit` and `evaluate` accept Keras's arguments by position and by name."""
-    model = tiny.untrained_pixelcnn()
-    model.compile("sgd")
-    steps = []
-    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: steps.append(step))
-    given = (IMAGES, LABELS, 4, 2, 0, [count], 0.0, (IMAGES[:6], LABELS[:6]), False)
-    history = model.fit(*given, initial_epoch=1).history
-    assert steps == [0, 1, 2]
-    assert len(history["val_loss"]) == 1
-    loss, bits = model.evaluate(IMAGES, LABELS, 12, 0)[:2]
-    assert loss == pytest.approx(bits)
-    np.testing.assert_allclose(model.predict(IMAGES, 5, 0), model.class_probabilities(IMAGES), 1e-4)
-    with pytest.raises(TypeError):
-        model.fit(IMAGES, LABELS, epoch=1)
-
-
 def test_arrays_are_trained_on_as_their_batches_are():
     weights = np.linspace(0, 2, len(IMAGES))
     batches = [

@@ -6,15 +6,14 @@ import pytest
 import tiny
 from layer_checks import randomize
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.distributions.levels import quantize, to_images
-from keras_pixelcnnpp.verification import verify
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), dtype="uint8")
 LABELS = np.arange(12, dtype="int32") % 3
 KEPT = quantize(IMAGES, 5)
 
 
+@pytest.mark.once
 def test_fitting_images_is_fitting_what_the_model_keeps_of_them():
     assert np.any(KEPT != IMAGES)
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
@@ -46,6 +45,7 @@ def test_all_that_is_asked_of_images_is_of_what_the_model_keeps(hybrid):
     np.testing.assert_array_equal(received, hybrid.log_prob(IMAGES, LABELS))
 
 
+@pytest.mark.once
 def test_what_comes_out_are_images(hybrid):
     sampled = hybrid.sample(np.repeat(LABELS, 4), seed=0, verbose=0)
     completed = hybrid.complete(IMAGES, 2, LABELS, seed=0, verbose=0)
@@ -96,6 +96,7 @@ class TestDeep:
         np.testing.assert_array_equal(completed[:, :2], DEEP[:, :2])
         np.testing.assert_array_equal(back, DEEP)
 
+    @pytest.mark.once
     def test_a_file_is_as_long_as_its_likelihood(self, deep):
         images = deep.sample(LABELS, seed=1, verbose=0)
         ideal = -deep.log_prob(images, LABELS).sum() / np.log(2) / 8
@@ -104,6 +105,7 @@ class TestDeep:
         # The header cancels; the label and the end of a stream take up to 3 bytes.
         assert ideal < len(twice) - len(data) < ideal + 3 * len(images)
 
+    @pytest.mark.once
     @pytest.mark.parametrize(
         ("images", "message"),
         [
@@ -120,14 +122,3 @@ class TestDeep:
         tensor = keras.ops.convert_to_tensor(images.astype("int32") + 4096)
         with pytest.raises(ValueError, match=r"Invalid images|from 0 to 4095"):
             deep(tensor)
-
-    def test_in_scikit_learn(self, deep):
-        found = PixelCNNClassifier(deep).predict_proba(DEEP)
-        assert found == pytest.approx(deep.class_probabilities(DEEP), abs=1e-6)
-
-    def test_softmaxes_have_at_most_256_levels(self):
-        with pytest.raises(ValueError, match="from 2 to 256"):
-            tiny.untrained_pixelcnn(num_levels=257, head="categorical")
-
-    def test_verify(self, deep):
-        verify(deep)

@@ -12,7 +12,6 @@ from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.models.first_batch import with_first_batch
 
 
 class Batches(keras.utils.PyDataset):
@@ -68,12 +67,19 @@ def generator(images=IMAGES, labels=LABELS):
 
 
 @pytest.fixture(scope="module")
-def model():
-    """A compiled, initialized model with a learning rate of 0, so that results do not change."""
+def made():
+    """A compiled model with a learning rate of 0, and its weights before the initialization."""
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
     model.compile(keras.optimizers.SGD(0.0))
+    before = model.get_weights()
     model.initialize(IMAGES, LABELS)
-    return model
+    return model, before
+
+
+@pytest.fixture(scope="module")
+def model(made):
+    """The model, initialized; its results do not change."""
+    return made[0]
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +116,34 @@ def test_arrays(model, expected):
         assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
 
 
+@pytest.fixture
+def uninitialized(made):
+    """The model before its initialization, which `fit` repeats."""
+    model, before = made
+    initialized = model.get_weights()
+    model.set_weights(before)
+    yield model
+    model.set_weights(initialized)
+
+
 @runs_out
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 @pytest.mark.parametrize("make", [*KINDS, read_once, read_once_by_torch])
-def test_every_batch_is_one_step(make, method):
-    model, steps = tiny.untrained_pixelcnn(), []
-    model.compile("sgd")
+def test_every_batch_is_one_step(uninitialized, make, method):
+    steps = []
     event = "on_train_batch_end" if method == "fit" else "on_test_batch_end"
     count = keras.callbacks.LambdaCallback(**{event: lambda step, logs: steps.append(step)})
-    getattr(model, method)(make(), verbose=0, callbacks=[count])
+    getattr(uninitialized, method)(make(), verbose=0, callbacks=[count])
     assert steps == [0, 1]
 
 
 @runs_out
 @pytest.mark.parametrize("make", [tf_data, data_loader])
-def test_a_stream_for_the_initialization_is_read_once_for_each_epoch(make):
-    model, read = tiny.untrained_pixelcnn(), []
-    model.compile("sgd")
+def test_a_stream_for_the_initialization_is_read_once_for_each_epoch(uninitialized, make):
+    read = []
     steps = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: read.append(step))
-    model.fit(make(), epochs=3, verbose=0, callbacks=[steps])
-    assert int(model._initialized) == 1
+    uninitialized.fit(make(), epochs=3, verbose=0, callbacks=[steps])
+    assert int(uninitialized._initialized) == 1
     assert read == [0, 1] * 3
 
 
@@ -145,29 +159,12 @@ def test_workers_that_are_spawned():
     model.fit(torch.utils.data.DataLoader(images, batch_size=6, **how), verbose=0)
 
 
-@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch"])
-def test_a_model_has_to_be_compiled(method):
-    model = tiny.untrained_model()
-    with pytest.raises(ValueError, match=r"call `compile\(\)`"):
-        getattr(model, method)(IMAGES, LABELS)
-    assert int(model._initialized) == 0
-
-
 def test_images_alone_give_class_probabilities(model):
     expected = model.class_probabilities(IMAGES)
     for images in (IMAGES, IMAGES[..., 0], Batches(workers=2)):
         np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4)
     called = keras.ops.convert_to_numpy(model(IMAGES))
     np.testing.assert_allclose(called, model.class_log_likelihoods(IMAGES), rtol=1e-4)
-
-
-def test_predict_calls_its_callbacks(model):
-    seen = []
-    events = ("on_predict_begin", "on_predict_batch_end", "on_predict_end")
-    record = {name: (lambda *_, name=name, **__: seen.append(name)) for name in events}
-    callback = type("Record", (keras.callbacks.Callback,), record)()
-    model.predict(IMAGES, batch_size=6, verbose=0, callbacks=[callback])
-    assert seen == ["on_predict_begin", *["on_predict_batch_end"] * 2, "on_predict_end"]
 
 
 @runs_out
@@ -181,6 +178,7 @@ def test_class_weights_are_those_of_the_images(model, make):
     assert history["loss"] == pytest.approx([np.mean(losses * weights[LABELS])], rel=1e-5)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_there_is_a_weight_for_each_image(model, method):
     with pytest.raises(ValueError, match=r"sample_weight|cardinality"):
@@ -216,6 +214,35 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(model, make):
         np.testing.assert_array_equal(found, expected)
 
 
+@runs_out
+@pytest.mark.parametrize("kind", ["model", "CNN"])
+def test_tensors_and_batches_are_checked(kind):
+    """Their values are known only where they are computed."""
+    model = tiny.untrained_pixelcnn()
+    if kind == "CNN":
+        model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model.compile("sgd")
+    scaled, one_hot = (IMAGES / 255).astype("float32"), np.eye(3, dtype="int32")[LABELS]
+    for images in (scaled, IMAGES.astype("int32") * 4 - 1, [IMAGES, LABELS]):
+        with pytest.raises(ValueError, match=r"Invalid (images|values in|input)"):
+            model(keras.tree.map_structure(keras.ops.convert_to_tensor, images))
+    for images in (scaled, IMAGES[..., 0]):  # batches have four axes
+        with pytest.raises(ValueError, match="Invalid images"):
+            model.fit((batch for batch in [(images, LABELS)]), verbose=0)
+    for labels in (one_hot, LABELS + 0.5, None):
+        with pytest.raises(ValueError, match="labels"):
+            model.evaluate((batch for batch in [(IMAGES, labels)]), verbose=0)
+
+
+def test_labels_that_are_neither_classes_nor_missing():
+    model = tiny.untrained_pixelcnn(unlabeled_weight=0.25)
+    model.compile("sgd")
+    for label in (-2, 3):
+        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
+            model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)
+
+
+@pytest.mark.once
 @runs_out
 @pytest.mark.parametrize("kind", ["model", "CNN"])
 def test_levels_are_no_images(kind):
@@ -368,6 +395,7 @@ def test_metrics_whose_labels_cannot_be_decided(metric):
         tiny.untrained_model().compile("sgd", metrics=[metric])
 
 
+@pytest.mark.once
 def test_compiling_again_forgets_loss_and_metrics():
     model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -377,6 +405,7 @@ def test_compiling_again_forgets_loss_and_metrics():
     assert result["accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.once
 def test_compiled_metrics_leave_out_unlabeled_images():
     model = tiny.tiny_model()
     half = np.where(np.arange(len(LABELS)) % 2, LABELS, -1)
@@ -391,20 +420,6 @@ def test_compiled_metrics_leave_out_unlabeled_images():
     model.compile("sgd", metrics=["categorical_accuracy"])
     with pytest.raises(ValueError, match="weighted_metrics"):
         model.evaluate(IMAGES, half, verbose=0)
-
-
-def test_the_first_batch_of_any_iterable_initializes():
-    """Keras also accepts data sets of the library grain."""
-
-    class Stream:
-        def __iter__(self):
-            return generator(IMAGES, LABELS)
-
-    stream = Stream()
-    (images, labels), same = with_first_batch(stream)
-    np.testing.assert_array_equal(images, IMAGES[: len(images)])
-    np.testing.assert_array_equal(labels, LABELS[: len(images)])
-    assert same is stream
 
 
 def test_compiled_metrics_take_class_weights_from_numpy():
@@ -428,6 +443,7 @@ def test_the_cnn_gives_no_plausible_number_either():
         assert np.isnan(loss)
 
 
+@pytest.mark.once
 def test_evaluate_counts_images_without_a_label():
     model = tiny.tiny_model()
     model.compile("sgd")
@@ -437,6 +453,7 @@ def test_evaluate_counts_images_without_a_label():
     assert result["bits_per_dim"] == pytest.approx(bits, rel=1e-5)
 
 
+@pytest.mark.once
 def test_evaluate_scores_the_classes_once():
     model = tiny.tiny_model()
     model.compile("sgd", run_eagerly=True)

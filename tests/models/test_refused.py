@@ -9,6 +9,8 @@ from tiny import IMAGES, LABELS
 
 import keras_pixelcnnpp as kp
 
+pytestmark = pytest.mark.once
+
 ONE_HOT = np.eye(3, dtype="int32")[LABELS]
 NO_IMAGES = [IMAGES / 255, IMAGES.astype(int) - 1, np.uint16(IMAGES) * 16]  # of other values
 NO_IMAGES += [IMAGES[:, :2, :2], IMAGES.reshape(12, 16)]  # of other shapes
@@ -58,7 +60,6 @@ CONSTRUCTORS = each(
 )
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("cls", "arguments", "name"), CONSTRUCTORS)
 def test_constructors(cls, arguments, name):
     with pytest.raises(ValueError, match=f"`{name}`|must be unique"):
@@ -141,29 +142,6 @@ def test_images_to_predict(models, images):
                 predict(images)
 
 
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
-def test_tensors_and_batches(models):
-    scaled = (IMAGES / 255).astype("float32")
-    for model in models:
-        for images in (scaled, IMAGES.astype("int32") * 4 - 1, [IMAGES, LABELS]):
-            with pytest.raises(ValueError, match=r"Invalid (images|values in|input)"):
-                model(keras.tree.map_structure(keras.ops.convert_to_tensor, images))
-        for images in (scaled, IMAGES[..., 0]):  # batches have four axes
-            with pytest.raises(ValueError, match="Invalid images"):
-                model.fit((batch for batch in [(images, LABELS)]), verbose=0)
-        for labels in (ONE_HOT, LABELS + 0.5, None):
-            with pytest.raises(ValueError, match="labels"):
-                model.evaluate((batch for batch in [(IMAGES, labels)]), verbose=0)
-
-
-def test_labels_that_are_neither_classes_nor_missing():
-    model = tiny.untrained_model(unlabeled_weight=0.25)
-    model.compile("sgd")
-    for label in (-2, 3):
-        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
-            model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)
-
-
 @pytest.fixture(scope="module")
 def unconditional():
     return tiny.untrained_model(num_classes=0, conditioning="none")
@@ -198,7 +176,6 @@ def test_labels_of_an_unconditional_model(unconditional, method, arguments):
         getattr(unconditional, method)(**arguments)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("images", "advice"),
     [
@@ -212,7 +189,6 @@ def test_advice_for_other_arrays(models, images, advice):
         models[0].log_prob(images, LABELS)
 
 
-@pytest.mark.once
 def test_a_model_that_has_been_initialized():
     model = tiny.untrained_model()
     model.initialize(IMAGES, LABELS)

@@ -44,6 +44,7 @@ def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
         assert sizes == {1, 2, 4, 8, 16, 32}
 
 
+@pytest.mark.once
 def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     """At most two classes are evaluated at once, in scores of arrays and in calls of the model."""
     whole, rows = hybrid.class_log_likelihoods(IMAGES), np.arange(5)
@@ -78,6 +79,7 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     hybrid._compiled_functions.scorers.clear()
 
 
+@pytest.mark.once
 def test_no_image_at_all(hybrid):
     assert hybrid.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)
     assert hybrid.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
@@ -85,6 +87,7 @@ def test_no_image_at_all(hybrid):
     assert hybrid.log_prob(IMAGES[:0], []).shape == (0,)
 
 
+@pytest.mark.once
 def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
     whole = hybrid.class_probabilities(IMAGES)
     each = hybrid.class_probabilities(IMAGES, observed=range(5))
@@ -97,6 +100,7 @@ def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
     np.testing.assert_allclose(each[:, 0], np.tile(softmax(OFFSETS), (12, 1)), rtol=1e-5)
 
 
+@pytest.mark.once
 def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
     parts = hybrid.class_log_likelihoods(IMAGES, observed=3)
     marginal = np.logaddexp.reduce(parts.astype("float64"), axis=1) - np.log(hybrid.num_classes)

@@ -4,10 +4,8 @@ import enumeration
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
-import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.distributions.levels import to_images, to_levels
+from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 LABELS = np.array([0, 1, 1, 0, 1, -1, 0])
@@ -25,28 +23,10 @@ def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
     assert model.sample(np.zeros(0, int)).shape == (0, 2, 2, 1)
     np.testing.assert_array_equal(model.sample([1], seed=0), model.sample(1, seed=0))
     np.testing.assert_array_equal(model.sample(LABELS, seed=5), first)
-    for batch_size in (1, 2, 7, 1000):
-        again = model.sample(LABELS, seed=5, batch_size=batch_size, verbose=0)
-        np.testing.assert_array_equal(again, first)
+    again = model.sample(LABELS, seed=5, batch_size=3, verbose=0)
+    np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(model.sample(LABELS[:3], seed=5), first[:3])
     assert np.any(model.sample(LABELS, seed=6) != first)
-
-
-@pytest.mark.parametrize("cls", [kp.PixelCNNPlusPlus, kp.GatedPixelCNN, kp.PixelCNN])
-def test_samples_are_as_surprising_as_their_entropy(cls):
-    """-log p of a sample minus the entropy of each conditional has mean 0."""
-    model = enumeration.enumerable_model((8, 4, 1), cls)
-    labels = np.arange(1000, dtype="int32") % 2
-    images = model.sample(labels, seed=2, batch_size=500, verbose=0)
-    parameters = model.pixel_parameters(images, ops.convert_to_tensor(labels[:, None]))[:, 0]
-    log_probs = ops.convert_to_numpy(model.distribution.level_log_probs(parameters, []))
-    log_probs = log_probs.astype("float64")
-    surprise = -np.take_along_axis(log_probs, to_levels(images, 4).astype(int), axis=-1)[..., 0]
-    excess = surprise + np.sum(np.exp(log_probs) * log_probs, axis=-1)  # `(images, 8, 4)`
-    for place in ((1, 2), 1, 2):  # overall, by column, by row
-        total = excess.sum(axis=place)
-        error = total.std(axis=0) / np.sqrt(len(total))
-        assert np.all((error > 0) & (np.abs(total.mean(axis=0)) < 4 * error))
 
 
 @pytest.mark.once
@@ -67,6 +47,7 @@ def test_labels_by_name():
             model.sample(labels)
 
 
+@pytest.mark.once
 def test_a_mask_for_each_image(model):
     counts = np.array([0, 1, 2, 3, 4, 1, 2])
     masks = (np.arange(4) < counts[:, None]).reshape(7, 2, 2)
@@ -94,6 +75,7 @@ def test_samples_follow_weights_that_change(model):
     np.testing.assert_array_equal(model.sample(LABELS, seed=0, temperature=1e-3), before)
 
 
+@pytest.mark.once
 def test_without_a_seed_each_call_samples_other_images(model):
     first, second = (model.sample([0, 1, -1] * 4, verbose=0) for _ in range(2))
     assert not np.array_equal(first, second)

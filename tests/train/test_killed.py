@@ -12,10 +12,7 @@ import tiny
 
 from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name != "posix", reason="SIGKILL"),
-]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 # Dies while it writes the third checkpoint.
 DIES_WRITING = """
 import os, signal

@@ -28,6 +28,7 @@ def log(path, losses):
         history.on_epoch_end(epoch, {"loss": loss})
 
 
+@pytest.mark.once
 def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     path = tmp_path / "logs" / "history.json"
     log(path, {0: 4.0, 1: float("nan"), 2: 3.0})
@@ -42,6 +43,7 @@ def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     assert [row["loss"] for row in rows] == [4, None, 2, 1]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("content", ["[{", "{}", "[1]", '[{"loss": 1}]', "\xff"])
 def test_damaged_file_counts_as_none(tmp_path, content):
     path = tmp_path / "history.json"
@@ -52,6 +54,7 @@ def test_damaged_file_counts_as_none(tmp_path, content):
     assert [row["loss"] for row in read_history(path)] == [1]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("chosen", "training_images", "num_classes", "expected"),
     [
@@ -103,6 +106,7 @@ def test_numbers_are_those_of_the_averaged_weights(watched):
         assert history[name][-1] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.mark.once
 def test_weights_that_are_not_finite_are_for_the_checkpoint_to_refuse():
     model, logs = tiny.untrained_model(), {}
     model.initialize(tiny.IMAGES, tiny.LABELS)
@@ -120,6 +124,7 @@ def events(folder):
     return accumulator.EventAccumulator(str(folder)).Reload()
 
 
+@pytest.mark.once
 def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
     model, history, _, folder = watched
     for part, name in (("train", "bits_per_dim"), ("validation", "val_accuracy")):
@@ -141,6 +146,7 @@ def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
         assert (np.asarray(Image.open(io.BytesIO(content))) == grid).all()
 
 
+@pytest.mark.once
 def test_hyperparameters_are_what_tensorboard_takes(watched):
     plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
     found = events(watched[-1] / "validation")
@@ -153,6 +159,7 @@ def test_hyperparameters_are_what_tensorboard_takes(watched):
     }
 
 
+@pytest.mark.once
 def test_a_number_that_is_not_finite_is_left_out(tmp_path):
     board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), tiny.NAMES, {})
     board.set_model(keras.Sequential())
