@@ -16,7 +16,8 @@ Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
-DATA = ("data", "image_size", "channels", "resize", "skip_corrupted", "white_level", "split_seed")
+DATA = ("data", "image_size", "channels", "resize", "random_crops")
+DATA = (*DATA, "skip_corrupted", "white_level", "split_seed")
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
 # Options that may differ when a training is resumed.
@@ -93,6 +94,9 @@ class Recipe:
     )
     resize: Literal["center_crop", "stretch"] | None = option(
         "How to resize images of another aspect ratio. Default: center_crop."
+    )
+    random_crops: bool | None = option(
+        "Train on random crops of images at their own size, and validate on their centers."
     )
     skip_corrupted: bool | None = option("Skip image files that cannot be read.")
     white_level: int | None = option(
@@ -391,6 +395,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
         "image_size": height if height == width else None,
         "channels": data.get("channels"),
         "resize": "stretch" if data.get("resize") == "stretch" else None,
+        "random_crops": True if data.get("resize") == "crop" else None,
         "skip_corrupted": data.get("skip_corrupted") or None,
         "white_level": data.get("white_level"),
         "split_seed": data.get("split_seed") or None,

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
-from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, SetEpoch
+from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
@@ -45,7 +45,8 @@ def train(
         recipe: A `Recipe` with all values of the training; see `Recipe.with_defaults`.
         folder: Folder of the checkpoints. The training continues from the newest one, and a signal
             stops it after the current step. By default, there are none.
-        larger_images: The same images at a larger size, for `ImageBatches`.
+        larger_images: The same images at a larger size, for `ImageBatches`; with `random_crops` of
+            the recipe at their own size, for `RandomCrops`.
         sample_weight: Float array `(N,)`, weights of the images in the loss.
         callbacks: Keras callbacks, which are called before the checkpoint of an epoch is written.
         devices: Number of devices that share a batch. More than one need the context of
@@ -58,16 +59,14 @@ def train(
         TrainingStopped: After a signal, once the last step has been saved in `folder`.
         UserError: If the loss is no longer finite, and there is a `folder`.
     """
-    batches = ImageBatches(
-        images.images,
-        images.labels,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        # The baseline CNN flips images itself.
-        horizontal_flip=bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", 0),
-        larger_images=larger_images,
-        sample_weight=sample_weight,
-    )
+    # The baseline CNN flips images itself.
+    flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
+    how = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
+    if recipe.random_crops:
+        batches = RandomCrops(larger_images, model.image_shape[:2], images.labels, **how)
+    else:
+        how |= {"larger_images": larger_images, "sample_weight": sample_weight}
+        batches = ImageBatches(images.images, images.labels, **how)
     hybrid = getattr(model, "label_loss_weight", 0) > 0
     first, steps = 0, len(batches)
     if hybrid and isinstance(recipe, PixelCNNRecipe):
@@ -84,10 +83,10 @@ def train(
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
         train_epochs(model, batches, recipe.epochs, folder, callbacks, wrap=wrap, verbose=verbose)
-    labeled = np.flatnonzero(batches.labels >= 0)
+    labeled = np.flatnonzero(images.labels >= 0)
     if hybrid and model.posterior.learn_class_bias and len(labeled):
         weights = None if sample_weight is None else sample_weight[labeled]
-        given = batches.images[labeled], batches.labels[labeled], recipe.batch_size, recipe.seed
+        given = images.images[labeled], images.labels[labeled], recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, weights)
 
 

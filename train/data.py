@@ -3,9 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.folders import file_inside
+from keras_pixelcnnpp.data.images import open_image
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -35,7 +38,7 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
         # Absolute, so that `evaluate` finds the data from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "channels": recipe.channels,
-        "resize": recipe.resize or "center_crop",
+        "resize": _resize(recipe),
         "skip_corrupted": bool(recipe.skip_corrupted),
         "white_level": recipe.white_level,
         "split_seed": recipe.split_seed or 0,
@@ -71,11 +74,19 @@ def is_folder(source: str | None) -> bool:
 
 
 def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Dataset | None, Recipe]:
-    """Loads the data with images `crop_margin` pixels higher and wider.
+    """Loads the data with images `crop_margin` pixels higher and wider, or for random crops whole.
 
     If image files are too small for a margin that is not among the user's options `given`, the
-    returned recipe has the margin 0. With this margin, the data are `None`.
+    returned recipe has the margin 0. With this margin and no random crops, the data are `None`.
     """
+    if recipe.random_crops:
+        for name in ("resize", "crop_margin"):
+            if value := getattr(given, name):
+                raise UserError(
+                    f"Invalid value for option `{name}`. Expected none with --random-crops. "
+                    f"Received: {value}"
+                )
+        return _whole_images(recipe, dataset), replace(recipe, crop_margin=0)
     margin = recipe.crop_margin
     if not margin:
         return None, recipe
@@ -95,6 +106,23 @@ def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Datase
     return _load(recipe, size, channels), recipe
 
 
+def _whole_images(recipe: Recipe, dataset: Dataset) -> Dataset:
+    """Loads the training images, of which `dataset` has the centers, at their own sizes."""
+    if not is_folder(recipe.data):
+        return _load(recipe, None, recipe.channels)
+    train, channels = dataset.split("train"), dataset.image_shape[2]
+    images = np.empty(len(train), object)
+    for row, path in enumerate(train.paths):
+        file = file_inside(Path(recipe.data), path)
+        image = np.asarray(open_image(file, channels, recipe.white_level))
+        images[row] = image.reshape(*image.shape[:2], channels)
+    return replace(dataset, splits={"train": replace(train, images=images)})
+
+
+def _resize(recipe: Recipe) -> str:
+    return "crop" if recipe.random_crops else recipe.resize or "center_crop"
+
+
 def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -> str | None:
     for path in paths:
         with Image.open(folder / path) as image:  # reads only the header
@@ -111,7 +139,7 @@ def _load(
         image_size=image_size,
         channels=channels,
         seed=recipe.split_seed or 0,
-        resize=recipe.resize or "center_crop",
+        resize=_resize(recipe),
         skip_corrupted=bool(recipe.skip_corrupted),
         white_level=recipe.white_level,
     )

@@ -66,7 +66,7 @@ def load_folder(
         folder: `pathlib.Path` of the folder.
         image_shape: Triple of integers `(height, width, channels)`, shape of the loaded images.
             With `None` as height and width, all images keep their size, which must be the same.
-        resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
+        resize: `"center_crop"`, `"stretch"` or `"crop"`; see `read_image`.
         skip_corrupted: Boolean, whether to skip files that can't be read.
         white_level: Integer, value of 16-bit gray images that is mapped to 255; `None` for 65535.
         as_uint16: Boolean, whether to keep the values of 16-bit gray images.
@@ -118,10 +118,13 @@ def _read(
                         f"{file}: expected images of one size, {size[1]}×{size[0]}, or the "
                         f"argument image_size. Received: {own[1]}×{own[0]}"
                     )
+                try:
+                    pixels = fit_image(image, size, resize)
+                except UserError as error:  # too small for a crop
+                    raise UserError(f"{file}: {error}") from error
             except UserError as error:
                 bad.append(f"{row.place}: {error}")
                 continue
-            pixels = fit_image(image, size, resize)
             if images is None:
                 images = np.zeros((len(rows), *pixels.shape), pixels.dtype)
             images[len(good)] = pixels
@@ -149,6 +152,8 @@ def _read(
                 "files)"
             )
         notes.append(f"Skipped {len(bad)} files that cannot be read: {first}.")
+    if resize == "crop":
+        return splits, notes
     notes += resized_note(sizes, size)
     reshaped = sum(n for own, n in sizes.items() if own[0] * size[1] != own[1] * size[0])
     if reshaped:

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-RESIZES = ("center_crop", "stretch")
+RESIZES = ("center_crop", "stretch", "crop")
 UNKNOWN_GRAY = 200  # value of unknown pixels in grids of completions
 
 # Upper bound of scans times pixels of a progressive JPEG, which takes a few seconds to decode.
@@ -38,7 +38,8 @@ def read_image(
     Args:
         path_or_bytes: Path of the file, or its content as bytes.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
-        resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
+        resize: `"center_crop"`, `"stretch"` to change the aspect ratio, or `"crop"` to cut out the
+            center without resizing.
         white_level: Integer, value of a 16-bit gray image that is mapped to 255, such as 4095 for
             12 bits. Larger values are clipped. `None` for 65535.
 
@@ -108,16 +109,21 @@ def open_image(
 def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:
     """Resizes a gray or RGB image to `size`, `(height, width)`, with antialiasing (bilinear).
 
-    `"center_crop"` first crops the center to the aspect ratio of `size`, and `"stretch"` changes
-    the aspect ratio. Returns uint8 `(height, width, channels)`, values from 0 to 255,
-    or uint16 for mode `"F"`.
+    `"center_crop"` first crops the center to the aspect ratio of `size`, `"stretch"` changes the
+    aspect ratio, and `"crop"` only cuts out the center, or raises a `UserError` if the image is too
+    small. Returns uint8 `(height, width, channels)`, values from 0 to 255, or uint16 for mode
+    `"F"`.
     """
     require_choice("resize", resize, RESIZES)
     height, width = size
-    if resize == "center_crop":
+    if resize == "crop" and (image.width < width or image.height < height):
+        received = f"{image.width}×{image.height}"
+        raise UserError(f"Expected at least {width}×{height} pixels. Received: {received}")
+    if resize != "stretch":
         # Not `ImageOps.fit`, whose border also depends on pixels outside of the crop.
         across = min(image.width, max(1, round(image.height * width / height)))
         down = min(image.height, max(1, round(image.width * height / width)))
+        across, down = (width, height) if resize == "crop" else (across, down)
         left, top = (image.width - across) // 2, (image.height - down) // 2
         image = image.crop((left, top, left + across, top + down))
     if image.size != (width, height):

@@ -72,7 +72,8 @@ def load_dataset(
         seed: Integer, random seed of missing splits. Evaluate with the seed of the training,
             because other seeds give other splits.
         resize: For images with another aspect ratio than `image_size`: `"center_crop"`, or
-            `"stretch"` to change the aspect ratio.
+            `"stretch"` to change the aspect ratio. `"crop"` cuts out the center of every image,
+            without resizing.
         skip_corrupted: Boolean, whether to skip image files that can't be read.
         white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
             for 12 bits. `None` for 65535.
@@ -135,7 +136,7 @@ def load_dataset(
     notes, splits = dataset.notes, dataset.splits
     own = dataset.image_shape[:2]
     if image_size is not None:
-        notes += resized_note([own], size)
+        notes += resized_note([own], size) if resize != "crop" else ()
         own = size
     if (*own, channels or dataset.image_shape[2]) != dataset.image_shape:
         splits = {

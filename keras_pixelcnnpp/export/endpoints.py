@@ -80,7 +80,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     # model.
     module.model_variables = [variable.value for variable in model.variables]
     endpoints = _endpoints(model, resize)
-    if facts["white_level"]:
+    if facts["white_level"] or resize == "crop":
         endpoints.pop("classify_bytes", None)
     default = endpoints["classify" if model.num_classes else "log_prob"]
     signatures = {**endpoints, "serving_default": default}

@@ -3,13 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 from images import write_course_folder, write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data import folders
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.recipe import BaselineRecipe
+from keras_pixelcnnpp.recipe import BaselineRecipe, recipe_of_run
 from keras_pixelcnnpp.run import RunFolder, how_to_read
 from keras_pixelcnnpp.train.data import data_section, load_larger, load_training_data
 
@@ -47,6 +48,27 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
         message = "has changed since.*: 1 image new, such as train/000.png"
         with pytest.raises(UserError, match=message):
             run.load_data(source)
+
+
+def test_random_crops_are_of_whole_images(tmp_path):
+    """Evaluation gets the centers of the same images, in a folder (12×10 pixels) and an array."""
+    folder, array = write_course_folder(tmp_path / "data"), tiny.save_npz(tmp_path / "tiny.npz")
+    for source, shape in ((folder, (10, 12, 3)), (array, (4, 4, 1))):
+        given, dataset, run = begun(tmp_path / source.stem, source, image_size=2, random_crops=True)
+        larger, recipe = load_larger(given, replace(given, crop_margin=4), dataset)
+        whole, train = larger.split("train"), dataset.split("train")
+        assert {image.shape for image in whole.images} == {shape}
+        assert recipe.crop_margin == 0
+        top, left = (side // 2 - 1 for side in shape[:2])
+        for image, center in zip(whole.images, train.images, strict=True):
+            np.testing.assert_array_equal(image[top : top + 2, left : left + 2], center)
+        assert run.load_data().fingerprint() == dataset.fingerprint()
+        config = {"data": data_section(given, dataset), "baseline": {"options": {}}}
+        assert recipe_of_run(config, "baseline").random_crops
+    with pytest.raises(UserError, match=r"`crop_margin`.*none with --random-crops"):
+        load_larger(replace(given, crop_margin=2), given, dataset)
+    with pytest.raises(UserError, match=r"000.png: Expected at least 11×11 pixels"):
+        load_training_data(BaselineRecipe(data=str(folder), image_size=11, random_crops=True))
 
 
 def test_images_are_not_enlarged_for_random_crops(capsys, tmp_path):

@@ -9,10 +9,11 @@ from command_line import done
 from images import write_course_folder
 from layer_checks import flat_weights
 
+from keras_pixelcnnpp import training
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe
+from keras_pixelcnnpp.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.train.run_training import (
@@ -226,6 +227,31 @@ def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp):
             expected = before[section]["options"] | ({"epochs": 9} if more else {})
             assert found[section]["options"] == expected
             assert section == "baseline" or "Recipe of the run" in out
+
+
+def test_a_model_of_random_crops_and_its_cnn(tmp_path, pixelcnnpp, monkeypatch):
+    """A resumed training crops the images again, and both models are evaluated on centers."""
+    tiny.tiny_model(num_classes=3).save_to_preset(tmp_path / "preset", {"training": TRAINING})
+    run, npz = RunFolder(tmp_path / "run"), tiny.save_npz(tmp_path / "data.npz")
+    crops, steps = training.RandomCrops, []
+
+    def counted(*given, **how):
+        found = crops(*given, **how)
+        steps.append(len(found))
+        return found
+
+    monkeypatch.setattr(training, "RandomCrops", counted)
+    command = ["train", "--run", run.path, "--epochs", 1]
+    data = ["--data", npz, "--image-size", 2, "--random-crops", "--preset", tmp_path / "preset"]
+    assert "images of 2×2×1" in done(pixelcnnpp(*command, *data))
+    assert steps == [8]  # four crops of each of 24 images, in batches of 12
+    keras.utils.clear_session(free_memory=False)
+    done(pixelcnnpp(*command[:-1], 2, "--resume"))
+    assert len(run.history("pixelcnnpp")) == 2
+    assert run.load_data().split("validation").images.shape == (9, 2, 2, 1)
+    words = recipe_of_run(run.read_config(), "baseline").words()
+    assert "--random-crops" in words
+    done(pixelcnnpp("train-baseline", *words, "--run", run.path, "--epochs", 1))
 
 
 @pytest.mark.usefixtures("not_trained")
