@@ -61,7 +61,8 @@ def train(
     """
     # The baseline CNN flips images itself.
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
-    how = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
+    how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}
+    how["horizontal_flip"] = flip
     if recipe.random_crops:
         batches = RandomCrops(larger_images, model.image_shape[:2], images.labels, **how)
     else:
