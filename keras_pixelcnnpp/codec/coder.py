@@ -12,7 +12,6 @@ from keras_pixelcnnpp.checks import image_dtype
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.codec.exact_model import ExactModel
-from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
@@ -104,10 +103,11 @@ class ImageCoder:
         return np.stack(found, axis=-1).reshape(2, *shape).astype("int32")
 
     def _whole_images(self, inputs: dict) -> Tensor:
-        image = logistic_mixture.scale_to_unit(inputs["levels"], self.exact.num_levels)
+        arithmetic = FixedPointArithmetic()
+        image = arithmetic.scale_to_unit(inputs["levels"], self.exact.num_levels)
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
-                image[:, None], self.exact.labels(inputs), Evaluation(FixedPointArithmetic())
+                image[:, None], self.exact.labels(inputs), Evaluation(arithmetic)
             )
         return as_whole_numbers(parameters)
 

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.layers.convolutions import context_value
 
 _given_dropout = contextvars.ContextVar("given_dropout", default=None)
@@ -66,6 +67,7 @@ class FloatArithmetic:
         """Returns the dtype of the features that a layer receives."""
         return layer.compute_dtype
 
+    scale_to_unit = staticmethod(scale_to_unit)
     concat_elu = staticmethod(concat_elu)
     elu = staticmethod(ops.elu)
     matmul = staticmethod(ops.matmul)

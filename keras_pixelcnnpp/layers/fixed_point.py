@@ -108,6 +108,12 @@ class FixedPointArithmetic(FloatArithmetic):
         """Returns the dtype of the features that a layer receives."""
         return "float64"
 
+    def scale_to_unit(self, levels: Tensor, num_levels: int) -> Tensor:
+        """Scales levels from 0 to `num_levels - 1` to [-1, 1]."""
+        # In integers: XLA fuses the float32 product and difference, which changes the rounding.
+        steps = num_levels - 1
+        return _quotient((2 * ops.cast(levels, "int32") - steps) * UNIT, steps)
+
     def concat_elu(self, x: Tensor) -> Tensor:
         """Concatenates `elu(x)` and `elu(-x)` on the channel axis."""
         positive, below = x > 0, self._elu_of_negative(x)

@@ -9,7 +9,6 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Nest, Tensor, read, write
-from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
 from keras_pixelcnnpp.layers.evaluation import (
@@ -213,7 +212,7 @@ class IncrementalPass:
         return {"cache": evaluation.cache, "pixel": pixel, "levels": levels, "carry": carry}
 
     def _pixels(self, levels: Tensor, labels: Tensor | None) -> Tensor:
-        image = logistic_mixture.scale_to_unit(levels, self.num_levels)
+        image = self.arithmetic.scale_to_unit(levels, self.num_levels)
         return self.network.to_pixels(image, labels, Evaluation(self.arithmetic))
 
     def _pixels_of_row(self, row: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Fixed-point results are identical for whole images, the incremental pass and all backends."""
 
 import hashlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from keras_pixelcnnpp.backend import compiled, float64, write
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions import heads
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
@@ -72,8 +72,9 @@ def run(function, exact, labels, levels):
 
 def of_whole_images(exact, labels, levels):
     def parameters(inputs, labels):
-        image = scale_to_unit(inputs["levels"], exact.num_levels)[:, None]
-        return exact.network.call(image, labels, Evaluation(FixedPointArithmetic()))[:, 0]
+        arithmetic = FixedPointArithmetic()
+        image = arithmetic.scale_to_unit(inputs["levels"], exact.num_levels)[:, None]
+        return exact.network.call(image, labels, Evaluation(arithmetic))[:, 0]
 
     return run(parameters, exact, labels, levels)
 
@@ -120,6 +121,22 @@ def test_same_numbers_everywhere(name):
     expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))[:, 0]
     tolerance = 0.1 if "dtype" in arguments else 0.02
     np.testing.assert_allclose(whole / UNIT, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("num_levels", [888, 4096])
+def test_levels_are_rounded_as_by_integers(num_levels):
+    """XLA computes `x * c - 1` with one rounding, and others with two, on either side of a tie."""
+
+    def scale(levels):
+        return as_whole_numbers(FixedPointArithmetic().scale_to_unit(levels, num_levels))
+
+    with float64():
+        found = compiled(scale, [], xla=True)(np.arange(num_levels, dtype="uint16"))
+    steps = num_levels - 1
+    expected = [
+        round(Fraction((2 * level - steps) * UNIT, steps)) for level in range(num_levels)
+    ]
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
 
 
 @pytest.mark.once
