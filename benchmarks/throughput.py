@@ -34,7 +34,7 @@ from typer import Option
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.backend import on_gpu, precision
-from keras_pixelcnnpp.layers.convolutions import normalized_kernels
+from keras_pixelcnnpp.sampling.structure import Structure
 
 BATCH = 16
 SHAPE = (32, 32, 3)
@@ -55,7 +55,7 @@ def forward_flop(model):
     """Returns the floating-point operations of the convolutions in one image's forward pass."""
     height, width, _ = model.image_shape
     total = 0
-    for path, (kernel, _) in normalized_kernels(model.network).items():
+    for path, (kernel, _) in Structure(model.network, model.image_shape).kernels().items():
         level = re.search(r"(?:link_)?(?:down|up)(sampling)?_(\d)", path)
         level = int(level.group(2)) + bool(level.group(1)) if level else 0
         total += 2 * int(np.prod(kernel.shape)) * (height * width // 4**level)

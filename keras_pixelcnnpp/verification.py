@@ -161,9 +161,8 @@ def _require_same_pass(
         pixel = divmod(int(difference.argmax()), width)
         raise UserError(
             "The incremental pass, which samples, differs from the network on a whole image. "
-            "Expected convolutions to be called by `evaluation.convolve`, and to be listed in "
-            "`vertical_convolutions` or `horizontal_convolutions`. Received: different parameters "
-            f"at pixel {pixel} (row, column)"
+            "Expected convolutions to be called by `evaluation.convolve`. Received: different "
+            f"parameters at pixel {pixel} (row, column)"
         )
 
 

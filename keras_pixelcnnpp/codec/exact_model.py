@@ -102,7 +102,7 @@ def _kernel_and_bias(layer: WeightNormalized) -> tuple[np.ndarray, np.ndarray]:
         ops.convert_to_numpy(weight).astype("float64")
         for weight in (layer.direction, layer.gain, layer.bias)
     )
-    direction = direction * layer.seen
+    direction = direction * layer.connections
     columns = (direction**2).reshape(-1, direction.shape[-1]).T.tolist()
     # `fsum` rounds once. The order of NumPy's summation depends on the processor.
     norms = np.sqrt([math.fsum(column) for column in columns])

@@ -15,6 +15,11 @@ from keras_pixelcnnpp.layers.convolutions import context_value
 _given_dropout = contextvars.ContextVar("given_dropout", default=None)
 
 
+def is_traced() -> bool:
+    """Returns whether a compiler traces the network: JAX's, or Inductor within `given_dropout`."""
+    return keras.backend.backend() == "jax" or _given_dropout.get() is not None
+
+
 def given_dropout(give: Callable) -> AbstractContextManager[None]:
     """Context manager in which `give(layer, shape)` replaces `layer.random_bytes(shape)`."""
     return context_value(_given_dropout, give)
@@ -36,10 +41,10 @@ def concat_elu(x: Tensor) -> Tensor:
     # Computed in float32, because bfloat16 exponentials are slow on a CPU, and concatenated
     # last, which saves a copy in the gradient.
     wide = ops.cast(x, "float32")
-    if keras.backend.backend() == "jax" or _given_dropout.get() is not None:
-        # In compiled code (under torch recognized by `given_dropout`), one exponential serves both
-        # halves, and avoids the compiler's slow expm1, which would be computed again for every use.
-        # Otherwise each operation is a pass over memory, and `elu` is a single operation.
+    if is_traced():
+        # In compiled code, one exponential serves both halves, and avoids the compiler's slow
+        # expm1, which would be computed again for every use. Otherwise each operation is a pass
+        # over memory, and `elu` is a single operation.
         positive = wide > 0
         below = ops.exp(ops.where(positive, -wide, wide)) - 1
         halves = ops.where(positive, wide, below), ops.where(positive, below, -wide)

@@ -25,8 +25,8 @@ class WeightNormalized(keras.layers.Layer):
     """Base class of layers with weight normalization.
 
     The kernel is `gain * direction / ||direction||`, with one gain and one norm for each output
-    channel (Salimans & Kingma 2016, eq. 2). Subclasses implement `convolve(x)`, which applies the
-    kernel to an already padded input without adding the bias.
+    channel (Salimans & Kingma 2016, eq. 2). Subclasses implement `apply_kernel(x, kernel)`, which
+    applies it to an already padded input without adding the bias.
 
     Data-dependent initialization (ibid., section 3): inside `data_dependent_initialization()`,
     an eager call sets gain and bias so that the outputs for the given batch have mean 0 and
@@ -41,7 +41,7 @@ class WeightNormalized(keras.layers.Layer):
     # empty receptive field, as at a resolution of one row, has only small residuals, and training
     # diverges if these are amplified.
     MIN_DEVIATION = 0.1
-    seen: Any = 1.0  # mask that is multiplied with the direction
+    connections: Any = 1.0  # factor of the direction, 0 where a mask removes a connection
 
     def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
@@ -69,16 +69,13 @@ class WeightNormalized(keras.layers.Layer):
             name="bias", shape=(self.filters,), initializer="zeros", autocast=False
         )
 
-    def kernel(self) -> Tensor:
-        """Returns the normalized kernel in the compute dtype."""
-        fixed = self._fixed()
+    def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
+        """Returns the normalized kernel and the bias, in the compute dtype or as they are fixed."""
+        fixed = (_fixed_kernels.get() or {}).get(self.path)
         if fixed is not None:
-            return fixed[0]
-        return ops.cast(self.normalized(self.direction), self.compute_dtype)
-
-    def _fixed(self) -> tuple[Tensor, Tensor] | None:
-        """Returns kernel and bias from `fixed_kernels`, or `None`."""
-        return (_fixed_kernels.get() or {}).get(self.path)
+            return fixed
+        kernel, dtype = self.normalized(self.direction), self.compute_dtype
+        return ops.cast(kernel, dtype), ops.cast(self.bias, dtype)
 
     def normalized(self, direction: Tensor) -> Tensor:
         """Returns `gain * direction / ||direction||`."""
@@ -87,11 +84,10 @@ class WeightNormalized(keras.layers.Layer):
         return direction * (self.gain * ops.rsqrt(squares))
 
     def call(self, x: Tensor) -> Tensor:
-        outputs = self.convolve(x)
+        kernel, bias = self.kernel_and_bias()
+        outputs = self.apply_kernel(x, kernel)
         if _initializing.get():
-            outputs = self._initialize(outputs)
-        fixed = self._fixed()
-        bias = self.bias if fixed is None else fixed[1]
+            outputs, bias = self._initialize(outputs), self.bias
         return outputs + ops.cast(bias, outputs.dtype)
 
     def _initialize(self, outputs: Tensor) -> Tensor:
@@ -129,18 +125,8 @@ def data_dependent_initialization() -> AbstractContextManager[None]:
     return context_value(_initializing, True)
 
 
-def normalized_kernels(layer: keras.layers.Layer) -> dict[str, tuple[Tensor, Tensor]]:
-    """Returns kernels and biases of all built layers inside `layer`, for `fixed_kernels`."""
-    layers = layer._flatten_layers()
-    return {
-        inner.path: inner._fixed() or (inner.kernel(), ops.cast(inner.bias, inner.compute_dtype))
-        for inner in layers
-        if isinstance(inner, WeightNormalized) and inner.built
-    }
-
-
 def fixed_kernels(kernels: dict[str, tuple[Tensor, Tensor]]) -> AbstractContextManager[None]:
-    """Context manager in which layers use the result of `normalized_kernels`.
+    """Context manager in which layers use kernels and biases from a dict by the layers' paths.
 
     A loop over pixels thus normalizes each kernel once instead of once per pixel.
     """
@@ -176,8 +162,8 @@ class WeightNormalizedDense(WeightNormalized):
     def build(self, input_shape: Shape) -> None:
         self.add_kernel((input_shape[-1], self.filters))
 
-    def convolve(self, x: Tensor) -> Tensor:
-        return map_channels(x, self.kernel())
+    def apply_kernel(self, x: Tensor, kernel: Tensor) -> Tensor:
+        return map_channels(x, kernel)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
@@ -187,7 +173,8 @@ class ShiftedConv2D(WeightNormalized):
     """Base class of the shifted and masked convolutions.
 
     Subclasses implement `padding()`, which returns `((top, bottom), (left, right))`. Negative
-    numbers crop. The arguments are documented in `DownShiftedConv2D`.
+    numbers crop. The arguments are documented in `DownShiftedConv2D`. `strict` layers, which
+    exclude the current row or pixel, are applied to the image.
 
     Call arguments:
         x: Features `(batch, ..., height, width, channels)`. If `padded`, they can also be a matrix
@@ -228,8 +215,7 @@ class ShiftedConv2D(WeightNormalized):
         """Pads only the columns, for rows that follow each other in a cache."""
         return _pad_image(x, ((0, 0), self.padding()[1]))
 
-    def convolve(self, x: Tensor) -> Tensor:
-        kernel = self.kernel()
+    def apply_kernel(self, x: Tensor, kernel: Tensor) -> Tensor:
         if len(x.shape) == 2:  # one window per row
             outputs = matmul(x, ops.reshape(kernel, (-1, self.filters)))
             return ops.reshape(outputs, (-1, 1, 1, 1, self.filters))
@@ -339,10 +325,6 @@ class DownRightShiftedConv2D(ShiftedConv2D):
         return (rows - 1, 0), (columns - 1 + shift, -shift)
 
 
-# Pairs of a convolution and its resolution.
-Convolutions = list[tuple[ShiftedConv2D, int]]
-
-
 class ShiftedConv2DTranspose(WeightNormalized):
     """Base class of transposed convolutions with stride 2, which double height and width.
 
@@ -350,7 +332,8 @@ class ShiftedConv2DTranspose(WeightNormalized):
     products that fall on the same output pixel. With two kernel rows and stride 2, rows never
     overlap, so each input row alone determines two output rows. Incremental evaluation relies on
     this. Subclasses define `kernel_size` and implement `columns(taps)`, which returns the even and
-    the odd output columns.
+    the odd output columns from the products with each tap `(..., height, width, rows, columns,
+    filters)`.
 
     Args:
         filters: Integer, number of output channels.
@@ -365,16 +348,11 @@ class ShiftedConv2DTranspose(WeightNormalized):
     def build(self, input_shape: Shape) -> None:
         self.add_kernel((input_shape[-1], *self.kernel_size, self.filters))
 
-    def taps(self, x: Tensor) -> Tensor:
-        """Returns the products with each tap: `(..., height, width, rows, columns, filters)`."""
-        kernel = ops.reshape(self.kernel(), (x.shape[-1], -1))
-        return ops.reshape(
-            map_channels(x, kernel), (-1, *x.shape[1:-1], *self.kernel_size, self.filters)
-        )
-
-    def convolve(self, x: Tensor) -> Tensor:
-        *_, height, width, _ = x.shape
-        even, odd = self.columns(self.taps(x))  # (..., height, width, 2 rows, filters)
+    def apply_kernel(self, x: Tensor, kernel: Tensor) -> Tensor:
+        *_, height, width, channels = x.shape
+        products = map_channels(x, ops.reshape(kernel, (channels, -1)))
+        taps = ops.reshape(products, (-1, *x.shape[1:-1], *self.kernel_size, self.filters))
+        even, odd = self.columns(taps)  # (..., height, width, 2 rows, filters)
         # Not `ops.stack`, which rounds float64 to float32 under torch.
         parts = [ops.expand_dims(part, -2) for part in (even, odd)]
         outputs = ops.concatenate(parts, axis=-2)  # (..., height, width, rows, columns, filters)
@@ -474,9 +452,8 @@ class MaskedConv2D(ShiftedConv2D):
             raise invalid_argument("kernel_size", kernel_size, expected)
         require_choice("mask", mask, ("A", "B"))
         require_integer("groups", groups)
-        super().__init__(
-            filters, (pair[0] // 2 + 1, pair[1]), initial_scale=initial_scale, **kwargs
-        )
+        stored = pair[0] // 2 + 1, pair[1]
+        super().__init__(filters, stored, strict=mask == "A", initial_scale=initial_scale, **kwargs)
         if filters % groups:
             raise invalid_argument("filters", filters, f"a multiple of groups={groups}")
         self.mask = mask
@@ -487,8 +464,8 @@ class MaskedConv2D(ShiftedConv2D):
         if channels % self.groups:
             expected = f"a number of channels that is a multiple of groups={self.groups}"
             raise invalid_argument("input_shape", tuple(input_shape), expected)
-        self.seen = self._mask((*self.kernel_size, channels, self.filters))
-        if not self.seen.any(axis=(0, 1, 2)).all():
+        self.connections = self._mask((*self.kernel_size, channels, self.filters))
+        if not self.connections.any(axis=(0, 1, 2)).all():
             expected = "a kernel with at least one tap that mask 'A' does not zero"
             raise invalid_argument("kernel_size", self.kernel_size, expected)
         super().build(input_shape)
@@ -496,19 +473,19 @@ class MaskedConv2D(ShiftedConv2D):
     def _mask(self, shape: tuple[int, int, int, int]) -> np.ndarray:
         """Returns the mask of a kernel `(rows, columns, inputs, outputs)`: float32, 0 or 1."""
         _, columns, inputs, outputs = shape
-        seen = np.ones(shape, "float32")
+        connections = np.ones(shape, "float32")
         center = columns // 2
-        seen[-1, center + 1 :] = 0
+        connections[-1, center + 1 :] = 0
         input_groups = np.arange(inputs) * self.groups // inputs
         output_groups = np.arange(outputs) * self.groups // outputs
         earlier = input_groups[:, None] < output_groups
         same = input_groups[:, None] == output_groups
-        seen[-1, center] = earlier | same if self.mask == "B" else earlier
-        return seen
+        connections[-1, center] = earlier | same if self.mask == "B" else earlier
+        return connections
 
     def normalized(self, direction: Tensor) -> Tensor:
         """Returns the normalized kernel, whose norm excludes masked entries."""
-        return super().normalized(direction * self.seen)
+        return super().normalized(direction * self.connections)
 
     def padding(self) -> Padding:
         rows, columns = self.kernel_size

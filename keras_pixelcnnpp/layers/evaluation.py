@@ -1,20 +1,50 @@
 """Evaluates a network on a whole image, or row by row and pixel by pixel for sampling."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, Tensors, read, read_at, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2D
+from keras_pixelcnnpp.layers.convolutions import (
+    DownRightShiftedConv2D,
+    MaskedConv2D,
+    ShiftedConv2D,
+)
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]
-# Row and column at the lowest resolution; `None` stands for all of them.
+# Row and column at the current resolution; `None` stands for all of them.
 Position = tuple[Tensor | None, Tensor | None]
 # Evaluates the lower resolutions on downsampled features and upsamples the result.
-LowerLevels = Callable[[Tensor], Tensor]
+LowerResolutions = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Convolution:
+    """A convolution that a network calls through the evaluation.
+
+    `resolution` is 0 for the resolution of the image. `candidates` is the length of the candidate
+    axis of the layer's input, which is the pixels themselves if `on_pixels`.
+    """
+
+    layer: ShiftedConv2D
+    resolution: int
+    candidates: int
+    on_pixels: bool
+
+
+@dataclass
+class Stack:
+    """The convolutions of a stack; see `sampling.structure`.
+
+    `upsampled` maps each resolution that has a lower one to the downsampling, and to the numbers of
+    candidates and channels of the features that the lower resolution returns.
+    """
+
+    convolutions: list[Convolution] = field(default_factory=list)
+    upsampled: dict[int, tuple[ShiftedConv2D, int, int]] = field(default_factory=dict)
 
 
 class Evaluation:
@@ -25,74 +55,85 @@ class Evaluation:
     layers and the nonlinearities are applied through the evaluation's `arithmetic`.
     """
 
-    position: Position = (None, None)  # of the evaluated row or pixel
-
     def __init__(self, arithmetic: FloatArithmetic = FloatArithmetic()):
         self.arithmetic = arithmetic
+
+    @property
+    def position(self) -> Position:
+        """Row and column that are evaluated, at the resolution of the current features."""
+        return None, None
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a shifted or masked convolution to `x`."""
         return self.arithmetic.apply(layer, x)
 
-    def descend(
-        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
-    ) -> Tensor:
-        """Downsamples from resolution `level`, evaluates the lower ones, and upsamples again."""
-        return lower_levels(self.convolve(downsampling, x))
+    def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
+        """Downsamples `x`, and returns the result of the lower resolutions, upsampled again."""
+        return lower(self.convolve(downsampling, x))
 
-    def link(self, features: Tensor, level: int) -> Tensor:
-        """Returns the vertical stack's features at a resolution for the evaluated positions."""
+    def link(self, features: Tensor) -> Tensor:
+        """Returns the vertical stack's features at the evaluated positions."""
         return features
 
 
-class VerticalEvaluation(Evaluation):
+class _PartialEvaluation(Evaluation):
+    """Evaluates a part of each resolution, and thus knows at which resolution it is."""
+
+    def __init__(self, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic):
+        super().__init__(arithmetic)
+        self.cache = {name: dict(entries) for name, entries in cache.items()}
+        self.resolution = 0
+        self._row = row
+        self._num_lower = num_lower
+
+    def _evaluate_lower(self, lower: LowerResolutions, x: Tensor) -> Tensor:
+        self.resolution += 1
+        x = lower(x)
+        self.resolution -= 1
+        return x
+
+
+class VerticalEvaluation(_PartialEvaluation):
     """Evaluates the vertical stack on one new row, with the rows above from a cache.
 
     Args:
         cache: The result of `initial_cache`, or the attribute `cache` of the evaluation of the
             row above. `"rows"` maps the path of each convolution with several kernel rows to its
-            last input rows. `"below"` maps each level to the second of the two rows that the next
-            lower resolution returned.
-        running: Integer, number of lower resolutions that are evaluated at this row.
-        position: Pair of the row at the lowest resolution and `None`.
+            last input rows. `"below"` maps each resolution to the second of the two rows that the
+            next lower one returned.
+        row: Integer tensor, the row.
+        num_lower: Integer, number of lower resolutions that are evaluated at this row.
         arithmetic: Arithmetic of the layers and nonlinearities.
     """
 
-    def __init__(self, cache: Cache, running: int, position: Position, arithmetic: FloatArithmetic):
-        self.arithmetic = arithmetic
-        self.cache = {name: dict(entries) for name, entries in cache.items()}
-        self.running = running
-        self.position = position
-
     @staticmethod
     def initial_cache(
-        network: keras.layers.Layer,
-        width: int,
-        batch_size: int | Tensor,
-        candidates: dict[str, int],
-        arithmetic: FloatArithmetic,
+        stack: Stack, width: int, batch_size: int | Tensor, arithmetic: FloatArithmetic
     ) -> Cache:
-        """Returns the cache before the first row: zeros, like the padding of a whole image.
-
-        `network` is an `AutoregressiveNetwork`. `candidates` maps the path of each of its layers
-        to the length of the candidate axis of the layer's input.
-        """
+        """Returns the cache before the first row: zeros, like the padding of a whole image."""
         rows, below = {}, {}
-        for layer, level in network.vertical_convolutions():
-            height, _, channels, _ = layer.direction.shape
+        for one in stack.convolutions:
+            height, _, channels, _ = one.layer.direction.shape
             if height > 1:
-                columns = width // 2**level
-                shape = (batch_size, candidates[layer.path], height - 1, columns, channels)
-                rows[layer.path] = ops.zeros(shape, arithmetic.dtype(layer))
-        for level, layer in enumerate(network.vertical_upsamplings):
-            shape = (batch_size, candidates[layer.path], 1, width // 2**level, layer.filters)
-            below[f"{level}"] = ops.zeros(shape, arithmetic.dtype(layer))
+                columns = width // 2**one.resolution
+                shape = (batch_size, one.candidates, height - 1, columns, channels)
+                rows[one.layer.path] = ops.zeros(shape, arithmetic.dtype(one.layer))
+        for resolution, (layer, candidates, channels) in stack.upsampled.items():
+            shape = (batch_size, candidates, 1, width // 2**resolution, channels)
+            below[f"{resolution}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {"rows": rows, "below": below}
 
     @staticmethod
-    def of_images(cache: Cache, images: Tensor) -> Cache:
-        """Gathers the images with the indices `images` `(batch,)` in the cache."""
-        return keras.tree.map_structure(lambda x: take_images(x, images, axis=0), cache)
+    def take(cache: Cache, chosen: Tensor) -> Cache:
+        """Replaces each image in the cache by the image with the index `chosen` `(batch,)`."""
+        return {
+            kind: {name: take_images(x, chosen, axis=0) for name, x in entries.items()}
+            for kind, entries in cache.items()
+        }
+
+    @property
+    def position(self) -> Position:
+        return self._row // 2**self.resolution, None
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a convolution to the cached rows followed by the new row."""
@@ -108,124 +149,117 @@ class VerticalEvaluation(Evaluation):
         self.cache["rows"][layer.path] = x if cached.shape[-3] == 1 else rows[..., 1:, :, :]
         return rows
 
-    def descend(
-        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
-    ) -> Tensor:
+    def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
         """Evaluates the lower resolutions at every other row; each time they return two rows."""
-        below = self.cache["below"]
-        if level >= self.running:
+        below, name = self.cache["below"], f"{self.resolution}"
+        if self.resolution >= self._num_lower:
             self._window(downsampling, x)
-            return below[f"{level}"]
-        rows = lower_levels(self.convolve(downsampling, x))
-        below[f"{level}"] = rows[..., 1:, :, :]
+            return below[name]
+        rows = self._evaluate_lower(lower, self.convolve(downsampling, x))
+        below[name] = rows[..., 1:, :, :]
         return rows[..., :1, :, :]
 
 
-class HorizontalEvaluation(Evaluation):
+class HorizontalEvaluation(_PartialEvaluation):
     """Evaluates the horizontal stack on one new pixel, with its neighbors from a cache.
 
     The cache maps the path of each convolution to a dict:
 
-    - Shifted convolutions: `"row"` is one row of inputs `(columns, batch * candidates, channels)`,
-      of the current row left of the current column, and of the row above elsewhere. `"left"` and
-      `"above_left"` are the inputs at these neighbors.
-    - Masked convolutions, whose window extends to the right: `"above"` is the padded rows above
-      `(rows, columns, batch * candidates, channels)`, and `"row"` is the current row.
+    - Windows of 2×1 and 2×2 pixels, which are faster: `"row"` is one row of inputs `(columns,
+      batch * candidates, channels)`, of the current row left of the current column, and of the row
+      above elsewhere. `"left"` and `"above_left"` are the inputs at these neighbors.
+    - Other windows: `"above"` is the padded rows above `(rows, columns, batch * candidates,
+      channels)`, and `"row"` is the current row.
 
-    Its entry `"below"` maps each level to the second of the two rows that the next lower resolution
+    Its entry `"below"` maps each resolution to the second of the two rows that the next lower one
     returned, `(columns, batch, candidates, channels)`.
+
+    The inputs of convolutions that are applied to the pixels are one column behind, because the
+    current pixel is not known yet. These convolutions exclude the current column.
 
     Args:
         cache: The result of `start_row`, or the attribute `cache` of the last evaluation.
-        levels: Dict from the path of a convolution to its resolution.
-        running_rows: Integer, number of lower resolutions that are evaluated at this row.
+        row: Integer tensor, the row.
+        num_lower: Integer, number of lower resolutions that are evaluated at this row.
         arithmetic: Arithmetic of the layers and nonlinearities.
     """
 
-    def __init__(
-        self, cache: Cache, levels: dict[str, int], running_rows: int, arithmetic: FloatArithmetic
-    ):
-        self.arithmetic = arithmetic
-        self.cache = {name: dict(entries) for name, entries in cache.items()}
-        self._levels = levels
-        self._running_rows = running_rows
+    def __init__(self, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic):
+        super().__init__(cache, row, num_lower, arithmetic)
+        self._num_lower_in_row = num_lower
         self._right = {}  # upsampled features of the next column
 
     @staticmethod
     def initial_cache(
-        network: keras.layers.Layer,
-        width: int,
-        batch_size: int | Tensor,
-        candidates: dict[str, int],
-        arithmetic: FloatArithmetic,
+        stack: Stack, width: int, batch_size: int | Tensor, arithmetic: FloatArithmetic
     ) -> Cache:
         """Returns the cache before the first row; see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
-        for layer, level in network.horizontal_convolutions():
-            channels, dtype = layer.direction.shape[2], arithmetic.dtype(layer)
-            count = batch_size * candidates[layer.path]
-            if _reaches_right(layer):
-                rows, columns = layer.kernel_size
-                shape = (rows - 1, width + columns - 1, count, channels)
-                cache[layer.path] = {"above": ops.zeros(shape, dtype)}
+        for one in stack.convolutions:
+            layer, columns = one.layer, width // 2**one.resolution
+            size = batch_size * one.candidates, layer.direction.shape[2]
+            if _is_narrow(layer):
+                name, shape = "row", (columns, *size)
             else:
-                shape = (width // 2**level, count, channels)
-                cache[layer.path] = {"row": ops.zeros(shape, dtype)}
-        for level, layer in enumerate(network.horizontal_upsamplings):
-            shape = (width // 2**level, batch_size, candidates[layer.path], layer.filters)
-            below[f"{level}"] = ops.zeros(shape, arithmetic.dtype(layer))
+                rows, aside = layer.kernel_size
+                name, shape = "above", (rows - 1, columns + aside - 1, *size)
+            cache[layer.path] = {name: ops.zeros(shape, arithmetic.dtype(layer))}
+        for resolution, (layer, candidates, channels) in stack.upsampled.items():
+            shape = (width // 2**resolution, batch_size, candidates, channels)
+            below[f"{resolution}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {**cache, "below": below}
 
     @staticmethod
-    def start_row(
-        cache: Cache,
-        convolutions: Convolutions,
-        candidates: dict[str, int],
-        arithmetic: FloatArithmetic,
-    ) -> Cache:
+    def start_row(cache: Cache, stack: Stack, arithmetic: FloatArithmetic) -> Cache:
         """Returns the cache before the first column of a row, with zeros as left neighbors."""
         started, zeros = dict(cache), {}  # layers share zeros: each costs five operations
-        for layer, _ in convolutions:
-            entry = cache[layer.path]
-            if _reaches_right(layer):
+        for one in stack.convolutions:
+            layer, entry = one.layer, cache[one.layer.path]
+            if not _is_narrow(layer):
                 row = ops.zeros(ops.shape(entry["above"])[1:], arithmetic.dtype(layer))
                 started[layer.path] = {**entry, "row": row}
             elif layer.kernel_size[1] > 1:
-                kind = entry["row"].shape[-1], arithmetic.dtype(layer), candidates[layer.path]
+                kind = entry["row"].shape[-1], arithmetic.dtype(layer), one.candidates
                 if kind not in zeros:
                     zeros[kind] = ops.zeros_like(entry["row"][0])
                 started[layer.path] = {**entry, "left": zeros[kind], "above_left": zeros[kind]}
         return started
 
     @staticmethod
-    def end_row(cache: Cache) -> Cache:
+    def end_row(cache: Cache, stack: Stack, num_lower: int) -> Cache:
         """Converts the cache after the last column of a row to the cache for the next row."""
-
-        def end(entry: Tensors) -> Tensors:
-            if "above" in entry:
-                rows = ops.concatenate([entry["above"], entry["row"][None]], axis=0)
-                return {"above": rows[1:]}
-            return {"row": entry["row"]}
-
-        layers = {path: end(entry) for path, entry in cache.items() if path != "below"}
-        return {**layers, "below": cache["below"]}
+        ended = {"below": cache["below"]}
+        for one in stack.convolutions:
+            entry = cache[one.layer.path]
+            kept = "row" if _is_narrow(one.layer) else "above"
+            x = entry[kept]
+            if kept == "above" and one.resolution <= num_lower:
+                x = ops.concatenate([x, entry["row"][None]], axis=0)[1:]
+            ended[one.layer.path] = {kept: x}
+        return ended
 
     @staticmethod
-    def of_images(cache: Cache, images: Tensor) -> Cache:
-        """Gathers the images with the indices `images` `(batch,)` in a cache of `end_row`."""
+    def take(cache: Cache, chosen: Tensor) -> Cache:
+        """Replaces images in a cache of `end_row`; see `VerticalEvaluation.take`."""
         return {
             path: {
-                name: take_images(x, images, axis=2 if name == "above" else 1)
+                name: take_images(x, chosen, axis=2 if name == "above" else 1)
                 for name, x in entry.items()
             }
             for path, entry in cache.items()
         }
 
-    def at(self, column: Callable[[int], Tensor], running_columns: int, position: Position) -> None:
-        """Moves to a column, whose (possibly traced) index at a resolution is `column(level)`."""
+    def at(self, column: Callable[[int], Tensor], num_lower: int) -> None:
+        """Moves to a column, whose (possibly traced) index at a resolution is `column(r)`.
+
+        `num_lower` is the number of lower resolutions that this column has at most.
+        """
         self._column = column
-        self._running = min(self._running_rows, running_columns)
-        self.position = position
+        self._num_lower = min(self._num_lower_in_row, num_lower)
+
+    @property
+    def position(self) -> Position:
+        return self._row // 2**self.resolution, self._column(self.resolution)
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a convolution to the cached neighbors and the new pixel."""
@@ -235,10 +269,10 @@ class HorizontalEvaluation(Evaluation):
         return ops.reshape(outputs, (-1, x.shape[1], 1, 1, outputs.shape[-1]))
 
     def _window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """Returns the cached neighbors and the new pixel as a matrix, and stores the new pixel."""
-        if _reaches_right(layer):
-            return self._masked_window(layer, x)
-        column, entry = self._column(self._levels[layer.path]), self.cache[layer.path]
+        """Returns the cached neighbors and the new pixel, and stores the new pixel."""
+        if not _is_narrow(layer):
+            return self._wide_window(layer, x)
+        column, entry = self._column(self.resolution), self.cache[layer.path]
         here = ops.reshape(x, (-1, x.shape[-1]))
         above = read(entry["row"], column)
         window = [above, here]
@@ -248,19 +282,11 @@ class HorizontalEvaluation(Evaluation):
         entry["row"] = write(entry["row"], column, here)
         return ops.concatenate(window, axis=-1)
 
-    def remember(self, layer: ShiftedConv2D, x: Tensor) -> None:
-        """Stores the pixel `x` in the cache of a masked convolution, at the current column."""
-        if not _reaches_right(layer):
-            return
-        _, columns = layer.kernel_size
-        here, entry = ops.reshape(x, (-1, x.shape[-1])), self.cache[layer.path]
-        entry["row"] = write(entry["row"], self._column(0) + columns // 2, here)
-
-    def _masked_window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """Returns the window around the new pixel; the mask excludes later pixels."""
+    def _wide_window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
+        """Returns the window around the new pixel; a mask excludes later pixels."""
         self.remember(layer, x)
         rows, columns = layer.kernel_size
-        column, entry = self._column(0), self.cache[layer.path]
+        column, entry = self._column(self.resolution), self.cache[layer.path]
         window = read_at(entry["row"][None], 1, column, columns)
         if rows > 1:
             above = read_at(entry["above"], 1, column, columns)
@@ -268,39 +294,54 @@ class HorizontalEvaluation(Evaluation):
         window = ops.transpose(window, (2, 0, 1, 3))  # (batch, rows, columns, channels)
         return ops.expand_dims(window, 1)
 
-    def descend(
-        self, level: int, downsampling: ShiftedConv2D, x: Tensor, lower_levels: LowerLevels
-    ) -> Tensor:
+    def remember(self, layer: ShiftedConv2D, x: Tensor) -> None:
+        """Stores the pixel `x` in the cache of a layer with a wide window."""
+        entry, columns = self.cache[layer.path], layer.kernel_size[1]
+        left = columns - 1 - max(0, layer.padding()[1][1])
+        here = ops.reshape(x, (-1, x.shape[-1]))
+        entry["row"] = write(entry["row"], self._column(self.resolution) + left, here)
+
+    def remember_pixel(self, stack: Stack, pixel: Tensor) -> None:
+        """Stores a finished pixel for the masked convolutions, whose inputs are not behind."""
+        for one in stack.convolutions:
+            if one.on_pixels and isinstance(one.layer, MaskedConv2D):
+                self.remember(one.layer, pixel)
+
+    def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
         """Evaluates the lower resolutions at every other row and column, for 2×2 pixels."""
-        cached = self.cache["below"]
-        if level < self._running:
-            patch = lower_levels(self.convolve(downsampling, x))
-            self._right[level] = patch[..., :1, 1:, :]
-            below = columns_first(patch[..., 1:, :, :])
-            cached[f"{level}"] = write(cached[f"{level}"], self._column(level), below)
+        below, name = self.cache["below"], f"{self.resolution}"
+        column = self._column(self.resolution)
+        if self.resolution < self._num_lower:
+            patch = self._evaluate_lower(lower, self.convolve(downsampling, x))
+            self._right[name] = patch[..., :1, 1:, :]
+            below[name] = write(below[name], column, columns_first(patch[..., 1:, :, :]))
             return patch[..., :1, :1, :]
         self._window(downsampling, x)
-        if level < self._running_rows:
-            return self._right[level]
-        return as_pixel(read(cached[f"{level}"], self._column(level)))
+        if self.resolution < self._num_lower_in_row:
+            return self._right[name]
+        return as_pixel(read(below[name], column))
 
-    def link(self, features: Tensor, level: int) -> Tensor:
+    def link(self, features: Tensor) -> Tensor:
         """Returns the vertical stack's features at the current column."""
-        return as_pixel(read(features, self._column(level)))
+        return as_pixel(read(features, self._column(self.resolution)))
 
 
-def take_images(x: Tensor, images: Tensor, axis: int) -> Tensor:
-    """Gathers images along `axis`, which contains images or pairs of image and candidate."""
+def take_images(x: Tensor, chosen: Tensor, axis: int) -> Tensor:
+    """Gathers images along `axis`, which contains images or pairs of image and candidate.
+
+    `chosen` is int `(batch,)`, the index of the image that replaces each image.
+    """
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     if 0 in before:  # a kernel of one row caches no rows
         return x
-    by_image = ops.reshape(x, (*before, ops.shape(images)[0], -1))
-    return ops.reshape(ops.take(by_image, images, axis=axis), (*before, -1, *after))
+    by_image = ops.reshape(x, (*before, ops.shape(chosen)[0], -1))
+    return ops.reshape(ops.take(by_image, chosen, axis=axis), (*before, -1, *after))
 
 
-def _reaches_right(layer: ShiftedConv2D) -> bool:
-    """Returns whether a convolution's window has columns to the right of the pixel."""
-    return layer.padding()[1][1] > 0
+def _is_narrow(layer: ShiftedConv2D) -> bool:
+    """Returns whether a convolution's window has 2×1 or 2×2 pixels, none to the right."""
+    shifted = isinstance(layer, DownRightShiftedConv2D)
+    return shifted and layer.kernel_size in ((2, 1), (2, 2))
 
 
 def as_pixel(x: Tensor) -> Tensor:

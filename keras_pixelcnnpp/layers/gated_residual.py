@@ -12,7 +12,6 @@ from keras_pixelcnnpp.checks import require_choice, require_number
 from keras_pixelcnnpp.layers.arithmetic import dropout_bytes
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning, build_conditioning, condition
 from keras_pixelcnnpp.layers.convolutions import (
-    Convolutions,
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
     DownShiftedConv2D,
@@ -224,71 +223,63 @@ class ResidualStack(keras.layers.Layer):
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up"))
         self.filters = tuple(filters)
         dtype = self.dtype_policy
-        levels = range(len(self.filters))
+        resolutions = range(len(self.filters))
         down, up = _SHIFTED_AND_BACK[shift]
 
-        def blocks(half: str, level: int, count: int) -> list[GatedResidualBlock]:
+        def blocks(half: str, resolution: int, count: int) -> list[GatedResidualBlock]:
             conditioned = half == "up" or conditioned_blocks == "all"
             return [
                 GatedResidualBlock(
-                    self.filters[level],
+                    self.filters[resolution],
                     shift,
                     dropout_rate,
                     conditioning if conditioned else "none",
                     num_classes,
-                    name=f"{half}_{level}_{index}",
+                    name=f"{half}_{resolution}_{index}",
                     dtype=dtype,
                 )
                 for index in range(count)
             ]
 
-        self.down_blocks = [blocks("down", level, num_blocks[level]) for level in levels]
+        self.down_blocks = [
+            blocks("down", resolution, num_blocks[resolution]) for resolution in resolutions
+        ]
         self.downsamplings = [
-            down(self.filters[level + 1], strides=2, name=f"downsampling_{level}", dtype=dtype)
-            for level in levels[:-1]
+            down(width, strides=2, name=f"downsampling_{resolution}", dtype=dtype)
+            for resolution, width in enumerate(self.filters[1:])
         ]
         self.bottleneck_conditioning = build_conditioning(
             conditioning, "bottleneck", num_classes, dtype=dtype
         )
         self.upsamplings = [
-            up(self.filters[level], name=f"upsampling_{level}", dtype=dtype)
-            for level in levels[:-1]
+            up(width, name=f"upsampling_{resolution}", dtype=dtype)
+            for resolution, width in enumerate(self.filters[:-1])
         ]
         self.up_blocks = [
-            blocks("up", level, num_blocks[level] + (level < levels[-1])) for level in levels
+            blocks("up", resolution, num_blocks[resolution] + (resolution < resolutions[-1]))
+            for resolution in resolutions
         ]
 
     def blocks(self) -> list[GatedResidualBlock]:
         """Returns all blocks in the order of evaluation."""
-        down = [block for level in self.down_blocks for block in level]
-        up = [block for level in reversed(self.up_blocks) for block in level]
+        down = [block for blocks in self.down_blocks for block in blocks]
+        up = [block for blocks in reversed(self.up_blocks) for block in blocks]
         return down + up
-
-    def convolutions(self) -> Convolutions:
-        """Returns pairs of each shifted convolution and its resolution."""
-        levels = range(len(self.filters))
-        inside_blocks = [
-            (convolution, level)
-            for level in levels
-            for block in (*self.down_blocks[level], *self.up_blocks[level])
-            for convolution in (block.input_conv, block.gate_conv)
-        ]
-        return inside_blocks + list(zip(self.downsamplings, levels, strict=False))
 
     def build(self, x_shape: Shape) -> None:
         *leading, height, width, _ = x_shape
         shapes = [
-            (*leading, height // 2**level, width // 2**level, filters)
-            for level, filters in enumerate(self.filters)
+            (*leading, height // 2**resolution, width // 2**resolution, filters)
+            for resolution, filters in enumerate(self.filters)
         ]
-        for level, shape in enumerate(shapes):
-            for block in self.down_blocks[level]:
+        for resolution, shape in enumerate(shapes):
+            for block in self.down_blocks[resolution]:
                 block.build(shape)
-            for block in self.up_blocks[level]:
+            for block in self.up_blocks[resolution]:
                 block.build(shape, shape)
-        for level, (upper, lower) in enumerate(itertools.pairwise(shapes)):
-            self.downsamplings[level].build(upper)
-            self.upsamplings[level].build(lower)
+        for resolution, (upper, lower) in enumerate(itertools.pairwise(shapes)):
+            self.downsamplings[resolution].build(upper)
+            self.upsamplings[resolution].build(lower)
         for strategy in self.bottleneck_conditioning:
             strategy.build(shapes[-1])
 
@@ -303,31 +294,29 @@ class ResidualStack(keras.layers.Layer):
         outputs, apply = {}, evaluation.arithmetic.apply
 
         def run_block(
-            level: int, block: GatedResidualBlock, x: Tensor, shortcut: Tensor | None = None
+            block: GatedResidualBlock, x: Tensor, shortcut: Tensor | None = None
         ) -> Tensor:
-            link = None if links is None else evaluation.link(links[block.name], level)
+            link = None if links is None else evaluation.link(links[block.name])
             x = apply(block, x, shortcut, link, labels, evaluation=evaluation, training=training)
             outputs[block.name] = x
             return x
 
-        def run_level(level: int, x: Tensor) -> Tensor:
+        def run_from(resolution: int, x: Tensor) -> Tensor:
+            def run_lower(x: Tensor) -> Tensor:
+                return apply(self.upsamplings[resolution], run_from(resolution + 1, x))
+
             shortcuts = [x]
-            for block in self.down_blocks[level]:
-                x = run_block(level, block, x)
+            for block in self.down_blocks[resolution]:
+                x = run_block(block, x)
                 shortcuts.append(x)
-            if level == len(self.filters) - 1:
+            if resolution == len(self.filters) - 1:
                 x = shortcuts.pop()
                 x = condition(self.bottleneck_conditioning, x, labels, evaluation)
             else:
-                x = evaluation.descend(
-                    level,
-                    self.downsamplings[level],
-                    x,
-                    lambda x: apply(self.upsamplings[level], run_level(level + 1, x)),
-                )
-            for block in self.up_blocks[level]:
-                x = run_block(level, block, x, shortcuts.pop())
+                x = evaluation.descend(self.downsamplings[resolution], x, run_lower)
+            for block in self.up_blocks[resolution]:
+                x = run_block(block, x, shortcuts.pop())
             return x
 
-        run_level(0, x)
+        run_from(0, x)
         return outputs

@@ -1,6 +1,5 @@
 """Interface of the causal networks, which the sampler evaluates row by row and pixel by pixel."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +11,6 @@ from keras_pixelcnnpp.layers.conditioning import (
     build_conditioning,
     parse_conditioning,
 )
-from keras_pixelcnnpp.layers.convolutions import Convolutions, ShiftedConv2DTranspose
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 
 
@@ -27,10 +25,10 @@ class AutoregressiveNetwork(keras.layers.Layer):
     - `call_horizontal_stack(pixels, vertical, labels, evaluation, training)` returns the
       parameters, given these features and the pixels to the left.
 
-    `vertical_convolutions()` and `horizontal_convolutions()` list the convolutions that the two
-    stacks call through the evaluation, with their resolutions. The first horizontal convolution
-    must be the one that is applied to the pixels. `vertical_upsamplings` and
-    `horizontal_upsamplings` are the transposed convolutions, highest resolution first.
+    Both call their convolutions by `evaluation.convolve`, and all other layers by
+    `evaluation.arithmetic.apply`. Convolutions of the pixels, and only these, exclude the current
+    pixel: `strict=True` or `mask="A"`. The vertical stack uses `DownShiftedConv2D`; the horizontal
+    stack uses `DownRightShiftedConv2D` or `MaskedConv2D`.
 
     Args:
         num_parameters: Integer, number of parameters of a pixel.
@@ -51,9 +49,6 @@ class AutoregressiveNetwork(keras.layers.Layer):
         the network does not use the labels.
     """
 
-    num_resolutions = 1
-    vertical_upsamplings: Sequence[ShiftedConv2DTranspose] = ()
-    horizontal_upsamplings: Sequence[ShiftedConv2DTranspose] = ()
     places: tuple[str, ...] = PLACES  # supported places of conditioning
 
     def __init__(
@@ -103,7 +98,3 @@ class AutoregressiveNetwork(keras.layers.Layer):
     ) -> Nest:
         """Evaluates the vertical stack. Networks with one stack return an empty dict."""
         return {}
-
-    def vertical_convolutions(self) -> Convolutions:
-        """Returns pairs of each convolution of the vertical stack and its resolution."""
-        return []

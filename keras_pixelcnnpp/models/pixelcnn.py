@@ -12,7 +12,6 @@ from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
-    Convolutions,
     DownShiftedConv2D,
     MaskedConv2D,
     WeightNormalizedDense,
@@ -146,9 +145,6 @@ class MaskedNetwork(AutoregressiveNetwork):
         parameters = arithmetic.apply(self.head, features)
         return condition(self.head_conditioning, parameters, labels, evaluation, features=features)
 
-    def horizontal_convolutions(self) -> Convolutions:
-        return [(layer, 0) for layer in (self.stem, *(block["masked"] for block in self.blocks))]
-
 
 class PixelCNNNetwork(MaskedNetwork):
     """Network of PixelCNN: a 7×7 masked convolution and residual blocks with 3×3 ones.
@@ -260,21 +256,17 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         training: bool = False,
     ) -> Tensor:
         apply = evaluation.arithmetic.apply
-        x = evaluation.convolve(self.stem, pixels) + evaluation.link(vertical["stem"], 0)
+        x = evaluation.convolve(self.stem, pixels) + evaluation.link(vertical["stem"])
         x = condition(self.stem_conditioning, x, labels, evaluation)
         for index, block in enumerate(self.blocks):
             hidden = condition(block["hidden"], x, labels, evaluation)
             hidden = apply(block["dropout"], hidden, training=training)
             double = evaluation.convolve(block["masked"], hidden)
-            double = double + evaluation.link(vertical[f"{index}"], 0)
+            double = double + evaluation.link(vertical[f"{index}"])
             double = condition(block["gate"], double, labels, evaluation)
             hidden = gated(double, evaluation.arithmetic, self.groups)
             x = x + apply(block["residual"], hidden)
         return self.parameters(x, labels, evaluation)
-
-    def vertical_convolutions(self) -> Convolutions:
-        layers = (self.vertical_stem, *(block["vertical"] for block in self.blocks))
-        return [(layer, 0) for layer in layers]
 
 
 def gated(x: Tensor, arithmetic: FloatArithmetic, groups: int = 1) -> Tensor:

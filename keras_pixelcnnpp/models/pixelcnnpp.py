@@ -11,10 +11,8 @@ from keras_pixelcnnpp.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
-    Convolutions,
     DownRightShiftedConv2D,
     DownShiftedConv2D,
-    ShiftedConv2DTranspose,
     WeightNormalizedDense,
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
@@ -140,7 +138,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         self.num_resolutions = plain(num_resolutions)
         self.conditioned_blocks = conditioned_blocks
         if filters is None:
-            filters = tuple(24 * 2**level for level in range(num_resolutions))
+            filters = tuple(24 * 2**resolution for resolution in range(num_resolutions))
         if num_blocks is None:
             num_blocks = (2,) + (1,) * (num_resolutions - 1)
         super().__init__(
@@ -219,7 +217,6 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         super().__init__(num_parameters, conditioning, num_classes, **kwargs)
         require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_horizontal"))
         self.filters = tuple(filters)
-        self.num_resolutions = len(self.filters)
         dtype = self.dtype_policy
 
         def stack(shift: str, conditioning: str, name: str) -> ResidualStack:
@@ -288,21 +285,6 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         pixels = super().to_pixels(pixels, labels, evaluation)
         return condition(self.input_conditioning, pixels, labels, evaluation)
 
-    @property
-    def vertical_upsamplings(self) -> list[ShiftedConv2DTranspose]:
-        return self.vertical_stack.upsamplings
-
-    @property
-    def horizontal_upsamplings(self) -> list[ShiftedConv2DTranspose]:
-        return self.horizontal_stack.upsamplings
-
-    def vertical_convolutions(self) -> Convolutions:
-        stems = [(self.vertical_stem, 0), (self.horizontal_stem_above, 0)]
-        return stems + self.vertical_stack.convolutions()
-
-    def horizontal_convolutions(self) -> Convolutions:
-        return [(self.horizontal_stem_left, 0), *self.horizontal_stack.convolutions()]
-
     def call_vertical_stack(
         self,
         pixels: Tensor,
@@ -339,7 +321,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         """Evaluates the horizontal stack and the head, given the output of the vertical stack."""
         arithmetic = evaluation.arithmetic
         stem, links = vertical
-        x = evaluation.convolve(self.horizontal_stem_left, pixels) + evaluation.link(stem, 0)
+        x = evaluation.convolve(self.horizontal_stem_left, pixels) + evaluation.link(stem)
         x = condition(self.horizontal_conditioning, x, labels, evaluation)
         outputs = arithmetic.apply(
             self.horizontal_stack,

@@ -44,7 +44,7 @@ class CompiledNetwork:
 
     def __call__(self, image: Tensor, labels: Tensor | None, training: bool) -> Tensor:
         """Evaluates the network on whole images; see `AutoregressiveNetwork`."""
-        candidates = None if labels is None else labels.shape[1]
+        candidates = None if labels is None else (labels.shape[1], labels.dtype)
         trainable = tuple(variable.trainable for variable in self.network.variables)
         kind = training, torch.is_grad_enabled(), image.shape, candidates, trainable
         comes_again, self._previous = self._previous == kind, kind
@@ -65,7 +65,7 @@ class CompiledNetwork:
         inputs = {
             "image": image,
             "dropout": dropout,
-            "kernels": [layer.kernel() for layer in self._layers],
+            "kernels": [layer.kernel_and_bias()[0] for layer in self._layers],
             # Not `value`, which is rounded in mixed precision.
             "values": [variable._value for variable in self._variables],
         }

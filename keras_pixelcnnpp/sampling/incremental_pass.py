@@ -1,6 +1,5 @@
 """Evaluates a model in raster order, one pixel at a time, and computes each feature once."""
 
-import collections
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Nest, Tensor, read, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.convolutions import fixed_kernels, normalized_kernels
+from keras_pixelcnnpp.layers.convolutions import fixed_kernels
 from keras_pixelcnnpp.layers.evaluation import (
     Evaluation,
     HorizontalEvaluation,
@@ -19,6 +18,7 @@ from keras_pixelcnnpp.layers.evaluation import (
     columns_first,
     take_images,
 )
+from keras_pixelcnnpp.sampling.structure import Structure
 
 State = dict[str, Nest]  # levels, caches and carry of a pass between two rows or pixels
 
@@ -35,6 +35,9 @@ class IncrementalPass:
         model: An `AutoregressiveModel`.
         candidates: Integer, number of labels under which each image is evaluated.
         arithmetic: Arithmetic of the network's layers and nonlinearities.
+
+    Raises:
+        UserError: If the network can't be evaluated pixel by pixel.
     """
 
     def __init__(
@@ -47,12 +50,7 @@ class IncrementalPass:
         self.arithmetic = arithmetic
         self.height, self.width, self.channels = model.image_shape
         self.num_levels = model.num_levels
-        self.num_resolutions = model.network.num_resolutions
-        self.period = 2 ** (self.num_resolutions - 1)
-        convolutions = model.network.horizontal_convolutions()
-        self.levels = {layer.path: level for layer, level in convolutions}
-        self.stem, _ = convolutions[0]
-        self.candidates = self._candidates(candidates)
+        self.structure = Structure(model.network, model.image_shape, candidates)
         self.programs = {}
 
     def run(
@@ -84,21 +82,23 @@ class IncrementalPass:
         Returns:
             The levels `(height, width, batch, channels)`, and the last `carry`.
         """
-        given = {
-            "labels": labels,
-            "kernels": normalized_kernels(self.network),
-            "choose": given,
-        }
+        given = {"labels": labels, "kernels": self.structure.kernels(), "choose": given}
         steps = self._steps((choose, after_row), given)
+        resolutions = self.structure.num_resolutions
+        period = 2 ** (resolutions - 1)
 
         def rows(index: Tensor, state: State) -> State:
-            for phase in range(self.period):
-                row = ops.cast(index, "int32") * self.period + phase
-                state = self._row(phase, row, state, steps)
+            for phase in range(period):
+                row = ops.cast(index, "int32") * period + phase
+                num_lower = lower_resolutions_at(phase, resolutions)
+                state, vertical, columns = steps.call(self._start_row, num_lower, row, state)
+                count = self.width // 2**num_lower
+                columns = steps.repeat(self._columns, num_lower, count, columns, row, vertical)
+                state = steps.call(self._end_row, num_lower, row, state, columns)
             return state
 
         state = self._start(batch_size, carry)
-        state = ops.fori_loop(0, self.height // self.period, rows, state)
+        state = ops.fori_loop(0, self.height // period, rows, state)
         return state["levels"], state["carry"]
 
     def _steps(self, functions: tuple[Callable, Callable | None], given: State) -> Any:
@@ -109,53 +109,34 @@ class IncrementalPass:
 
         return RecordedSteps(functions, given, self.programs)
 
-    def _candidates(self, count: int) -> dict[str, int]:
-        """Returns the length of the candidate axis of each layer's input, by the layer's path."""
-        if count == 1:
-            return collections.defaultdict(lambda: 1)
-        counting = CountCandidates(self.network)
-        image = keras.KerasTensor((1, 1, self.height, self.width, self.channels))
-        counting(image, keras.KerasTensor((1, count), "int32"))
-        return counting.arithmetic.counts
-
     def _start(self, batch_size: int | Tensor, carry: Nest) -> State:
         """Returns the state before the first row."""
         shape = (self.height, self.width, batch_size, self.channels)
-        of_pass = (self.network, self.width, batch_size, self.candidates, self.arithmetic)
+        size = self.width, batch_size, self.arithmetic
         return {
             "levels": ops.zeros(shape, "float32"),
             "carry": carry,
-            "vertical": VerticalEvaluation.initial_cache(*of_pass),
-            "horizontal": HorizontalEvaluation.initial_cache(*of_pass),
+            "vertical": VerticalEvaluation.initial_cache(self.structure.vertical, *size),
+            "horizontal": HorizontalEvaluation.initial_cache(self.structure.horizontal, *size),
         }
 
-    def _row(self, phase: int, row: Tensor, state: State, steps: "Steps") -> State:
-        """Evaluates a row, which is number `phase` of its period, and returns the new state."""
-        running = lower_levels_running(phase, self.num_resolutions)
-        state, vertical, columns = steps.once(self._start_row, running, row, state)
-        columns = steps.repeat(
-            self._columns, running, self.width // 2**running, columns, row, vertical
-        )
-        return steps.once(self._end_row, running, row, state, columns)
-
     def _start_row(
-        self, running: int, row: Tensor, state: State, steps: "Steps"
+        self, num_lower: int, row: Tensor, state: State, steps: "Steps"
     ) -> tuple[State, Nest, State]:
         """Evaluates the vertical stack. Returns the state, the features and the columns' state."""
+        # 1. The row above, as the network's input; zeros (padding) before the first row.
         labels = steps.given["labels"]
-        position = (row // self.period, None)
-        evaluation = VerticalEvaluation(state["vertical"], running, position, self.arithmetic)
-        pixels = self._pixels_of_row(row - 1, state["levels"], labels)
+        above = read(state["levels"], ops.maximum(row - 1, 0))
+        pixels = self._pixels(ops.transpose(above, (1, 0, 2))[:, None, None], labels)
+        pixels = pixels * ops.cast(row - 1 >= 0, pixels.dtype)
+        # 2. The vertical stack's features of this row.
+        evaluation = VerticalEvaluation(state["vertical"], row, num_lower, self.arithmetic)
         with fixed_kernels(steps.given["kernels"]):
             vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
-        cache = HorizontalEvaluation.start_row(
-            state["horizontal"],
-            self.network.horizontal_convolutions(),
-            self.candidates,
-            self.arithmetic,
-        )
+        # 3. The state before the first column.
+        stack = self.structure.horizontal
         columns = {
-            "cache": cache,
+            "cache": HorizontalEvaluation.start_row(state["horizontal"], stack, self.arithmetic),
             "pixel": ops.zeros_like(pixels[..., :1, :]),
             "levels": read(state["levels"], row),
             "carry": state["carry"],
@@ -163,87 +144,56 @@ class IncrementalPass:
         state = {"levels": state["levels"], "vertical": evaluation.cache}
         return state, keras.tree.map_structure(columns_first, vertical), columns
 
-    def _end_row(
-        self, running: int, row: Tensor, state: State, columns: State, steps: "Steps"
-    ) -> State:
-        """Returns the state after a row, given the state after its last column."""
-        state = {
-            "levels": write(state["levels"], row, columns["levels"]),
-            "vertical": state["vertical"],
-            "horizontal": HorizontalEvaluation.end_row(columns["cache"]),
-        }
-        if steps.after_row is None:
-            return {**state, "carry": columns["carry"]}
-        carry, images = steps.after_row(row, columns["carry"], *steps.given["choose"])
-        return {
-            "levels": take_images(state["levels"], images, axis=2),
-            "carry": carry,
-            "vertical": VerticalEvaluation.of_images(state["vertical"], images),
-            "horizontal": HorizontalEvaluation.of_images(state["horizontal"], images),
-        }
-
     def _columns(
-        self, running: int, index: Tensor, state: State, row: Tensor, vertical: Nest, steps: "Steps"
+        self,
+        num_lower: int,
+        index: Tensor,
+        state: State,
+        row: Tensor,
+        vertical: Nest,
+        steps: "Steps",
     ) -> State:
         """Evaluates the pixels of one period of columns."""
-        labels = steps.given["labels"]
-        column_period = 2**running
-        evaluation = HorizontalEvaluation(state["cache"], self.levels, running, self.arithmetic)
+        labels, period = steps.given["labels"], 2**num_lower
+        evaluation = HorizontalEvaluation(state["cache"], row, num_lower, self.arithmetic)
         pixel, levels, carry = state["pixel"], state["levels"], state["carry"]
-        for phase in range(column_period):
-            column = functools.cache(functools.partial(_column_at, index, phase, column_period))
-            evaluation.at(
-                column,
-                lower_levels_running(phase, running + 1),
-                (row // self.period, column(self.num_resolutions - 1)),
-            )
+        for phase in range(period):
+            column = functools.cache(functools.partial(_column_at, index, phase, period))
+            evaluation.at(column, lower_resolutions_at(phase, num_lower + 1))
             for _ in range(self.network.evaluations_per_pixel):
+                # 1. The parameters of this pixel, from the pixel on its left and the cache.
                 with fixed_kernels(steps.given["kernels"]):
                     parameters = self.network.call_horizontal_stack(
                         pixel, vertical, labels, evaluation
                     )
+                # 2. The value of this pixel, or of its next sub-pixel.
                 chosen, next_carry = steps.choose(
                     parameters, row, column(0), carry, *steps.given["choose"]
                 )
                 pixel = self._pixels(as_pixel(chosen[:, None]), labels)
+            # 3. What the next pixels need.
             carry = next_carry
-            evaluation.remember(self.stem, pixel)
+            evaluation.remember_pixel(self.structure.horizontal, pixel)
             levels = write(levels, column(0), chosen)
         return {"cache": evaluation.cache, "pixel": pixel, "levels": levels, "carry": carry}
+
+    def _end_row(
+        self, num_lower: int, row: Tensor, state: State, columns: State, steps: "Steps"
+    ) -> State:
+        """Returns the state after a row, given the state after its last column."""
+        cache = HorizontalEvaluation.end_row(columns["cache"], self.structure.horizontal, num_lower)
+        levels, vertical = write(state["levels"], row, columns["levels"]), state["vertical"]
+        carry = columns["carry"]
+        if steps.after_row is not None:
+            carry, chosen = steps.after_row(row, carry, *steps.given["choose"])
+            levels = take_images(levels, chosen, axis=2)
+            vertical = VerticalEvaluation.take(vertical, chosen)
+            cache = HorizontalEvaluation.take(cache, chosen)
+        return {"levels": levels, "carry": carry, "vertical": vertical, "horizontal": cache}
 
     def _pixels(self, levels: Tensor, labels: Tensor | None) -> Tensor:
         image = self.arithmetic.scale_to_unit(levels, self.num_levels)
         return self.network.to_pixels(image, labels, Evaluation(self.arithmetic))
-
-    def _pixels_of_row(self, row: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:
-        """Returns a finished row as the network's input; zeros (padding) before the first row."""
-        levels = read(levels, ops.maximum(row, 0))
-        levels = ops.transpose(levels, (1, 0, 2))[:, None, None]
-        pixels = self._pixels(levels, labels)
-        return pixels * ops.cast(row >= 0, pixels.dtype)
-
-
-class CandidateCounts(FloatArithmetic):
-    """Arithmetic that records the length of the candidate axis of each layer's input."""
-
-    def __init__(self) -> None:
-        self.counts = {}
-
-    def apply(self, layer: keras.layers.Layer, x: Tensor, *inputs: Any, **arguments: Any) -> Any:
-        self.counts[layer.path] = x.shape[1]
-        return super().apply(layer, x, *inputs, **arguments)
-
-
-class CountCandidates(keras.layers.Layer):
-    """Calls a network, usually symbolically, to record the candidates of each layer's input."""
-
-    def __init__(self, network: keras.layers.Layer):
-        super().__init__()
-        self.arithmetic = CandidateCounts()
-        self._function = network.call
-
-    def call(self, image: Tensor, labels: Tensor) -> Tensor:
-        return self._function(image, labels, Evaluation(self.arithmetic))
 
 
 class Steps:
@@ -253,32 +203,32 @@ class Steps:
         self.choose, self.after_row = functions
         self.given = given
 
-    def once(self, function: Callable, running: int, *tensors: Nest) -> Nest:
-        """Returns `function(running, *tensors, steps)`."""
-        return function(running, *tensors, self)
+    def call(self, function: Callable, num_lower: int, *tensors: Nest) -> Nest:
+        """Returns `function(num_lower, *tensors, steps)`."""
+        return function(num_lower, *tensors, self)
 
     def repeat(
-        self, function: Callable, running: int, count: int, state: Nest, *tensors: Nest
+        self, function: Callable, num_lower: int, count: int, state: Nest, *tensors: Nest
     ) -> Nest:
-        """Applies `function(running, index, state, *tensors, steps)` to the state `count` times."""
+        """Applies `function(num_lower, index, state, *tensors, steps)` `count` times."""
 
         def step(index: Tensor, state: Nest) -> Nest:
             # In eager TensorFlow the index is a Python integer, which layers can't take.
-            return function(running, ops.cast(index, "int32"), state, *tensors, self)
+            return function(num_lower, ops.cast(index, "int32"), state, *tensors, self)
 
         return ops.fori_loop(0, count, step, state)
 
 
-def _column_at(index: Tensor, phase: int, period: int, level: int) -> Tensor:
-    """Returns the column at resolution `level` for column `phase` of period `index`."""
-    step, start = max(period >> level, 1), phase >> level
+def _column_at(index: Tensor, phase: int, period: int, resolution: int) -> Tensor:
+    """Returns the column at a resolution for column `phase` of period `index`."""
+    step, start = max(period >> resolution, 1), phase >> resolution
     column = index if step == 1 else index * step
     return column + start if start else column
 
 
-def lower_levels_running(index: int, num_levels: int) -> int:
-    """Returns how many of the `num_levels - 1` lower resolutions are evaluated at `index`."""
-    level = 0
-    while level < num_levels - 1 and index % 2 ** (level + 1) == 0:
-        level += 1
-    return level
+def lower_resolutions_at(index: int, num_resolutions: int) -> int:
+    """Returns how many of the `num_resolutions - 1` lower ones are evaluated at row `index`."""
+    count = 0
+    while count < num_resolutions - 1 and index % 2 ** (count + 1) == 0:
+        count += 1
+    return count

@@ -38,32 +38,32 @@ class RecordedSteps:
         self._prepared = {}  # the programs' steps for `given`
 
     @torch.inference_mode()
-    def once(self, function: Callable, running: int, *tensors: Nest) -> Nest:
-        """Returns `function(running, *tensors, steps)`."""
+    def call(self, function: Callable, num_lower: int, *tensors: Nest) -> Nest:
+        """Returns `function(num_lower, *tensors, steps)`."""
         flat = _tensors(tensors)
-        key = self._key(function, running, flat)
+        key = self._key(function, num_lower, flat)
         if key not in self._programs:
-            step = functools.partial(function, running)
+            step = functools.partial(function, num_lower)
             self._programs[key], results = Program.record(step, tensors, self)
             return results
         return self._programs[key].nest(self._step(key)(*flat))
 
     @torch.inference_mode()
     def repeat(
-        self, function: Callable, running: int, count: int, state: Nest, *tensors: Nest
+        self, function: Callable, num_lower: int, count: int, state: Nest, *tensors: Nest
     ) -> Nest:
-        """Applies `function(running, index, state, *tensors, steps)` to the state `count` times."""
+        """Applies `function(num_lower, index, state, *tensors, steps)` `count` times."""
         first, *others = ops.arange(count, dtype="int64").unbind()
-        state = self.once(function, running, first, state, *tensors)
+        state = self.call(function, num_lower, first, state, *tensors)
         flat, rest = _tensors(state), _tensors(tensors)
-        key = self._key(function, running, [first, *flat, *rest])
+        key = self._key(function, num_lower, [first, *flat, *rest])
         step = self._step(key)
         for index in others:
             flat = step(index, *flat, *rest)
         return self._programs[key].nest(flat)
 
-    def _key(self, function: Callable, running: int, flat: list[Tensor]) -> tuple:
-        return (function, running, *self._kind, *_kind(flat))
+    def _key(self, function: Callable, num_lower: int, flat: list[Tensor]) -> tuple:
+        return (function, num_lower, *self._kind, *_kind(flat))
 
     def _step(self, key: tuple) -> Callable[..., list[Tensor]]:
         if key not in self._prepared:

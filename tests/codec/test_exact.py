@@ -133,9 +133,7 @@ def test_levels_are_rounded_as_by_integers(num_levels):
     with float64():
         found = compiled(scale, [], xla=True)(np.arange(num_levels, dtype="uint16"))
     steps = num_levels - 1
-    expected = [
-        round(Fraction((2 * level - steps) * UNIT, steps)) for level in range(num_levels)
-    ]
+    expected = [round(Fraction((2 * level - steps) * UNIT, steps)) for level in range(num_levels)]
     np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
 
 

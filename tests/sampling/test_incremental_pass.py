@@ -8,7 +8,18 @@ from layer_checks import randomize
 
 from keras_pixelcnnpp.backend import write
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.layers.conditioning import STRATEGIES
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES, SpatialConditioning, condition
+from keras_pixelcnnpp.layers.convolutions import (
+    DownRightShiftedConv2D,
+    DownRightShiftedConv2DTranspose,
+    DownShiftedConv2D,
+    DownShiftedConv2DTranspose,
+    MaskedConv2D,
+    WeightNormalizedDense,
+)
+from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
@@ -119,6 +130,103 @@ def test_labels_side_by_side_in_masked_networks(rng, cls, head):
     sizes = {"filters": 12, "conditioned_blocks": None, "num_resolutions": None}
     labels = [[0, 1, 2], [2, 1, 0], [1, 1, 2]]
     check(rng, labels=labels, cls=cls, head=head, image_shape=(3, 4, 3), num_levels=5, **sizes)
+
+
+class OtherWindows(AutoregressiveNetwork):
+    """Windows of other sizes than in the models, and positions at two resolutions."""
+
+    def __init__(self, num_parameters, stem, down, lower, **kwargs):
+        super().__init__(num_parameters, **kwargs)
+        self.vertical = [
+            DownShiftedConv2D(6, (3, 5), strict=True, name="vertical_stem"),
+            DownShiftedConv2D(6, (3, 3), strides=2, name="vertical_down"),
+            DownShiftedConv2D(6, (1, 3), name="vertical_lower"),
+            DownShiftedConv2DTranspose(6, name="vertical_up"),
+        ]
+        make = MaskedConv2D, DownRightShiftedConv2D
+        self.horizontal = [
+            make["strict" in arguments](6, name=f"horizontal_{index}", **arguments)
+            for index, arguments in enumerate((stem, down, lower))
+        ]
+        self.horizontal.append(DownRightShiftedConv2DTranspose(6, name="horizontal_up"))
+        self.places = [SpatialConditioning(self.num_classes, name=f"at_{r}") for r in (0, 1)]
+        self.head = WeightNormalizedDense(num_parameters, name="head")
+
+    def build(self, image_shape, labels_shape=None):
+        labels = ops.zeros((1, 1), "int32")
+        self.call(ops.zeros((1, *image_shape[1:])), labels)
+
+    def around(self, layers, pixels, evaluation, link, places, labels):
+        stem, down, within, up = layers
+
+        def lower(x):
+            x = condition(places[1:], ops.tanh(x), labels, evaluation)
+            x = ops.tanh(evaluation.convolve(within, x))
+            return evaluation.arithmetic.apply(up, x)
+
+        x = ops.tanh(evaluation.convolve(stem, pixels) + link)
+        x = condition(places[:1], x, labels, evaluation)
+        return x + evaluation.descend(down, x, lower)
+
+    def call_vertical_stack(self, pixels, labels, evaluation=None, training=False):
+        return self.around(self.vertical, pixels, evaluation or Evaluation(), 0.0, [], labels)
+
+    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
+        evaluation = evaluation or Evaluation()
+        link = evaluation.link(vertical)
+        x = self.around(self.horizontal, pixels, evaluation, link, self.places, labels)
+        return evaluation.arithmetic.apply(self.head, x)
+
+
+class OtherWindowsModel(AutoregressiveModel):
+    def __init__(self, windows, **options):
+        self.windows = windows
+        super().__init__(**{"conditioning": "none", **options})
+
+    def make_network(self):
+        size = {"num_classes": self.num_classes, "name": "network"}
+        return OtherWindows(self.distribution.num_parameters, **self.windows, **size)
+
+
+def shifted(*kernel_size, **arguments):
+    return {"kernel_size": kernel_size, "strict": False, **arguments}
+
+
+NARROW = {
+    "stem": shifted(2, 1, strict=True),
+    "down": shifted(2, 2, strides=2),
+    "lower": shifted(2, 2),
+}
+WINDOWS = [
+    {"stem": shifted(3, 3, strict=True), "down": shifted(1, 4, strides=2), "lower": shifted(3, 2)},
+    {
+        "stem": {"kernel_size": (3, 5), "mask": "A"},
+        "down": {"kernel_size": 3, "strides": 2},
+        "lower": {"kernel_size": (5, 3)},
+    },
+]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_windows_of_any_size(rng, windows):
+    sizes = {"image_shape": (8, 8, 2), "num_blocks": 1, "conditioned_blocks": None}
+    check(rng, cls=OtherWindowsModel, windows=windows, conditioning=None, **sizes)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stem": shifted(2, 1)},
+        {"lower": shifted(2, 2, strict=True)},
+        {"lower": {"kernel_size": 3, "mask": "A"}},
+    ],
+)
+def test_what_cannot_be_evaluated_pixel_by_pixel(change):
+    size = {"image_shape": (8, 8, 1), "num_classes": 2, "filters": 6, "num_blocks": 1}
+    model = OtherWindowsModel({**NARROW, **change}, **size)
+    with pytest.raises(ValueError, match=r"can't be evaluated pixel by pixel.*strict=True"):
+        IncrementalPass(model)
 
 
 def test_mixed_precision(rng):

@@ -64,36 +64,36 @@ def test_programs_can_be_captured(model, monkeypatch):
 
 
 def test_a_step_must_not_look_at_a_value():
-    def step(running, x, steps):
+    def step(num_lower, x, steps):
         return [x + 1 if x.sum() > 0 else x]
 
     with pytest.raises(RuntimeError, match="must not read the values"):
-        steps().once(step, 0, torch.ones(2))
+        steps().call(step, 0, torch.ones(2))
 
 
 def test_the_same_tensor_twice_is_not_always_the_same():
-    def step(running, x, y, steps):
+    def step(num_lower, x, y, steps):
         return [x + 2 * y]
 
     recorded, ones = steps(), torch.ones(2)
     for x, y in [(ones, ones), (ones, 3 * ones), (5 * ones, ones)]:
-        np.testing.assert_array_equal(recorded.once(step, 0, x, y)[0], x + 2 * y)
+        np.testing.assert_array_equal(recorded.call(step, 0, x, y)[0], x + 2 * y)
 
 
 def test_what_is_given_away_is_new_each_time():
-    def step(running, x, steps):
+    def step(num_lower, x, steps):
         return [torch.zeros(2), x]
 
     recorded, one = steps(), torch.ones(2)
     for _ in range(3):
-        zeros, _ = recorded.once(step, 0, one)
+        zeros, _ = recorded.call(step, 0, one)
         np.testing.assert_array_equal(zeros, [0, 0])
         with torch.inference_mode():
             zeros += 1
 
 
 def test_memory_that_is_written_is_read_anew():
-    def step(running, index, state, steps):
+    def step(num_lower, index, state, steps):
         doubled = 2 * steps.given
         doubled[0] = index
         return [state[0].index_copy_(0, index, doubled[:1] + steps.given[1:2])]

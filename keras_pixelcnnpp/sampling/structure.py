@@ -1,0 +1,135 @@
+"""Records the layers that a network calls, so that no list of them has to be kept."""
+
+from typing import Any
+
+import keras
+
+from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
+from keras_pixelcnnpp.layers.convolutions import (
+    DownRightShiftedConv2D,
+    DownShiftedConv2D,
+    MaskedConv2D,
+    ShiftedConv2D,
+    WeightNormalized,
+)
+from keras_pixelcnnpp.layers.evaluation import Convolution, Evaluation, LowerResolutions, Stack
+
+
+class Structure:
+    """Layers and convolutions of a network, from a symbolic call.
+
+    Args:
+        network: An `AutoregressiveNetwork`.
+        image_shape: `(height, width, channels)`.
+        candidates: Integer, number of labels under which each image is evaluated.
+
+    Attributes:
+        layers: List of the layers that the network applies.
+        vertical, horizontal: The convolutions of both stacks, as `Stack`.
+        num_resolutions: Integer.
+
+    Raises:
+        UserError: If the incremental pass would differ from the evaluation of whole images.
+    """
+
+    def __init__(
+        self, network: keras.layers.Layer, image_shape: tuple[int, int, int], candidates: int = 1
+    ):
+        self._applied = _AppliedLayers()
+        self.vertical, self.horizontal = Stack(), Stack()
+        labels = keras.KerasTensor((1, candidates), "int32") if network.num_classes else None
+        image = keras.KerasTensor((1, 1, *image_shape), "float32")
+        _Symbolic(self._call, network)(image, labels)
+        self.layers = list(self._applied.layers.values())
+        self.num_resolutions = 1 + max(
+            (
+                one.resolution
+                for stack in (self.vertical, self.horizontal)
+                for one in stack.convolutions
+            ),
+            default=0,
+        )
+
+    def _call(self, network: keras.layers.Layer, image: Tensor, labels: Tensor | None) -> Tensor:
+        pixels = network.to_pixels(image, labels, Evaluation(self._applied))
+        down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
+        vertical = _Recording(self.vertical, pixels, down, self._applied)
+        horizontal = _Recording(self.horizontal, pixels, right, self._applied)
+        features = network.call_vertical_stack(pixels, labels, vertical)
+        return network.call_horizontal_stack(pixels, features, labels, horizontal)
+
+    def kernels(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Returns kernels and biases of all weight-normalized layers, for `fixed_kernels`."""
+        layers = [layer for layer in self.layers if isinstance(layer, WeightNormalized)]
+        return {layer.path: layer.kernel_and_bias() for layer in layers}
+
+
+class _Symbolic(keras.layers.Layer):
+    """A layer that calls a function, because Keras calls only layers symbolically."""
+
+    def __init__(self, function: Any, network: keras.layers.Layer):
+        super().__init__()
+        # A closure, because Keras would track the network as a part of this layer.
+        self._function = lambda *inputs: function(network, *inputs)
+
+    def call(self, image: Tensor, labels: Tensor | None) -> Tensor:
+        return self._function(image, labels)
+
+
+class _AppliedLayers(FloatArithmetic):
+    """Arithmetic that records the layers that it applies, by their path."""
+
+    def __init__(self) -> None:
+        self.layers = {}
+
+    def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
+        self.layers[layer.path] = layer
+        return super().apply(layer, *inputs, **arguments)
+
+
+class _Recording(Evaluation):
+    """Records the convolutions of a stack.
+
+    Args:
+        stack: The `Stack` to which they are added.
+        pixels: The network's input.
+        kinds: The classes of convolutions that this stack may use.
+        arithmetic: Arithmetic of the layers and nonlinearities.
+    """
+
+    def __init__(
+        self, stack: Stack, pixels: Tensor, kinds: tuple[type, ...], arithmetic: FloatArithmetic
+    ):
+        super().__init__(arithmetic)
+        self.stack = stack
+        self.pixels = pixels
+        self.kinds = kinds
+        self.resolution = 0
+
+    def convolve(self, layer: ShiftedConv2D, x: Tensor, strides: int = 1) -> Tensor:
+        on_pixels = x is self.pixels
+        fits = layer.strict == on_pixels and layer.strides == strides
+        if not fits or not isinstance(layer, self.kinds):
+            names = " or ".join(kind.__name__ for kind in self.kinds)
+            where = "the pixels" if on_pixels else "features"
+            raise UserError(
+                f"The network can't be evaluated pixel by pixel. Expected here: {names} with "
+                f"strides={strides}, which excludes the current pixel (strict=True or mask='A') "
+                "if it is applied to the pixels, and only then. Received: "
+                f"{type(layer).__name__} {layer.name!r} with strides={layer.strides}, which "
+                f"{'excludes' if layer.strict else 'includes'} the current pixel, for {where}"
+            )
+        one = Convolution(layer, self.resolution, x.shape[1], on_pixels)
+        self.stack.convolutions.append(one)
+        return super().convolve(layer, x)
+
+    def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
+        resolution = self.resolution
+        x = self.convolve(downsampling, x, strides=2)
+        self.resolution += 1
+        x = lower(x)
+        self.resolution -= 1
+        self.stack.upsampled[resolution] = (downsampling, x.shape[1], x.shape[-1])
+        return x
