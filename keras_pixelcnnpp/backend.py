@@ -25,6 +25,11 @@ Nest = Any  # nested dicts, lists and tuples of tensors
 Shape = tuple[Any, ...]  # integers, or `None` for an unknown size, as in Keras
 
 
+# Upper bound of the features of one layer, which keeps a batch at about a gigabyte: 52 million
+# features (128 images, 10 classes and the default network) took 4.0 GB.
+MAX_LAYER_BYTES = 64_000_000
+
+
 def versions() -> dict[str, str]:
     """Returns the versions and the hardware that bit-exact reproduction of a run depends on."""
     backend = keras.backend.backend()
@@ -150,6 +155,20 @@ def with_shape(images: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
 
         return tf.ensure_shape(images, (None, *image_shape))
     return images
+
+
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns a layer and all layers inside it. The codec's digest depends on the order."""
+    # Keras has no public method: `Model.layers` lists only the first level.
+    return list(layer._flatten_layers())
+
+
+def rows_at_once(
+    image_shape: tuple[int, int, int], widths: Sequence[int], dtype: str = "float32"
+) -> int:
+    """Returns how many images may be evaluated at once by layers with these numbers of channels."""
+    height, width, _ = image_shape
+    return max(1, MAX_LAYER_BYTES // (height * width * max(widths) * np.dtype(dtype).itemsize))
 
 
 def in_turn(function: Callable, entries: Nest) -> Tensor:

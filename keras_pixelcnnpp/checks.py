@@ -287,9 +287,11 @@ def checked_rows(observed: ArrayLike, height: int) -> np.ndarray:
 def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
     """Returns a boolean mask `(count, height, width)` of the known pixels.
 
+    If a pixel has known and unknown channels, the result is `(count, height, width, channels)`.
+
     Args:
-        observed: Integer, number of known rows from the top, or a boolean mask `(height, width)` or
-            `(count, height, width)`.
+        observed: Integer, number of known rows from the top, or a boolean mask `(height, width)`,
+            `(count, height, width)` or `(count, height, width, channels)`.
         count: Integer, number of images.
         image_shape: `(height, width, channels)`.
 
@@ -300,10 +302,14 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
     array = np.asarray(observed)
     if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
         array = np.arange(height * width).reshape(height, width) < int(array) * width
+    if array.dtype == bool and array.shape == (count, *image_shape):
+        by_pixel = array.all(axis=-1)
+        return by_pixel if (by_pixel == array.any(axis=-1)).all() else array
     if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
         raise UserError(
             f"Invalid value for argument `observed`. Expected an integer from 0 to {height}, "
-            f"or a boolean mask of shape {(height, width)} or {(count, height, width)}. "
+            f"or a boolean mask of shape {(height, width)}, {(count, height, width)} or "
+            f"{(count, *image_shape)}. "
             f"Received: dtype={array.dtype}, shape={array.shape}"
             + (f", value={array}" if array.ndim == 0 else "")
         )

@@ -19,6 +19,7 @@ from keras_pixelcnnpp.models.scoring import (
     evaluated,
     images_and_labels,
     log_marginal_of_pixels,
+    random_classes,
     score,
 )
 from keras_pixelcnnpp.models.statistics import (
@@ -28,12 +29,7 @@ from keras_pixelcnnpp.models.statistics import (
     statistics_of_batch,
     with_pit,
 )
-from keras_pixelcnnpp.sampling.sampler import (
-    SamplingOptions,
-    random_classes,
-    random_seed,
-    sample_images,
-)
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 
 class TiledModel:
@@ -238,10 +234,9 @@ class TiledModel:
             ValueError: If an argument is out of range, or the known part ends elsewhere.
         """
         model, blocks = self.model, self.blocks(size)
-        seed = random_seed() if seed is None else seed
-        how = temperature, guidance, guidance_logit_scale, batch_size, verbose
-        options = SamplingOptions(seed, *how)
-        options.check(model)
+        options = SamplingOptions(
+            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
+        ).checked(model)
         wanted: Any = labels
         if model.num_classes:
             wanted = model._checked_labels(labels, np.size(labels))
@@ -262,7 +257,7 @@ class TiledModel:
             scores = np.zeros((len(unknown), model.num_classes))
             if first:
                 scores = self.class_log_likelihoods(above[unknown], batch_size)
-            wanted[unknown] = random_classes(scores, seed, unknown)
+            wanted[unknown] = random_classes(scores, options.seed, unknown)
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
@@ -272,7 +267,7 @@ class TiledModel:
             numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
             positions = np.add.outer(np.array(numbers) << 40, np.arange(count)).ravel()
             offsets = positions - np.arange(len(positions))
-            images, _ = sample_images(model, of_windows, options, windows, known, 0, offsets)
+            images, _ = sample_images(model, of_windows, options, windows, known, first=offsets)
             for (*_, block), sampled in zip(wave, np.split(images, len(wave)), strict=True):
                 frames[:, *block.inside] = sampled[:, block.above :, block.left :]
         return frames

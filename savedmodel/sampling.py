@@ -17,6 +17,7 @@ from keras_pixelcnnpp.data.images import (
 )
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import atomic_path, counted, read_json, write_bytes, write_json
+from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 from keras_pixelcnnpp.savedmodel.blocks import map_blocks
@@ -90,7 +91,7 @@ def sample_many(
             other options or another model.
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
-    SamplingOptions(seed, **how).check(model)
+    SamplingOptions(seed, **how).checked(model)
     given = {"seed": seed, **how, "model": trained.checksum()}
     given |= {"label": [*map(int, dict.fromkeys(labels))], "count": len(labels)}
     if known.exists():
@@ -127,6 +128,7 @@ def sampling_seed(folder: Path) -> int | None:
 def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions]) -> np.ndarray:
     labels, start, options = block
     wanted = labels if trained.model.num_classes else len(labels)
+    wanted = choose_classes(trained.model, wanted, options, first=start)
     return sample_images(trained.model, wanted, options, first=start)[0]
 
 

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Nest, Tensor, compiled, float64, host_function, progress
+from keras_pixelcnnpp.backend import (
+    Nest,
+    Tensor,
+    compiled,
+    float64,
+    host_function,
+    progress,
+    rows_at_once,
+)
 from keras_pixelcnnpp.blocks import Block, waves
 from keras_pixelcnnpp.checks import image_dtype
 from keras_pixelcnnpp.codec import streams
@@ -15,9 +23,6 @@ from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-
-# Upper bound of the number of features of one layer, for all images that are encoded at once.
-MAX_FEATURES = 2_000_000
 
 
 class ImageCoder:
@@ -51,9 +56,8 @@ class ImageCoder:
             blocks: Rows of blocks of an image.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
         """
-        height, width, channels = self.exact.image_shape
-        size = height * width * max(self.exact.widest, channels)
-        at_once = max(1, min(len(levels) * len(blocks[0]), MAX_FEATURES // size))
+        limit = rows_at_once(self.exact.image_shape, self.exact.widths, "float64")
+        at_once = max(1, min(len(levels) * len(blocks[0]), limit))
         step = -(-at_once // len(blocks[0]))
         found = []
         tick = progress(-(-len(levels) // step) * len(blocks), verbose)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Tensor, inner_layers
 from keras_pixelcnnpp.codec.counts import counts_of
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
@@ -41,10 +41,10 @@ class ExactModel:
         self.image_shape = model.image_shape
         self.num_levels = model.num_levels
         self.num_labels = max(1, model.num_classes)
-        self.widest = max(*model.widths, model.distribution.num_parameters)
+        self.widths = (*model.widths, model.distribution.num_parameters)
         self._knows_labels = model.num_classes > 0
         self._kernels, self._variables, self._tables = {}, [], []
-        for layer in model.network._flatten_layers():
+        for layer in inner_layers(model.network):
             _require_own(layer)
             if isinstance(layer, WeightNormalized) and layer.built:
                 self._kernels[layer.path] = _kernel_and_bias(layer)

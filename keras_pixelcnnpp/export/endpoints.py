@@ -148,6 +148,8 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
         return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
 
+    sampler = PixelSampler(model)
+
     # Without XLA, which would compile for half a minute in each process that samples.
     def sample(labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
         positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
@@ -160,8 +162,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             if num_classes:
                 random = _random_classes(model, seed, positions)
                 sampler_inputs["label"] = tf.where(labels < 0, random, labels)
-            images, _ = PixelSampler(model)(sampler_inputs)
-            return {"images": images}
+            return {"images": sampler(sampler_inputs)["images"]}
 
         inputs = [labels, tf.range(tf.shape(labels)[0])]
         return _in_parts(

@@ -82,7 +82,11 @@ def entry(table: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 class FixedPointArithmetic(FloatArithmetic):
-    """Computes layers and nonlinearities in multiples of 1/4096; see `FloatArithmetic`."""
+    """Computes layers and nonlinearities in multiples of 1/4096, as float64.
+
+    `FloatArithmetic` documents the methods. Here, `scale` needs a factor between 0 and 1, and
+    `softmax` a short axis.
+    """
 
     def __init__(self) -> None:
         # Not created in a pass, which torch records. float32 represents the entries exactly.
@@ -93,7 +97,6 @@ class FixedPointArithmetic(FloatArithmetic):
         self._weights = ops.convert_to_tensor(exponential_table(2**30).astype("int32"))
 
     def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
-        """Calls a layer and rounds its outputs."""
         # `layer.call`, because `layer(...)` would cast the inputs to the layer's compute dtype.
         if not isinstance(layer, WeightNormalized | LabelConditioning):
             return layer.call(*inputs, **arguments)
@@ -101,27 +104,22 @@ class FixedPointArithmetic(FloatArithmetic):
         return _round(layer.call(_saturate(x), *others, **arguments))
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
-        """Converts a tensor of any dtype to rounded and clipped float64."""
         return _saturate(_round(ops.cast(x, "float64")))
 
     def dtype(self, layer: keras.layers.Layer) -> str:
-        """Returns the dtype of the features that a layer receives."""
         return "float64"
 
     def scale_to_unit(self, levels: Tensor, num_levels: int) -> Tensor:
-        """Scales levels from 0 to `num_levels - 1` to [-1, 1]."""
         # In integers: XLA fuses the float32 product and difference, which changes the rounding.
         steps = num_levels - 1
         return _quotient((2 * ops.cast(levels, "int32") - steps) * UNIT, steps)
 
     def concat_elu(self, x: Tensor) -> Tensor:
-        """Concatenates `elu(x)` and `elu(-x)` on the channel axis."""
         positive, below = x > 0, self._elu_of_negative(x)
         halves = ops.where(positive, x, below), ops.where(positive, below, -x)
         return ops.concatenate(halves, axis=-1)
 
     def elu(self, x: Tensor) -> Tensor:
-        """Returns `x` where it is positive, and `exp(x) - 1` elsewhere."""
         return ops.where(x > 0, x, self._elu_of_negative(x))
 
     def _elu_of_negative(self, x: Tensor) -> Tensor:
@@ -129,32 +127,26 @@ class FixedPointArithmetic(FloatArithmetic):
         return _at(self._exponential, x) - 1.0
 
     def tanh(self, x: Tensor) -> Tensor:
-        """Returns the hyperbolic tangent."""
         size = _at(self._tanh, x)
         return ops.where(x < 0, -size, size)
 
     def gated(self, value: Tensor, gate: Tensor) -> Tensor:
-        """Returns `value * sigmoid(gate)`."""
         open_ = _at(self._logistic, gate)
         return _round(_saturate(value) * ops.where(gate < 0, 1.0 - open_, open_))
 
     def matmul(self, x: Tensor, y: Tensor) -> Tensor:
-        """Multiplies matrices."""
         return _round(matmul(_saturate(x), y))
 
     def scale(self, x: Tensor, factor: float) -> Tensor:
-        """Multiplies features by a number between 0 and 1."""
         return _round(_saturate(x) * (round(factor * 2**20) / 2**20))
 
     def softmax(self, x: Tensor, axis: int = -1) -> Tensor:
-        """Returns the softmax over a short axis."""
         below = ops.cast((ops.max(x, axis=axis, keepdims=True) - x) * UNIT, "int64")
         index = ops.minimum(below, self._weights.shape[0] - 1)
         weights = ops.cast(look_up(self._weights, index), "int64")
         return _quotient(weights * UNIT, ops.sum(weights, axis=axis, keepdims=True))
 
     def normalize(self, x: Tensor, epsilon: float) -> Tensor:
-        """Normalizes the channels of each pixel to mean 0 and variance 1."""
         # Values are clipped to ±512, so that the sums of their squares fit into int64.
         whole = ops.cast(ops.clip(x, -512.0, 512.0) * UNIT, "int64")
         count = x.shape[-1]

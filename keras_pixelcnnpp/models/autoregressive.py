@@ -39,6 +39,7 @@ from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
     ERROR_RUNS,
+    choose_classes,
     class_scores,
     jackknife_error,
     log_marginal_of_pixels,
@@ -75,7 +76,8 @@ class AutoregressiveModel(ImageModel):
       mean of p(x | y) over equally likely classes. `None` for an unconditional model.
     - `observed`: the known part of each image, whose other pixels are ignored: an integer, the
       number of known rows from the top, or a boolean mask `(height, width)` or `(N, height,
-      width)`, true for known pixels. `None` for whole images.
+      width)`, true for known pixels, or `(N, height, width, channels)`, true for known channels
+      of a pixel. `None` for whole images.
     - `num_particles`: integer, number of particles for each image and class, where an unknown pixel
       precedes a known one in raster order.
     - `seed`: integer >= 0. `None`, where it is the default, gives different results in each call.
@@ -472,16 +474,38 @@ class AutoregressiveModel(ImageModel):
         labels: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
     ) -> np.ndarray:
-        """Returns the log-likelihood log p(x | y) of each image under its label.
+        """Returns the log-likelihood log p(x | y) of each image, or of a part, under its label.
 
         Args:
-            images, labels, batch_size, verbose: See `AutoregressiveModel`.
+            images, labels, batch_size, verbose, observed, num_particles, seed: See
+                `AutoregressiveModel`.
 
         Returns:
             Float32 array `(N,)`, nats.
         """
-        return self._log_probs(images, [labels], batch_size, verbose, "image")[:, 0]
+        if observed is None:
+            return self._log_probs(images, [labels], batch_size, verbose, "image")[:, 0]
+        images = checked_images(images, self.image_shape, self.num_levels)
+        known = checked_observed(observed, len(images), self.image_shape)
+        labels = self._checked_labels(labels, len(images))
+        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+
+        def score_part(rows: Any, labels: np.ndarray | None) -> np.ndarray:
+            given = images[rows], labels, known[rows]
+            return score_observed(self, *given, options, num_particles)[0]
+
+        if labels is None:
+            return score_part(slice(None), None)[:, 0]
+        result = np.zeros(len(images), "float32")
+        classes = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
+        for rows, candidates in ((labels >= 0, labels[:, None]), (labels < 0, classes)):
+            if rows.any():
+                result[rows] = log_marginal(score_part(rows, candidates[rows]))
+        return result
 
     def pixel_log_probs(
         self,
@@ -591,8 +615,9 @@ class AutoregressiveModel(ImageModel):
         If an unknown pixel precedes a known pixel in raster order, the likelihood is estimated by
         sequential Monte Carlo: `num_particles` images are sampled for each image and class,
         weighted by the probability of each known pixel, and resampled after a row if the effective
-        sample size is small. The estimate of p, though not of log p, is unbiased. In all other
-        cases, the likelihood is exact.
+        sample size is small. The estimate of p, though not of log p, is unbiased. A warning is
+        issued if all particles of an image descend from one. In all other cases, the likelihood is
+        exact.
 
         Args:
             images, batch_size, verbose, num_particles, seed: See `AutoregressiveModel`.
@@ -698,7 +723,8 @@ class AutoregressiveModel(ImageModel):
         """
         share = 1.0
         if observed is not None:
-            share = checked_observed(observed, len(images), self.image_shape).mean(axis=(1, 2))
+            known = checked_observed(observed, len(images), self.image_shape)
+            share = known.reshape(len(images), known[0].size if len(known) else 1).mean(axis=1)
             share[share == 0] = np.nan
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
         return self._of_observed(
@@ -747,12 +773,12 @@ class AutoregressiveModel(ImageModel):
         """
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
-        )
+        ).checked(self)
         if self.num_classes:
             labels = self._checked_labels(labels, np.size(labels))
         else:
             require_integer("labels", labels)
-        return sample_images(self, labels, options)[0]
+        return sample_images(self, choose_classes(self, labels, options), options)[0]
 
     def complete(
         self,
@@ -764,6 +790,7 @@ class AutoregressiveModel(ImageModel):
         guidance: float = 0.0,
         guidance_logit_scale: float | None = None,
         num_particles: int = 64,
+        num_samples: int | None = None,
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
@@ -772,7 +799,8 @@ class AutoregressiveModel(ImageModel):
         If all known pixels precede the unknown ones in raster order, completions are exact samples
         of p(unknown | known, y). Otherwise, they approach this distribution with the number of
         particles, by the sequential Monte Carlo of `class_log_likelihoods`. With one particle,
-        known pixels have no influence on unknown pixels before them.
+        known pixels have no influence on unknown pixels before them. A warning is issued if the
+        particles of an image descend from fewer than two, or `num_samples`, different ones.
 
         Args:
             images, observed, num_particles, seed, batch_size, verbose: See `AutoregressiveModel`.
@@ -780,21 +808,33 @@ class AutoregressiveModel(ImageModel):
                 pixels, with equally likely classes: p(y | known) of the model itself, not the
                 tempered `class_probabilities`.
             temperature, guidance, guidance_logit_scale: See `sample`.
+            num_samples: Integer K, number of completions of each image, or `None` for one without
+                an axis. They are independent if all known pixels come first. Otherwise, they are
+                drawn from the weighted particles of one run, and share the class of label -1.
 
         Returns:
-            uint8 array `(N, height, width, channels)`. Known pixels are those of `images`, rounded
-            to the model's levels.
+            uint8 array `(N, height, width, channels)`, or with `num_samples` `(N, K, height, width,
+            channels)`. Known pixels are those of `images`, rounded to the model's levels.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = self._checked_labels(labels, len(images))
         known = checked_observed(observed, len(images), self.image_shape)
         require_integer("num_particles", num_particles)
+        if num_samples is not None:
+            require_integer("num_samples", num_samples)
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
-        )
-        labels = len(images) if labels is None else labels
-        particles = 0 if is_prefix(known) else num_particles
-        return sample_images(self, labels, options, images, known, particles)[0]
+        ).checked(self)
+        count, particles = num_samples or 1, num_particles
+        if is_prefix(known):  # independent samples without particles
+            rows, count, particles = np.arange(len(images)).repeat(count), 1, 0
+            images, known = images[rows], known[rows]
+            labels = None if labels is None else labels[rows]
+        given = images, known, max(1, particles)
+        labels = choose_classes(self, len(images) if labels is None else labels, options, *given)
+        samples, _ = sample_images(self, labels, options, images, known, particles, count)
+        shape = self.image_shape if num_samples is None else (num_samples, *self.image_shape)
+        return samples.reshape(-1, *shape)
 
     def evidence_map(
         self,

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from keras_pixelcnnpp.backend import (
     Tensor,
@@ -18,14 +18,11 @@ from keras_pixelcnnpp.backend import (
     compiles_each_size,
     in_batches,
     in_turn,
+    rows_at_once,
 )
 from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
 from keras_pixelcnnpp.data.batches import array_batches
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
-
-# Upper bound of the number of features of one layer, which keeps a batch at about a gigabyte: 52
-# million features (128 images, 10 classes and the default network) took 4.0 GB.
-MAX_FEATURES = 16_000_000
 
 # Number of independent estimates for a standard error.
 ERROR_RUNS = 8
@@ -33,9 +30,7 @@ ERROR_RUNS = 8
 
 def images_at_once(model: keras.Model) -> int:
     """Returns the number of pairs of an image and a class that are scored at once."""
-    height, width, _ = model.image_shape
-    features = height * width * max(*model.widths, model.distribution.num_parameters)
-    return max(1, MAX_FEATURES // features)
+    return rows_at_once(model.image_shape, (*model.widths, model.distribution.num_parameters))
 
 
 def class_scores(model: keras.Model, images: Tensor) -> Tensor:
@@ -202,6 +197,8 @@ def score_observed(
         known = checked_observed(observed, len(images), model.image_shape)
         if not is_prefix(known):
             return _estimates(model, images, labels, known, options, num_particles, runs)
+        if known.ndim == 4:  # a single particle is exact, because no sampled pixel precedes
+            return _estimates(model, images, labels, known, options, 1, 1)
         by_pixel = score(model, images, labels, *how, "pixel")
         scores = np.einsum("nkij,nij->nk", by_pixel, known, dtype="float64").astype("float32")
     return scores, scores[None]
@@ -243,6 +240,44 @@ def jackknife_error(without: np.ndarray) -> np.ndarray:
     runs = len(without)
     deviations = without - without.mean(axis=0)
     return np.sqrt((runs - 1) / runs * np.sum(deviations**2, axis=0))
+
+
+def choose_classes(
+    model: keras.Model,
+    labels: np.ndarray | Any,
+    options: SamplingOptions,
+    images: np.ndarray | None = None,
+    known: np.ndarray | None = None,
+    num_particles: int = 1,
+    first: int | np.ndarray = 0,
+) -> np.ndarray | Any:
+    """Replaces labels -1 by random classes, sampled given the known pixels.
+
+    The arguments are documented in `sample_images`; the seed of `options` is not `None`.
+    """
+    rows = np.flatnonzero(np.asarray(labels) < 0) if model.num_classes else ()
+    if not len(rows):
+        return labels
+    scores = np.zeros((len(rows), model.num_classes))
+    if images is not None:
+        classes = np.tile(np.arange(model.num_classes, dtype="int32"), (len(rows), 1))
+        how = SamplingOptions(options.seed, batch_size=options.batch_size, verbose=0)
+        given = images[rows], classes, known[rows]
+        scores, _ = score_observed(model, *given, how, num_particles)
+    labels = labels.copy()
+    positions = np.arange(len(labels)) + first
+    labels[rows] = random_classes(scores, options.seed, positions[rows])
+    return labels
+
+
+def random_classes(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:
+    """Samples a class of each image from the softmax of scores `(N, num_classes)`, int `(N,)`."""
+    # A separate random stream, so that the noise of an image is the same as with a given label.
+    streams = [[seed, position, 1] for position in positions.tolist()]
+    uniform = np.array([np.random.default_rng(stream).random() for stream in streams])
+    cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
+    chosen = (cumulative < uniform[:, None]).sum(axis=1)
+    return np.minimum(chosen, scores.shape[1] - 1)
 
 
 def _up_to_rows(rows: np.ndarray, by_row: np.ndarray) -> np.ndarray:

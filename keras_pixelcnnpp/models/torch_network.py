@@ -8,7 +8,7 @@ import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from keras_pixelcnnpp.backend import Nest, Shape, Tensor
+from keras_pixelcnnpp.backend import Nest, Shape, Tensor, inner_layers
 from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.layers.arithmetic import given_dropout
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
@@ -37,7 +37,7 @@ class CompiledNetwork:
         self._functions = {}  # kind of call: (compiled function, dropout layers and shapes)
         self._previous: tuple | None = None  # kind of the previous call
         self._lock = threading.Lock()  # keeps two threads from compiling the same
-        layers = network._flatten_layers()
+        layers = inner_layers(network)
         self._layers = [layer for layer in layers if isinstance(layer, WeightNormalized)]
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]

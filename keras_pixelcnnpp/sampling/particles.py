@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo: resampling of particles, which are weighted by the known pixels.
+"""Sequential Monte Carlo: particles, which are weighted by the known pixels and resampled.
 
 Reference:
     Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing; Douc & Cappé 2005,
@@ -9,15 +9,86 @@ import math
 
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Tensor, Tensors
 
 
-def resample(log_weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+class Particles:
+    """The particles of each image, which follow each other in the batch of a pass.
+
+    Their weights, and the number of the first particle from which each descends, are passed from
+    pixel to pixel in the `carry` of the pass.
+
+    Args:
+        count: Integer, number of particles of an image.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def repeat(self, x: Tensor) -> Tensor:
+        """Repeats each image for its particles."""
+        return x if self.count == 1 else ops.repeat(x, self.count, axis=0)
+
+    def first(self, num_images: int | Tensor) -> Tensors:
+        """Returns the entries of `carry` before the first pixel."""
+        zeros = ops.zeros((num_images * self.count,))
+        own = ops.arange(self.count, dtype="int32")
+        ancestor = ops.reshape(ops.zeros((num_images, 1), "int32") + own, (-1,))
+        return {"log_weight": zeros, "log_evidence": zeros, "ancestor": ancestor}
+
+    def resampled(
+        self, carry: Tensors, uniform: Tensor, is_wanted: Tensor
+    ) -> tuple[Tensors, Tensor]:
+        """Resamples the particles of some images; see `resample`.
+
+        Returns the new `carry`, and the index in the batch of the particle that replaces each.
+        """
+        log_weights = ops.reshape(carry["log_weight"], (-1, self.count))
+        chosen, log_weights, log_mean = resample(log_weights, uniform, is_wanted)
+        chosen = self._in_batch(chosen)
+        carry = {name: ops.take(x, chosen, axis=0) for name, x in carry.items()}
+        carry["log_weight"] = ops.reshape(log_weights, (-1,))
+        carry["log_evidence"] = carry["log_evidence"] + self.repeat(log_mean[:, 0])
+        return carry, chosen
+
+    def samples(
+        self, levels: Tensor, carry: Tensors, uniform: Tensor, count: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples `count` particles of each image by weight.
+
+        Returns their levels, `(images * count, ...)`; log p of the known pixels `(images,)`, nats;
+        and the number of distinct ancestors if all particles were sampled, int `(images,)`.
+        """
+        log_weights = ops.reshape(carry["log_weight"], (-1, self.count))
+        total = ops.logsumexp(log_weights, axis=1, keepdims=True)
+        weights = ops.exp(log_weights - total)
+        chosen = self._in_batch(particle_at(weights, systematic(count, uniform)))
+        log_evidence = ops.reshape(carry["log_evidence"], (-1, self.count))[:, 0]
+        log_evidence = log_evidence + total[:, 0] - math.log(self.count)
+        all_sampled = self._in_batch(particle_at(weights, systematic(self.count, uniform)))
+        ancestors = ops.reshape(
+            ops.take(carry["ancestor"], all_sampled, axis=0), (-1, self.count, 1)
+        )
+        own = ops.arange(self.count, dtype="int32")
+        distinct = ops.sum(ops.cast(ops.any(ops.equal(ancestors, own), axis=1), "int32"), axis=1)
+        return ops.take(levels, chosen, axis=0), log_evidence, distinct
+
+    def _in_batch(self, chosen: Tensor) -> Tensor:
+        """Converts indices of particles `(images, n)` to indices in the batch `(images * n,)`."""
+        first = ops.arange(ops.shape(chosen)[0], dtype="int32")[:, None] * self.count
+        return ops.reshape(chosen + first, (-1,))
+
+
+def resample(
+    log_weights: Tensor, uniform: Tensor, is_wanted: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Resamples the particles of the images whose effective sample size is below one half.
 
     Args:
         log_weights: Float tensor `(images, particles)`, nats.
         uniform: Float tensor `(images, 1)` in (0, 1).
+        is_wanted: Boolean tensor `(images, 1)`. Other images are not resampled, for example because
+            no pixel remains to be sampled, so that resampling would only lose particles.
 
     Returns:
         The index of the particle that replaces each particle, int `(images, particles)`; the new
@@ -27,15 +98,18 @@ def resample(log_weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tens
     count = log_weights.shape[1]
     total = ops.logsumexp(log_weights, axis=1, keepdims=True)
     weights = ops.exp(log_weights - total)
-    is_poor = ops.sum(ops.square(weights), axis=1, keepdims=True) > 2 / count
-    own = ops.arange(count, dtype="int32")
-    positions = (ops.cast(own, "float32") + uniform) / count
-    chosen = ops.where(is_poor, particle_at(weights, positions), own)
+    is_poor = is_wanted & (ops.sum(ops.square(weights), axis=1, keepdims=True) > 2 / count)
+    chosen = particle_at(weights, systematic(count, uniform))
     return (
-        chosen,
+        ops.where(is_poor, chosen, ops.arange(count, dtype="int32")),
         ops.where(is_poor, 0.0, log_weights),
         ops.where(is_poor, total - math.log(count), 0.0),
     )
+
+
+def systematic(count: int, uniform: Tensor) -> Tensor:
+    """Returns equidistant positions in (0, 1), `(images, count)`, for numbers `(images, 1)`."""
+    return (ops.arange(count, dtype="float32") + uniform) / count
 
 
 def particle_at(weights: Tensor, positions: Tensor) -> Tensor:

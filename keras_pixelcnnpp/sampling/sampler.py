@@ -1,14 +1,15 @@
 """Samples and completes images: checks, random numbers, batches and the sampler."""
 
+import dataclasses
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
-from scipy.special import softmax
 
 from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, in_batches, on_gpu, read
 from keras_pixelcnnpp.checks import (
@@ -19,9 +20,9 @@ from keras_pixelcnnpp.checks import (
 )
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import invalid_argument
-from keras_pixelcnnpp.sampling.guidance import digits, sample_guided
+from keras_pixelcnnpp.sampling.guidance import digits, sample_sub_pixels
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.sampling.particles import particle_at, resample
+from keras_pixelcnnpp.sampling.particles import Particles
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class SamplingOptions:
     batch_size: int = 100
     verbose: int | str = "auto"
 
-    def check(self, model: keras.Model) -> None:
-        """Raises a `UserError` if an argument is out of range."""
+    def checked(self, model: keras.Model) -> Self:
+        """Returns the options with a seed, or raises a `UserError` if one is out of range."""
         require_integer("batch_size", self.batch_size)
         require_temperature(self.temperature)
         if self.seed is not None:
@@ -47,6 +48,10 @@ class SamplingOptions:
         if self.guidance and model.num_classes < 2:
             expected = f"0 for fewer than two classes (num_classes={model.num_classes})"
             raise invalid_argument("guidance", self.guidance, expected)
+        if self.seed is not None:
+            return self
+        # NumPy's global state, which `keras.utils.set_random_seed` sets.
+        return dataclasses.replace(self, seed=np.random.randint(2**31))  # noqa: NPY002
 
 
 def sample_images(
@@ -56,52 +61,58 @@ def sample_images(
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
     num_particles: int = 0,
+    num_samples: int = 1,
     first: int | np.ndarray = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples or completes images. The model keeps the compiled samplers.
 
     Args:
         model: An `AutoregressiveModel`.
-        labels: Int array `(N,)`, -1 for a random class; the integer N for an unconditional model.
+        labels: Int array `(N,)`; the integer N for an unconditional model.
         options: The other arguments.
         images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
-        known: Boolean array `(N, height, width)`, true for known pixels of `images`, or `None`.
+        known: Boolean array `(N, height, width)` or `(N, height, width, channels)`, true for known
+            pixels or sub-pixels of `images`, or `None`.
         num_particles: Integer, number of particles of an image, which are weighted by the known
             pixels, or 0 to ignore known pixels after unknown ones.
+        num_samples: Integer, number of images to sample from the particles of each image.
         first: Integer, position of the first image in a larger set, which determines its noise; or
             int array `(N,)`, a number for each image that is added to its position.
 
     Returns:
-        uint8 array `(N, height, width, channels)`, and the estimated log-probability of the known
-        pixels, float32 `(N,)`, nats. The latter is 0 without particles.
+        uint8 array `(N * num_samples, height, width, channels)`, and the estimated log-probability
+        of the known pixels, float32 `(N,)`, nats. The latter is 0 without particles.
     """
-    options.check(model)
-    seed = random_seed() if options.seed is None else options.seed
-    count = len(labels) if model.num_classes else int(labels)
-    inputs = {"temperature": np.full(count, options.temperature, "float32")}
-    if model.num_classes:
-        known_part = images, known, num_particles
-        inputs["label"] = _classes(model, labels, options, seed, first, *known_part)
+    options = options.checked(model)
+    count, seed = len(labels) if model.num_classes else int(labels), int(options.seed)
+    inputs = {"label": labels} if model.num_classes else {}
     if images is not None:
         inputs.update(image=images, known=known)
+        if num_particles:
+            unknown = ~known.all(axis=tuple(range(2, known.ndim)))
+            from_row = np.logical_or.accumulate(unknown[:, ::-1], axis=1)[:, ::-1]
+            inputs["unknown_later"] = np.pad(from_row[:, 1:], [(0, 0), (0, 1)]).astype("float32")
     if options.guidance:
         scale = options.guidance_logit_scale
         scale = model.logit_scale / 2 if scale is None else scale
         inputs["guidance"] = np.full(count, options.guidance, "float32")
         inputs["guidance_logit_scale"] = np.full(count, scale, "float32")
+    # Guidance needs likelihoods at temperature 1, and computes them only once if it is 1.
+    if options.temperature != 1 or not options.guidance:
+        inputs["temperature"] = np.full(count, options.temperature, "float32")
     dtype = image_dtype(model.num_levels)
     if count == 0:
         return np.zeros((0, *model.image_shape), dtype), np.zeros(0, "float32")
 
     noise_size = model.distribution.noise_size
-    if options.guidance:
+    if options.guidance or (known is not None and known.ndim == 4):
         noise_size = model.image_shape[-1] * len(digits(model.num_levels))
     noise_shape = (*model.image_shape[:2], noise_size)
 
     positions = (np.arange(count) + first).tolist()
 
     def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
-        noise = [_noise(noise_shape, int(seed), positions[row], num_particles) for row in rows]
+        noise = [_noise(noise_shape, seed, positions[row], num_particles) for row in rows]
         noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
         return {**noise, **{name: value[rows] for name, value in inputs.items()}}
 
@@ -109,14 +120,23 @@ def sample_images(
     starts = range(0, count, size)
     # The last batch is padded with its last image.
     batches = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
-    sampler = _compiled_sampler(model, with_noise(batches[0]), num_particles)
-    images, log_prob = in_batches(lambda rows: sampler(with_noise(rows)), batches, options.verbose)
-    return images[:count].astype(dtype, copy=False), log_prob[:count]
+    step = _compiled_sampler(model, with_noise(batches[0]), num_particles, num_samples)
+    found = in_batches(lambda rows: step(with_noise(rows)), batches, options.verbose)
+    if num_particles > 1:
+        _warn_of_collapse(found["ancestors"][:count], num_particles, num_samples)
+    images = found["images"][: count * num_samples].astype(dtype, copy=False)
+    return images, found["log_prob"][:count]
 
 
-def random_seed() -> int:
-    """Returns a seed from NumPy's global state, which `keras.utils.set_random_seed` sets."""
-    return np.random.randint(2**31)  # noqa: NPY002
+def _warn_of_collapse(ancestors: np.ndarray, num_particles: int, num_samples: int) -> None:
+    collapsed = ancestors < max(2, num_samples)
+    if collapsed.any():
+        warnings.warn(
+            f"Particles have collapsed in {collapsed.sum()} of {len(collapsed)} runs. In the worst "
+            f"one, all descend from {ancestors.min()} of {num_particles} particles, so completions "
+            "are hardly independent and likelihoods are rough. Increase num_particles",
+            stacklevel=4,
+        )
 
 
 def _noise(
@@ -136,53 +156,15 @@ def _noise(
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
-def _classes(
-    model: keras.Model,
-    labels: np.ndarray,
-    options: SamplingOptions,
-    seed: int,
-    first: int | np.ndarray,
-    images: np.ndarray | None,
-    known: np.ndarray | None,
-    num_particles: int,
-) -> np.ndarray:
-    """Replaces labels -1 by random classes, sampled given the known pixels."""
-    rows = np.flatnonzero(labels < 0)
-    if not len(rows):
-        return labels
-    scores = np.zeros((len(rows), model.num_classes))
-    if images is not None:
-        scores = model.class_log_likelihoods(
-            images[rows],
-            observed=known[rows],
-            num_particles=max(1, num_particles),
-            seed=seed,
-            batch_size=options.batch_size,
-        )
-    labels = labels.copy()
-    labels[rows] = random_classes(scores, seed, (np.arange(len(labels)) + first)[rows])
-    return labels
-
-
-def random_classes(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:
-    """Samples a class of each image from the softmax of scores `(N, num_classes)`, int `(N,)`."""
-    # A separate random stream, so that the noise of an image is the same as with a given label.
-    streams = [[seed, position, 1] for position in positions.tolist()]
-    uniform = np.array([np.random.default_rng(stream).random() for stream in streams])
-    cumulative = np.cumsum(softmax(scores.astype("float64"), axis=1), axis=1)
-    chosen = (cumulative < uniform[:, None]).sum(axis=1)
-    return np.minimum(chosen, scores.shape[1] - 1)
-
-
-def _compiled_sampler(
-    model: keras.Model, batch: dict[str, np.ndarray], num_particles: int
-) -> Callable:
+def _compiled_sampler(model: keras.Model, batch: dict[str, np.ndarray], *counts: int) -> Callable:
     """Returns the compiled sampler for batches like `batch`, which the model keeps."""
-    samplers, kind = model._compiled_functions.samplers, (frozenset(batch), num_particles)
+    by_channel = "known" in batch and batch["known"].ndim == 4
+    kind = frozenset(batch), by_channel, *counts
+    samplers = model._compiled_functions.samplers
     if kind not in samplers:
         # On a GPU, TensorFlow's own executor would start about 10^5 small kernels per batch. On a
         # CPU it is half as fast as XLA, but XLA needs a minute and a gigabyte to compile.
-        sampler = PixelSampler(model, "guidance" in batch, num_particles)
+        sampler = PixelSampler(model, "guidance" in batch, by_channel, *counts)
         step = compiled(sampler, model.variables, batch, xla=on_gpu())
         samplers.setdefault(kind, step)  # keeps the first one if two threads compile
     return samplers[kind]
@@ -206,151 +188,132 @@ class PixelSampler:
     Args:
         model: An `AutoregressiveModel`.
         guided: Boolean, whether the inputs contain `"guidance"`.
+        by_channel: Boolean, whether `"known"` has an axis of channels.
         num_particles: Integer, number of particles of an image, or 0.
+        num_samples: Integer, number of samples from the particles of each image.
 
     Call arguments:
         inputs: Dict of tensors:
             `"label"`, int `(batch,)`, absent for an unconditional model;
             `"noise"`, uniform in (0, 1), `(batch, height, width, n)`, or with particles
             `(batch, particles, height, width, n)`, where n is the head's `noise_size`, or with
-            guidance the noise of `sample_guided`;
+            guidance or `by_channel` the noise of `sample_sub_pixels`;
             `"row_noise"`, uniform in (0, 1), `(batch, height + 1)`, only with particles;
-            `"temperature"`, float `(batch,)`;
+            `"unknown_later"`, float `(batch, height)`, 1 if a later row has an unknown pixel, else
+            0, only with particles;
+            `"temperature"`, float `(batch,)`, may be absent for 1 with guidance;
             `"guidance"` and `"guidance_logit_scale"`, float `(batch,)`, only with guidance;
             `"image"`, int `(batch, height, width, channels)`, and `"known"`, boolean `(batch,
-            height, width)`, only for completion.
+            height, width)` or `(batch, height, width, channels)`, only for completion.
 
     Returns:
-        uint8 tensor `(batch, height, width, channels)`, and the log-probability of the known pixels
-        `(batch,)`, nats, which is 0 without particles.
+        Dict of tensors: `"images"`, uint8 `(batch * num_samples, height, width, channels)`; and
+        with particles `"log_prob"` of the known pixels, `(batch,)`, nats, and `"ancestors"`, int
+        `(batch,)`, the number of particles from which all others descend.
     """
 
-    def __init__(self, model: keras.Model, guided: bool = False, num_particles: int = 0):
+    def __init__(
+        self,
+        model: keras.Model,
+        guided: bool = False,
+        by_channel: bool = False,
+        num_particles: int = 0,
+        num_samples: int = 1,
+    ):
         self.model = model
         self.guided = guided
-        self.num_particles = num_particles
+        self.by_channel = by_channel
+        self.particles = Particles(num_particles) if num_particles else None
+        self.num_samples = num_samples
         self.incremental_pass = IncrementalPass(model, model.num_classes if guided else 1)
 
-    def __call__(self, inputs: Tensors) -> tuple[Tensor, Tensor]:
-        labels = inputs.get("label")
-        if labels is not None:
-            labels = self._of_particles(labels)[:, None]
-            if self.guided:
-                classes = ops.arange(self.model.num_classes, dtype="int32")
-                labels = ops.zeros_like(labels) + classes
-        batch_size = ops.shape(inputs["temperature"])[0] * max(1, self.num_particles)
-        by_pixel, carry = self._by_pixel(inputs), self._initial_carry(batch_size)
-        after_row = self._after_row if self.num_particles else None
+    def __call__(self, inputs: Tensors) -> Tensors:
+        # 1. Labels, inputs and state of each image, or of each of its particles.
+        num_images = ops.shape(inputs["noise"])[0]
+        batch_size = num_images * (self.particles.count if self.particles else 1)
+        by_pixel, labels, carry = self._by_pixel(inputs), None, {}
+        if "label" in inputs:
+            labels = by_pixel["label"]
+        if self.guided:
+            labels = ops.zeros_like(labels) + ops.arange(self.model.num_classes, dtype="int32")
+            carry["log_likelihood"] = ops.zeros((batch_size, self.model.num_classes))
+        if self.particles:
+            carry.update(self.particles.first(num_images))
+        # 2. All pixels.
         levels, carry = self.incremental_pass.run(
-            labels, batch_size, self._choose, (by_pixel,), carry, after_row
+            labels,
+            batch_size,
+            self._choose,
+            (by_pixel,),
+            carry,
+            self._after_row if self.particles else None,
         )
         levels = ops.transpose(levels, (2, 0, 1, 3))
-        log_evidence = ops.zeros((batch_size,))
-        if self.num_particles:
-            levels, log_evidence = self._chosen_particles(levels, carry, by_pixel)
-        return to_images(levels, self.model.num_levels), log_evidence
-
-    def _of_particles(self, x: Tensor) -> Tensor:
-        return x if self.num_particles <= 1 else ops.repeat(x, self.num_particles, axis=0)
-
-    def _initial_carry(self, batch_size: int | Tensor) -> Tensors:
-        carry = {}
-        if self.guided:
-            carry["log_likelihood"] = ops.zeros((batch_size, self.model.num_classes))
-        if self.num_particles:
-            carry["log_weight"] = ops.zeros((batch_size,))
-            carry["log_evidence"] = ops.zeros((batch_size,))
-        return carry
-
-    def _choose(
-        self, parameters: Tensor, row: Tensor, column: Tensor, carry: Tensors, inputs: Tensors
-    ) -> tuple[Tensor, Tensors]:
-        """Samples one pixel, or uses its known value. `inputs` is the result of `_by_pixel`."""
-        head = self.model.distribution
-        index = row * self.model.image_shape[1] + column
-        noise, known = read(inputs["noise"], index), None
-        if "image" in inputs:
-            known = read(inputs["known"], index) > 0, read(inputs["image"], index)
-        carry = dict(carry)
-        if self.guided:
-            parameters = self._of_classes(parameters)
-            levels, carry["log_likelihood"], log_prob = sample_guided(
-                head,
-                parameters,
-                noise,
-                carry["log_likelihood"],
-                inputs,
-                known,
+        # 3. Images, sampled from the particles.
+        found = {"log_prob": ops.zeros((batch_size,))}
+        if self.particles:
+            uniform = by_pixel["row_noise"][-1]
+            levels, found["log_prob"], found["ancestors"] = self.particles.samples(
+                levels, carry, uniform, self.num_samples
             )
-        else:
-            parameters = ops.reshape(parameters, (-1, parameters.shape[-1]))
-            temperature = inputs["temperature"]
-            levels = head.sample(parameters, noise, temperature)
-            if known is not None:
-                levels = ops.where(*known, levels)
-            if self.num_particles:
-                log_prob = head.log_prob(parameters, levels, temperature)
-        if self.num_particles:
-            # Not in place (under torch), because a pixel may be evaluated several times.
-            weight = ops.where(known[0][:, 0], log_prob, 0.0)
-            carry["log_weight"] = carry["log_weight"] + weight
-        return levels, carry
-
-    def _of_classes(self, parameters: Tensor) -> Tensor:
-        """Reshapes and broadcasts parameters to `(batch, num_classes, num_parameters)`."""
-        parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
-        if parameters.shape[1] == 1:
-            parameters = ops.repeat(parameters, self.model.num_classes, axis=1)
-        return parameters
-
-    def _after_row(self, row: Tensor, carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensor]:
-        """Resamples the particles of each image; see `after_row` of `IncrementalPass.run`."""
-        uniform = read(inputs["row_noise"], row)
-        log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
-        chosen, log_weights, log_mean = resample(log_weights, uniform)
-        images = ops.reshape(chosen + self._first_particles(chosen), (-1,))
-        carry = {
-            **carry,
-            "log_weight": ops.reshape(log_weights, (-1,)),
-            "log_evidence": carry["log_evidence"] + self._of_particles(log_mean[:, 0]),
-        }
-        if self.guided:
-            carry["log_likelihood"] = ops.take(carry["log_likelihood"], images, axis=0)
-        return carry, images
-
-    def _first_particles(self, chosen: Tensor) -> Tensor:
-        """Returns the index in the batch of each image's first particle, int `(images, 1)`."""
-        return ops.arange(ops.shape(chosen)[0], dtype="int32")[:, None] * self.num_particles
-
-    def _chosen_particles(
-        self, levels: Tensor, carry: Tensors, inputs: Tensors
-    ) -> tuple[Tensor, Tensor]:
-        """Samples one particle of each image by weight; also returns log p of the known pixels."""
-        log_weights = ops.reshape(carry["log_weight"], (-1, self.num_particles))
-        total = ops.logsumexp(log_weights, axis=1, keepdims=True)
-        weights = ops.exp(log_weights - total)
-        chosen = particle_at(weights, inputs["row_noise"][-1])
-        images = (chosen + self._first_particles(chosen))[:, 0]
-        log_evidence = ops.reshape(carry["log_evidence"], (-1, self.num_particles))[:, 0]
-        log_evidence = log_evidence + total[:, 0] - math.log(self.num_particles)
-        return ops.take(levels, images, axis=0), log_evidence
+        return {"images": to_images(levels, self.model.num_levels), **found}
 
     def _by_pixel(self, inputs: Tensors) -> Tensors:
         """Moves pixels (or rows) to the first axis, and repeats inputs for each particle."""
+        repeat = self.particles.repeat if self.particles else lambda x: x
         found: Tensors = {
-            name: self._of_particles(ops.reshape(inputs[name], (-1, 1)))
+            name: repeat(ops.reshape(inputs[name], (-1, 1)))
             for name in ("label", "temperature", "guidance", "guidance_logit_scale")
             if name in inputs
         }
         planes = {"noise": inputs["noise"]}
-        if self.num_particles:
+        if self.particles:
             found["row_noise"] = ops.transpose(inputs["row_noise"])[..., None]
+            found["unknown_later"] = ops.transpose(inputs["unknown_later"])[..., None]
         if "image" in inputs:
-            levels = to_levels(inputs["image"], self.model.num_levels)
-            planes["image"] = self._of_particles(levels)
-            planes["known"] = self._of_particles(inputs["known"][..., None])
+            known = inputs["known"] if self.by_channel else inputs["known"][..., None]
+            planes["image"] = repeat(to_levels(inputs["image"], self.model.num_levels))
+            planes["known"] = repeat(known)
         height, width, _ = self.model.image_shape
         for name, values in planes.items():
             pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
             found[name] = ops.cast(ops.transpose(pixels, (1, 0, 2)), "float32")
         return found
+
+    def _choose(
+        self, parameters: Tensor, row: Tensor, column: Tensor, carry: Tensors, inputs: Tensors
+    ) -> tuple[Tensor, Tensors]:
+        """Samples one pixel, or uses its known value. `inputs` is the result of `_by_pixel`."""
+        head, carry = self.model.distribution, dict(carry)
+        index = row * self.model.image_shape[1] + column
+        noise, known, log_prob = read(inputs["noise"], index), None, None
+        if "image" in inputs:
+            known = read(inputs["known"], index) > 0, read(inputs["image"], index)
+        parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
+        if self.guided or self.by_channel:
+            if self.guided and parameters.shape[1] == 1:  # the network does not use the label
+                parameters = ops.repeat(parameters, self.model.num_classes, axis=1)
+            if known is not None:
+                known = ops.broadcast_to(known[0], ops.shape(known[1])), known[1]
+            levels, log_likelihood, log_prob = sample_sub_pixels(
+                head, parameters, noise, inputs, carry.get("log_likelihood"), known
+            )
+            if self.guided:
+                carry["log_likelihood"] = log_likelihood
+        else:
+            parameters, temperature = parameters[:, 0], inputs["temperature"]
+            levels = head.sample(parameters, noise, temperature)
+            if known is not None:
+                levels = ops.where(*known, levels)
+            if self.particles:
+                log_prob = head.log_prob(parameters, levels, temperature)
+                log_prob = ops.where(known[0][:, 0], log_prob, 0.0)
+        if self.particles:
+            # Not in place (under torch), because a pixel may be evaluated several times.
+            carry["log_weight"] = carry["log_weight"] + log_prob
+        return levels, carry
+
+    def _after_row(self, row: Tensor, carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensor]:
+        """Resamples the particles of each image; see `after_row` of `IncrementalPass.run`."""
+        unknown_later = read(inputs["unknown_later"], row) > 0
+        return self.particles.resampled(carry, read(inputs["row_noise"], row), unknown_later)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from layer_checks import randomize
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.codec import coder, container
+from keras_pixelcnnpp import backend
+from keras_pixelcnnpp.codec import container
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.data.load import load_dataset
@@ -105,7 +106,8 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
 
 def test_images_are_coded_separately(model, images, data, monkeypatch):
     """The file does not depend on how many images are encoded at once."""
-    monkeypatch.setattr(coder, "MAX_FEATURES", 2 * 16 * ExactModel(model).widest)
+    limit = 2 * 16 * max(ExactModel(model).widths) * 8
+    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", limit)
     assert model.compress(images, verbose=0) == data
 
 

@@ -58,16 +58,19 @@ class Case:
         how = {"batch_size": 10_000, "verbose": 0, "seed": 0}
         return self.model.complete(images, known, label, **how, **arguments)
 
-    def guided(self, label, guidance, logit_scale, digits=1):
+    def guided(self, label, guidance, logit_scale, digits=1, temperature=None):
         """Returns the law of guided samples, p(l | y)^(1 + w) q(l)^-w for each sub-pixel."""
         base = {1: 4, 2: 2}[digits]
-        classes = [enumeration.conditionals(law, base) for law in self.laws[:2]]
+        laws = tempered = self.laws[:2]
+        if temperature is not None:
+            tempered = [self.at_temperature(each, temperature) for each in (0, 1)]
+        classes = [[enumeration.conditionals(x, base) for x in part] for part in (laws, tempered)]
         before, guided = np.zeros(2), []
-        for steps in map(np.stack, zip(*classes, strict=True)):
+        for untempered, steps in zip(*(zip(*part, strict=True) for part in classes), strict=True):
             weights = log_softmax(logit_scale * before, axis=0)[..., None]
-            marginal = logsumexp(weights + steps, axis=0)
+            marginal = logsumexp(weights + np.stack(steps), axis=0)
             guided.append((1 + guidance) * steps[label] - guidance * marginal)
-            before = before[..., None] + steps
+            before = before[..., None] + np.stack(untempered)
         return enumeration.law_from_conditionals(guided)
 
     def at_temperature(self, label, temperature):
@@ -178,6 +181,10 @@ def test_temperature(chosen):
     for temperature in (0.4, 1.6):
         images = case.sample(1, seed=4, temperature=temperature)
         assert enumeration.chi_square(images, case.at_temperature(1, temperature)) > 1e-3
+    # The likelihoods of the classes, which guidance compares, are those at temperature 1.
+    how = {"guidance": 4.0, "guidance_logit_scale": 3.0, "temperature": 0.4}
+    images = case.sample(1, seed=4, **how)
+    assert enumeration.chi_square(images, case.guided(1, 4.0, 3.0, temperature=0.4)) > 1e-3
 
 
 def test_guided_samples_follow_their_law(case):
@@ -202,21 +209,32 @@ def test_guidance_of_many_levels_is_that_of_their_digits(chosen, monkeypatch):
 def every_mask(image_shape):
     height, width, _ = image_shape
     for bits in itertools.product([False, True], repeat=height * width):
-        yield np.reshape(bits, (height, width))
+        yield np.reshape(bits, (height, width, 1))
+
+
+# Masks of the channels of two pixels: both known ones first, last, or between unknown ones.
+BY_CHANNEL = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0], [1, 0, 1, 0]], bool)
 
 
 def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
     """The estimate agrees within its own error, from 8 estimates with 512 particles."""
-    rows = [27, 141]
-    for mask in every_mask(case.image_shape):
-        same = (case.images[:, None] == case.images[rows]) | ~mask[..., None]
+    rows, masks = [27, 141], list(every_mask(case.image_shape))
+    if case.image_shape[-1] == 2:
+        masks += list(BY_CHANNEL.reshape(-1, *case.image_shape))
+    for known in masks:
+        mask = np.broadcast_to(known, (2, *case.image_shape))
+        same = (case.images[:, None] == case.images[rows]) | ~mask
         allowed = same.all(axis=(2, 3, 4)).T
         expected = [[logsumexp(law[row]) for law in case.laws[:2]] for row in allowed]
+        how = {"batch_size": 10_000, "observed": mask, "num_particles": 512}
         scores, errors = case.model.class_log_likelihoods(
-            case.images[rows], 10_000, observed=mask, num_particles=512, standard_error=True
+            case.images[rows], **how, standard_error=True
         )
         assert np.all(errors < 0.05)
         assert np.all(np.abs(scores - expected) <= 6 * errors + 2e-4)
+    marginal = [logsumexp(case.laws[NONE][row]) for row in allowed]
+    received = case.model.log_prob(case.images[rows], [1, NONE], **how)
+    np.testing.assert_allclose(received, [expected[0][1], marginal[1]], atol=0.05)
 
 
 def test_a_single_particle_gives_an_unbiased_estimate(first):
@@ -247,6 +265,38 @@ def test_completions_follow_the_law_of_the_unknown_pixels(first):
         assert enumeration.chi_square(one, law) < 1e-6
 
 
+@pytest.mark.parametrize("chosen", [TWO_CHANNELS, *CASES[-1:]])
+def test_completions_of_channels_follow_their_law(chosen):
+    case = made(*chosen)
+    given, images = case.images[201], np.repeat(case.images[201:202], 1000, axis=0)
+    for mask in BY_CHANNEL.reshape(-1, *case.image_shape):
+        allowed = np.all((case.images == given)[:, mask], axis=1)
+        known = np.broadcast_to(mask, images.shape)
+        how = {"num_particles": 32, "batch_size": 100_000, "seed": 3, "verbose": 0}
+        received = case.model.complete(images, known, 0, **how)
+        assert enumeration.chi_square(received, restricted(case.laws[0], allowed)) > 1e-3
+
+
+@pytest.mark.parametrize("mask", [[[True, False], [False, False]], [[False, False], [True, True]]])
+def test_several_completions_of_an_image_follow_its_law(first, mask):
+    """They are independent if the known pixels come first, otherwise drawn from one run."""
+    given = first.images[[201, 27]]
+    images = np.repeat(given, 100, axis=0)
+    how = {"num_samples": 8, "num_particles": 256, "batch_size": 100_000, "verbose": 0}
+    received = first.model.complete(images, np.array(mask), 0, seed=3, **how)
+    assert received.shape == (200, 8, 2, 2, 1)
+    for image, samples in zip(given, received.reshape(2, 800, 2, 2, 1), strict=True):
+        allowed = np.all((first.images == image)[:, mask], axis=(1, 2))
+        assert enumeration.chi_square(samples, restricted(first.laws[0], allowed)) > 1e-3
+
+
+def test_collapsed_particles_are_reported(first):
+    """Eight samples of four particles can't all be different."""
+    mask = np.array([[False, False], [True, True]])
+    with pytest.warns(UserWarning, match=r"in 2 of 2 runs\..* from \d of 4 particles"):
+        first.model.complete(first.images[:2], mask, 0, 0, num_particles=4, num_samples=8)
+
+
 def test_completed_images_follow_the_law_of_what_is_unknown(first):
     given, mask = first.images[201], np.array([[True, True], [True, False]])
     allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
@@ -260,8 +310,13 @@ def test_completed_images_follow_the_law_of_what_is_unknown(first):
 
 def test_unconditional_model():
     model = enumeration.enumerable_model(num_classes=0)
-    images = model.sample(SOME, seed=1, batch_size=10_000, verbose=0)
-    assert enumeration.chi_square(images, enumeration.log_law(model, None)) > 1e-3
+    images, law = enumeration.all_images(), enumeration.log_law(model, None)
+    received = model.sample(SOME, seed=1, batch_size=10_000, verbose=0)
+    assert enumeration.chi_square(received, law) > 1e-3
+    mask = np.array([[False, True], [True, False]])
+    allowed = np.all((images == images[201])[:, mask], axis=(1, 2))
+    score = model.log_prob(images[201:202], None, observed=mask, num_particles=4096)
+    assert score[0] == pytest.approx(logsumexp(law[allowed]), abs=0.02)
 
 
 def gradients(model, image, label):

@@ -11,6 +11,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import t as student_t
 from tiny import IMAGES, LABELS
 
+from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.models import scoring
 
 OFFSETS = [0.1, -0.2, 0.4]  # the class biases of `hybrid`
@@ -51,7 +52,7 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     by_rows = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     probabilities = hybrid.class_probabilities(IMAGES)
     width = max(*hybrid.widths, hybrid.distribution.num_parameters)
-    monkeypatch.setattr(scoring, "MAX_FEATURES", 2 * 16 * width)
+    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", 4 * 2 * 16 * width)
     sizes, evaluate = [], type(hybrid).pixel_parameters
 
     def watched(self, images, labels=None, training=False):

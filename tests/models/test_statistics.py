@@ -6,8 +6,9 @@ import pytest
 from scipy.stats import chi2, kstest, norm
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.models import scoring, statistics
+from keras_pixelcnnpp.models import statistics
 
 LABELS = np.arange(256) % 3 - 1
 CASES = [
@@ -69,7 +70,7 @@ def test_classes_in_parts_that_bound_the_memory(monkeypatch):
     whole = model.pixel_statistics(images)
     model._compiled_functions.scorers.clear()
     width = max(*model.widths, model.distribution.num_parameters)
-    monkeypatch.setattr(scoring, "MAX_FEATURES", 2 * 4 * width)
+    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", 4 * 2 * 4 * width)
     for received, expected in zip(model.pixel_statistics(images), whole, strict=True):
         np.testing.assert_allclose(received, expected, atol=2e-5)
 

@@ -4,18 +4,19 @@ import numpy as np
 from keras import ops
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.sampling.particles import particle_at, resample
+from keras_pixelcnnpp.sampling.particles import Particles, particle_at, resample
 
 
 def test_counts_are_those_of_the_weights(rng):
     spread = rng.uniform(0.2, 2, (50, 1))
     log_weights = (spread * rng.normal(size=(50, 16))).astype("float32")
     uniform = rng.random((50, 1)).astype("float32")
-    chosen, after, log_mean = map(
-        ops.convert_to_numpy, resample(*map(ops.convert_to_tensor, (log_weights, uniform)))
-    )
+    given = map(ops.convert_to_tensor, (log_weights, uniform, np.arange(50)[:, None] != 4))
+    chosen, after, log_mean = map(ops.convert_to_numpy, resample(*given))
     weights = np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True))
     poor = 1 / (weights**2).sum(axis=1) < 8
+    assert poor[4]
+    poor[4] = False  # not wanted
     assert 0 < poor.sum() < 50
     counts = np.stack([np.bincount(row, minlength=16) for row in chosen])
     # The count of each particle is its expected count, rounded down or up.
@@ -27,6 +28,20 @@ def test_counts_are_those_of_the_weights(rng):
     np.testing.assert_array_equal(chosen[~poor], np.tile(np.arange(16), (sum(~poor), 1)))
     np.testing.assert_array_equal(after[~poor], log_weights[~poor])
     np.testing.assert_array_equal(log_mean[~poor], 0)
+
+
+def test_ancestors_of_what_would_be_sampled():
+    """All weight is on a particle, on two with the same ancestor, or on all."""
+    log_weight = np.float32([[0, -90, -90], [0, -90, 0], [0, 0, 0]])
+    carry = {
+        "log_weight": log_weight.ravel(),
+        "log_evidence": np.zeros(9, "float32"),
+        "ancestor": np.int32([0, 1, 2, 1, 0, 1, 0, 1, 2]),
+    }
+    carry = {name: ops.convert_to_tensor(x) for name, x in carry.items()}
+    uniform = ops.convert_to_tensor(np.full((3, 1), 0.5, "float32"))
+    _, _, distinct = Particles(3).samples(ops.zeros((9, 1)), carry, uniform, 1)
+    np.testing.assert_array_equal(distinct, [1, 1, 3])
 
 
 def test_a_particle_without_weight_is_never_chosen():
