@@ -235,13 +235,22 @@ class TestFilesOfSomebodyWhoKnows:
             {"lengths": [*lengths, 0]},
             {"lengths": [0, *lengths]},
             {"lengths": lengths[::-1]},
-            {"lengths": [sum(lengths)]},
+            {"lengths": [length for (length,) in lengths]},
+            {"lengths": [[length, 0] for (length,) in lengths]},
             *({"names": names} for names in (["a"], [1, 2, 3, 4, 5], 3)),
             *({"model": value} for value in (None, [[]], "a\nb")),
             *({"images": value} for value in (None, "0" * 32)),
+            *({"size": value} for value in (None, [4], [4, 4, 1], [3, 4], [4, 8], [4, 1.5])),
+            *({"overlap": value} for value in (None, -1, 4, "0")),
         ]
         for change in changes:
-            refused(model, rewritten(data, lambda header, change=change: {**header, **change}))
+            changed = rewritten(data, lambda header, change=change: {**header, **change})
+            refused(model, changed)
+            with pytest.raises(UserError):
+                kp.TiledModel(model).decompress(changed, verbose=0)
+        endless = rewritten(data, lambda header: {**header, "size": [4, 10**9], "overlap": 3})
+        with pytest.raises(UserError, match="smaller overlap"):
+            kp.TiledModel(model).decompress(endless)
         for header in ([], 3, {}, {"model": 1}):
             refused(model, rewritten(data, lambda _, header=header: header))
 
