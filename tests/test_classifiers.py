@@ -191,7 +191,7 @@ def test_weights_reach_the_batches_and_the_class_biases(monkeypatch):
     assert probabilities < 0.1 * unweighted.predict_proba(split.images)[:, 1].mean()
     with pytest.raises(ValueError, match=r"[Nn]egative"):
         classifier.fit(split.images, split.labels, sample_weight=-weights)
-    with pytest.raises(ValueError, match=r"shape"):
+    with pytest.raises(ValueError, match=r"inconsistent numbers"):
         classifier.fit(split.images, split.labels, sample_weight=weights[:3])
 
 
@@ -210,8 +210,8 @@ SHAPE = (2, 4, 4, 1)
         ({}, np.zeros(SHAPE, "uint8"), [0.5, 1.2], "continuous"),
         ({}, np.zeros(SHAPE, "float32"), [0, 1], "dtype=float32"),
         ({}, np.full(SHAPE, 256), [0, 1], "integers from 0 to 255"),
-        ({}, np.full(SHAPE, 4, "uint8"), [0, 1], "Scale levels"),
-        ({"model_options": {"num_levels": 16}}, np.full(SHAPE, 16, "uint8"), [0, 1], "Scale"),
+        ({}, np.full(SHAPE, 4, "uint8"), [0, 1], "look like levels"),
+        ({"model_options": {"num_levels": 16}}, np.full(SHAPE, 16, "uint8"), [0, 1], "to_images"),
         ({}, np.zeros((2, 16), "uint8"), [0, 1], "Rows of features can be reshaped"),
         ({"image_shape": (4, 5, 1)}, np.zeros((2, 16), "uint8"), [0, 1], "reshape"),
     ],

@@ -388,3 +388,40 @@ def test_links_in_a_circle_end(tmp_path):
     dataset = load_dataset(tmp_path / "data", image_size=4)
     # The class koala has ten images of its own, and the folder `a` has those of the class burger.
     assert dataset.counts()["train"] == [9, 18, 0]
+
+
+def write_deep(folder, sizes):
+    """Writes 16-bit gray files of Poisson noise with mean 100."""
+    folder.mkdir()
+    for index, size in enumerate(sizes):
+        values = np.random.default_rng(index).poisson(100, (size, size)).astype("uint16")
+        Image.fromarray(values).save(folder / f"{index:02}.png")
+    return folder
+
+
+def test_deep_images_keep_their_size_and_noise(tmp_path):
+    dataset = load_dataset(write_deep(tmp_path / "a", [40] * 20), as_uint16=True)
+    assert dataset.image_shape == (40, 40, 1)
+    assert dataset.split("train").images.var() == pytest.approx(100, rel=0.05)
+    with pytest.raises(
+        UserError, match=r"of one size, 40×40, or the argument image_size\..* 41×41"
+    ):
+        load_dataset(write_deep(tmp_path / "b", [40, 41]), as_uint16=True)
+    resized = load_dataset(tmp_path / "b", as_uint16=True, image_size=8, make_splits=False)
+    assert "Images resized from 2 sizes, such as 40×40 to 8×8." in resized.notes
+
+
+def test_classes_that_may_not_be_meant_are_noted(tmp_path):
+    """Names that differ in case, unlabeled images, and equal files in splits made here."""
+    for index in range(60):
+        write_image(tmp_path / f"{index}.png", color=(index % 20, 0, 99))
+    names = ("Cat", "cat", "")
+    rows = [f"{index}.png,{names[index % 3]}" for index in range(60)]
+    (tmp_path / "all.csv").write_text("\n".join(rows))
+    notes = " ".join(load_dataset(tmp_path, image_size=4).notes)
+    assert "Classes whose names differ in case only: Cat, cat." in notes
+    assert "Unlabeled images: 20 train." in notes
+    assert "in more than one split" in notes
+    (tmp_path / "all.csv").write_text("\n".join(rows).replace(",", ";"))
+    with pytest.raises(UserError, match=r"all.csv row 1: expected columns separated by commas"):
+        load_dataset(tmp_path)
