@@ -60,6 +60,7 @@ def test_incremental_sampling(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Particles have collapsed")  # there are only four
 def test_three_jobs(tmp_path):
     options = ["--preset", "digits", "--particles", "4", "--output", tmp_path / "jobs.png"]
     three_jobs.main([str(option) for option in options])
