@@ -141,11 +141,11 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     unknown[:2, 1:3] = True
     mask = tmp_path / "mask.png"
     Image.fromarray(unknown.astype("uint8") * 255).save(mask)
-    options = ("--mask", mask, "--guidance", 2, "--particles", 8)
+    options = ("--mask", mask, "--guidance", 2, "--particles", 32)
     out = done(pixelcnnpp(*command, *of_class, *options))
     assert "Class: bright" in out
     assert "Unknown: 4 of 16 pixels" in out
-    how = {"seed": 4, "guidance": 2.0, "num_particles": 8}
+    how = {"seed": 4, "guidance": 2.0, "num_particles": 32}
     expected = trained.complete(images, ~unknown, [2, 2], **how)[..., 0]
     grid = np.asarray(Image.open(output))[::16, ::16]
     np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
