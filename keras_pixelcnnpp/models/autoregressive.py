@@ -239,7 +239,7 @@ class AutoregressiveModel(ImageModel):
         if made[1] is not None:
             self.make_test_function()
 
-    # JAX would reuse the trace of an equal method after `label_loss_weight` has changed.
+    # New functions, because JAX would reuse the trace of an equal one for another weight.
     @property
     def train_step(self) -> Callable:
         return functools.partial(super().train_step)
@@ -299,7 +299,7 @@ class AutoregressiveModel(ImageModel):
         parameters = self.pixel_parameters(images, labels, training)
         levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
         if not is_uint8(images):  # a softmax looks up the levels, which must be in range
-            levels = ops.clip(levels, 0, self.num_levels - 1)
+            levels = ops.clip(ops.cast(levels, "int32"), 0, self.num_levels - 1)
         return self.nan_where_invalid(images, self.distribution.log_prob(parameters, levels))
 
     def log_likelihood(
