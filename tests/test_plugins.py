@@ -6,8 +6,9 @@ import tiny
 from command_line import done, one_line
 
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
-from keras_pixelcnnpp.plugins import make_callbacks
+from keras_pixelcnnpp.plugins import import_plugins, imported_plugins, make_callbacks
 from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.savedmodel import blocks
 
 MODULE = """
 import keras
@@ -45,6 +46,19 @@ def test_callbacks_are_taken_or_made():
     (stopping,) = make_callbacks(["keras.callbacks:EarlyStopping"])
     assert isinstance(stopping, keras.callbacks.EarlyStopping)
     assert make_callbacks(None) == []
+
+
+def test_a_worker_process_imports_them(folder, tmp_path_factory, monkeypatch):
+    """A worker of Ray has another working directory."""
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.setenv(name, "1")  # restores it afterwards
+    import_plugins(["users_own"])
+    tiny.tiny_model(conditioning="mine").save(folder / "model.keras")
+    plugins = {"names": [*imported_plugins], "folder": folder}
+    del STRATEGIES["mine"], sys.modules["users_own"]  # as in a new process
+    monkeypatch.chdir(tmp_path_factory.mktemp("worker"))
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(folder)])
+    assert blocks._Worker(None, folder / "model.keras", 1, plugins).trained.model.num_classes == 3
 
 
 def test_commands_use_them(folder, pixelcnnpp):
