@@ -26,6 +26,7 @@ import pytest
 
 from keras_pixelcnnpp.backend import keep_freed_memory
 
+TESTS = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
 # Tests that run under every backend: mathematics, training and sampling. All others run only under
 # the first backend.
@@ -38,9 +39,9 @@ EVERY_BACKEND = (
     "models",
     "sampling",
     "test_backend.py",
+    "test_checkpoints.py",
     "test_optimizers.py",
     "test_tiled.py",
-    "train/test_checkpoints.py",
     "train/test_devices.py",
     "train/test_monitors.py",
 )
@@ -54,9 +55,9 @@ EAGERLY = (
     "savedmodel/test_compression.py",
     "savedmodel/test_trained_model.py",
     "test_cli.py",
+    "test_plugins.py",
     "train/test_monitors.py",
-    "train/test_pixelcnnpp.py",
-    "train/test_plugins.py",
+    "train/test_run_training.py",
 )
 
 keep_freed_memory()
@@ -66,7 +67,7 @@ def pytest_ignore_collect(collection_path):
     """Ignores files that run only under the first backend."""
     if keras.backend.backend() == BACKENDS[0] or collection_path.is_dir():
         return None
-    path = collection_path.relative_to(Path(__file__).parent).as_posix()
+    path = collection_path.relative_to(TESTS).as_posix()
     return None if path.startswith(EVERY_BACKEND) else True
 
 
@@ -96,6 +97,8 @@ class SharedFixtures:
 
 def pytest_configure(config):
     """Registers a plugin; pytest calls no hook of this file for session fixtures."""
+    gone = [name for name in EVERY_BACKEND + EAGERLY if not (TESTS / name).exists()]
+    assert not gone, f"conftest.py names files that are not there: {gone}"
     config.pluginmanager.register(SharedFixtures())
 
 
@@ -111,7 +114,7 @@ def fresh_keras():
 @pytest.fixture(autouse=True, scope="module")
 def eagerly(request):
     """Runs TensorFlow functions eagerly in the tests of `EAGERLY`."""
-    path = request.path.relative_to(Path(__file__).parent).as_posix()
+    path = request.path.relative_to(TESTS).as_posix()
     if keras.backend.backend() != "tensorflow" or not path.startswith(EAGERLY):
         yield
         return

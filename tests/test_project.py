@@ -66,6 +66,13 @@ def test_a_wheel_has_every_package():
     assert set(settings["options"]["packages"].split()) == found
 
 
+@pytest.mark.parametrize("page", ["RELIABILITY.md", "ARCHITECTURE.md"])
+def test_files_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests|benchmarks|examples)/[\w/.]+)`", text))
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_the_citation_names_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [keras_pixelcnnpp.__version__]
