@@ -303,7 +303,7 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
     if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
         array = np.arange(height * width).reshape(height, width) < int(array) * width
     if array.dtype == bool and array.shape == (count, *image_shape):
-        by_pixel = array.all(axis=-1)
+        by_pixel: Any = array.all(axis=-1)
         return by_pixel if (by_pixel == array.any(axis=-1)).all() else array
     if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
         raise UserError(

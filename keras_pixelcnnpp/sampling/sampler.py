@@ -89,7 +89,7 @@ def sample_images(
     if images is not None:
         inputs.update(image=images, known=known)
         if num_particles:
-            unknown = ~known.all(axis=tuple(range(2, known.ndim)))
+            unknown: Any = ~known.all(axis=tuple(range(2, known.ndim)))
             from_row = np.logical_or.accumulate(unknown[:, ::-1], axis=1)[:, ::-1]
             inputs["unknown_later"] = np.pad(from_row[:, 1:], [(0, 0), (0, 1)]).astype("float32")
     if options.guidance:
