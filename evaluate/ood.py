@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.images import png_bytes, resize_images
+from keras_pixelcnnpp.data.images import png_bits, resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
@@ -31,7 +32,11 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
-MADE_FROM_IMAGES = ("pixels shuffled", "rows shuffled", "upside down", "inverted")
+BLUR, NOISE = 0.7, 8.0  # standard deviations, in pixels and in values of 0 to 255
+MADE_FROM_IMAGES = (
+    *("pixels shuffled", "rows shuffled", "upside down", "rotated", "inverted"),
+    *("blurred", "noisy"),
+)
 
 # All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
 # detection with likelihood-based generative models*, equation 1; Nalisnick et al. 2019, *Detecting
@@ -121,7 +126,10 @@ def ood_inputs(
         "pixels shuffled": np.reshape(pixels, shape),
         "rows shuffled": np.stack([rng.permutation(image) for image in images]),
         "upside down": images[:, ::-1],
+        **({"rotated": np.rot90(images, axes=(1, 2))} if height == width else {}),
         "inverted": 255 - images,
+        "blurred": gaussian_filter(images, (0, BLUR, BLUR, 0)),
+        "noisy": (images + rng.normal(0, NOISE, shape)).round().clip(0, 255).astype("uint8"),
     }
 
 
@@ -182,16 +190,6 @@ def detector_scores(
         name: {detector: parts[index] for detector, parts in split.items()}
         for index, name in enumerate(sets)
     }
-
-
-def png_bits(images: np.ndarray) -> np.ndarray:
-    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits.
-
-    An image that is neither gray nor RGB is written as one file for each channel.
-    """
-    if images.shape[-1] not in (1, 3):
-        return sum(png_bits(channel) for channel in np.split(images, images.shape[-1], axis=-1))
-    return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 
 def auroc_report(

@@ -33,6 +33,7 @@ if _backend not in _installed:
     )
 
 from keras_pixelcnnpp import codec, data, distributions, export, layers  # noqa: F401
+from keras_pixelcnnpp.anomalies import AnomalyDetector
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
@@ -46,6 +47,7 @@ from keras_pixelcnnpp.tiled import TiledModel
 from keras_pixelcnnpp.verification import verify
 
 __all__ = [
+    "AnomalyDetector",
     "AutoregressiveModel",
     "BaselineCNN",
     "GatedPixelCNN",

@@ -216,6 +216,16 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def png_bits(images: np.ndarray) -> np.ndarray:
+    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits.
+
+    An image that is neither gray nor RGB is written as one file for each channel.
+    """
+    if images.shape[-1] not in (1, 3):
+        return sum(png_bits(channel) for channel in np.split(images, images.shape[-1], axis=-1))
+    return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
+
+
 def as_image(pixels: np.ndarray) -> Image.Image:
     """Converts uint8 `(height, width, channels)` with 1 or 3 channels to a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
