@@ -145,13 +145,13 @@ class Answers:
         return Classification(by_class, evidence, posterior_figure(probabilities, names))
 
     def score(self, image: np.ndarray) -> tuple[float, Figure]:
-        """Bits/dim of p(x) of an image, uint8 `(H, W, C)`, and where the image is improbable."""
-        label = ANY if self.model.num_classes else None
+        """Bits/dim of p(x) of an image, uint8 `(H, W, C)`, and where the image is surprising."""
         scorer = TiledModel(self.model) if self.tiled else self.model
-        nats = scorer.pixel_log_probs(image[None], label)
-        bits = float(bits_per_dim(nats.sum(), image.shape))
-        title = f"{-nats.sum():.1f} nats in all; bright pixels are improbable"
-        return bits, maps_figure(image[None], -nats, [title])
+        found = scorer.pixel_statistics(image[None])
+        bits = float(bits_per_dim(found.log_prob.sum(dtype="float64"), image.shape))
+        title = f"standardized surprisal {found.standardized_surprisal[0]:+.1f};\n"
+        title += "bright pixels are more surprising than noise"
+        return bits, maps_figure(image[None], found.surprise_map(), [title])
 
     def _labels_and_seed(
         self, label: int, seed: int | None, count: int, probabilities: np.ndarray | None = None

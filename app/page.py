@@ -133,7 +133,7 @@ def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
     button = gr.Button("Score", variant="primary")
     unit = bits_unit(answers.model.num_levels)
     bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
-    improbable = gr.Plot(label="Where the image is improbable", show_label=False)
+    improbable = gr.Plot(label="Where the image is surprising", show_label=False)
 
     @_showing_errors
     def score(path: str | None, invert: bool) -> tuple:

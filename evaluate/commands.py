@@ -58,6 +58,14 @@ class EvidenceOptions(SplitOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LikelihoodOptions(SplitOptions):
+    """Options of `evaluate likelihood`."""
+
+    count: int = option("Maximum number of images.", 500, min=2)
+    seed: int = option("Random seed.", 0, min=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OODOptions(SplitOptions):
     """Options of `evaluate ood`."""
 
@@ -113,6 +121,18 @@ def evidence(options: EvidenceOptions) -> None:
     _evaluate(_folder(options), "evidence", options)
 
 
+@app.command("likelihood", "evaluate likelihood --run runs/digits")
+@with_options(LikelihoodOptions)
+def likelihood(options: LikelihoodOptions) -> None:
+    """Show where and how the model differs from images.
+
+    Writes likelihood.json and likelihood.png: bits/dim of p(x); the probability integral transform
+    of the sub-pixels and the coverage of their 50 and 90 % intervals; standardized surprisal of the
+    images; and a map of the correlation between neighboring residuals. A text says what they show.
+    """
+    _evaluate(_folder(options), "likelihood", options)
+
+
 @app.command(
     "ood",
     "evaluate ood --run runs/digits",
@@ -122,10 +142,12 @@ def evidence(options: EvidenceOptions) -> None:
 def ood(options: OODOptions) -> None:
     """Measure how well out-of-distribution images are detected.
 
-    Detectors are log p(x), its distance from the mean over training images (typicality), log p(x)
-    corrected for complexity (the size as a PNG file), the largest class probability, and the energy
-    of the CNN. Writes ood.json, ood.png, and improbable.png: the most improbable images with -log p
-    of each pixel.
+    Half of the split, at most --count images, is compared with other sets. The other half fits the
+    detectors: AnomalyDetector, log p(x), its distance from the mean over normal images
+    (typicality), log p(x) corrected for complexity (the size as a PNG file), and the energy of the
+    CNN. Writes ood.csv with a row for each image and its p-value; ood.json, also with thresholds
+    that give 5 % false alarms; ood.png; and improbable.png, the most anomalous images with maps of
+    standardized surprisal.
     """
     _evaluate(_folder(options), "ood", options)
 
@@ -204,7 +226,7 @@ def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
     data = config["data"]
     model = config.get("pixelcnnpp", {}).get("model", {})
     num_classes = model.get("num_classes", len(data["class_names"]))
-    subjects: dict[str, type[RunOptions]] = {}
+    subjects: dict[str, type[RunOptions]] = {"likelihood": LikelihoodOptions}
     if num_classes:
         subjects["classification"] = SplitOptions
     if data["image_shape"][-1] in (1, 3):

@@ -73,10 +73,10 @@ def maps_figure(
     signed: bool = False,
     columns: int = 1,
 ) -> Figure:
-    """Shows each image next to its map, float `[height, width]`, in nats, in rows of `columns`.
+    """Shows each image next to its map, float `[height, width]`, in rows of `columns`.
 
-    The maps are -log p of each pixel or, if they are `signed`, evidence for (blue) or against (red)
-    a class. The scale is the same for all of them.
+    The maps are standardized surprisal or, if they are `signed`, evidence for (blue) or against
+    (red) a class, in nats. The scale is the same for all of them.
     """
     rows = math.ceil(len(images) / columns)
     figure = new_figure(2.2 + 2.8 * columns, 0.4 + 2 * rows)
@@ -94,7 +94,8 @@ def maps_figure(
     # The bar is as wide for one row as for several.
     shape: dict[str, Any] = {"aspect": 18 * rows, "extendfrac": 0.05 / rows}
     bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", **shape)
-    bar.set_label("nats for (blue), against (red)" if signed else "-log p, nats", fontsize=9)
+    words = "nats for (blue), against (red)" if signed else "standardized surprisal"
+    bar.set_label(words, fontsize=9)
     return figure
 
 

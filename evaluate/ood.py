@@ -1,19 +1,20 @@
 """`evaluate ood`: measures how well out-of-distribution images are detected."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 from sklearn.datasets import load_sample_images
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.images import png_bits, resize_images
+from keras_pixelcnnpp.anomalies import FEATURES, AnomalyDetector
+from keras_pixelcnnpp.backend import progress
+from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
-from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
@@ -24,10 +25,8 @@ from keras_pixelcnnpp.evaluate.figures import (
 )
 from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
-from keras_pixelcnnpp.files import counted, write_bytes, write_json
-from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.files import counted, write_bytes, write_csv, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
@@ -38,17 +37,19 @@ MADE_FROM_IMAGES = (
     *("blurred", "noisy"),
 )
 
+FALSE_ALARMS = 0.05
+FIT_IMAGES = 1000  # at most, to fit the detectors
+OWN, NORMAL = "in_distribution", "normal"
+
 # All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
 # detection with likelihood-based generative models*, equation 1; Nalisnick et al. 2019, *Detecting
-# out-of-distribution inputs to deep generative models using typicality*, for single images;
-# Hendrycks and Gimpel 2017, *A baseline for detecting misclassified and out-of-distribution
-# examples*; Liu et al. 2020, *Energy-based out-of-distribution detection*, equation 4 with T = 1.
+# out-of-distribution inputs to deep generative models using typicality*, for single images; Liu et
+# al. 2020, *Energy-based out-of-distribution detection*, equation 4 with T = 1.
 DETECTORS = {
+    "anomaly_detector": "the score of AnomalyDetector, negated",
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
-    "typicality": "the distance of these bits/dim from their mean over training images",
+    "typicality": "the distance of these bits/dim from their mean over normal images",
     "complexity_corrected": "these bits/dim less those of the image as a PNG file",
-    "pixelcnnpp_max_softmax": "the largest class probability of PixelCNN++, negated",
-    "baseline_max_softmax": "the largest class probability of the baseline CNN, negated",
     "baseline_energy": "the energy of the baseline CNN: minus the log-sum-exp of its logits",
 }
 
@@ -59,46 +60,103 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
     options.split = dataset.split_to_measure(options.split)
-    measured = dataset.split(options.split).some(options.count, options.seed)
-    images = measured.images
-    training = folder.training_images(dataset).some(options.count, options.seed).images
-    if not len(training):
-        print("Note: typicality is relative to the in-distribution images themselves.")
-        training = images
+    split = dataset.split(options.split)
+    # Other images of the split are the normal images that the detectors are fitted to.
+    rows = np.random.default_rng(options.seed).permutation(len(split))
+    count = min(options.count, len(split) // 2)
+    measured, normal = split.take(rows[:count]), split.take(rows[count : count + FIT_IMAGES])
     sources = (options.data, config["data"]["source"])
-    sets = {"in_distribution": images, **ood_inputs(images, sources, options.seed)}
+    sets = {NORMAL: normal.images, OWN: measured.images}
+    sets |= ood_inputs(measured.images, sources, options.seed)
     if options.ood_data is not None:
         other = folder.load_images(options.ood_data)
         # A folder may have the name of one of the sets.
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
     model = load_trained_model(path)
-    print(f"Scoring {counted(len(images))} of the split {options.split}, and the other sets")
+    print(f"Scoring {counted(count)} of the split {options.split}, and the other sets")
+    detector = AnomalyDetector(model, FALSE_ALARMS, options.seed, options.batch_size)
+    tick, features = progress(len(sets), options.verbose, "set"), {}
+    for name, images in sets.items():
+        features[name] = detector.features(images)
+        tick()
+    if len(normal) < detector.least_images:
+        print(f"Note: AnomalyDetector is left out. It needs {detector.least_images} more images.")
+        detector = None
     cnn = load_baseline(folder)
-    scoring = {"batch_size": options.batch_size, "verbose": options.verbose}
-    scores = detector_scores(sets, model, training, cnn, **scoring)
+    energies = {} if cnn is None else {name: energy(cnn, sets[name]) for name in sets}
+    scores = detector_scores(features, detector, energies)
+    known = scores.pop(NORMAL)
+    del sets[NORMAL]
     report = {"options": options.given, "split": options.split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
-    bits = scores["in_distribution"]["log_likelihood"]
-    rows = np.argsort(-bits)[:EXAMPLES]
-    report["most_improbable"] = [
-        {"path": measured.paths[row], "bits_per_dim": float(bits[row])} for row in rows
+    report["thresholds"] = {
+        name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in known.items()
+    }
+    columns = dict(scores)
+    if detector is not None:
+        report["thresholds"]["anomaly_detector"] = float(-detector.offset_)
+        for name, of_set in scores.items():
+            p_values = detector.p_values_of(-of_set["anomaly_detector"])
+            columns[name] = {"p_value": p_values, **of_set}
+            numbers = report["inputs"].get(name, report[OWN])
+            numbers["detected"] = float(np.mean(p_values <= FALSE_ALARMS))
+    write_rows(folder.reports / "ood.csv", columns, measured.paths)
+    order = scores[OWN].get("anomaly_detector", scores[OWN]["log_likelihood"])
+    rows = np.argsort(-order)[:EXAMPLES]
+    report["most_anomalous"] = [
+        {"path": measured.paths[row], **{n: float(v[row]) for n, v in columns[OWN].items()}}
+        for row in rows
     ]
-    maps = -model.pixel_log_probs(images[rows], -1 if model.num_classes else None)
-    unit = bits_unit(model.num_levels)
-    titles = [f"{measured.paths[row][-60:]}: {bits[row]:.3f} {unit}" for row in rows]
-    write_bytes(
-        folder.reports / "improbable.png", figure_png(maps_figure(images[rows], maps, titles))
-    )
+    maps = model.pixel_statistics(measured.images[rows]).surprise_map()
+    titles = [_title(measured.paths[row], columns[OWN], row, model.num_levels) for row in rows]
+    figure = maps_figure(measured.images[rows], maps, titles)
+    write_bytes(folder.reports / "improbable.png", figure_png(figure))
     write_json(folder.reports / "ood.json", report)
     write_bytes(folder.reports / "ood.png", ood_png(sets, scores, report))
-    rows = [
-        (name, *(f"{area:.3f}" for area in numbers["auroc"].values()))
-        for name, numbers in report["inputs"].items()
-    ]
-    headings = ("", *(name.replace("_", " ") for name in report["detectors"]))
+    _print_report(report)
+    print(f"Wrote ood.json, ood.csv, ood.png and improbable.png to {folder.reports}")
+
+
+def _title(path: str, columns: dict[str, np.ndarray], row: int, num_levels: int) -> str:
+    words = f"{path[-60:]}: {columns['log_likelihood'][row]:.3f} {bits_unit(num_levels)}"
+    return f"{words}, p = {columns['p_value'][row]:.3f}" if "p_value" in columns else words
+
+
+def _print_report(report: dict) -> None:
+    """Prints the AUROC of each detector, and the rates at which p-values detect the sets."""
+    rows = []
+    for name, numbers in report["inputs"].items():
+        detected = (numbers["detected"],) if "detected" in numbers else ()
+        rows.append((name, *(f"{x:.3f}" for x in (*numbers["auroc"].values(), *detected))))
+    headings = ["", *(name.replace("_", " ") for name in report["detectors"])]
+    false_alarms = report[OWN].get("detected")
+    if false_alarms is not None:
+        headings.append(f"p ≤ {FALSE_ALARMS}")
     print_table(headings, rows, title="AUROC against in-distribution images; 0.5 is guessing")
-    print(f"Wrote ood.json, ood.png and improbable.png to {folder.reports}")
+    if false_alarms is not None:
+        print(
+            f"False alarms at p ≤ {FALSE_ALARMS}: {false_alarms:.1%} of other images of the split"
+        )
+
+
+def write_rows(
+    path: Path, columns: dict[str, dict[str, np.ndarray]], own_paths: Sequence[str]
+) -> None:
+    """Writes a CSV file with one row for each image: its set, its path or number, and its scores.
+
+    `columns` has float arrays `(N,)` by set and column, and `own_paths` the paths of the
+    in-distribution images.
+    """
+    rows = [["set", "image", *columns[OWN]]]
+    for name, of_set in columns.items():
+        names = own_paths if name == OWN else map(str, range(len(of_set["log_likelihood"])))
+        numbers = zip(*of_set.values(), strict=True)
+        rows += [
+            [name, image, *(f"{x:.6g}" for x in row)]
+            for image, row in zip(names, numbers, strict=True)
+        ]
+    write_csv(path, rows)
 
 
 def ood_inputs(
@@ -150,46 +208,42 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
 
 
 def detector_scores(
-    sets: dict[str, np.ndarray],
-    model: AutoregressiveModel,
-    training: np.ndarray,
-    baseline: BaselineCNN | None = None,
-    batch_size: int = 32,
-    verbose: int = 0,
+    features: dict[str, np.ndarray],
+    detector: AnomalyDetector | None = None,
+    energies: dict[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the scores of all detectors, float `[count]`, by set and then by detector.
 
-    The typicality is relative to the images `training`. A model without classes has no posterior,
-    so no `pixelcnnpp_max_softmax`.
+    Args:
+        features: `AnomalyDetector.features` by set. The set `NORMAL` has the images to which the
+            detectors are fitted.
+        detector: An `AnomalyDetector`, which is fitted, or `None` to leave it out.
+        energies: The `energy` of the images by set, or empty to leave it out.
     """
-    # In one pass: one progress bar, and nothing is compiled for a set of another size.
-    images = np.concatenate([*sets.values(), training])
-    scoring = {"batch_size": batch_size, "verbose": verbose}
-    found = {}
-    if model.num_classes:
-        log_likelihoods, probabilities = PixelCNNClassifier(
-            model, **scoring
-        ).likelihoods_and_probabilities(images)
-        bits = bits_per_dim(log_marginal(log_likelihoods), model.image_shape)
-        found["pixelcnnpp_max_softmax"] = -probabilities.max(axis=1)
-    else:
-        bits = model.bits_per_dim(images, **scoring)
-    found["log_likelihood"] = bits
-    found["typicality"] = np.abs(bits - bits[len(images) - len(training) :].mean())
-    # The complexity of the quantized image, which the model sees.
-    complexity = png_bits(quantize(images, model.num_levels)) / images[0].size
-    found["complexity_corrected"] = bits - complexity
-    if baseline is not None:
-        kernel, bias = baseline.probabilities.get_weights()
-        logits = baseline_features(baseline, images) @ kernel + bias
-        found["baseline_max_softmax"] = -softmax(logits, axis=1).max(axis=1)
-        found["baseline_energy"] = -logsumexp(logits, axis=1)
-    ends = np.cumsum([len(given) for given in sets.values()])
-    split = {name: np.split(found[name], ends) for name in DETECTORS if name in found}
-    return {
-        name: {detector: parts[index] for detector, parts in split.items()}
-        for index, name in enumerate(sets)
-    }
+    bits, png = (FEATURES.index(name) for name in ("bits_per_dim", "png_bits_per_dim"))
+    mean = features[NORMAL][:, bits].mean()
+    if detector is not None:
+        detector.fit_features(features[NORMAL])
+    scores = {}
+    for name, found in features.items():
+        scores[name] = {
+            "log_likelihood": found[:, bits],
+            "typicality": np.abs(found[:, bits] - mean),
+            # The complexity of the quantized image, which the model sees.
+            "complexity_corrected": found[:, bits] - found[:, png],
+        }
+        if detector is not None:
+            distances = -detector.score_features(found)
+            scores[name] = {"anomaly_detector": distances, **scores[name]}
+        if energies:
+            scores[name]["baseline_energy"] = energies[name]
+    return scores
+
+
+def energy(baseline: BaselineCNN, images: np.ndarray) -> np.ndarray:
+    """Returns minus the log-sum-exp of the logits of the baseline CNN, float `[count]`."""
+    kernel, bias = baseline.probabilities.get_weights()
+    return -logsumexp(baseline_features(baseline, images) @ kernel + bias, axis=1)
 
 
 def auroc_report(
@@ -201,7 +255,7 @@ def auroc_report(
     `"in_distribution"`. At 0.5, the detector guesses; below, the set looks more typical. The sets
     `made_from_images` are modified in-distribution images in the same order.
     """
-    in_distribution, inputs = scores["in_distribution"], {}
+    in_distribution, inputs = scores[OWN], {}
     for name, of_set in scores.items():
         paired = name in made_from_images
         areas = {d: auroc_interval(in_distribution[d], of_set[d], paired) for d in in_distribution}
@@ -211,10 +265,10 @@ def auroc_report(
             "auroc": {detector: area for detector, (area, _) in areas.items()},
             "auroc_ci95": {detector: list(ends) for detector, (_, ends) in areas.items()},
         }
-    own = inputs.pop("in_distribution")
+    own = inputs.pop(OWN)
     return {
         "detectors": {detector: DETECTORS[detector] for detector in in_distribution},
-        "in_distribution": {name: own[name] for name in ("count", "bits_per_dim")},
+        OWN: {name: own[name] for name in ("count", "bits_per_dim")},
         "inputs": inputs,
     }
 
@@ -234,10 +288,10 @@ def ood_png(
         show_row(row[0], images[:EXAMPLES], name)
         for axes, detector in zip(row[1:], detectors, strict=True):
             edges = np.histogram_bin_edges(everything[detector], 40)
-            axes.hist(scores["in_distribution"][detector], edges, color="gray", alpha=0.5)
+            axes.hist(scores[OWN][detector], edges, color="gray", alpha=0.5)
             axes.set(yticks=[])
             axes.tick_params(labelbottom=name == list(sets)[-1], labelsize=7)
-            if name != "in_distribution":
+            if name != OWN:
                 axes.hist(scores[name][detector], edges, color="tab:red", alpha=0.6)
                 area = report["inputs"][name]["auroc"][detector]
                 axes.set_ylabel(f"AUROC\n{area:.2f}", fontsize=7, rotation=0, labelpad=16)

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.recipe import COMMANDS, PixelCNNRecipe, recipe_of_run, wor
 from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
-REPORTS = ("classification", "generation", "evidence", "ood")
+REPORTS = ("likelihood", "classification", "generation", "evidence", "ood")
 
 
 def evaluate_report(run: RunFolder, options: SimpleNamespace) -> None:

@@ -91,24 +91,27 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return image_features(self.model.pixel_statistics(X, **how), X, self._num_levels)
 
     @property
+    def least_images(self) -> int:
+        """The number of images that `fit` needs at least."""
+        return 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
+
+    @property
     def _num_levels(self) -> int:
         return getattr(self.model, "num_levels", 256)
 
     def fit_features(self, features: np.ndarray) -> Self:
         """Fits like `fit`, to features that have been computed."""
         require_number("contamination", self.contamination, "(0, 0.5]")
-        least = 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
-        if len(features) < least:
-            raise UserError(
-                f"Expected at least {least} images for contamination={self.contamination}. "
-                f"Received: {len(features)}"
-            )
+        if len(features) < self.least_images:
+            expected = f"at least {self.least_images} images"
+            expected += f" for contamination={self.contamination}"
+            raise UserError(f"Expected {expected}. Received: {len(features)}")
         rows = np.random.default_rng(self.seed).permutation(len(features))
         density, calibration = np.array_split(features[rows], 2)
         self.covariance_ = MinCovDet(random_state=self.seed).fit(density)
         self.calibration_scores_ = np.sort(self.score_features(calibration))
         # A p-value is at most `contamination` if the score is lower than this one.
-        rank = int(self.contamination * (len(calibration) + 1))
+        rank = int(self.contamination * (len(calibration) + 1) + 1e-9)
         self.offset_ = self.calibration_scores_[rank - 1]
         return self
 

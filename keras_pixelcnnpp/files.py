@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -152,14 +152,18 @@ def write_predictions(
     numbers = np.asarray(probabilities)
     if bits_per_dim is not None:
         header, numbers = [*header, "bits_per_dim"], np.column_stack([numbers, bits_per_dim])
+    rows, predicted = [header], np.argmax(probabilities, axis=1)
+    for image, label, best, row in zip(images, labels, predicted, numbers, strict=True):
+        named = [label, class_names[label] if label >= 0 else ""]
+        rows.append([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])
+    write_csv(path, rows)
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence]) -> None:
+    """Writes rows to a CSV file, atomically."""
     # Bytes in file names that are not valid UTF-8 are written unchanged.
     with (
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file)
-        writer.writerow(header)
-        predicted = np.argmax(probabilities, axis=1)
-        for image, label, best, row in zip(images, labels, predicted, numbers, strict=True):
-            named = [label, class_names[label] if label >= 0 else ""]
-            writer.writerow([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])
+        csv.writer(file).writerows(rows)

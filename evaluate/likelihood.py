@@ -1,0 +1,120 @@
+"""`evaluate likelihood`: shows where and how a model differs from the images."""
+
+import textwrap
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+from scipy.stats import norm
+
+from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
+from keras_pixelcnnpp.files import counted, write_bytes, write_json
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.statistics import PixelStatistics
+from keras_pixelcnnpp.run import RunFolder
+
+BINS = 20
+COVERAGES = (0.5, 0.9)
+
+
+def evaluate_likelihood(folder: RunFolder, options: SimpleNamespace) -> None:
+    """Compares the conditional distributions of the sub-pixels with the images of a split."""
+    path = folder.require_model("pixelcnnpp")
+    dataset = folder.load_data(options.data, options.classes_in_order)
+    options.split = dataset.split_to_measure(options.split)
+    images = dataset.split(options.split).some(options.count, options.seed).images
+    model = load_trained_model(path)
+    print(f"Scoring {counted(len(images))} of the split {options.split}")
+    how = {"batch_size": options.batch_size, "verbose": options.verbose}
+    statistics = model.pixel_statistics(images, seed=options.seed, **how)
+    report = {"options": options.given, "split": options.split, "seed": options.seed}
+    report |= likelihood_report(statistics)
+    write_json(folder.reports / "likelihood.json", report)
+    figure = likelihood_png(statistics, report, bits_unit(model.num_levels))
+    write_bytes(folder.reports / "likelihood.png", figure)
+    print(report["reading"])
+    print(f"Wrote likelihood.json and likelihood.png to {folder.reports}")
+
+
+def likelihood_report(statistics: PixelStatistics) -> dict:
+    """Returns the content of `likelihood.json`."""
+    count, *image_shape = statistics.pit.shape
+    nats = statistics.log_prob.sum(axis=(1, 2, 3), dtype="float64")
+    bits, z = bits_per_dim(nats, tuple(image_shape)), statistics.standardized_surprisal
+    half = norm.isf(0.025) * bits.std(ddof=1) / np.sqrt(count)
+    right, below = neighbor_products(statistics)
+    report = {
+        "count": count,
+        "bits_per_dim": bits.mean(),
+        "bits_per_dim_ci95": [bits.mean() - half, bits.mean() + half],
+        "entropy_bits_per_dim": statistics.entropy.mean(dtype="float64") / np.log(2),
+        "pit_histogram": np.histogram(statistics.pit, BINS, (0, 1))[0] / statistics.pit.size,
+        "coverage": {
+            str(share): np.mean(np.abs(statistics.pit - 0.5) <= share / 2) for share in COVERAGES
+        },
+        "z_mean": z.mean(),
+        "z_std": z.std(ddof=1),
+        "correlation_right": right.mean(),
+        "correlation_below": below.mean(),
+    }
+    report = keras.tree.map_structure(lambda x: np.asarray(x).tolist(), report)
+    return {**report, "reading": reading(report)}
+
+
+def neighbor_products(statistics: PixelStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean product of the normal scores of each pixel and its right or lower neighbor.
+
+    They are float arrays `(height, width - 1)` and `(height - 1, width)`, and 0 for samples of the
+    model, up to `1 / sqrt(images * channels)`.
+    """
+    scores = norm.ppf(np.clip(statistics.pit.astype("float64"), 1e-6, 1 - 1e-6))
+    right = (scores[:, :, 1:] * scores[:, :, :-1]).mean(axis=(0, 3))
+    return right, (scores[:, 1:] * scores[:, :-1]).mean(axis=(0, 3))
+
+
+def reading(report: dict) -> str:
+    """Returns a text that says what the figure shows."""
+    inside, z_std = report["coverage"]["0.9"], report["z_std"]
+    width = "too narrow" if inside < 0.9 else "too wide"
+    spread = "more" if z_std > 1 else "less"
+    return (
+        f"Intervals of 90 % contain {inside:.1%} of the sub-pixels: they are "
+        f"{width if abs(inside - 0.9) > 0.005 else 'right'}. Standardized surprisal has mean "
+        f"{report['z_mean']:.2f} and standard deviation {z_std:.2f}, for samples of the model 0 "
+        f"and 1: images differ {spread} than the model expects. Neighboring residuals correlate by "
+        f"{report['correlation_right']:.3f} (right) and {report['correlation_below']:.3f} (below), "
+        "for samples 0: where the map is not white, the model has not learned a dependence."
+    )
+
+
+def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> bytes:
+    """Plots calibration, standardized surprisal and the correlation of residuals, as PNG data."""
+    figure = new_figure(11, 4.2)
+    left, middle, map_axes = figure.subplots(1, 3)
+    edges = np.linspace(0, 1, BINS + 1)
+    left.stairs(np.multiply(report["pit_histogram"], BINS), edges, fill=True, alpha=0.6)
+    left.axhline(1, color="black", linewidth=0.8)
+    left.set(title="Calibration of sub-pixels", xlabel="PIT: flat if the model is right")
+    left.set(ylabel="density", ylim=(0, None), xlim=(0, 1))
+    z = statistics.standardized_surprisal
+    limit = max(4, np.abs(z).max())
+    grid = np.linspace(-limit, limit, 200)
+    middle.hist(z, 30, density=True, alpha=0.6)
+    middle.plot(grid, norm.pdf(grid), color="black", linewidth=0.8)
+    middle.set(title="Standardized surprisal z of images", yticks=[])
+    middle.set(xlabel="standard normal (line) for samples of the model")
+    right, below = neighbor_products(statistics)
+    height, width = statistics.pit.shape[1:3]
+    total = np.zeros((height, width))
+    total[:, :-1] += right / 2
+    total[:-1] += below / 2
+    limit = max(0.1, np.percentile(np.abs(total), 99))
+    shown = map_axes.imshow(total, "RdBu_r", vmin=-limit, vmax=limit)
+    map_axes.set(xticks=[], yticks=[], title="Correlation with the right and lower neighbor")
+    figure.colorbar(shown, ax=map_axes, shrink=0.8)
+    low, high = report["bits_per_dim_ci95"]
+    bits = f"{report['bits_per_dim']:.3f} {unit} of p(x)"
+    figure.suptitle(f"{bits}, 95 % interval {low:.3f}–{high:.3f}")
+    figure.supxlabel(textwrap.fill(report["reading"], 150), fontsize=9)
+    return figure_png(figure)
