@@ -111,7 +111,7 @@ def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> byte
     total[:-1] += below / 2
     limit = max(0.1, np.percentile(np.abs(total), 99))
     shown = map_axes.imshow(total, "RdBu_r", vmin=-limit, vmax=limit)
-    map_axes.set(xticks=[], yticks=[], title="Correlation with the right and lower neighbor")
+    map_axes.set(xticks=[], yticks=[], title="Correlation of neighbors")
     figure.colorbar(shown, ax=map_axes, shrink=0.8)
     low, high = report["bits_per_dim_ci95"]
     bits = f"{report['bits_per_dim']:.3f} {unit} of p(x)"

@@ -118,10 +118,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_features(self, features: np.ndarray) -> np.ndarray:
         """Scores like `score_samples`, from features that have been computed."""
         check_is_fitted(self)
-        return -self.covariance_.mahalanobis(features)
+        return -np.log(self.covariance_.mahalanobis(features))
 
     def score_samples(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
-        """Returns the negative squared Mahalanobis distance of the statistics: `(N,)`.
+        """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.
 
         Lower values are more anomalous.
         """
