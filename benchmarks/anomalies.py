@@ -1,6 +1,6 @@
 """Measures `AnomalyDetector` next to other detectors; writes results/anomalies-PRESET.json.
 
-    python benchmarks/anomalies.py fashion_mnist fashion_mnist.npz mnist.npz --fit 300 --count 200 --each 60
+    python benchmarks/anomalies.py fashion_mnist fashion_mnist.npz mnist.npz
     python benchmarks/anomalies.py mnist mnist.npz fashion_mnist.npz --fit 200 --count 150 --each 50
 
 Half of the `--fit` images determine the density, and half calibrate the p-values. Since these are

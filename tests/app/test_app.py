@@ -114,8 +114,9 @@ class TestClassify:
     def test_score(self, answers, model):
         bits, figure = answers.score(IMAGES[1])
         assert bits == pytest.approx(model.bits_per_dim(IMAGES[1:2])[0], rel=1e-5)
-        (nats,) = [image.get_array() for image in figure.axes[1].images]
-        np.testing.assert_allclose(nats, -model.pixel_log_probs(IMAGES[1:2], -1)[0], rtol=1e-6)
+        (shown,) = [image.get_array() for image in figure.axes[1].images]
+        surprise = model.pixel_statistics(IMAGES[1:2]).surprise_map()[0]
+        np.testing.assert_allclose(shown, surprise, rtol=1e-6)
 
     def test_score_of_an_image_that_is_larger_than_the_model(self, model, tmp_path):
         tiled = Answers(TrainedModel(model, "tiny", {}), tiled=True)

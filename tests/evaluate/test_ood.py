@@ -179,7 +179,7 @@ class TestCommand:
         split = tiny.tiny_split(90, 5)
         np.savez(tmp_path / "other.npz", x_test=split.images, y_test=split.labels)
         command = ("evaluate", "ood", "--run", run.path, "--data", tmp_path / "other.npz")
-        _, printed, _ = done(pixelcnnpp(*command, "--classes-in-order", "--count", 40))
+        printed = done(pixelcnnpp(*command, "--classes-in-order", "--count", 40))
         folder = run.reports / "other"
         report = read_json(folder / "ood.json")
         table = rows_by_set(folder / "ood.csv")

@@ -44,7 +44,7 @@ def test_all(pixelcnnpp, preset, tmp_path):
     command = ("evaluate", "all", "--preset", preset, "--data", data, "--output", output)
     out = done(pixelcnnpp(*command))
     reports = {path.name for path in RunFolder(output).measured_on(data).reports.iterdir()}
-    for name in ("classification", "generation", "evidence", "ood"):
+    for name in ("likelihood", "classification", "generation", "evidence", "ood"):
         assert f"{name}.json" in reports
     assert "index.html" in reports
     # The commands that the page lists for missing results work.

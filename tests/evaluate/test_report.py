@@ -25,7 +25,7 @@ PREFIX = "data:image/png;base64,"
 FILES = json.loads(Path(__file__).with_name("finished_run.json").read_text(encoding="utf-8"))
 IMAGES = (
     *("samples", "temperatures", "completions", "nearest_neighbors", "evidence", "ood"),
-    *("improbable", "reliability", "selective_accuracy"),
+    *("improbable", "likelihood", "reliability", "selective_accuracy"),
     *("confusion_pixelcnnpp", "confusion_baseline", "roc_pixelcnnpp", "roc_baseline"),
 )
 EMPTY = {"meta", "link", "img", "br", "hr", "input"}
@@ -107,8 +107,8 @@ def changed(run, name, **content):
 def test_finished_run(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
     assert [tag for tag, _ in page.tags].count("section") == 17
-    # 13 images and a grid for each of two classes from files, and three curves.
-    assert len(page.attributes("src")) == 13 + 2 + 3
+    # 14 images and a grid for each of two classes from files, and three curves.
+    assert len(page.attributes("src")) == 14 + 2 + 3
     assert "Not measured yet" not in page.text
     for fact in (
         *("80.0 %", "49.0–94.3 %", "−10.0 points (−30.0 to +10.0)"),
@@ -122,7 +122,7 @@ def test_names_of_other_networks_and_other_data(pixelcnnpp, finished):
     assert "(--data)" not in page_of(pixelcnnpp, finished).text
     section = {**finished.read_config()["pixelcnnpp"], "title": "Gated PixelCNN"}
     changed(finished, "config.json", pixelcnnpp=section)
-    times = {"classification": 1, "generation": 2, "evidence": 1, "ood": 1}
+    times = {"likelihood": 1, "classification": 1, "generation": 2, "evidence": 1, "ood": 1}
     for name in times:
         changed(finished, f"reports/{name}.json", options={"data": f"of/{name}", "seed": 5})
     page = page_of(pixelcnnpp, finished)
@@ -137,7 +137,7 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     run = RunFolder(finished.path.parent / "started")
     write_json(run.config_json, {"data": finished.read_config()["data"]})
     page = page_of(pixelcnnpp, run)
-    for command in ("classification", "generation", "evidence", "ood"):
+    for command in ("likelihood", "classification", "generation", "evidence", "ood"):
         # One line for each command, for all of its sections.
         assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
     assert "PixelCNN++, Training, Model: pixelcnnpp train --" in page.text

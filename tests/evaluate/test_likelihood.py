@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import tiny
+from command_line import done
+from PIL import Image
+from scipy.stats import norm
+
+from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_products
+from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.statistics import PixelStatistics
+
+
+def made_up(rng, scale=1.0, correlation=0.0):
+    """Statistics of a model of Gaussian pixels, whose residuals have another law."""
+    scores = rng.normal(size=(400, 6, 7, 2))
+    scores[:, :, 1:] = (
+        correlation * scores[:, :, :-1] + np.sqrt(1 - correlation**2) * scores[:, :, 1:]
+    )
+    scores *= scale
+    ones = np.ones(scores.shape, "float32")
+    entropy = ones * (0.5 * np.log(2 * np.pi * np.e)).astype("float32")
+    pit = norm.cdf(scores).astype("float32")
+    return PixelStatistics(norm.logpdf(scores).astype("float32"), entropy, 0.5 * ones, pit)
+
+
+def test_a_true_model(rng):
+    report = likelihood_report(made_up(rng))
+    assert report["coverage"] == {
+        "0.5": pytest.approx(0.5, abs=0.02),
+        "0.9": pytest.approx(0.9, abs=0.01),
+    }
+    assert np.ptp(report["pit_histogram"]) < 0.01
+    assert abs(report["z_mean"]) < 0.2
+    assert report["z_std"] == pytest.approx(1, abs=0.15)
+    assert "they are right" in report["reading"]
+
+
+def test_a_false_model(rng):
+    statistics = made_up(rng, 1.3, 0.5)
+    report = likelihood_report(statistics)
+    expected = 1 - 2 * norm.sf(norm.isf(0.05) / 1.3)
+    assert report["coverage"]["0.9"] == pytest.approx(expected, abs=0.01)
+    assert "they are too narrow" in report["reading"]
+    right, below = neighbor_products(statistics)
+    assert right.shape == (6, 6)
+    assert below.shape == (5, 7)
+    assert right.mean() == pytest.approx(report["correlation_right"]) > 0.3
+    assert abs(below).max() < 0.3
+    bits = -statistics.log_prob.sum(axis=(1, 2, 3)) / 84 / np.log(2)
+    low, high = report["bits_per_dim_ci95"]
+    assert (low + high) / 2 == pytest.approx(bits.mean(), rel=1e-4)
+    assert high - low == pytest.approx(2 * 1.96 * bits.std() / 20, rel=0.01)
+
+
+def test_command(pixelcnnpp, run):
+    out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--count", 7))
+    report = read_json(run.reports / "likelihood.json")
+    assert report["reading"] in out
+    assert report["count"] == 7
+    rows = np.sort(np.random.default_rng(0).permutation(9)[:7])
+    bits = load_trained_model(run.model_keras).bits_per_dim(tiny.tiny_split(9, 1).images[rows])
+    assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
+    with Image.open(run.reports / "likelihood.png") as image:
+        assert image.width > 900
