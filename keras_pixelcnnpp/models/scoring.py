@@ -220,8 +220,10 @@ def _estimates(
     _, estimates = sample_images(model, labels, options, images[rows], known[rows], num_particles)
     estimates = estimates.reshape(runs, -1, candidates).astype("float64")
     scores = _log_mean(estimates)
+    if runs == 1:
+        return scores.astype("float32"), scores[None]
     without = [_log_mean(np.delete(estimates, run, axis=0)) for run in range(runs)]
-    return scores.astype("float32"), np.stack(without) if runs > 1 else scores[None]
+    return scores.astype("float32"), np.stack(without)
 
 
 def _log_mean(estimates: np.ndarray) -> np.ndarray:
