@@ -203,7 +203,8 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
         left = rng.uniform(0, photograph.width - scale * width)
         top = rng.uniform(0, photograph.height - scale * height)
         box = (left, top, left + scale * width, top + scale * height)
-        crops.append(photograph.resize((width, height), Image.Resampling.BILINEAR, box))
+        crop = photograph.resize((width, height), Image.Resampling.BILINEAR, box)
+        crops.append(np.asarray(crop))
     return np.stack(crops).reshape(shape)
 
 

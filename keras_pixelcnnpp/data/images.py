@@ -222,7 +222,8 @@ def png_bits(images: np.ndarray) -> np.ndarray:
     An image that is neither gray nor RGB is written as one file for each channel.
     """
     if images.shape[-1] not in (1, 3):
-        return sum(png_bits(channel) for channel in np.split(images, images.shape[-1], axis=-1))
+        channels = np.split(images, images.shape[-1], axis=-1)
+        return np.sum([png_bits(channel) for channel in channels], axis=0)
     return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])
 
 
