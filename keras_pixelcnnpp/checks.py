@@ -318,5 +318,5 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
 
 def is_prefix(known: np.ndarray) -> bool:
     """Returns whether all known pixels of each mask precede the unknown ones in raster order."""
-    flat = known.reshape(len(known), -1)
+    flat = known.reshape(len(known), math.prod(known.shape[1:]))
     return not (flat[:, 1:] & ~flat[:, :-1]).any()

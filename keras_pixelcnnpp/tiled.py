@@ -192,6 +192,7 @@ class TiledModel:
 
         The arguments are those of `log_prob`. Returns a float32 array `(N, num_classes)`, nats.
         """
+        self.model._require_classes()
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.class_log_likelihoods(frames, batch_size, verbose)
@@ -248,8 +249,9 @@ class TiledModel:
         if above is not None:
             ends = [row[0].rows.stop for row in blocks]
             rows = above.shape[1] if np.ndim(above) == 4 else None
-            if rows not in ends:
-                expected = f"the upper {', '.join(map(str, ends))} rows, where blocks end"
+            if rows not in ends or len(above) != count:
+                where = ", ".join(map(str, ends))
+                expected = f"{count} frames, of which the upper {where} rows, where blocks end"
                 raise invalid_argument("above", np.shape(above), expected)
             above = checked_images(above, (rows, *shape[2:]), model.num_levels)
             frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1

@@ -14,6 +14,7 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
 from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.recipe import PixelCNNRecipe, Recipe
@@ -59,6 +60,9 @@ def train(
         TrainingStopped: After a signal, once the last step has been saved in `folder`.
         UserError: If the loss is no longer finite, and there is a `folder`.
     """
+    if sample_weight is not None and (recipe.random_crops or devices > 1):
+        expected = "None with random crops, or several devices"
+        raise invalid_argument("sample_weight", np.shape(sample_weight), expected)
     # The baseline CNN flips images itself.
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
     how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}

@@ -106,6 +106,8 @@ def test_samples_below_a_known_part_follow_the_conditional():
     assert p_value(samples, law) > 1e-3
     with pytest.raises(UserError, match=r"the upper 2, 3, 4 rows, where blocks end"):
         tiled.sample((4, 2), [0], above=given[None, :1])
+    with pytest.raises(UserError, match=r"Expected 3 frames"):
+        tiled.sample((4, 2), [NONE] * 3, above=given[None, :2])
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,8 @@ def test_samples_do_not_depend_on_the_batch(model):
     assert len(np.unique(frames[:, :4, :4].reshape(3, -1), axis=0)) == 3
     unconditional = kp.TiledModel(binary_model(num_classes=0))
     assert unconditional.sample((3, 5), 2, seed=1).shape == (2, 3, 5, 1)
+    with pytest.raises(UserError, match="Expected a class-conditional model"):
+        unconditional.class_log_likelihoods(np.zeros((1, 3, 5, 1), "uint8"))
 
 
 @pytest.mark.once

@@ -8,10 +8,12 @@ import tiny
 from keras import ops
 from layer_checks import flat_weights
 
+from keras_pixelcnnpp import training
 from keras_pixelcnnpp.checkpoints import Checkpoints, Progress, TrainingStopped
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, averaged_weights, variable_value
+from keras_pixelcnnpp.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.monitors import with_averaged_weights
 from keras_pixelcnnpp.training import train_epochs
 
@@ -214,3 +216,12 @@ def test_training_stays_finite(tmp_path, precision):
     assert bits["black"].mean() < 1
     assert bits["saturated"].mean() == pytest.approx(1, abs=0.1)
     assert bits["noise"].mean() > 7.9
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("crops", "devices"), [(True, 1), (False, 2)])
+def test_weights_that_would_be_ignored_are_refused(crops, devices):
+    images, recipe = tiny.tiny_split(6), PixelCNNRecipe(random_crops=crops).with_defaults()
+    how = {"larger_images": images.images, "sample_weight": np.ones(6), "devices": devices}
+    with pytest.raises(ValueError, match="sample_weight"):
+        training.train(tiny.untrained_model(), images, recipe, **how)

@@ -50,19 +50,22 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
         more than 256 (int32 under torch, for a tensor).
 
     Raises:
-        ValueError: If an array has values out of range.
+        ValueError: If an array has fractions, or values out of range.
 
     Example:
 
     >>> to_images(np.array([0, 1, 16]), 17)
     array([  0,  16, 255], dtype=uint8)
     """
-    is_array = isinstance(levels, np.ndarray) and levels.size
-    if is_array and not (0 <= levels.min() <= levels.max() < num_levels):
-        raise UserError(
-            f"Invalid levels. Expected values from 0 to {num_levels - 1}. "
-            f"Received: values from {levels.min()} to {levels.max()}"
-        )
+    if isinstance(levels, np.ndarray) and levels.size:
+        inside = 0 <= levels.min() <= levels.max() < num_levels
+        is_whole = levels.dtype.kind != "f" or (levels == np.floor(levels)).all()
+        if not (inside and is_whole):
+            raise UserError(
+                f"Invalid levels. Expected integers or whole floats from 0 to {num_levels - 1}. "
+                f"Received: {'' if is_whole else 'fractions, '}values from {levels.min()} to "
+                f"{levels.max()}"
+            )
     if num_levels >= 256:
         return _cast(levels, image_dtype(num_levels))
     steps = num_levels - 1

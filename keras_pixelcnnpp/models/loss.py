@@ -216,7 +216,7 @@ def label_metric(identifier: Any) -> LabelMetric:
     if name in ("accuracy", "acc"):
         return LabelMetric(metrics.SparseCategoricalAccuracy(), True, name=name)
     metric = metrics.get(identifier)
-    name = name or getattr(metric, "name", None) or metric.__name__
+    name = name or getattr(metric, "name", None) or getattr(metric, "__name__", "metric")
     sparse = getattr(metric, "sparse", None)
     if sparse is None:
         sparse = _takes_integers(metric)
@@ -237,7 +237,9 @@ def _takes_integers(metric: Any) -> bool | None:
     if isinstance(metric, metrics.Metric):
         kind = next(kind for kind in type(metric).__mro__ if _is_from_keras(kind))
         if kind is metrics.MeanMetricWrapper:
-            metric = getattr(metrics, metric.get_config()["fn"]["config"], None)
+            metric = metric._fn
+            if (sparse := getattr(metric, "sparse", None)) is not None:
+                return sparse
         elif kind in _UNDECIDED_CLASSES:
             return None
         else:
@@ -246,4 +248,5 @@ def _takes_integers(metric: Any) -> bool | None:
 
 
 def _is_from_keras(metric: Any) -> bool:
-    return metric is not None and getattr(metrics, metric.__name__, None) is metric
+    name = getattr(metric, "__name__", None)
+    return name is not None and getattr(metrics, name, None) is metric

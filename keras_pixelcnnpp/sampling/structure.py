@@ -85,7 +85,12 @@ class _AppliedLayers(FloatArithmetic):
         self.layers = {}
 
     def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
-        self.layers[layer.path] = layer
+        known = self.layers.setdefault(layer.path, layer)
+        if known is not layer and isinstance(layer, WeightNormalized):
+            raise UserError(
+                "The network can't be evaluated pixel by pixel. Expected layers of different "
+                f"names. Received: two layers {layer.path!r}"
+            )
         return super().apply(layer, *inputs, **arguments)
 
 
@@ -120,6 +125,11 @@ class _Recording(Evaluation):
                 "if it is applied to the pixels, and only then. Received: "
                 f"{type(layer).__name__} {layer.name!r} with strides={layer.strides}, which "
                 f"{'excludes' if layer.strict else 'includes'} the current pixel, for {where}"
+            )
+        if any(one.layer is layer for one in self.stack.convolutions):  # it has a single cache
+            raise UserError(
+                "The network can't be evaluated pixel by pixel. Expected each convolution to be "
+                f"called once. Received: two calls of {layer.name!r}"
             )
         one = Convolution(layer, self.resolution, x.shape[1], on_pixels)
         self.stack.convolutions.append(one)

@@ -33,3 +33,10 @@ def test_tensors_become_what_arrays_become(num_levels):
     # Samplers have levels as floats.
     kept = to_images(ops.cast(levels, "float32"), num_levels)
     np.testing.assert_array_equal(ops.convert_to_numpy(kept), quantize(IMAGES, num_levels))
+
+
+@pytest.mark.parametrize("levels", [[0.0, 0.5, 1.0], [0, 17], [-1, 0], [np.nan, 1.0]])
+def test_what_is_no_level_is_refused(levels):
+    """Images from 0 to 1 would become almost black images."""
+    with pytest.raises(ValueError, match="Expected integers or whole floats from 0 to 16"):
+        to_images(np.array(levels), 17)

@@ -1,5 +1,7 @@
 """Keras's methods accept all forms of data, use all images, and detect invalid values."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.loss import label_metric
 
 
 class Batches(keras.utils.PyDataset):
@@ -380,12 +383,22 @@ def tiny_metric(labels, probabilities):
     return labels
 
 
+def named_like_a_metric_of_keras(labels, probabilities):
+    return labels
+
+
+named_like_a_metric_of_keras.__name__ = "sparse_categorical_accuracy"
+
+
 @pytest.mark.once
 @pytest.mark.parametrize(
     "metric",
     [
         tiny_metric,
+        functools.partial(tiny_metric),
         keras.metrics.MeanMetricWrapper(tiny_metric),
+        keras.metrics.MeanMetricWrapper(lambda labels, probabilities: labels, name="lambda"),
+        keras.metrics.MeanMetricWrapper(named_like_a_metric_of_keras),
         keras.metrics.Mean(),
         keras.metrics.MeanIoU(3),
     ],
@@ -393,6 +406,15 @@ def tiny_metric(labels, probabilities):
 def test_metrics_whose_labels_cannot_be_decided(metric):
     with pytest.raises(ValueError, match="Set the attribute `sparse`"):
         tiny.untrained_model().compile("sgd", metrics=[metric])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("sparse", [False, True])
+def test_attribute_of_a_wrapped_function_decides(sparse):
+    metric = functools.partial(tiny_metric)
+    metric.sparse = sparse
+    for one in (metric, keras.metrics.MeanMetricWrapper(metric, name="wrapped")):
+        assert label_metric(one).sparse == sparse
 
 
 @pytest.mark.once

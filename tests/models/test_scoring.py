@@ -165,3 +165,10 @@ def test_threads_get_what_one_alone_gets():
         for results in received:
             assert results.keys() == CALLS.keys()
             np.testing.assert_allclose(results[name], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.once
+def test_parts_of_no_images(hybrid):
+    none, mask = IMAGES[:0], np.zeros((4, 4), bool)
+    assert hybrid.class_log_likelihoods(none, observed=mask).shape == (0, 3)
+    assert hybrid.complete(none, mask, LABELS[:0], seed=0).shape == (0, 4, 4, 1)

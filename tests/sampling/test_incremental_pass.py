@@ -229,6 +229,43 @@ def test_what_cannot_be_evaluated_pixel_by_pixel(change):
         IncrementalPass(model)
 
 
+class TwoCalls(AutoregressiveNetwork):
+    """Calls one convolution twice, or two of one name, whose kernels and caches would be mixed."""
+
+    def __init__(self, num_parameters, shared):
+        super().__init__(num_parameters)
+        self.stem = MaskedConv2D(4, 3, mask="A", name="stem")
+        first = MaskedConv2D(4, 3, name="same")
+        self.others = [first, first if shared else MaskedConv2D(4, 3, name="same")]
+        self.head = WeightNormalizedDense(num_parameters, name="head")
+
+    def build(self, image_shape, labels_shape=None):
+        self.call(ops.zeros((1, *image_shape[1:])))
+
+    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
+        evaluation = evaluation or Evaluation()
+        x = evaluation.convolve(self.stem, pixels)
+        for layer in self.others:
+            x = evaluation.convolve(layer, x)
+        return evaluation.arithmetic.apply(self.head, x)
+
+
+class TwoCallsModel(AutoregressiveModel):
+    def __init__(self, shared):
+        self.shared = shared
+        super().__init__((4, 4, 1), 0, filters=4, num_blocks=1)
+
+    def make_network(self):
+        return TwoCalls(self.distribution.num_parameters, self.shared)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("shared", "message"), [(True, "called once"), (False, "different names")])
+def test_convolutions_of_one_name_are_refused(shared, message):
+    with pytest.raises(ValueError, match=f"can't be evaluated pixel by pixel.*{message}"):
+        IncrementalPass(TwoCallsModel(shared))
+
+
 def test_mixed_precision(rng):
     """bfloat16 has eight bits, and the two passes round differently."""
     check(rng, 0.05, image_shape=(4, 4, 3), num_resolutions=2, dtype="mixed_bfloat16")
