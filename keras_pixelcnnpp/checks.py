@@ -126,6 +126,11 @@ def checked_images(
 
 def require_no_mask(images: Any) -> None:
     """Raises a `UserError` for a masked array, whose hidden values would count as pixels."""
+    if isinstance(images, list | tuple) and any(map(np.ma.is_masked, images)):
+        raise UserError(
+            "Invalid images. Expected arrays without masked values. Received: a sequence with "
+            "masked arrays. Stack them with np.ma.stack(images), for advice"
+        )
     if np.ma.is_masked(images):
         known = "~images.mask" + (".any(axis=-1)" if images.ndim == 4 else "")
         raise UserError(

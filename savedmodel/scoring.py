@@ -142,6 +142,8 @@ def score_folder(
             raise UserError(
                 f"{output} has scores of another model, or of fewer images. Choose another file"
             )
+        if len(rows) > len(paths):  # no record names its model
+            print(f"{output} is complete, and kept. Its scores may be those of another model.")
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.checks import require_integer, require_no_mask
 from keras_pixelcnnpp.errors import UserError
 
 
@@ -68,6 +68,7 @@ class ImageBatches(keras.utils.PyDataset):
         # leave batches in the queue of the workers.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
+        require_no_mask(images)
         require_one_for_each(labels, images)
         self.images: Any = images  # `RandomCrops` has a sequence of frames
         self.labels = np.asarray(labels, dtype="int32")
@@ -178,7 +179,8 @@ class RandomCrops(ImageBatches):
         seed: int = 0,
         horizontal_flip: bool = False,
     ):
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        require_no_mask(frames)
+        self.size = (size, size) if isinstance(size, int | np.integer) else tuple(size)
         margins = [np.subtract(frame.shape[:2], self.size) for frame in frames]
         if margins and np.min(margins) < 0:
             smallest = frames[int(np.argmin(np.min(margins, axis=1)))].shape

@@ -143,3 +143,14 @@ def test_random_crops_are_parts_of_their_frames(rng, tmp_path):
     assert (images.shape, images.dtype, labels.tolist()) == ((4, 4, 4, 1), np.uint8, [0] * 4)
     with pytest.raises(ValueError, match=r"at least \(5, 5\).*Received: \(4, 9, 1\)"):
         RandomCrops(frames, 5, batch_size=4)
+
+
+@pytest.mark.once
+def test_masked_arrays_are_refused(rng):
+    """Their hidden values would be trained on."""
+    frames = np.ma.masked_greater(rng.integers(0, 256, (2, 8, 8, 1)).astype("uint8"), 99)
+    for given in (frames, list(frames)):
+        with pytest.raises(ValueError, match="masked"):
+            RandomCrops(given, np.int64(4), batch_size=2)
+    with pytest.raises(ValueError, match="masked"):
+        ImageBatches(frames, np.zeros(2, int), batch_size=2)

@@ -123,7 +123,7 @@ class TestScore:
         assert float(rows[1]["bits_per_dim"]) == pytest.approx(scores[0], abs=1e-4)
         assert "at least 4×4 pixels, the size of the model. Received: 3×9" in rows[2]["error"]
 
-    def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path):
+    def test_goes_on_wherever_it_was_broken_off(self, model, data, tmp_path, capsys):
         try:  # a name that is not UTF-8, with line breaks and quotes
             (data / os.fsdecode(b'a\n"b\xff\xe2\x80\xa8c.png')).write_bytes(b"no image")
         except OSError:
@@ -136,6 +136,9 @@ class TestScore:
             bits = score_folder(model, data, output, resume=True, block_size=4)
             assert output.read_bytes() == whole
         assert np.isfinite(bits).sum() == COUNT
+        assert "may be those of another model" not in capsys.readouterr().out
+        score_folder(model, data, output, resume=True)
+        assert "may be those of another model" in capsys.readouterr().out
         assert not list(tmp_path.glob("*.json"))
 
     @pytest.mark.filterwarnings("default")
