@@ -236,14 +236,7 @@ def _takes_integers(metric: Any) -> bool | None:
     """Returns whether a metric or function of Keras takes integer labels, else `None`."""
     if isinstance(metric, metrics.Metric):
         kind = next(kind for kind in type(metric).__mro__ if _is_from_keras(kind))
-        if kind is metrics.MeanMetricWrapper:
-            metric = metric._fn
-            if (sparse := getattr(metric, "sparse", None)) is not None:
-                return sparse
-        elif kind in _UNDECIDED_CLASSES:
-            return None
-        else:
-            return kind in _SPARSE_CLASSES
+        return None if kind in _UNDECIDED_CLASSES else kind in _SPARSE_CLASSES
     return metric in _SPARSE_FUNCTIONS if _is_from_keras(metric) else None
 
 

@@ -106,7 +106,7 @@ def changed(run, name, **content):
 
 def test_finished_run(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
-    assert [tag for tag, _ in page.tags].count("section") == 17
+    assert [tag for tag, _ in page.tags].count("section") == 18
     # 14 images and a grid for each of two classes from files, and three curves.
     assert len(page.attributes("src")) == 14 + 2 + 3
     assert "Not measured yet" not in page.text
