@@ -124,19 +124,18 @@ def checked_images(
     return array.astype(image_dtype(num_levels), copy=False)
 
 
-def require_no_mask(images: Any) -> None:
-    """Raises a `UserError` for a masked array, whose hidden values would count as pixels."""
-    if isinstance(images, list | tuple) and any(map(np.ma.is_masked, images)):
-        raise UserError(
-            "Invalid images. Expected arrays without masked values. Received: a sequence with "
-            "masked arrays. Stack them with np.ma.stack(images), for advice"
-        )
-    if np.ma.is_masked(images):
-        known = "~images.mask" + (".any(axis=-1)" if images.ndim == 4 else "")
-        raise UserError(
-            "Invalid images. Expected an array without masked values. Received: a masked array. "
-            f"To score or complete known pixels, pass images.data and observed={known}"
-        )
+def require_no_mask(values: Any, name: str = "images") -> None:
+    """Raises a `UserError` for a masked array, or a sequence of them: hidden values would count."""
+    if not any(map(np.ma.is_masked, values if isinstance(values, list | tuple) else [values])):
+        return
+    advice = ""
+    if name == "images":
+        known = "~images.mask" + (".any(axis=-1)" if np.ndim(values) == 4 else "")
+        advice = f". To score or complete known pixels, pass images.data and observed={known}"
+    raise UserError(
+        f"Invalid value for argument `{name}`. Expected no masked values. "
+        f"Received: a masked array{advice}"
+    )
 
 
 def image_dtype(num_levels: int) -> str:
@@ -253,6 +252,7 @@ def checked_labels(
 
     Labels are integers from `lowest` to `limit - 1`, or class names.
     """
+    require_no_mask(labels, "labels")
     array = np.asarray(labels)
     if array.dtype.kind in "UO":
         given = np.array(labels, dtype=object)  # keeps the types of mixed names and integers
@@ -304,6 +304,7 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
         ValueError: If `observed` has another form.
     """
     height, width, _ = image_shape
+    require_no_mask(observed, "observed")
     array = np.asarray(observed)
     if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
         array = np.arange(height * width).reshape(height, width) < int(array) * width

@@ -19,6 +19,7 @@ from keras_pixelcnnpp.checks import (
     checked_images,
     checked_labels,
     require_images,
+    require_no_mask,
     require_one_label,
 )
 from keras_pixelcnnpp.errors import UserError
@@ -252,6 +253,7 @@ class ImageModel(keras.Model):
                 f"`{name}` of a model with {self.num_classes} classes needs labels: "
                 f"`model.{name}(images, labels)`. Received: y=None"
             )
+        require_no_mask(y, "labels")
         y = np.asarray(_to_numpy(y))
         require_one_label(y.shape)
         y = y.reshape(-1) if y.ndim == 2 else y

@@ -189,6 +189,17 @@ def test_advice_for_other_arrays(models, images, advice):
         models[0].log_prob(images, LABELS)
 
 
+def test_masked_labels_and_known_pixels(models):
+    labels = np.ma.masked_equal(LABELS, 0)
+    observed = np.ma.masked_array(np.ones((4, 4), bool), mask=np.eye(4, dtype=bool))
+    with pytest.raises(ValueError, match=r"`labels`\. Expected no masked values"):
+        models[0].log_prob(IMAGES, labels)
+    with pytest.raises(ValueError, match=r"`labels`\. Expected no masked values"):
+        models[0].initialize(IMAGES, labels)
+    with pytest.raises(ValueError, match=r"`observed`\. Expected no masked values"):
+        models[0].class_log_likelihoods(IMAGES, observed=observed)
+
+
 def test_a_model_that_has_been_initialized():
     model = tiny.untrained_model()
     model.initialize(IMAGES, LABELS)
