@@ -11,7 +11,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, compiled, in_batches, on_gpu, read
+from keras_pixelcnnpp.backend import (
+    Tensor,
+    Tensors,
+    compiled,
+    full_float32,
+    in_batches,
+    on_gpu,
+    read,
+)
 from keras_pixelcnnpp.checks import (
     image_dtype,
     require_integer,
@@ -54,6 +62,7 @@ class SamplingOptions:
         return dataclasses.replace(self, seed=np.random.randint(2**31))  # noqa: NPY002
 
 
+@full_float32()
 def sample_images(
     model: keras.Model,
     labels: np.ndarray | Any,

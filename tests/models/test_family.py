@@ -244,7 +244,8 @@ def test_float16_trains_with_averages():
     history = model.fit(IMAGES, LABELS, epochs=30, batch_size=12, verbose=0).history["loss"]
     assert history[-1] < history[0]
     averaged = -model.log_prob(IMAGES, LABELS).mean() / (16 * np.log(2))
-    assert averaged == pytest.approx(history[-1], rel=0.05)
+    # The average has the weights of about two steps, whose losses in float16 differ by 7 %.
+    assert averaged == pytest.approx(np.mean(history[-4:]), rel=0.05)
 
 
 @pytest.mark.once
