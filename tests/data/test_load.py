@@ -40,7 +40,7 @@ def test_digits_are_images_and_can_be_resized():
         ({"image_size": 8.5}, "argument `image_size`"),
         ({"image_size": (8, 8, 3)}, "argument `image_size`. Expected an integer, or a pair"),
         ({"channels": 2}, "argument `channels`. Expected one of: None, 1, 3"),
-        ({"resize": "crop"}, "argument `resize`. Expected one of: center_crop, stretch"),
+        ({"resize": "pad"}, "argument `resize`. Expected one of: center_crop, stretch, crop"),
     ],
 )
 def test_bad_arguments(arguments, message):
