@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_sample_images
 
 from keras_pixelcnnpp.anomalies import FEATURES, AnomalyDetector
@@ -27,6 +27,7 @@ from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.files import counted, write_bytes, write_csv, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
@@ -43,13 +44,16 @@ OWN, NORMAL = "in_distribution", "normal"
 
 # All are larger out of distribution. Serrà et al. 2020, *Input complexity and out-of-distribution
 # detection with likelihood-based generative models*, equation 1; Nalisnick et al. 2019, *Detecting
-# out-of-distribution inputs to deep generative models using typicality*, for single images; Liu et
-# al. 2020, *Energy-based out-of-distribution detection*, equation 4 with T = 1.
+# out-of-distribution inputs to deep generative models using typicality*, for single images;
+# Hendrycks and Gimpel 2017, *A baseline for detecting misclassified and out-of-distribution
+# examples*; Liu et al. 2020, *Energy-based out-of-distribution detection*, equation 4 with T = 1.
 DETECTORS = {
     "anomaly_detector": "the score of AnomalyDetector, negated",
     "log_likelihood": "bits/dim of p(x) under PixelCNN++",
     "typicality": "the distance of these bits/dim from their mean over normal images",
     "complexity_corrected": "these bits/dim less those of the image as a PNG file",
+    "pixelcnnpp_max_softmax": "the largest class probability of PixelCNN++, negated",
+    "baseline_max_softmax": "the largest class probability of the baseline CNN, negated",
     "baseline_energy": "the energy of the baseline CNN: minus the log-sum-exp of its logits",
 }
 
@@ -83,9 +87,9 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     if len(normal) < detector.least_images:
         print(f"Note: AnomalyDetector is left out. It needs {detector.least_images} more images.")
         detector = None
-    cnn = load_baseline(folder)
-    energies = {} if cnn is None else {name: energy(cnn, sets[name]) for name in sets}
-    scores = detector_scores(features, detector, energies)
+    cnn, size = load_baseline(folder), options.batch_size
+    by_classes = {name: class_detectors(images, model, cnn, size) for name, images in sets.items()}
+    scores = detector_scores(features, detector, by_classes)
     known = scores.pop(NORMAL)
     del sets[NORMAL]
     report = {"options": options.given, "split": options.split, "seed": options.seed}
@@ -211,7 +215,7 @@ def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
 def detector_scores(
     features: dict[str, np.ndarray],
     detector: AnomalyDetector | None = None,
-    energies: dict[str, np.ndarray] | None = None,
+    by_classes: dict[str, dict[str, np.ndarray]] | None = None,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the scores of all detectors, float `[count]`, by set and then by detector.
 
@@ -219,7 +223,7 @@ def detector_scores(
         features: `AnomalyDetector.features` by set. The set `NORMAL` has the images to which the
             detectors are fitted.
         detector: An `AnomalyDetector`, which is fitted, or `None` to leave it out.
-        energies: The `energy` of the images by set, or empty to leave it out.
+        by_classes: The scores of `class_detectors` by set, or `None` to leave them out.
     """
     bits, png = (FEATURES.index(name) for name in ("bits_per_dim", "png_bits_per_dim"))
     mean = features[NORMAL][:, bits].mean()
@@ -236,15 +240,31 @@ def detector_scores(
         if detector is not None:
             distances = -detector.score_features(found)
             scores[name] = {"anomaly_detector": distances, **scores[name]}
-        if energies:
-            scores[name]["baseline_energy"] = energies[name]
+        if by_classes is not None:
+            scores[name] |= by_classes[name]
     return scores
 
 
-def energy(baseline: BaselineCNN, images: np.ndarray) -> np.ndarray:
-    """Returns minus the log-sum-exp of the logits of the baseline CNN, float `[count]`."""
-    kernel, bias = baseline.probabilities.get_weights()
-    return -logsumexp(baseline_features(baseline, images) @ kernel + bias, axis=1)
+def class_detectors(
+    images: np.ndarray,
+    model: AutoregressiveModel,
+    baseline: BaselineCNN | None = None,
+    batch_size: int = 32,
+) -> dict[str, np.ndarray]:
+    """Returns the scores of the detectors that use class scores, float `[count]`, by detector.
+
+    A model without classes has no posterior, so no `pixelcnnpp_max_softmax`.
+    """
+    found = {}
+    if model.num_classes:
+        probabilities = model.class_probabilities(images, batch_size=batch_size)
+        found["pixelcnnpp_max_softmax"] = -probabilities.max(axis=1)
+    if baseline is not None:
+        kernel, bias = baseline.probabilities.get_weights()
+        logits = baseline_features(baseline, images) @ kernel + bias
+        found["baseline_max_softmax"] = -softmax(logits, axis=1).max(axis=1)
+        found["baseline_energy"] = -logsumexp(logits, axis=1)
+    return found
 
 
 def auroc_report(

@@ -17,8 +17,8 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.ood import (
     DETECTORS,
     auroc_report,
+    class_detectors,
     detector_scores,
-    energy,
     ood_inputs,
     ood_png,
 )
@@ -102,12 +102,12 @@ class TestSets:
         assert 0 < step < 0.5 * np.abs(photographs - shuffled).mean()
 
 
-def scores_of(sets, model, normal, energies=None, fit=False):
+def scores_of(sets, model, normal, by_classes=None, fit=False):
     """Returns the scores of sets of images, with detectors that are fitted to normal images."""
     detector = kp.AnomalyDetector(model)
     features = {name: detector.features(images) for name, images in sets.items()}
     features["normal"] = detector.features(normal)
-    scores = detector_scores(features, detector if fit else None, energies)
+    scores = detector_scores(features, detector if fit else None, by_classes)
     del scores["normal"]
     return scores
 
@@ -133,11 +133,16 @@ class TestScores:
         probabilities, features = cnn.class_probabilities(IMAGES), cnn.features(IMAGES)
         kernel, bias = cnn.probabilities.get_weights()
         logits = ops.convert_to_numpy(features) @ kernel[:, 0] + bias[0]
-        energies = {name: energy(cnn, images) for name, images in sets.items()}
-        expected = np.log(probabilities[:, 0]) - logits
-        assert energies["in_distribution"] == pytest.approx(expected, rel=1e-4)
         many = tiny.tiny_split(50, 3).images
-        scores = scores_of(sets, model, many, {**energies, "normal": None}, fit=True)
+        everything = {**sets, "normal": many}
+        by_classes = {s: class_detectors(images, model, cnn) for s, images in everything.items()}
+        own = by_classes["in_distribution"]
+        expected = np.log(probabilities[:, 0]) - logits
+        assert own["baseline_energy"] == pytest.approx(expected, rel=1e-4)
+        assert own["baseline_max_softmax"] == pytest.approx(-probabilities.max(axis=1), rel=1e-5)
+        expected = -model.predict(IMAGES, verbose=0).max(axis=1)
+        assert own["pixelcnnpp_max_softmax"] == pytest.approx(expected, rel=1e-5)
+        scores = scores_of(sets, model, many, by_classes, fit=True)
         assert list(scores["noise"]) == list(DETECTORS)
         report = auroc_report(scores)
         assert json.loads(json.dumps(report)) == report
@@ -164,8 +169,7 @@ class TestCommand:
         assert report["inputs"]["photographs (--ood-data)"]["count"] == 7
         assert report["inputs"]["photographs"]["count"] == 4  # the photographs of scikit-learn
         # There are too few images for the anomaly detector.
-        detectors = ["log_likelihood", "typicality", "complexity_corrected", "baseline_energy"]
-        assert list(report["detectors"]) == detectors
+        assert list(report["detectors"]) == list(DETECTORS)[1:]
         for name in ("ood.png", "improbable.png"):
             with Image.open(run.reports / name) as image:
                 assert min(image.size) > 200
