@@ -9,6 +9,10 @@ from contextlib import contextmanager
 class UserError(ValueError):
     """Error for wrong arguments, data or files. Its message is one line."""
 
+    def __init__(self, message: str):
+        # A file name in it may have line breaks.
+        super().__init__(" ".join(message.splitlines()))
+
 
 def invalid_argument(name: str, value: object, expected: str) -> UserError:
     """Returns the error for an argument with an invalid value."""

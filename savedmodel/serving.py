@@ -42,24 +42,24 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     """
     folder = version_folder(path)
     # Bound before the model is loaded, so that a used port is reported at once.
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-    except OSError as error:
-        raise UserError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host"
-        ) from error
-    try:
-        import uvicorn
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port or --host"
+            ) from error
+        try:
+            import uvicorn
 
-        app = application(SavedModelClassifier(folder), name)
-    except ImportError as error:
-        raise not_installed("Serving", "kserve") from error
-    # The concurrency bounds the memory: further requests are answered with status 503.
-    limits: dict[str, Any] = {"limit_concurrency": 64, "timeout_graceful_shutdown": 30}
-    print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_config=None, **limits)).run(sockets=[listening])
+            app = application(SavedModelClassifier(folder), name)
+        except ImportError as error:
+            raise not_installed("Serving", "kserve") from error
+        # The concurrency bounds the memory: further requests are answered with status 503.
+        limits: dict[str, Any] = {"limit_concurrency": 64, "timeout_graceful_shutdown": 30}
+        print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_config=None, **limits)).run(sockets=[listening])
 
 
 def application(model: SavedModelClassifier, name: str) -> Any:
