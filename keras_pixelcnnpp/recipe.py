@@ -79,6 +79,7 @@ class Recipe:
     """
 
     DEFAULTS: ClassVar[dict] = {}
+    section: ClassVar[str]  # of `config.json`
 
     data: str | None = option(
         "Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV file, or "
@@ -151,7 +152,8 @@ class Recipe:
                 continue
             low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
             declared: Any = one.type
-            if not isinstance(value, declared | int) or not low <= value <= high:
+            is_number = isinstance(value, declared | int) and not isinstance(value, bool)
+            if not is_number or not low <= value <= high:
                 kind = "a number" if isinstance(0.5, declared) else "an integer"
                 limit = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
                 raise UserError(
@@ -184,6 +186,16 @@ class Recipe:
         """Returns the values that are set, without those of the data, for a run's `config.json`."""
         return {name: value for name, value in self.values().items() if name not in DATA}
 
+    def loading(self) -> dict[str, Any]:
+        """Returns the arguments of `load_dataset` that say how images are read and split."""
+        return {
+            "seed": self.split_seed or 0,
+            "resize": "crop" if self.random_crops else self.resize or "center_crop",
+            "skip_corrupted": bool(self.skip_corrupted),
+            "white_level": self.white_level,
+            "unlabeled_others": getattr(self, "conditioning", None) == "none",
+        }
+
     def words(self) -> list[str]:
         """Returns the command-line arguments that give this recipe."""
         return words_of(self.values())
@@ -204,6 +216,7 @@ class Recipe:
 class PixelCNNRecipe(Recipe):
     """A recipe of a PixelCNN++, Gated PixelCNN or PixelCNN."""
 
+    section = "pixelcnnpp"
     DEFAULTS: ClassVar[dict] = {
         "epochs": 100,
         "batch_size": 16,
@@ -358,6 +371,7 @@ class PixelCNNRecipe(Recipe):
 class BaselineRecipe(Recipe):
     """A recipe of the baseline CNN, which is trained with Muon and a cosine schedule."""
 
+    section = "baseline"
     DEFAULTS: ClassVar[dict] = {
         "epochs": 25,
         "batch_size": 64,

@@ -251,7 +251,8 @@ class RunFolder:
         Args:
             source: Source of the data, as for `load_dataset`.
         """
-        known = self.read_config()["data"]
+        config = self.read_config()
+        known = config["data"]
         height, width, channels = known["image_shape"]
         return load_dataset(
             source,
@@ -262,6 +263,7 @@ class RunFolder:
             skip_corrupted=source != known["source"] or known.get("skip_corrupted", False),
             white_level=known.get("white_level"),
             make_splits=False,
+            unlabeled_others=self._is_unconditional(config),
         )
 
     def measured_on(self, source: str) -> "RunFolder":

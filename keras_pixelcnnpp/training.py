@@ -68,6 +68,9 @@ def train(
     how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}
     how["horizontal_flip"] = flip
     if recipe.random_crops:
+        if larger_images is None:
+            expected = "the images at their own size, for the random crops of the recipe"
+            raise invalid_argument("larger_images", larger_images, expected)
         batches = RandomCrops(larger_images, model.image_shape[:2], images.labels, **how)
     else:
         how |= {"larger_images": larger_images, "sample_weight": sample_weight}

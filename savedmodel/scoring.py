@@ -1,6 +1,7 @@
 """The commands `classify` and `score`."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import suppress
@@ -120,8 +121,9 @@ def score_folder(
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
     image that cannot be read has the class -1 and an error message. An unconditional model gives
-    all images the class -1. With `resume`, an incomplete file is completed. `tiled`
-    scores images at their own size, one at a time.
+    all images the class -1. With `resume`, an incomplete file is completed if the model and the
+    images are those in the JSON file next to it. `tiled` scores images at their own size, one at a
+    time.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
@@ -129,21 +131,18 @@ def score_folder(
     paths = images_below(data)
     numbers = [f"p_{label}" for label in range(trained.model.num_classes)]
     rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
-    # Names the model until the file is complete.
-    record = output.with_name(f"{output.name}.unfinished.json")
+    record = output.with_name(f"{output.name}.json")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
+    given["images"] = hashlib.sha256(repr(paths).encode()).hexdigest()
     block_size = 1 if tiled else block_size
     if output.exists():
         if not resume:
             raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
-        rows = _complete_rows(output, rows[0], paths)
-        is_known = record.exists() and read_json(record) == given
-        if len(rows) <= len(paths) and not is_known:
+        if not record.exists() or read_json(record) != given:
             raise UserError(
-                f"{output} has scores of another model, or of fewer images. Choose another file"
+                f"{output} has scores of another model or of other images. Choose another file"
             )
-        if len(rows) > len(paths):  # no record names its model
-            print(f"{output} is complete, and kept. Its scores may be those of another model.")
+        rows = _complete_rows(output) or rows
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.
@@ -159,26 +158,16 @@ def score_folder(
                 rows += scored
     except OSError as error:  # such as a full disk
         raise UserError(f"{output}: {error.strerror}. Continue with --resume") from error
-    record.unlink()
-    return _bits(rows[1:])
+    return np.array([float(row[3] or "nan") for row in rows[1:]])
 
 
-def _bits(rows: list[list]) -> np.ndarray:
-    return np.array([float(row[3] or "nan") for row in rows])
-
-
-def _complete_rows(file: Path, columns: list[str], paths: list[str]) -> list[list]:
+def _complete_rows(file: Path) -> list[list]:
     """Returns the complete rows of a CSV file that an interrupted command wrote."""
     with file.open(**_TEXT) as opened:
         text = opened.read()
     rows = list(csv.reader(io.StringIO(text, newline="")))
-    if rows and (not text.endswith("\n") or len(rows[-1]) != len(columns)):
-        rows.pop()
-    rows, header = rows or [columns], ",".join(columns)
-    is_ours = rows[0] == columns and (text.startswith(header) or header.startswith(text.rstrip()))
-    if not is_ours or [row[0] for row in rows[1:]] != paths[: len(rows) - 1]:
-        raise UserError(f"{file} has scores of other images or classes. Choose another file")
-    return rows
+    is_whole = text.endswith("\n") and len(rows[-1]) == len(rows[0])
+    return rows if is_whole else rows[:-1]
 
 
 def _score(data: Path, tiled: bool, trained: TrainedModel, paths: list[str]) -> list[list]:

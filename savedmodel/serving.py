@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import re
 import shlex
 import socket
@@ -81,16 +82,14 @@ def application(model: SavedModelClassifier, name: str) -> Any:
         async def predict(
             self, payload: object, headers: dict | None = None, response_headers: dict | None = None
         ) -> dict:
-            if isinstance(payload, bytes):  # KServe does not decode other types of content
-                raise InvalidInput(
-                    "Expected the header Content-Type: application/json. "
-                    f"Received: {(headers or {}).get('content-type')}"
-                )
             try:
+                # KServe does not decode other types of content, such as JSON with a charset.
+                if isinstance(payload, bytes):
+                    payload = _decoded(payload, (headers or {}).get("content-type", ""))
                 # In a thread, so that the server can read other requests.
                 return await asyncio.to_thread(predict, model, payload)
-            except UserError as error:
-                raise InvalidInput(str(error)) from error
+            except ValueError as error:
+                raise InvalidInput(one_line(error)) from error
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": str(error)}, statuses[type(error)])
@@ -105,6 +104,12 @@ def application(model: SavedModelClassifier, name: str) -> Any:
     repository.update(served)
     register_v1_endpoints(app, DataPlane(model_registry=repository), None)
     return app
+
+
+def _decoded(content: bytes, kind: str) -> object:
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise UserError(f"Expected the header Content-Type: application/json. Received: {kind}")
+    return json.loads(content)
 
 
 def predict(model: SavedModelClassifier, request: object) -> dict:

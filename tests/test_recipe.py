@@ -112,6 +112,7 @@ UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
         ),
         (lambda: PixelCNNRecipe(epochs=0), "integer of at least 1. Received: epochs=0"),
         (lambda: PixelCNNRecipe(epochs="44"), "integer of at least 1. Received: epochs='44'"),
+        (lambda: PixelCNNRecipe(epochs=True), "integer of at least 1. Received: epochs=True"),
         (lambda: PixelCNNRecipe(seed=2**32), "integer from 0 to 4294967295. Received: seed="),
         (lambda: BaselineRecipe(ema_momentum=2), "a number from 0 to 1. Received: ema_momentum=2"),
         (lambda: BaselineRecipe.of({"filters": 3}), "Unknown options of a recipe: filters"),

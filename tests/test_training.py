@@ -225,3 +225,6 @@ def test_weights_that_would_be_ignored_are_refused(crops, devices):
     how = {"larger_images": images.images, "sample_weight": np.ones(6), "devices": devices}
     with pytest.raises(ValueError, match="sample_weight"):
         training.train(tiny.untrained_model(), images, recipe, **how)
+    if crops:
+        with pytest.raises(ValueError, match=r"`larger_images`\. Expected the images at their"):
+            training.train(tiny.untrained_model(), images, recipe)

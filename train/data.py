@@ -19,7 +19,8 @@ def load_training_data(recipe: Recipe) -> Dataset:
     """Loads the data of a recipe, and prints a summary."""
     if recipe.data is None:
         raise UserError("Missing option --data. Expected a data set, a file or a folder")
-    dataset = _load(recipe, recipe.image_size, recipe.channels)
+    how = {"image_size": recipe.image_size, "channels": recipe.channels, **recipe.loading()}
+    dataset = load_dataset(recipe.data, **how)
     for note in dataset.notes:
         print(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
@@ -33,15 +34,13 @@ def load_training_data(recipe: Recipe) -> Dataset:
 
 def data_section(recipe: Recipe, dataset: Dataset) -> dict:
     """Returns the section `data` of `config.json`, which `recipe_of_run` reads."""
-    source = recipe.data
+    source, how = recipe.data, recipe.loading()
     return {
         # Absolute, so that `evaluate` finds the data from another working directory.
         "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
         "channels": recipe.channels,
-        "resize": _resize(recipe),
-        "skip_corrupted": bool(recipe.skip_corrupted),
-        "white_level": recipe.white_level,
-        "split_seed": recipe.split_seed or 0,
+        **{name: how[name] for name in ("resize", "skip_corrupted", "white_level")},
+        "split_seed": how["seed"],
         "fingerprint": dataset.fingerprint(),
         "class_names": list(dataset.class_names),
         "image_shape": list(dataset.image_shape),
@@ -103,13 +102,13 @@ def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Datase
             raise UserError(f"Invalid value for option `crop_margin`. {reason}. Received: {margin}")
         print(f"Note: images are not cropped at random, because {reason}.")
         return None, replace(recipe, crop_margin=0)
-    return _load(recipe, size, channels), recipe
+    return load_dataset(recipe.data, image_size=size, channels=channels, **recipe.loading()), recipe
 
 
 def _whole_images(recipe: Recipe, dataset: Dataset) -> Dataset:
     """Loads the training images, of which `dataset` has the centers, at their own sizes."""
     if not is_folder(recipe.data):
-        return _load(recipe, None, recipe.channels)
+        return load_dataset(recipe.data, channels=recipe.channels, **recipe.loading())
     train, channels = dataset.split("train"), dataset.image_shape[2]
     images = np.empty(len(train), object)
     for row, path in enumerate(train.paths):
@@ -119,27 +118,9 @@ def _whole_images(recipe: Recipe, dataset: Dataset) -> Dataset:
     return replace(dataset, splits={"train": replace(train, images=images)})
 
 
-def _resize(recipe: Recipe) -> str:
-    return "crop" if recipe.random_crops else recipe.resize or "center_crop"
-
-
 def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -> str | None:
     for path in paths:
         with Image.open(folder / path) as image:  # reads only the header
             if min(image.size) < min(size) or max(image.size) < max(size):
                 return path
     return None
-
-
-def _load(
-    recipe: Recipe, image_size: int | tuple[int, int] | None, channels: int | None
-) -> Dataset:
-    return load_dataset(
-        recipe.data,
-        image_size=image_size,
-        channels=channels,
-        seed=recipe.split_seed or 0,
-        resize=_resize(recipe),
-        skip_corrupted=bool(recipe.skip_corrupted),
-        white_level=recipe.white_level,
-    )

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ class Start:
 def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
     """Runs `pixelcnnpp train`."""
     with on_devices(options.devices) as devices:
-        start, given, begun = _start(options, given, "pixelcnnpp", devices)
+        start, given, begun = _start(options, given, devices)
         name, preset = None, PixelCNNRecipe()
         if not begun or options.preset is not None:  # otherwise the run has all values
             name, preset = load_preset(options.preset, given.data, given.network)
@@ -79,38 +79,40 @@ def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
         levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
         print(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
         larger, recipe = load_larger(given, recipe, dataset)
-        with start.run.locked(), stoppable(start.run.checkpoints("pixelcnnpp")):
-            train_pixelcnnpp(dataset, recipe, start, larger)
-        print(f"Wrote {start.run.model_keras}. Next: {next_command(start.run)}")
+        _run(train_pixelcnnpp, dataset, recipe, start, larger)
 
 
 def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
     """Runs `pixelcnnpp train-baseline`."""
-    start, given, _ = _start(options, given, "baseline")
+    start, given, _ = _start(options, given)
     dataset, folder = load_training_data(given), is_folder(given.data)
     flip = Path(given.data).stem not in NOT_MIRRORED
     usual = BaselineRecipe(horizontal_flip=flip, crop_margin=4 if folder else 0)
     larger, recipe = load_larger(given, given.over(usual).with_defaults(), dataset)
-    with start.run.locked(), stoppable(start.run.checkpoints("baseline")):
-        train_baseline(dataset, recipe, start, larger)
-    print(f"Wrote {start.run.baseline_keras}. Next: {next_command(start.run)}")
+    _run(train_baseline, dataset, recipe, start, larger)
 
 
-def _start(
-    options: RunOptions, given: Recipe, section: str, devices: int = 1
-) -> tuple[Start, Any, bool]:
+def _run(
+    train: Callable, dataset: Dataset, recipe: Recipe, start: Start, larger: Dataset | None
+) -> None:
+    with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
+        train(dataset, recipe, start, larger)
+    print(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
+
+
+def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
     """Returns how to start, the options with those of a run to resume, and whether it has begun."""
     if options.resume and options.overwrite:
         raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
     run = RunFolder(options.run)
     config = run.read_config() if options.resume else {}
-    given = given.over(recipe_of_run(config, section)) if config else given
+    given = given.over(recipe_of_run(config, given.section)) if config else given
     import_plugins(given.plugin)
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
     callbacks = make_callbacks(given.callback)
     start = Start(run, options.resume, options.overwrite, devices, callbacks, verbose)
-    return start, given, section in config
+    return start, given, given.section in config
 
 
 def train_pixelcnnpp(
@@ -124,7 +126,7 @@ def train_pixelcnnpp(
     # Unconditional models use all images, labeled or not.
     num_classes = 0 if recipe.conditioning == "none" else dataset.num_classes
     with_labels = num_classes > 0 and not recipe.unlabeled_weight
-    images = _training_images(dataset, recipe, with_labels)
+    images, large = _training_images(dataset, larger, recipe, with_labels)
     validation = dataset.images("validation", with_labels=num_classes > 0)
     with backend.precision(recipe.precision):
         model = _make_model(dataset, num_classes, recipe)
@@ -133,36 +135,35 @@ def train_pixelcnnpp(
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)
-    large = _training_images(larger, recipe, with_labels).images if larger else None
-    _begin("pixelcnnpp", model, dataset, images, recipe, start)
-    _train_into("pixelcnnpp", model, dataset, images, validation, recipe, start, large)
+    _begin(model, dataset, images, recipe, start)
+    _train_into(model, dataset, images, validation, recipe, start, large)
     return model
 
 
 def train_baseline(
     dataset: Dataset, recipe: BaselineRecipe, start: Start, larger: Dataset | None = None
 ) -> BaselineCNN:
-    """Trains the baseline CNN, and writes it to the run folder.
-
-    `larger` is the same data at a larger size, for random crops.
-    """
+    """Trains the baseline CNN, and writes it to the run folder, like `train_pixelcnnpp`."""
     if dataset.num_classes < 2:
         raise UserError(f"The CNN needs at least two classes. Received: {dataset.num_classes}")
     keras.utils.set_random_seed(recipe.seed)
-    images = _training_images(dataset, recipe, with_labels=True)
+    images, large = _training_images(dataset, larger, recipe, with_labels=True)
     validation = dataset.images("validation", with_labels=True)
     with backend.precision(recipe.precision):
         shape, flip = dataset.image_shape, recipe.horizontal_flip
         model = BaselineCNN(shape, dataset.num_classes, horizontal_flip=flip)
-    large = _training_images(larger, recipe, with_labels=True).images if larger else None
-    _begin("baseline", model, dataset, images, recipe, start)
-    _train_into("baseline", model, dataset, images, validation, recipe, start, large)
+    _begin(model, dataset, images, recipe, start)
+    _train_into(model, dataset, images, validation, recipe, start, large)
     return model
 
 
-def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> LabeledImages:
-    choice = {"max_examples": recipe.max_examples, "seed": recipe.seed}
-    return dataset.images("train", with_labels=with_labels, **choice)
+def _training_images(
+    dataset: Dataset, larger: Dataset | None, recipe: Recipe, with_labels: bool
+) -> tuple[LabeledImages, np.ndarray | None]:
+    how: dict[str, Any] = {"max_examples": recipe.max_examples, "seed": recipe.seed}
+    how["with_labels"] = with_labels
+    large = None if larger is None else larger.images("train", **how).images
+    return dataset.images("train", **how), large
 
 
 def _make_model(dataset: Dataset, num_classes: int, recipe: PixelCNNRecipe) -> AutoregressiveModel:
@@ -185,17 +186,12 @@ def _make_model(dataset: Dataset, num_classes: int, recipe: PixelCNNRecipe) -> A
 
 
 def _begin(
-    section: str,
-    model: keras.Model,
-    dataset: Dataset,
-    images: LabeledImages,
-    recipe: Recipe,
-    start: Start,
+    model: keras.Model, dataset: Dataset, images: LabeledImages, recipe: Recipe, start: Start
 ) -> None:
     """Claims the run folder, and prints a summary of the training."""
-    title = model._title if section == "pixelcnnpp" else "Baseline CNN"
+    title = getattr(model, "_title", "Baseline CNN")
     available = len(dataset.split("train"))
-    config = {
+    section = {
         "title": title,
         "options": recipe.options(),
         "model": model.get_config(),
@@ -203,9 +199,9 @@ def _begin(
         "versions": backend.versions(),
         "images": [len(images), available],
     }
-    config = {"data": data_section(recipe, dataset), section: config}
+    config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}
-    claim(start.run, section, config, dataset.listing(), **how)
+    claim(start.run, recipe.section, config, dataset.listing(), **how)
     devices = f", {start.devices} devices" if start.devices > 1 else ""
     print(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{devices}")
     if len(images) < available:
@@ -213,7 +209,6 @@ def _begin(
 
 
 def _train_into(
-    section: str,
     model: keras.Model,
     dataset: Dataset,
     images: LabeledImages,
@@ -223,7 +218,8 @@ def _train_into(
     larger_images: np.ndarray | None,
 ) -> None:
     """Trains a model with logs and checkpoints, and saves it to the run folder."""
-    run, scored = start.run, model.num_classes if section == "pixelcnnpp" else 1
+    run, section = start.run, recipe.section
+    scored = model.num_classes if isinstance(model, AutoregressiveModel) else 1
     count = max_validation_examples(recipe.max_validation_examples, len(images), scored)
     monitor = ValidationMonitor(validation, count, recipe.batch_size)
     if start.verbose:

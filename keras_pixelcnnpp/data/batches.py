@@ -18,8 +18,7 @@ class ImageBatches(keras.utils.PyDataset):
     Order, flips and crops depend only on `seed` and the epoch, so a resumed training gets the same
     batches as an uninterrupted one. `fit` needs two more arguments for this: `shuffle=False`,
     because Keras would shuffle the batches with Python's global random state, and the callback
-    `SetEpoch`, because Keras counts a first look at the data as an epoch if the optimizer isn't
-    built yet.
+    `SetEpoch`.
 
     Args:
         images: uint8 array `(N, height, width, channels)`.
@@ -87,8 +86,8 @@ class ImageBatches(keras.utils.PyDataset):
         rows = self.rows(index)
         images = self._images_of(rows)
         if self.horizontal_flip:
-            flip = self._flips[rows, None, None, None]
-            images = np.where(flip, images[:, :, ::-1], images)
+            flipped = self._flips[rows]
+            images[flipped] = images[flipped][:, :, ::-1]
         if self.sample_weight is None:
             return images, self.labels[rows]
         return images, self.labels[rows], self.sample_weight[rows].astype("float32")
@@ -141,19 +140,15 @@ class ImageBatches(keras.utils.PyDataset):
 class RandomCrops(ImageBatches):
     """Batches of random crops of frames, for the training of a model of a `TiledModel`.
 
-    An epoch has as many crops of a frame as fit into it side by side. Like the order and the flips
-    of `ImageBatches`, they depend only on `seed` and the epoch, and need the same arguments of
-    `fit`. Frames in a memory-mapped array are read when they are needed, so that they need not fit
-    into memory.
+    An epoch has as many crops of a frame as fit into it side by side. Frames in a memory-mapped
+    array are read when they are needed, so that they need not fit into memory.
 
     Args:
         frames: uint8 array `(N, H, W, channels)`, such as `np.load(file, mmap_mode="r")`, or a
             sequence of arrays `(H, W, channels)` of any sizes.
         size: Integer, or pair `(height, width)`, size of a crop: that of the model's images.
         labels: Int array `(N,)`, the class of each frame. `None` for an unconditional model.
-        batch_size: Integer, number of crops per batch. The last batch may be smaller.
-        seed: Integer, random seed.
-        horizontal_flip: Boolean, whether to mirror a random half of the crops.
+        batch_size, seed, horizontal_flip: As in `ImageBatches`, for crops instead of images.
 
     Raises:
         ValueError: If a frame is smaller than a crop, or frames and labels differ in number.
@@ -219,8 +214,9 @@ def require_one_for_each(labels: np.ndarray, images: Sized) -> None:
 class SetEpoch(keras.callbacks.Callback):
     """Callback that calls `batches.set_epoch(epoch)` at the beginning of an epoch.
 
-    `fit` informs a `PyDataset` of the end of an epoch, but not of the number of the next one, so a
-    resumed training would start with the batches of epoch 0.
+    `fit` informs a `PyDataset` of the end of an epoch, but not of the number of the next one. A
+    resumed training would start with the batches of epoch 0, and Keras counts a first look at the
+    data as an epoch if the optimizer isn't built yet.
 
     Args:
         batches: An `ImageBatches`.

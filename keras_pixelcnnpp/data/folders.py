@@ -48,6 +48,7 @@ def load_folder(
     skip_corrupted: bool = False,
     white_level: int | None = None,
     as_uint16: bool = False,
+    unlabeled_others: bool = False,
 ) -> Dataset:
     """Loads a folder of image files, in one of three forms.
 
@@ -62,24 +63,16 @@ def load_folder(
        alphabetical order, without empty folders.
     3. Images without a folder for each class, such as `test/*.jpg`. They are unlabeled.
 
-    Args:
-        folder: `pathlib.Path` of the folder.
-        image_shape: Triple of integers `(height, width, channels)`, shape of the loaded images.
-            With `None` as height and width, all images keep their size, which must be the same.
-        resize: `"center_crop"`, `"stretch"` or `"crop"`; see `read_image`.
-        skip_corrupted: Boolean, whether to skip files that can't be read.
-        white_level: Integer, value of 16-bit gray images that is mapped to 255; `None` for 65535.
-        as_uint16: Boolean, whether to keep the values of 16-bit gray images.
+    With `None` as height and width in `image_shape`, `(height, width, channels)`, all images keep
+    their size, which must be the same. The other arguments, and the errors, are those of
+    `load_dataset`.
 
     Returns:
         `Dataset` with the splits of the folder, or with the split `"all"`.
-
-    Raises:
-        UserError: If files and folders are inconsistent, or images can't be read. The message
-            names the first ten of these.
     """
     has_csv = any(folder.glob("[!.]*.csv"))
-    class_names, listed, notes = (_list_csv_files if has_csv else _list_class_folders)(folder)
+    list_files = _list_csv_files if has_csv else _list_class_folders
+    class_names, listed, notes = list_files(folder, unlabeled_others)
     splits, of_reading = _read(
         folder, listed, image_shape, resize, skip_corrupted, white_level, as_uint16
     )
@@ -163,7 +156,7 @@ def _read(
     return splits, notes
 
 
-def _list_class_folders(folder: Path) -> Listing:
+def _list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
     """Returns class names, files of each split (or `"all"`), and messages for the user."""
     folders_here = [path.name for path in _subfolders(folder)]
     names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)
@@ -176,7 +169,7 @@ def _list_class_folders(folder: Path) -> Listing:
     class_names = checked_class_names(class_names, len(class_names))
     listed = {}
     for split, place in folders.items():
-        files = _labeled(place, found[split], class_names)
+        files = _labeled(place, found[split], class_names, unlabeled_others)
         # Images next to the class folders, or in a folder without class folders.
         others = [path for path in sorted(place.glob("[!.]*.*")) if _is_image(path)]
         if not files:
@@ -221,15 +214,19 @@ def _files_by_class(folder: Path, skipped: Counter) -> dict[str, list[Path]]:
 
 
 def _labeled(
-    folder: Path, by_class: dict[str, list[Path]], class_names: Sequence[str]
+    folder: Path,
+    by_class: dict[str, list[Path]],
+    class_names: Sequence[str],
+    unlabeled_others: bool,
 ) -> list[tuple[Path, int]]:
+    labels = {name: label for label, name in enumerate(class_names)}
     for name, files in by_class.items():
-        if files and name not in class_names:
+        if files and name not in labels and not unlabeled_others:
             raise UserError(
                 f"{folder / name}: the training split has no class {name!r}. "
                 f"It has: {', '.join(class_names) or 'none'}"
             )
-    return [(path, class_names.index(name)) for name, files in by_class.items() for path in files]
+    return [(path, labels.get(name, -1)) for name, files in by_class.items() for path in files]
 
 
 def _is_image(path: PurePath) -> bool:
@@ -260,7 +257,7 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _list_csv_files(folder: Path) -> Listing:
+def _list_csv_files(folder: Path, unlabeled_others: bool) -> Listing:
     """Returns class names, files in the CSV file of each split, and messages for the user."""
     files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
     order = list(SPLIT_NAMES)  # the training split first
@@ -284,11 +281,11 @@ def _list_csv_files(folder: Path) -> Listing:
                 raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     others = [name for stem, name in files.items() if stem not in splits.values()]
     notes = [f"Skipped other CSV files: {', '.join(others)}."]
-    return *_with_labels(listed), notes if others else []
+    return *_with_labels(listed, unlabeled_others), notes if others else []
 
 
 def _with_labels(
-    listed: dict[str, list[Listed]],
+    listed: dict[str, list[Listed]], unlabeled_others: bool
 ) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
     """Returns class names, and the rows with integers instead of strings as labels."""
     rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
@@ -307,10 +304,10 @@ def _with_labels(
     else:
         known |= {row.label: int(row.label) for row in rows}
     for row in rows:
-        if row.label not in known:
+        if row.label not in known and not unlabeled_others:
             raise UserError(f"{row.place}: the training split has no class {row.label!r:.80}")
     listed = {
-        split: [row._replace(label=known[row.label]) for row in of_split]
+        split: [row._replace(label=known.get(row.label, -1)) for row in of_split]
         for split, of_split in listed.items()
     }
     if not names:

@@ -56,6 +56,7 @@ def load_dataset(
     white_level: int | None = None,
     as_uint16: bool = False,
     make_splits: bool = True,
+    unlabeled_others: bool = False,
 ) -> Dataset:
     """Loads labeled or unlabeled images in splits, all of one shape.
 
@@ -83,6 +84,8 @@ def load_dataset(
         make_splits: Boolean, whether to create missing splits. Data without splits are split into
             80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
             missing, it gets 10 % of the training images.
+        unlabeled_others: Boolean, whether image files of a class that the training split lacks are
+            unlabeled, for an unconditional model. By default, they are an error.
 
     Returns:
         `Dataset` with the splits `train`, `validation` and, if available, `test`. With
@@ -123,9 +126,8 @@ def load_dataset(
             require_choice("channels", channels, (None, 1))
         channels = channels or (1 if as_uint16 else 3)
         shape = (None, None) if as_uint16 and image_size is None else size
-        dataset = load_folder(
-            path, (*shape, channels), resize, skip_corrupted, white_level, as_uint16
-        )
+        how = (resize, skip_corrupted, white_level, as_uint16, unlabeled_others)
+        dataset = load_folder(path, (*shape, channels), *how)
     elif path.is_file() and path.suffix == ".npz":
         dataset = load_npz(path, as_uint16)
     else:

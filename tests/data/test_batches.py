@@ -154,3 +154,11 @@ def test_masked_arrays_are_refused(rng):
             RandomCrops(given, np.int64(4), batch_size=2)
     with pytest.raises(ValueError, match="masked"):
         ImageBatches(frames, np.zeros(2, int), batch_size=2)
+
+
+def test_gray_frames_need_no_channel_axis(rng):
+    frames, how = rng.integers(0, 256, (3, 9, 9)).astype("uint8"), {"batch_size": 4, "seed": 2}
+    flat, with_axis = (
+        RandomCrops(x, 4, horizontal_flip=True, **how) for x in (frames, frames[..., None])
+    )
+    np.testing.assert_array_equal(collect(flat)[0], collect(with_axis)[0][..., 0])

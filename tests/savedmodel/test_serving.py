@@ -144,6 +144,10 @@ def test_no_request_changes_the_server(exported, caplog):
         404,
         "Model with name other does not exist.",
     )
+    with_charset = {"Content-Type": "Application/JSON; charset=utf-8"}
+    for content, status in ((json.dumps(request), 200), ("{", 400)):
+        answer = client.post("/v1/models/m:predict", content=content, headers=with_charset)
+        assert answer.status_code == status
     plain = client.post("/v1/models/m:predict", content=json.dumps(request), headers=FORM)
     assert plain.status_code == 400
     assert "Content-Type: application/json. Received: application/x-www" in plain.text

@@ -10,7 +10,7 @@ from PIL import Image
 from keras_pixelcnnpp.data import folders
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.recipe import BaselineRecipe, recipe_of_run
+from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.run import RunFolder, how_to_read
 from keras_pixelcnnpp.train.data import data_section, load_larger, load_training_data
 
@@ -117,6 +117,24 @@ def test_another_decoder_gives_a_warning(tmp_path, capsys, monkeypatch, place):
     assert again.split("train").paths == dataset.split("train").paths
     assert (again.split("train").images != dataset.split("train").images).any()
     assert run.training_images(again).paths == dataset.split("train").labeled().paths
+
+
+@pytest.mark.parametrize("is_csv", [False, True])
+def test_an_unconditional_model_is_trained_next_to_other_classes(tmp_path, is_csv):
+    folder, run = tmp_path / "data", RunFolder(tmp_path / "run")
+    for split, name in (("train", "cat"), ("validation", "cat"), ("test", "car")):
+        write_image(folder / split / name / "a.png", color=(9, 9, 9))
+        if is_csv:
+            (folder / f"{split}.csv").write_text(f"{split}/{name}/a.png,{name}\n")
+    with pytest.raises(UserError, match="the training split has no class 'car'"):
+        load_training_data(PixelCNNRecipe(data=str(folder)))
+    recipe = PixelCNNRecipe(data=str(folder), conditioning="none")
+    dataset = load_training_data(recipe)
+    assert dataset.split("test").labels.tolist() == [-1]
+    config = {"data": data_section(recipe, dataset), "pixelcnnpp": {"options": recipe.options()}}
+    write_json(run.config_json, config)
+    run.write_listing(dataset.listing())
+    assert run.load_data().fingerprint() == dataset.fingerprint()
 
 
 def test_an_unconditional_model_takes_other_classes(tmp_path):
