@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 from rich.box import SIMPLE_HEAD
+from sklearn.utils import gen_batches
 
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
@@ -138,11 +139,7 @@ def parse_temperatures(text: str) -> list[float]:
 
 
 def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> float:
-    """Returns the mean bits/dim of samples under their own class.
-
-    At temperature 1, it estimates the entropy of the model. The bits/dim of a good model on real
-    images are close to it.
-    """
+    """Returns the mean bits/dim of samples under their own class: at T = 1, the model's entropy."""
     labels = samples.labels if model.num_classes else None
     log_prob = model.log_prob(samples.images, labels)
     return float(bits_per_dim(log_prob, model.image_shape).mean())
@@ -186,15 +183,10 @@ def complete_images(
 
 @full_float32()
 def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 128) -> np.ndarray:
-    """Returns the features before the last layer of a CNN, float64 `[count, widths[-1]]`.
-
-    A Fréchet distance of these features measures differences that matter for the classes. It is
-    not the FID, and is comparable only between images under the same CNN.
-    """
+    """Returns the features before the last layer of a CNN, float64 `[count, widths[-1]]`."""
     images = checked_images(images, model.image_shape)
     found = np.zeros((len(images), model.widths[-1]))
-    for start in range(0, len(images), batch_size):
-        rows = slice(start, start + batch_size)
+    for rows in gen_batches(len(images), batch_size):
         features = model.features(images[rows], training=False)
         found[rows] = ops.convert_to_numpy(ops.cast(features, "float32"))
     return found
@@ -209,10 +201,7 @@ def reference_images(dataset: Dataset, split: str) -> LabeledImages:
 def real_reference_images(
     train: LabeledImages, labels: np.ndarray, by_class: bool = True, seed: int = 0
 ) -> LabeledImages:
-    """Chooses random training images with the same number per class as `labels`, if available.
-
-    Classes are ignored if `by_class` is false, as for an unconditional model.
-    """
+    """Chooses random training images with the same number per class as `labels`, if available."""
     order = np.random.default_rng(seed).permutation(len(train))
     if not by_class:
         return train.take(order[: len(labels)])
@@ -281,11 +270,8 @@ class Comparison:
         """Returns the metrics in `SUMMARY` for all classes together."""
         numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.images))
         named = self.has_names and class_consistency(self.cnn, samples.images, samples.labels)
-        return {
-            "frechet_distance": numbers["frechet_distance"],
-            "kid": numbers["kid"],
-            "class_consistency": named["accuracy"] if named else None,
-        }
+        numbers["class_consistency"] = named["accuracy"] if named else None
+        return {name: numbers[name] for name in SUMMARY}
 
 
 def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
@@ -302,9 +288,8 @@ def nearest_training(
     """Finds the nearest training images of samples, to detect copies. All images are uint8.
 
     Distances are between `"pixels"`, as the root mean square error in [0, 1], and, with a CNN,
-    between `"features"`, which find shifted copies. For each, returns the result of `memorization`,
-    compared with `held_out` images, and the distances and rows of the nearest training images, both
-    `[count, neighbors]`.
+    between `"features"`, which find shifted copies. For each, returns the result of `memorization`
+    and of `nearest_neighbors`.
     """
 
     def pixels(images: np.ndarray) -> np.ndarray:
@@ -376,10 +361,11 @@ def _print_report(report: dict, class_names: Sequence[str]) -> None:
         if len(found := named["sampled"]["predicted_labels"]) == 1 and named["chance"] < 1:
             print(f"Note: the CNN assigns all samples to one class, {class_names[found[0]]}.")
     for space, numbers in report.get("memorization", {}).items():
-        closer = (
-            f"{numbers['share_closer_than_5_percent']:.1%} of the samples are closer to a training"
+        closer = f"{numbers['share_closer_than_5_percent']:.1%} of the samples"
+        print(
+            f"Copying, by {space}: {closer} are closer to a training image than 95 % of held-out "
+            "images; 5 % is chance."
         )
-        print(f"Copying, by {space}: {closer} image than 95 % of held-out images; 5 % is chance.")
     if "temperatures" in report:
         rows = [
             (

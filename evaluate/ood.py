@@ -113,18 +113,17 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         for row in rows
     ]
     maps = model.pixel_statistics(measured.images[rows]).surprise_map()
-    titles = [_title(measured.paths[row], columns[OWN], row, model.num_levels) for row in rows]
+    titles = [
+        f"{one['path'][-60:]}: {one['log_likelihood']:.3f} {bits_unit(model.num_levels)}"
+        + (f", p = {one['p_value']:.3f}" if "p_value" in one else "")
+        for one in report["most_anomalous"]
+    ]
     figure = maps_figure(measured.images[rows], maps, titles)
     write_bytes(folder.reports / "improbable.png", figure_png(figure))
     write_json(folder.reports / "ood.json", report)
     write_bytes(folder.reports / "ood.png", ood_png(sets, scores, report))
     _print_report(report)
     print(f"Wrote ood.json, ood.csv, ood.png and improbable.png to {folder.reports}")
-
-
-def _title(path: str, columns: dict[str, np.ndarray], row: int, num_levels: int) -> str:
-    words = f"{path[-60:]}: {columns['log_likelihood'][row]:.3f} {bits_unit(num_levels)}"
-    return f"{words}, p = {columns['p_value'][row]:.3f}" if "p_value" in columns else words
 
 
 def _print_report(report: dict) -> None:
@@ -147,11 +146,7 @@ def _print_report(report: dict) -> None:
 def write_rows(
     path: Path, columns: dict[str, dict[str, np.ndarray]], own_paths: Sequence[str]
 ) -> None:
-    """Writes a CSV file with one row for each image: its set, its path or number, and its scores.
-
-    `columns` has float arrays `(N,)` by set and column, and `own_paths` the paths of the
-    in-distribution images.
-    """
+    """Writes a row for each image: its set, its path or number, and the columns of its set."""
     rows = [["set", "image", *columns[OWN]]]
     for name, of_set in columns.items():
         names = own_paths if name == OWN else map(str, range(len(of_set["log_likelihood"])))
@@ -168,9 +163,8 @@ def ood_inputs(
 ) -> dict[str, np.ndarray]:
     """Returns sets of out-of-distribution images by name, each of the same size as `images`.
 
-    They are images that scikit-learn includes, except data sets in `sources`, and corrupted
-    versions of `images`. If `images` are neither gray nor RGB, all sets except noise and colors are
-    such versions.
+    They are images that scikit-learn includes (gray or RGB), except data sets in `sources`, noise,
+    colors, and corrupted versions of `images`.
     """
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
@@ -219,27 +213,21 @@ def detector_scores(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the scores of all detectors, float `[count]`, by set and then by detector.
 
-    Args:
-        features: `AnomalyDetector.features` by set. The set `NORMAL` has the images to which the
-            detectors are fitted.
-        detector: An `AnomalyDetector`, which is fitted, or `None` to leave it out.
-        by_classes: The scores of `class_detectors` by set, or `None` to leave them out.
+    `features` are those of an `AnomalyDetector` by set, and `by_classes` the scores of
+    `class_detectors`. The detectors are fitted to the set `NORMAL`.
     """
     bits, png = (FEATURES.index(name) for name in ("bits_per_dim", "png_bits_per_dim"))
     mean = features[NORMAL][:, bits].mean()
     if detector is not None:
         detector.fit_features(features[NORMAL])
-    scores = {}
+    scores: dict[str, dict] = {name: {} for name in features}
     for name, found in features.items():
-        scores[name] = {
-            "log_likelihood": found[:, bits],
-            "typicality": np.abs(found[:, bits] - mean),
-            # The complexity of the quantized image, which the model sees.
-            "complexity_corrected": found[:, bits] - found[:, png],
-        }
         if detector is not None:
-            distances = -detector.score_features(found)
-            scores[name] = {"anomaly_detector": distances, **scores[name]}
+            scores[name]["anomaly_detector"] = -detector.score_features(found)
+        scores[name]["log_likelihood"] = found[:, bits]
+        scores[name]["typicality"] = np.abs(found[:, bits] - mean)
+        # The complexity of the quantized image, which the model sees.
+        scores[name]["complexity_corrected"] = found[:, bits] - found[:, png]
         if by_classes is not None:
             scores[name] |= by_classes[name]
     return scores
@@ -272,9 +260,7 @@ def auroc_report(
 ) -> dict:
     """Returns the content of `ood.json` from `detector_scores` of all sets.
 
-    The AUROC is the probability that an image of a set has a higher score than an image of the set
-    `"in_distribution"`. At 0.5, the detector guesses; below, the set looks more typical. The sets
-    `made_from_images` are modified in-distribution images in the same order.
+    The sets `made_from_images` are modified in-distribution images in the same order.
     """
     in_distribution, inputs = scores[OWN], {}
     for name, of_set in scores.items():
@@ -294,11 +280,7 @@ def auroc_report(
     }
 
 
-def ood_png(
-    sets: dict[str, np.ndarray],
-    scores: dict[str, dict[str, np.ndarray]],
-    report: dict,
-) -> bytes:
+def ood_png(sets: dict[str, np.ndarray], scores: dict[str, dict], report: dict) -> bytes:
     """Plots some images and histograms of scores for each set, one set per row, as PNG data."""
     detectors = report["detectors"]
     everything = {d: np.concatenate([of_set[d] for of_set in scores.values()]) for d in detectors}

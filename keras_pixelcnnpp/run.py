@@ -20,9 +20,9 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import atomic_path, counted, read_json, safe_names, write_bytes
+from keras_pixelcnnpp.files import counted, read_json, safe_names, write_bytes, write_csv
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.recipe import COMMANDS, READING
+from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
 
 
 class RunFolder:
@@ -132,11 +132,7 @@ class RunFolder:
 
         The data of the run are recognized by the hashes of their files, wherever they are, and
         split as in training. Other data are not split randomly, and notes on them are printed.
-
-        Args:
-            source: Source of other data, as for `load_dataset`, or `None` for the run's own data.
-            classes_in_order: Boolean, whether to assign classes with other names to the run's
-                classes by their order.
+        `classes_in_order` matches their classes with those of the run by order, not by name.
 
         Raises:
             UserError: If the run's own images have changed, or the classes of other data don't fit.
@@ -179,9 +175,7 @@ class RunFolder:
 
     def write_listing(self, listing: Listing) -> None:
         """Writes `split_csv`."""
-        text: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
-        with atomic_path(self.split_csv) as temporary, temporary.open("w", **text) as file:
-            csv.writer(file).writerows([("split", "path", "class", "sha256"), *listing])
+        write_csv(self.split_csv, [("split", "path", "class", "sha256"), *listing])
 
     def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
         """Returns the run's data in their splits, or `None` if `dataset` has other images."""
@@ -221,13 +215,10 @@ class RunFolder:
     def training_images(self, dataset: Dataset) -> LabeledImages:
         """Returns the images that the run was trained on, for an evaluation of `dataset`.
 
-        Args:
-            dataset: Result of `load_data`, perhaps other data. If the run's own data are not
-                available, a note is printed, and the split `train` of `dataset` is used. Without
-                this split, the result has no images.
+        If the run's own data are not available, a note is printed, and the split `train` of
+        `dataset` is used. Without this split, the result has no images.
         """
         config = self.read_config()
-        known = config["data"]
         if self._split_as_in_training(dataset) is None:
             try:
                 dataset = self.load_data(classes_in_order=True)
@@ -235,8 +226,8 @@ class RunFolder:
                 others = f"The training images of {dataset.name} are used instead."
                 none = "Comparisons with training images are omitted."
                 print(
-                    f"Note: {known['source']}, which the run was trained on, is missing or has "
-                    f"changed. {others if 'train' in dataset.splits else none}"
+                    f"Note: {config['data']['source']}, which the run was trained on, is missing "
+                    f"or has changed. {others if 'train' in dataset.splits else none}"
                 )
         trained = config.get("pixelcnnpp", {"options": {}})["options"]
         unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
@@ -246,33 +237,21 @@ class RunFolder:
         return train.labeled() if dataset.num_classes and not unlabeled else train
 
     def load_images(self, source: str) -> Dataset:
-        """Loads images of any classes in the form that the run's models expect, not split randomly.
-
-        Args:
-            source: Source of the data, as for `load_dataset`.
-        """
+        """Loads images of any classes in the form that the models expect, not split randomly."""
         config = self.read_config()
-        known = config["data"]
-        height, width, channels = known["image_shape"]
-        return load_dataset(
-            source,
-            image_size=(height, width),
-            channels=channels if channels in (1, 3) else None,
-            resize=known.get("resize", "center_crop"),
-            # Of other data, files that cannot be read are skipped with a note.
-            skip_corrupted=source != known["source"] or known.get("skip_corrupted", False),
-            white_level=known.get("white_level"),
-            make_splits=False,
-            unlabeled_others=self._is_unconditional(config),
-        )
+        how = recipe_of_run(config, "baseline").loading()
+        # Of other data, files that cannot be read are skipped with a note.
+        how["skip_corrupted"] |= source != config["data"]["source"]
+        how["unlabeled_others"] = self._is_unconditional(config)
+        *size, channels = config["data"]["image_shape"]
+        channels = channels if channels in (1, 3) else None
+        how |= {"image_size": tuple(size), "channels": channels, "make_splits": False}
+        return load_dataset(source, **how)
 
     def measured_on(self, source: str) -> "RunFolder":
         """Returns this run with a separate folder of reports and samples for other data.
 
         The folder has the name of the data, and a number if other data of this name were measured.
-
-        Args:
-            source: Source of the other data, as for `load_dataset`.
         """
         path = Path(source).resolve()
         (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])

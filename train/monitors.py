@@ -127,29 +127,6 @@ class HistoryFile(keras.callbacks.Callback):
         write_json(self.path, [*earlier, row])
 
 
-class EventWriter:
-    """Writes event files for TensorBoard without TensorFlow."""
-
-    # tensorboardX.SummaryWriter writes in a background thread, so a killed process loses events.
-
-    def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
-
-    def add(self, content: summary.Summary, step: int = 0) -> None:
-        """Writes a summary made by a function of `tensorboardX.summary`."""
-        self._writer.write_event(Event(wall_time=time.time(), step=step, summary=content))
-        self._writer.flush()
-
-    def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
-        """Writes a gray or RGB image, uint8 `[height, width, channels]`; others are left out."""
-        if pixels.shape[-1] in (1, 3):
-            self.add(summary.image(tag, pixels, dataformats="HWC"), step)
-
-    def __del__(self) -> None:
-        self._writer.close()
-
-
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes curves, hyperparameters, confusion matrices and samples for TensorBoard.
 
@@ -157,6 +134,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     in the folder `validation` become the metrics of the hyperparameters. Every `sample_every`
     epochs, it samples images of each class with the same random numbers.
     """
+
+    # tensorboardX.SummaryWriter writes in a background thread, so a killed process loses events.
 
     PER_CLASS = 9
 
@@ -172,7 +151,10 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.monitor = monitor
         self.class_names = class_names
         self.sample_every = sample_every
-        self._train, self._validation = (EventWriter(log_dir / n) for n in ("train", "validation"))
+        self._writers = {}
+        for part in ("train", "validation"):
+            (log_dir / part).mkdir(parents=True, exist_ok=True)
+            self._writers[part] = EventsWriter(str(log_dir / part / "events"), f".{time.time_ns()}")
         values = {
             name: ",".join(map(str, value)) if isinstance(value, list | tuple) else value
             for name, value in hyperparameters.items()
@@ -180,25 +162,39 @@ class TensorBoardLog(keras.callbacks.Callback):
         # Only the values of a session without a group name: otherwise TensorBoard would merge runs
         # with the same values into one row with their mean.
         _, session, _ = summary.hparams(values, {})
-        self._validation.add(session)
+        self._add("validation", session)
+
+    def __del__(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def _add(self, part: str, content: summary.Summary, step: int = 0) -> None:
+        event = Event(wall_time=time.time(), step=step, summary=content)
+        self._writers[part].write_event(event)
+        self._writers[part].flush()
+
+    def _image(self, part: str, tag: str, pixels: np.ndarray, step: int) -> None:
+        if pixels.shape[-1] in (1, 3):  # images that are neither gray nor RGB are left out
+            self._add(part, summary.image(tag, pixels, dataformats="HWC"), step)
 
     def training_images(self, images: np.ndarray) -> None:
         """Writes a grid of the first training images."""
-        self._train.image("training_images", image_grid(images[:64]), 0)
+        self._image("train", "training_images", image_grid(images[:64]), 0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
-            writer = self._validation if name.startswith("val_") else self._train
+            part = "validation" if name.startswith("val_") else "train"
             if math.isfinite(value):
                 content = summary.scalar(f"epoch_{name.removeprefix('val_')}", float(value))
-                writer.add(content, epoch)
+                self._add(part, content, epoch)
         if self.monitor.probabilities is not None:
             predicted = self.monitor.probabilities.argmax(axis=1)
             labels, title = self.monitor.validation.labels, f"epoch {epoch + 1}"
             png = confusion_matrix_png(labels, predicted, self.class_names, title)
-            self._validation.image("confusion_matrix", np.asarray(open_image(png, 3)), epoch)
+            pixels = np.asarray(open_image(png, 3))
+            self._image("validation", "confusion_matrix", pixels, epoch)
         if self.sample_every and (epoch + 1) % self.sample_every == 0:
             samples = ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0)
             for name, grid in samples.grids().items():
-                self._validation.image(f"samples/{name}", grid, epoch)
+                self._image("validation", f"samples/{name}", grid, epoch)
