@@ -1,36 +1,36 @@
 """The command `pixelcnnpp app`, which serves a page for the browser."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-import typer
+from typer import Option
 
-from keras_pixelcnnpp.command import Commands, library
+from keras_pixelcnnpp.command import Commands, library, option, with_options
 from keras_pixelcnnpp.errors import not_installed
-from keras_pixelcnnpp.savedmodel.commands import ModelFile, ModelOptions, Preset, Run, Tiled
+from keras_pixelcnnpp.savedmodel.commands import ModelOptions, TiledOptions
 
 app = Commands()
 
 
-@app.command("app", "app --run runs/digits --open")
-def launch(
-    preset: Preset = None,
-    run: Run = None,
-    model: ModelFile = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=65535, help="Port to listen on. Default: the first free port from 7860 on."
-        ),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class AppOptions(TiledOptions):
+    """Options of `app`."""
+
+    least: ClassVar = 0
+
+    host: str = option("Address to listen on; 0.0.0.0 for all interfaces.", "127.0.0.1")
+    port: int | None = option(
+        "Port to listen on. Default: the first free port from 7860 on.", min=1, max=65535
+    )
     open_browser: Annotated[
-        bool, typer.Option("--open/--no-browser", help="Open the page in a browser.")
-    ] = False,
-    tiled: Tiled = False,
-) -> None:
+        bool, Option("--open/--no-browser", help="Open the page in a browser.")
+    ] = False
+
+
+@app.command("app", "app --run runs/digits --open")
+@with_options(AppOptions)
+def launch(options: AppOptions) -> None:
     """Serve a page to sample, classify and complete images.
 
     Give at most one of --preset, --run and --model. Default: the preset fashion_mnist. Press Ctrl-C
@@ -39,11 +39,10 @@ def launch(
     """
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")
-    if preset is None and run is None and model is None:
-        preset = "fashion_mnist"
-    options = ModelOptions(preset=preset, run=run, model=model)
+    chosen = options if options.given else ModelOptions(preset="fashion_mnist")
     with library():
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
         from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
-    serve(Answers(TrainedModel.named(options), tiled), host, port, open_browser)
+    answers = Answers(TrainedModel.named(chosen), options.tiled)
+    serve(answers, options.host, options.port, options.open_browser)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from keras_pixelcnnpp.command import Commands, Guidance, Temperature, library, option, with_options
+from keras_pixelcnnpp.command import Commands, SamplerOptions, library, option, with_options
 from keras_pixelcnnpp.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,13 +77,11 @@ class OODOptions(SplitOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationOptions(DataOptions):
+class GenerationOptions(SamplerOptions, DataOptions):
     """Options of `evaluate generation`."""
 
     per_class: int = option("Number of images per class.", 25, min=1)
     seed: int = option("Random seed.", 0, min=0)
-    temperature: Temperature = 1.0
-    guidance: Guidance = 0.0
     reference: str | None = option(
         "Split of real images to compare with: validation, test or none. Default: validation; "
         "with --data, the first available of validation, test and all images."

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,16 +24,17 @@ _GREETING = re.compile(
     rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
 )
 
-Temperature = Annotated[
-    float,
-    typer.Option(
-        min=1e-6, max=1e6, help="Sampling temperature; lower values give more typical images."
-    ),
-]
-Guidance = Annotated[
-    float,
-    typer.Option(min=0, help="Guidance strength; higher values give images closer to the class."),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """Options of all commands that sample."""
+
+    temperature: float = option(
+        "Sampling temperature; lower values give more typical images.", 1.0, min=1e-6, max=1e6
+    )
+    guidance: float = option(
+        "Guidance strength; higher values give images closer to the class.", 0.0, min=0
+    )
 
 
 class Commands(typer.Typer):

@@ -175,14 +175,9 @@ def refit_class_bias(
 ) -> None:
     """Fits the class biases of a trained model again, for fixed weights.
 
-    Args:
-        model: A trained model, whose posterior has class biases.
-        images: uint8 array `(N, height, width, channels)`, the training images. About `BIAS_IMAGES`
-            of them are scored, the same fraction of each class.
-        labels: Int array `(N,)`.
-        batch_size: Integer, number of images per batch.
-        seed: Integer, random seed of the choice of images.
-        sample_weight: Float array `(N,)`, weights of the images, or `None` for equal weights.
+    About `BIAS_IMAGES` of the training images, uint8 `(N, height, width, channels)`, are chosen by
+    `seed`, the same fraction of each class, and scored `batch_size` at a time. The labels and
+    `sample_weight` are as in `fit_class_bias`.
     """
     # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
     # and for weights that are not averaged. The cross-entropy is convex in the biases, so the

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from typer import Argument, Option
 
 from keras_pixelcnnpp.command import (
     Commands,
-    Guidance,
-    Temperature,
+    SamplerOptions,
     in_a_folder,
     library,
     option,
@@ -20,49 +19,21 @@ from keras_pixelcnnpp.errors import UserError
 
 app = Commands()
 
-Preset = Annotated[
-    str | None,
-    Option(
-        "--preset",
-        help="Preset with weights: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME.",
-    ),
-]
-Run = Annotated[Path | None, Option("--run", help="Run folder.")]
-ModelFile = Annotated[Path | None, Option("--model", help="Model file (.keras).")]
-Workers = Annotated[
-    int,
-    Option(
-        min=1,
-        help="Number of worker processes, on the Ray cluster at RAY_ADDRESS or on this machine. "
-        "More than 1 need Ray.",
-    ),
-]
-Resume = Annotated[
-    bool,
-    Option("--resume", help="Continue an interrupted command, with otherwise the same options."),
-]
-Tiled = Annotated[
-    bool,
-    Option(
-        "--tiled",
-        help="Images that are larger than the model, in overlapping windows, at their own size.",
-    ),
-]
-Seed = Annotated[
-    int | None, Option(min=0, max=2**31 - 1, help="Random seed. Default: a new one each time.")
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Options that name a trained model, of which exactly one must be given."""
+    """Options that name a trained model, of which one must be given."""
 
-    preset: Preset = None
-    run: Run = None
-    model: ModelFile = None
+    least: ClassVar = 1
+
+    preset: str | None = option(
+        "Preset with weights: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME."
+    )
+    run: Path | None = option("Run folder.")
+    model: Path | None = option("Model file (.keras).")
 
     def __post_init__(self) -> None:
-        if len(self.given) != 1:
+        if not self.least <= len(self.given) <= 1:
             raise UserError(
                 "Expected exactly one of the options --preset NAME, --run FOLDER and --model FILE. "
                 f"Received: {len(self.given)}"
@@ -76,7 +47,38 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(ModelOptions):
+class TiledOptions(ModelOptions):
+    """Options of the commands that take images that are larger than the model."""
+
+    tiled: bool = option(
+        "Images that are larger than the model, in overlapping windows, at their own size.", False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomOptions(SamplerOptions, ModelOptions):
+    """Options of the commands that sample with a model."""
+
+    seed: int | None = option("Random seed. Default: a new one each time.", min=0, max=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOptions:
+    """Options of the commands that process blocks of images."""
+
+    workers: int = option(
+        "Number of worker processes, on the Ray cluster at RAY_ADDRESS or on this machine. More "
+        "than 1 need Ray.",
+        1,
+        min=1,
+    )
+    resume: bool = option(
+        "Continue an interrupted command, with otherwise the same options.", False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(BlockOptions, RandomOptions):
     """Options of `sample`."""
 
     label: list[str] | None = option(
@@ -89,11 +91,6 @@ class SampleOptions(ModelOptions):
         Path("samples.png"),
         callback=in_a_folder,
     )
-    seed: Seed = None
-    temperature: Temperature = 1.0
-    guidance: Guidance = 0.0
-    workers: Workers = 1
-    resume: Resume = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +108,7 @@ class ClassifyOptions(ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompleteOptions(ModelOptions):
+class CompleteOptions(RandomOptions):
     """Options of `complete`."""
 
     image: Annotated[Path, Argument(help="Image file of any size.")]
@@ -123,24 +120,18 @@ class CompleteOptions(ModelOptions):
     label: str | None = option("Class, by name or number. Default: sampled given the known pixels.")
     count: int = option("Number of completions.", 5, min=1)
     output: Path = output_path("PNG file to write.", Path("completions.png"))
-    seed: Seed = None
-    temperature: Temperature = 1.0
-    guidance: Guidance = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ModelOptions):
+class ScoreOptions(BlockOptions, TiledOptions):
     """Options of `score`."""
 
     data: Path = option("Folder of image files, which is searched recursively.", ...)
     output: Path = output_path("CSV file to write.", ...)
-    tiled: Tiled = False
-    workers: Workers = 1
-    resume: Resume = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressOptions(ModelOptions):
+class CompressOptions(TiledOptions):
     """Options of `compress`."""
 
     images: Annotated[
@@ -150,17 +141,15 @@ class CompressOptions(ModelOptions):
     resize: Literal["center_crop", "stretch"] | None = option(
         "How to convert images of another size or color mode. Default: they are errors."
     )
-    tiled: Tiled = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecompressOptions(ModelOptions):
+class DecompressOptions(TiledOptions):
     """Options of `decompress`."""
 
     file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
     output: Path = output_path("Folder to write the images to.", ..., folder=True)
     overwrite: bool = option("Replace existing files.", False)
-    tiled: Tiled = False
 
 
 @app.command(

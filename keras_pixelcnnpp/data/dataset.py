@@ -99,13 +99,9 @@ class LabeledImages:
         return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
 
     def hold_out(self, share: float, seed: int) -> tuple["LabeledImages", "LabeledImages"]:
-        """Splits off held-out images, stratified by class.
+        """Holds out a fraction of the labeled images, stratified by class.
 
         Unlabeled images are not held out, unless all images are unlabeled.
-
-        Args:
-            share: Float in (0, 1), fraction of the labeled images to hold out.
-            seed: Integer, random seed.
 
         Returns:
             The remaining and the held-out images, both in their original order.
@@ -186,14 +182,7 @@ class Dataset:
     def images(
         self, split: str, *, with_labels: bool, max_examples: int | None = None, seed: int = 0
     ) -> LabeledImages:
-        """Returns the images of a split for training or evaluation.
-
-        Args:
-            split: Name of the split.
-            with_labels: Boolean, whether to omit unlabeled images.
-            max_examples: Integer, number of images to choose at random, before unlabeled ones are
-                omitted; `None` for all images.
-            seed: Integer, random seed.
+        """Returns the images of a split, or `some`; `with_labels` then omits unlabeled ones.
 
         Raises:
             UserError: If the split does not exist, or no image is left.
@@ -231,11 +220,7 @@ class Dataset:
         return replace(self, class_names=tuple(class_names), splits=splits)
 
     def counts(self) -> dict[str, list[int]]:
-        """Returns the number of images of each class for each split.
-
-        Returns:
-            Dict of lists of `num_classes + 1` integers. The last one is for unlabeled images.
-        """
+        """Returns the number of images of each class, and of unlabeled images, for each split."""
         labels = [*range(self.num_classes), -1]
         return {
             name: [int((split.labels == label).sum()) for label in labels]
@@ -296,13 +281,7 @@ class Dataset:
 def with_missing_splits(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
-    """Creates the missing splits that training needs.
-
-    Data without splits (`"all"`) are split into 80 % `train`, 10 % `validation` and 10 % `test` of
-    each class. If only `validation` is missing, it gets 10 % of the training images.
-
-    Returns:
-        The splits, and messages about them for the user.
+    """Creates missing splits as `load_dataset` does; also returns messages for the user.
 
     Raises:
         UserError: If there are no training images, or too few.

@@ -38,8 +38,8 @@ def read_image(
     Args:
         path_or_bytes: Path of the file, or its content as bytes.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
-        resize: `"center_crop"`, `"stretch"` to change the aspect ratio, or `"crop"` to cut out the
-            center without resizing.
+        resize: `"center_crop"` to crop the center to the aspect ratio of `image_shape` first,
+            `"stretch"` to change the aspect ratio, or `"crop"` to only cut out the center.
         white_level: Integer, value of a 16-bit gray image that is mapped to 255, such as 4095 for
             12 bits. Larger values are clipped. `None` for 65535.
 
@@ -47,7 +47,8 @@ def read_image(
         uint8 array `(height, width, channels)`, values from 0 to 255.
 
     Raises:
-        UserError: If the file can't be read, or `image_shape` has neither 1 nor 3 channels.
+        UserError: If the file can't be read, is too small for a crop, or `image_shape` has neither
+            1 nor 3 channels.
 
     Example:
 
@@ -69,9 +70,8 @@ def open_image(
     """Decodes a PNG, JPEG, WebP, BMP, GIF or TIFF file to gray (1 channel) or RGB (3 channels).
 
     For files with several frames, the first is used. Palette, CMYK and 16-bit images are
-    converted, transparent images are blended with white, and the EXIF orientation is applied.
-    `read_image` documents `white_level`. With `as_uint16`, the file must be a 16-bit gray image,
-    whose values are kept in mode `"F"`.
+    converted, transparent images are blended with white, and the EXIF orientation is applied. With
+    `as_uint16`, the file must be a 16-bit gray image, whose values are kept in mode `"F"`.
 
     Raises:
         UserError: If the file has another format, is damaged, is a TIFF of several pages, has more
@@ -107,12 +107,9 @@ def open_image(
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_crop") -> np.ndarray:
-    """Resizes a gray or RGB image to `size`, `(height, width)`, with antialiasing (bilinear).
+    """Resizes a gray or RGB image to `size` like `read_image`, with antialiasing (bilinear).
 
-    `"center_crop"` first crops the center to the aspect ratio of `size`, `"stretch"` changes the
-    aspect ratio, and `"crop"` only cuts out the center, or raises a `UserError` if the image is too
-    small. Returns uint8 `(height, width, channels)`, values from 0 to 255, or uint16 for mode
-    `"F"`.
+    Returns uint8 `(height, width, channels)`, values from 0 to 255, or uint16 for mode `"F"`.
     """
     require_choice("resize", resize, RESIZES)
     height, width = size
@@ -217,10 +214,8 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def png_bits(images: np.ndarray) -> np.ndarray:
-    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits.
-
-    An image that is neither gray nor RGB is written as one file for each channel.
-    """
+    """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits."""
+    # An image that is neither gray nor RGB is written as one file for each channel.
     if images.shape[-1] not in (1, 3):
         channels = np.split(images, images.shape[-1], axis=-1)
         return np.sum([png_bits(channel) for channel in channels], axis=0)

@@ -72,12 +72,9 @@ def load_dataset(
             number for arrays.
         seed: Integer, random seed of missing splits. Evaluate with the seed of the training,
             because other seeds give other splits.
-        resize: For images with another aspect ratio than `image_size`: `"center_crop"`, or
-            `"stretch"` to change the aspect ratio. `"crop"` cuts out the center of every image,
-            without resizing.
+        resize: As in `read_image`.
+        white_level: As in `read_image`.
         skip_corrupted: Boolean, whether to skip image files that can't be read.
-        white_level: Integer, value of 16-bit gray image files that is mapped to 255, such as 4095
-            for 12 bits. `None` for 65535.
         as_uint16: Boolean, whether to keep 16 bits, for models of more than 256 levels. Image files
             must be 16-bit gray PNG or TIFF files, all of one size unless `image_size` is given, and
             arrays uint16. Only gray images are resized.
@@ -187,9 +184,6 @@ def load_built_in(name: str) -> Dataset:
     `num_levels=17` distinguishes exactly these levels. The others come from `keras.datasets`, which
     downloads them once.
 
-    Args:
-        name: A key of `CLASS_NAMES`.
-
     Returns:
         `Dataset` with ten classes and the splits of the table. `load_dataset` adds `validation`
         where it is missing.
@@ -245,9 +239,7 @@ def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
     `valid` are also names of `validation`. For data without splits, the arrays are `images` and
     `labels`. `class_names` is an optional array of strings.
 
-    Args:
-        path: `pathlib.Path` of the file.
-        as_uint16: Boolean, whether the images must be uint16 instead of uint8.
+    With `as_uint16`, the images are uint16 instead of uint8.
 
     Returns:
         `Dataset` with the splits of the file, or with the split `"all"`.
@@ -300,31 +292,27 @@ def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], dtype: str = "u
 
 
 def _split(
-    arrays: dict[str, np.ndarray],
-    split: str,
-    name_of_images: str,
-    name_of_labels: str,
-    dtype: str,
+    arrays: dict[str, np.ndarray], split: str, images_of: str, labels_of: str, dtype: str
 ) -> LabeledImages:
-    given = images = arrays[name_of_images]
+    given = images = arrays[images_of]
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape or images.dtype.kind not in "uif":
         raise UserError(
-            f"{name_of_images} must be {dtype} (N, height, width) or (N, height, width, channels), "
+            f"{images_of} must be {dtype} (N, height, width) or (N, height, width, channels), "
             f"and not empty. Received: {given.dtype} {given.shape}"
         )
     if images.dtype != dtype:
-        code = f". Convert them to uint8 with {code_for_uint8(images, name_of_images)}"
+        code = f". Convert them to uint8 with {code_for_uint8(images, images_of)}"
         raise UserError(
-            f"{name_of_images} must be {dtype}. Received: {given.dtype}, values from "
+            f"{images_of} must be {dtype}. Received: {given.dtype}, values from "
             f"{images.min()} to {images.max()}{code * (dtype == 'uint8')}"
         )
     count = len(images)
-    labels = arrays.get(name_of_labels, np.full(count, -1))
+    labels = arrays.get(labels_of, np.full(count, -1))
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
         raise UserError(
-            f"{name_of_labels} must be integers ({count},). Received: {labels.dtype} {labels.shape}"
+            f"{labels_of} must be integers ({count},). Received: {labels.dtype} {labels.shape}"
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")

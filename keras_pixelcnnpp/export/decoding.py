@@ -10,9 +10,7 @@ MAX_PIXELS = 50_000_000
 
 
 def decode_images(
-    contents: tf.Tensor,
-    image_shape: tuple[int, int, int],
-    resize: str = "center_crop",
+    contents: tf.Tensor, image_shape: tuple[int, int, int], resize: str = "center_crop"
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes a batch of image files, some of which may be invalid.
 
@@ -21,8 +19,8 @@ def decode_images(
 
     Args:
         contents: String tensor `(B,)`, contents of PNG or JPEG files.
-        image_shape: `(height, width, channels)`.
-        resize: `"center_crop"`, or `"stretch"` to change the aspect ratio.
+        image_shape: As in `read_image`.
+        resize: As in `read_image`, but not `"crop"`.
 
     Returns:
         uint8 tensor `(B, height, width, channels)`, 0 for invalid files; and boolean tensor `(B,)`,
@@ -43,9 +41,7 @@ def decode_images(
 
 
 def decode_image(
-    content: tf.Tensor,
-    image_shape: tuple[int, int, int],
-    resize: str = "center_crop",
+    content: tf.Tensor, image_shape: tuple[int, int, int], resize: str = "center_crop"
 ) -> tf.Tensor:
     """Decodes a PNG or JPEG file to an image of the shape that a model expects.
 

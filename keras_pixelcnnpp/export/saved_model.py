@@ -167,8 +167,7 @@ class SavedModelClassifier(ImageClassifier):
             images: uint8 array `(N, height, width, channels)`, 0 to 255.
 
         Returns:
-            Dict of `"class_id"` int32 `(N,)`, `"probabilities"` `(N, num_classes)`,
-            `"log_likelihood"` `(N, num_classes)` (nats) and `"bits_per_dim"` `(N,)`.
+            Dict of the outputs of the endpoint `classify`; see `export_saved_model`.
 
         Raises:
             ValueError: If the images have the wrong shape, or aren't integers from 0 to 255.
@@ -183,8 +182,7 @@ class SavedModelClassifier(ImageClassifier):
             contents: Sequence of bytes, the content of each file.
 
         Returns:
-            The outputs of `classify`. Files that can't be decoded have the class -1 and otherwise
-            NaN, and don't affect other files.
+            Dict of the outputs of the endpoint `classify_bytes`; see `export_saved_model`.
         """
         return self._in_batches("classify_bytes", "image_bytes", np.array(list(contents), object))
 
