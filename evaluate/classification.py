@@ -4,7 +4,7 @@ import functools
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,11 +78,10 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         names = class_names, titles[name]
         figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
+        print(f"\n{titles[name]}")
+        print(_classification_report(labels, given.predicted, class_names, digits=3))
     for name, png in figures.items():
         write_bytes(folder.reports / f"{name}.png", png)
-    for name, of_model in predictions.items():
-        print(f"\n{titles[name]}")
-        print(_classification_report(labels, of_model.predicted, class_names, digits=3))
     _print_comparison(report, titles)
     print(f"Wrote classification.json, predictions and figures to {folder.reports}")
 
@@ -113,7 +112,7 @@ class Predictions:
     def take(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions for some of the images."""
         scores = None if self.log_likelihood is None else self.log_likelihood[rows]
-        return Predictions(self.probabilities[rows], scores, self.images_per_second)
+        return replace(self, probabilities=self.probabilities[rows], log_likelihood=scores)
 
 
 def _predictions(
@@ -192,11 +191,7 @@ def compare(
 def classifier_details(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> dict:
-    """Returns further metrics of a classifier, ready for JSON.
-
-    They are scikit-learn's `classification_report` by class, `roc_auc` (one-vs-rest),
-    `temperature_scaling` (`None` for a single image) and `selective_accuracy`.
-    """
+    """Returns further metrics of a classifier, ready for JSON."""
     areas = metrics.one_vs_rest_auc(labels, probabilities)
     defined = [area for area in areas if area is not None]
     coverage, accuracy = metrics.selective_accuracy(labels, probabilities)

@@ -13,10 +13,9 @@ from keras_pixelcnnpp.run import RunFolder
 
 
 def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
-    """Computes evidence maps of some images, and writes them.
+    """Writes maps of `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`, in nats.
 
-    A map is `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`, in nats. `against` is the most
-    probable class that is not the true one.
+    `against` is the most probable class that is not the true one.
     """
     class_names = folder.read_config()["data"]["class_names"]
     if len(class_names) == 1:
@@ -36,21 +35,13 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     against = log_posterior.argmax(axis=1)
     maps = model.evidence_map(images.images, images.labels, against, options.batch_size)
     columns = (images.paths, images.labels, predicted, against, maps)
-    rows = [
-        {
-            "path": path,
-            "label": class_names[label],
-            "predicted": class_names[best],
-            "against": class_names[other],
-            "nats": float(nats.sum(dtype=np.float64)),
-        }
-        for path, label, best, other, nats in zip(*columns, strict=True)
-    ]
-    titles = [
-        f"true {row['label']}\npredicted {row['predicted']}\n"
-        f"against {row['against']}: {row['nats']:+.1f} nats"
-        for row in rows
-    ]
+    rows, titles = [], []
+    for path, *labels, nats in zip(*columns, strict=True):
+        true, best, other = (class_names[label] for label in labels)
+        total = float(nats.sum(dtype=np.float64))
+        row = {"path": path, "label": true, "predicted": best, "against": other, "nats": total}
+        rows.append(row)
+        titles.append(f"true {true}\npredicted {best}\nagainst {other}: {total:+.1f} nats")
     figure = maps_figure(
         images.images, maps, titles, signed=True, columns=min(options.per_class, 4)
     )

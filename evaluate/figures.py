@@ -135,10 +135,8 @@ def gallery_png(
 def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
     """Plots a quantity, such as `"accuracy"`, over the epochs of one or more runs.
 
-    `histories` has results of `run.read_history` by title. Solid lines are for validation images
-    and dashed lines for training images. A dotted line marks the epoch in which the cross-entropy
-    joins the likelihood, where the curves jump. The plot is at most three times as high as the
-    later half of the curves. Returns PNG data, or `None` if no training has the quantity.
+    `histories` has results of `run.read_history` by title. A dotted line marks the epoch in which
+    the cross-entropy joins the likelihood. Returns PNG data, or `None` without the quantity.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()
@@ -164,7 +162,8 @@ def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str)
                 axes.plot(epochs, values, look, label=f"{title}, {part}")
     if not axes.lines:
         return None
-    # The values of the first epochs, above all with averaged weights, would compress all others.
+    # The values of the first epochs, above all with averaged weights, would compress all others, so
+    # the plot is at most three times as high as the later half of the curves.
     curves = [np.asarray(line.get_ydata()) for line in axes.lines]
     later = np.concatenate([values[len(values) // 2 :] for values in curves])
     low, high = np.nanmin(later), np.nanmax(later)

@@ -14,12 +14,8 @@ from keras_pixelcnnpp.run import RunFolder
 def run_of_preset(name: str, path: Path | None = None) -> RunFolder:
     """Writes a preset's model and configuration to a run folder, unless it already has them.
 
-    Args:
-        name: Name of the preset.
-        path: The run folder. Default: `runs/` and the name of the preset.
-
-    Raises:
-        UserError: If the folder has another run, or if no preset with weights has this name.
+    By default, this is a folder in `runs` with the name of the preset. Raises a `UserError` if it
+    has another run, or if no preset with weights has this name.
     """
     preset = Preset(name)
     run = RunFolder(path or Path("runs", preset.path.name))

@@ -6,6 +6,7 @@ import io
 import shlex
 import statistics
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.evaluate.classification import model_titles, train_baseline_command
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.recipe import COMMANDS, PixelCNNRecipe, recipe_of_run, words_of
+from keras_pixelcnnpp.recipe import COMMANDS, RECIPES, PixelCNNRecipe, recipe_of_run, words_of
 from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
@@ -58,10 +59,8 @@ def _template() -> jinja2.Template:
 
 def _facts(run: RunFolder, config: dict) -> dict:
     """Returns the variables of the template."""
-    names = model_titles(config)
-    reports = _reports(run.reports)
-    histories = {title: run.history(name) for name, title in names.items()}
-    histories = {title: rows for title, rows in histories.items() if rows}
+    names, reports = model_titles(config), _reports(run.reports)
+    histories = {title: rows for name, title in names.items() if (rows := run.history(name))}
     class_names = config["data"]["class_names"]
 
     def by_title(models: dict) -> dict:
@@ -161,32 +160,25 @@ def _summary(rows: list[dict]) -> dict:
 
 def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
     """Returns a row for each option and version, with one value per model."""
-    sections = list(sections)
-    options = [
-        {"parameters": whole(section.get("parameters")), **section["options"]}
-        for section in sections
-    ]
-    versions = [
-        {
-            name if name in ("backend", "machine") else f"version of {name}": value
-            for name, value in section.get("versions", {}).items()
-        }
-        for section in sections
-    ]
+    options, versions = [], []
+    for section in sections:
+        options.append({"parameters": whole(section.get("parameters")), **section["options"]})
+        found = section.get("versions", {}).items()
+        alone = ("backend", "machine")
+        versions.append({n if n in alone else f"version of {n}": value for n, value in found})
     return {
         name.replace("_", " "): [column.get(name) for column in columns]
         for columns in (options, versions)
-        for name in dict.fromkeys(name for column in columns for name in column)
+        for name in dict.fromkeys(chain(*columns))
     }
 
 
 def _training_commands(config: dict, command: Callable) -> list[str]:
     commands = []
-    for model in ("pixelcnnpp", "baseline"):
-        if model in config:
-            backend = config[model].get("versions", {}).get("backend")
-            prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
-            commands.append(prefix + command(*training_words(config, model)))
+    for model in (name for name in RECIPES if name in config):
+        backend = config[model].get("versions", {}).get("backend")
+        prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
+        commands.append(prefix + command(*training_words(config, model)))
     return commands
 
 

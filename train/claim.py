@@ -15,14 +15,8 @@ def claim(
 ) -> None:
     """Writes `config.json` and `split.csv` of a training, and removes what it replaces.
 
-    Args:
-        run: The run folder, which is locked.
-        section: `"pixelcnnpp"` or `"baseline"`.
-        config: Dict, the sections `data` and `section` of the new training.
-        listing: `Dataset.listing()` of the images.
-        resume: Boolean, whether to continue from the last checkpoint, or start again if there is
-            none yet.
-        overwrite: Boolean, whether to replace an existing model of this section.
+    The run folder is locked. `config` has the sections `data` and `section` of the training, and
+    `listing` is that of its images. With `resume`, a training without a checkpoint starts again.
 
     Raises:
         UserError: If a rule forbids it. The message says how to proceed, and no file has changed.
@@ -40,14 +34,11 @@ def claim(
     for name in others:
         _require_same_choice(run, name, known, recipe_of_run(config, section))
     _remove_replaced(run, section, known, config, resume)
-    if not (others or resume):
+    if others or resume:
+        config = {**config, "data": known["data"]}
+    else:
         run.write_listing(listing)
-    data = known["data"] if others or resume else config["data"]
-    write_json(run.config_json, {"data": data, **others, section: config[section]})
-
-
-def _epochs(config: dict, section: str) -> int:
-    return config[section]["options"].get("epochs")
+    write_json(run.config_json, {"data": config["data"], **others, section: config[section]})
 
 
 def _require_same_options(run: RunFolder, section: str, known: dict, config: dict) -> None:
@@ -79,17 +70,12 @@ def _require_same_options(run: RunFolder, section: str, known: dict, config: dic
 
 def _require_no_model(run: RunFolder, section: str, known: dict) -> None:
     """A model or a checkpoint is replaced only if the user asks for it."""
-    if not (run.has_checkpoint(section) or run.model(section).exists()):
-        return
-    if section not in known:
+    if run.has_checkpoint(section) or run.model(section).exists():
+        how = "--resume to continue it or " if section in known else ""
         raise UserError(
-            f"{run.path} contains a {section} that is not in {run.config_json.name}. "
-            "Choose another folder, or use --overwrite to replace it."
+            f"{run.path} already contains a run of {section}. Add {how}--overwrite to replace it, "
+            "or choose another folder."
         )
-    raise UserError(
-        f"{run.path} already contains a run of {section}. Add --resume to continue "
-        "it or --overwrite to replace it, or choose another folder."
-    )
 
 
 def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Listing) -> None:
@@ -114,8 +100,12 @@ def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Lis
 
 def _require_same_choice(run: RunFolder, other: str, known: dict, given: Recipe) -> None:
     """Both models of a run are trained on the same part of the images."""
-    begun = recipe_of_run(known, other)
-    before, now = map(_chosen, (begun, given))
+    before, now = (
+        f"{one.max_examples} images, chosen by seed {one.seed or 0}"
+        if one.max_examples
+        else "all images"
+        for one in (recipe_of_run(known, other), given)
+    )
     if before != now:
         raise UserError(
             f"The {other} in {run.path} was trained on {before}. Use the same "
@@ -123,18 +113,14 @@ def _require_same_choice(run: RunFolder, other: str, known: dict, given: Recipe)
         )
 
 
-def _chosen(recipe: Recipe) -> str:
-    if not recipe.max_examples:
-        return "all images"
-    return f"{recipe.max_examples} images, chosen by seed {recipe.seed or 0}"
-
-
 def _remove_replaced(run: RunFolder, section: str, known: dict, config: dict, resume: bool) -> None:
     """Removes what would belong to the earlier training: its checkpoints, model and results."""
     has_checkpoint = run.has_checkpoint(section)
     is_continued = resume and has_checkpoint
-    if is_continued and _epochs(known, section) == _epochs(config, section):
-        return
+    if is_continued:
+        begun, given = (recipe_of_run(one, section) for one in (known, config))
+        if begun.epochs == given.epochs:
+            return
     has_results = has_checkpoint or run.model(section).exists()
     folders = [] if is_continued else [run.checkpoints(section), run.logs(section)]
     if has_results:

@@ -153,16 +153,10 @@ def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
 def pixel_histogram_log_prob(
     training: np.ndarray, images: np.ndarray, num_levels: int
 ) -> np.ndarray:
-    """Returns the log-likelihood of images under one histogram per sub-pixel.
+    """Returns the log-likelihood of images under one histogram per sub-pixel, in nats.
 
-    Args:
-        training: Images to fit the histograms to with Laplace smoothing, uint8 `[count, height,
-            width, channels]`.
-        images: Images to score, uint8 `[N, height, width, channels]`.
-        num_levels: Number of levels to which the images are quantized.
-
-    Returns:
-        float64 `[N]`, in nats.
+    The histograms of `num_levels` levels are fitted to the `training` images, with Laplace
+    smoothing. All images are uint8 `[count, height, width, channels]`.
     """
     seen, asked = (
         to_levels(np.asarray(pixels), num_levels).reshape(len(pixels), -1)

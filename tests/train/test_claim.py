@@ -128,7 +128,7 @@ def test_without_a_checkpoint_a_run_is_resumed_or_started_again(tmp_path):
 def test_a_model_of_no_run_is_not_replaced(tmp_path):
     run = RunFolder(tmp_path)
     run.model_keras.write_bytes(b"saved by hand")
-    with pytest.raises(UserError, match="that is not in"):
+    with pytest.raises(UserError, match="Add --overwrite to replace it"):
         start(run)
     assert run.model_keras.read_bytes() == b"saved by hand"
     start(run, how="overwrite")
