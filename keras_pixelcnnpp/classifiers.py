@@ -102,13 +102,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """Returns the most probable class of each image.
+        """Returns the most probable class of each image, an array `(N,)` of entries of `classes_`.
 
-        Args:
-            X: uint8 images `(N, height, width, channels)`, or another form for `predict_proba`.
-
-        Returns:
-            Array `(N,)` of entries of `classes_`.
+        Images and errors are as in `predict_proba`.
         """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
@@ -188,7 +184,7 @@ class PixelCNNClassifier(ImageClassifier):
         """Trains a new model.
 
         Args:
-            X: uint8 images `(N, height, width, channels)`, or another form for `predict_proba`.
+            X: Images, as in `predict_proba`.
             y: Array `(N,)`, the class of each image: integers, strings or other sortable labels.
             sample_weight: Optional float array `(N,)`, weights >= 0 of the images in the loss.
 
@@ -271,26 +267,14 @@ class PixelCNNClassifier(ImageClassifier):
         return self._classes if self.model is None else super().classes_
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """Returns the log-probability of each class, also where `predict_proba` rounds to 0.
-
-        Args:
-            X: uint8 images `(N, height, width, channels)`, or another form for `predict_proba`.
-
-        Returns:
-            Float64 array `(N, num_classes)`, nats.
-        """
+        """Returns the logarithm of `predict_proba`, in nats, also where that rounds to 0."""
         check_is_fitted(self)
         return self._scores_and_log_posterior(self._images(X))[1]
 
     def likelihoods_and_probabilities(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns likelihoods and posterior from one pass over the images.
+        """Returns likelihoods and posterior of images from one pass over them.
 
-        Args:
-            images: uint8 array `(N, height, width, channels)`.
-
-        Returns:
-            `log p(x | y)` for each class, float32, nats, and `p(y | x)`, float64, both
-            `(N, num_classes)`.
+        They are `log p(x | y)`, float32, nats, and `p(y | x)`, float64, both `(N, num_classes)`.
         """
         scores, log_posterior = self._scores_and_log_posterior(images)
         return scores, np.exp(log_posterior)

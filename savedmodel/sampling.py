@@ -52,8 +52,8 @@ def sample_folder(options: SampleOptions) -> None:
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
     labels = np.repeat(list(chosen), options.count)
-    seed = sampling_seed(output) if options.seed is None and resume else options.seed
-    seed = _chosen_seed(seed)
+    known = read_json(output / SAMPLING) if resume and (output / SAMPLING).exists() else {}
+    seed = _chosen_seed(known.get("seed") if options.seed is None else options.seed)
     how = {"temperature": options.temperature, "guidance": options.guidance}
     sampled = sample_many(trained, labels, output, seed, how, resume, options.workers)
     kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
@@ -77,18 +77,12 @@ def sample_many(
     workers: int = 1,
     block_size: int = 100,
 ) -> int:
-    """Samples an image for each label, and writes PNG files such as `Class1_image_01.png`.
+    """Samples an image for each label into PNG files, and returns how many were sampled.
 
     `how` has further arguments of `AutoregressiveModel.sample`. They are written to
     `sampling.json`, together with the seed, the labels and a checksum of the model. With `resume`,
-    blocks whose files all exist are kept.
-
-    Returns:
-        The number of images that were sampled.
-
-    Raises:
-        UserError: If the folder already has samples, and either `resume` is false or they have
-            other options or another model.
+    blocks whose files all exist are kept. A `UserError` is raised if the folder has samples and
+    `resume` is false, or if they have other options or another model.
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
     SamplingOptions(seed, **how).checked(model)
@@ -117,12 +111,6 @@ def sample_many(
         for file, image in zip(files[start:], images, strict=False):
             write_bytes(file, png_bytes(image))
     return sum(len(block) for block, _, _ in blocks.values())
-
-
-def sampling_seed(folder: Path) -> int | None:
-    """Returns the seed of the samples in a folder, or `None` if there are no samples."""
-    known = folder / SAMPLING
-    return read_json(known).get("seed") if known.exists() else None
 
 
 def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions]) -> np.ndarray:
@@ -164,7 +152,15 @@ def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray
                 f"Invalid value for --rows. Expected fewer than {height} rows. Received: {rows}"
             )
         return np.arange(height)[:, None] < np.full(width, rows)
-    known = read_mask(options.mask, options.image, (height, width), trained.reading)
+    sizes = [open_image(path, 1).size for path in (options.mask, options.image)]
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            "Invalid value for --mask. Expected the size of the image, (width, height) = "
+            f"{sizes[1]}. Received: {sizes[0]}"
+        )
+    # Cropped and scaled like the image.
+    reading = {name: value for name, value in trained.reading.items() if name != "white_level"}
+    known = read_image(options.mask, (height, width, 1), **reading)[..., 0] < 128
     if known.all():
         brightest = np.max(np.asarray(open_image(options.mask, 1)))
         raise UserError(
@@ -172,24 +168,3 @@ def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray
             f"Received: no unknown pixel; the largest value in {options.mask} is {brightest}"
         )
     return known
-
-
-def read_mask(file: Path, image: Path, size: tuple[int, int], reading: dict) -> np.ndarray:
-    """Reads which pixels of an image are known from a mask file, in which unknown ones are white.
-
-    The mask is cropped and scaled like the image.
-
-    Returns:
-        True for known pixels, bool `size`.
-
-    Raises:
-        UserError: If the two files differ in size.
-    """
-    sizes = [open_image(path, 1).size for path in (file, image)]
-    if sizes[0] != sizes[1]:
-        raise UserError(
-            "Invalid value for --mask. Expected the size of the image, (width, height) = "
-            f"{sizes[1]}. Received: {sizes[0]}"
-        )
-    reading = {name: value for name, value in reading.items() if name != "white_level"}
-    return read_image(file, (*size, 1), **reading)[..., 0] < 128
