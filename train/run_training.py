@@ -21,7 +21,6 @@ from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.plugins import import_plugins, make_callbacks
 from keras_pixelcnnpp.recipe import (
     COMMANDS,
@@ -169,14 +168,6 @@ def _training_images(
 def _make_model(dataset: Dataset, num_classes: int, recipe: PixelCNNRecipe) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
     kind = NETWORKS[recipe.network]
-    height, width, _ = dataset.image_shape
-    step = 2 ** ((recipe.num_resolutions or 3) - 1) if kind is PixelCNNPlusPlus else 1
-    if height % step or width % step:
-        raise UserError(
-            f"Invalid value for --image-size. Expected a multiple of {step}, such as "
-            f"{max(step, round(height / step) * step)}, or fewer --num-resolutions. Received "
-            f"images of {height}×{width}"
-        )
     options = recipe.model_arguments()
     options["class_names"] = dataset.class_names if num_classes else None
     try:
