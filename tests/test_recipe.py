@@ -148,7 +148,7 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "fragments"),
     [
-        (("--image-size", 30), ("divisible by 4 for num_resolutions=3", "image_shape=(30, 30, 1)")),
+        (("--image-size", 30, "--num-resolutions", 3), ("divisible by 4", "image_shape=(30, 30,")),
         (("--network", "pixelcnn", "--num-resolutions", 2), ("PixelCNN: {'num_resolutions': 2}",)),
         (("--conditioning", "none", "--unlabeled-weight", 1), ("`unlabeled_weight`. Expected 0",)),
     ],
