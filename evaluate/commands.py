@@ -66,11 +66,10 @@ class LikelihoodOptions(SplitOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OODOptions(SplitOptions):
+class OODOptions(LikelihoodOptions):
     """Options of `evaluate ood`."""
 
     count: int = option("Maximum number of images of each kind.", 200, min=2)
-    seed: int = option("Random seed.", 0, min=0)
     ood_data: str | None = option(
         "Further out-of-distribution images, as --data in pixelcnnpp train."
     )

@@ -218,24 +218,17 @@ def _in_parts(
     count = tf.maximum(rows, 1)
     inputs = [tf.pad(x, [(0, count - rows), *[(0, 0)] * (len(x.shape) - 1)]) for x in inputs]
 
-    def compute_part(
-        start: tf.Tensor, parts: dict[str, tf.TensorArray]
-    ) -> tuple[tf.Tensor, dict[str, tf.TensorArray]]:
-        computed = function(*(tensor[start : start + at_once] for tensor in inputs))
-        return start + at_once, {
-            name: part.write(start // at_once, computed[name]) for name, part in parts.items()
-        }
-
-    parts = {
-        name: tf.TensorArray(
-            spec.dtype, 1, True, infer_shape=False, element_shape=(None, *spec.shape)
-        )
+    signature = {
+        name: tf.RaggedTensorSpec((None, *spec.shape), spec.dtype, ragged_rank=0)
         for name, spec in outputs.items()
     }
-    _, parts = tf.while_loop(
-        lambda start, _: start < count, compute_part, (0, parts), parallel_iterations=1
+    parts = tf.map_fn(
+        lambda start: function(*(tensor[start : start + at_once] for tensor in inputs)),
+        tf.range(0, count, at_once),
+        parallel_iterations=1,
+        fn_output_signature=signature,
     )
-    return {name: part.concat()[:rows] for name, part in parts.items()}
+    return {name: part.values[:rows] for name, part in parts.items()}
 
 
 def _checked_labels(model: keras.Model, labels: tf.Tensor, lowest: int) -> tf.Tensor:
