@@ -1,11 +1,10 @@
 """Imports the user's code that `--plugin module` and `--callback module:object` name."""
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import keras
 
@@ -21,7 +20,14 @@ def import_plugins(names: Iterable[str] | None, folder: Path | None = None) -> N
     They may be in `folder`, by default the working directory.
     """
     for name in names or ():
-        _module("plugin", name, folder)
+        _search(folder or Path.cwd())
+        try:
+            importlib.import_module(name)
+        except (ImportError, ValueError, TypeError) as error:
+            raise UserError(
+                "Invalid value for option `plugin`. Expected a module that can be imported. "
+                f"Received: {name!r} ({error})"
+            ) from error
         imported_plugins.append(name)
 
 
@@ -31,32 +37,23 @@ def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback
 
 
 def _callback(name: str) -> keras.callbacks.Callback:
-    module_name, _, path = name.partition(":")
-    found: Any = _module("callback", module_name)
+    _search(Path.cwd())
     try:
-        for attribute in path.split("."):
-            found = getattr(found, attribute)
+        found = pkgutil.resolve_name(name)
         made = found if isinstance(found, keras.callbacks.Callback) else found()
         if not isinstance(made, keras.callbacks.Callback):
             raise TypeError(f"it returns {made!r:.80}")
-    except (AttributeError, TypeError) as error:
+    except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
             "Invalid value for option `callback`. Expected module:object, a Keras callback or a "
             "function that returns one when called without arguments. "
-            f"Received: {name} ({error})"
+            f"Received: {name!r} ({error})"
         ) from error
     return made
 
 
-def _module(option: str, name: str, folder: Path | None = None) -> ModuleType:
+def _search(folder: Path) -> None:
     # The console command does not search the working directory. It is appended, so that files in it
     # do not hide installed modules.
-    if (here := str(folder or Path.cwd())) not in sys.path:
-        sys.path.append(here)
-    try:
-        return importlib.import_module(name)
-    except (ImportError, ValueError, TypeError) as error:
-        raise UserError(
-            f"Invalid value for option `{option}`. Expected a module that can be imported. "
-            f"Received: {name!r} ({error})"
-        ) from error
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
