@@ -30,7 +30,6 @@ def train(
     recipe: Recipe,
     folder: str | Path | None = None,
     *,
-    larger_images: np.ndarray | None = None,
     sample_weight: np.ndarray | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     devices: int = 1,
@@ -42,12 +41,12 @@ def train(
 
     Args:
         model: An `AutoregressiveModel`, or a `BaselineCNN`, which has no class biases.
-        images: The training images, `LabeledImages`.
+        images: The training images, `LabeledImages`. Their attribute `larger` is the argument
+            `larger_images` of `ImageBatches`, or with `random_crops` of the recipe, the frames of
+            `RandomCrops`.
         recipe: A `Recipe` with all values of the training; see `Recipe.with_defaults`.
         folder: Folder of the checkpoints. The training continues from the newest one, and a signal
             stops it after the current step. By default, there are none.
-        larger_images: The same images at a larger size, for `ImageBatches`; with `random_crops` of
-            the recipe at their own size, for `RandomCrops`.
         sample_weight: Float array `(N,)`, weights of the images in the loss.
         callbacks: Keras callbacks, which are called before the checkpoint of an epoch is written.
         devices: Number of devices that share a batch. More than one need the context of
@@ -68,12 +67,12 @@ def train(
     how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}
     how["horizontal_flip"] = flip
     if recipe.random_crops:
-        if larger_images is None:
+        if images.larger is None:
             expected = "the images at their own size, for the random crops of the recipe"
-            raise invalid_argument("larger_images", larger_images, expected)
-        batches = RandomCrops(larger_images, model.image_shape[:2], images.labels, **how)
+            raise invalid_argument("images.larger", images.larger, expected)
+        batches = RandomCrops(images.larger, model.image_shape[:2], images.labels, **how)
     else:
-        how |= {"larger_images": larger_images, "sample_weight": sample_weight}
+        how |= {"larger_images": images.larger, "sample_weight": sample_weight}
         batches = ImageBatches(images.images, images.labels, **how)
     hybrid = getattr(model, "label_loss_weight", 0) > 0
     first, steps = 0, len(batches)

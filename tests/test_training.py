@@ -222,9 +222,9 @@ def test_training_stays_finite(tmp_path, precision):
 @pytest.mark.parametrize(("crops", "devices"), [(True, 1), (False, 2)])
 def test_weights_that_would_be_ignored_are_refused(crops, devices):
     images, recipe = tiny.tiny_split(6), PixelCNNRecipe(random_crops=crops).with_defaults()
-    how = {"larger_images": images.images, "sample_weight": np.ones(6), "devices": devices}
+    how = {"sample_weight": np.ones(6), "devices": devices}
     with pytest.raises(ValueError, match="sample_weight"):
         training.train(tiny.untrained_model(), images, recipe, **how)
     if crops:
-        with pytest.raises(ValueError, match=r"`larger_images`\. Expected the images at their"):
+        with pytest.raises(ValueError, match=r"`images.larger`\. Expected the images at their"):
             training.train(tiny.untrained_model(), images, recipe)

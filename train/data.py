@@ -72,11 +72,11 @@ def is_folder(source: str | None) -> bool:
     return source not in CLASS_NAMES and Path(source).is_dir()
 
 
-def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Dataset | None, Recipe]:
-    """Loads the data with images `crop_margin` pixels higher and wider, or for random crops whole.
+def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Dataset, Recipe]:
+    """Adds training images that are `crop_margin` pixels larger, or for random crops whole.
 
     If image files are too small for a margin that is not among the user's options `given`, the
-    returned recipe has the margin 0. With this margin and no random crops, the data are `None`.
+    returned recipe has the margin 0.
     """
     if recipe.random_crops:
         for name in ("resize", "crop_margin"):
@@ -85,10 +85,10 @@ def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Datase
                     f"Invalid value for option `{name}`. Expected none with --random-crops. "
                     f"Received: {value}"
                 )
-        return _whole_images(recipe, dataset), replace(recipe, crop_margin=0)
+        return _with_larger(dataset, _whole_images(recipe, dataset)), replace(recipe, crop_margin=0)
     margin = recipe.crop_margin
     if not margin:
-        return None, recipe
+        return dataset, recipe
     if not is_folder(recipe.data):
         raise UserError(
             "Invalid value for option `crop_margin`. It needs a folder of image files, which can "
@@ -101,21 +101,29 @@ def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Datase
         if given.crop_margin:
             raise UserError(f"Invalid value for option `crop_margin`. {reason}. Received: {margin}")
         print(f"Note: images are not cropped at random, because {reason}.")
-        return None, replace(recipe, crop_margin=0)
-    return load_dataset(recipe.data, image_size=size, channels=channels, **recipe.loading()), recipe
+        return dataset, replace(recipe, crop_margin=0)
+    how = {"image_size": size, "channels": channels, **recipe.loading()}
+    larger = load_dataset(recipe.data, **how).split("train").images
+    return _with_larger(dataset, larger), recipe
 
 
-def _whole_images(recipe: Recipe, dataset: Dataset) -> Dataset:
+def _with_larger(dataset: Dataset, images: np.ndarray) -> Dataset:
+    train = replace(dataset.split("train"), larger=images)
+    return replace(dataset, splits={**dataset.splits, "train": train})
+
+
+def _whole_images(recipe: Recipe, dataset: Dataset) -> np.ndarray:
     """Loads the training images, of which `dataset` has the centers, at their own sizes."""
     if not is_folder(recipe.data):
-        return load_dataset(recipe.data, channels=recipe.channels, **recipe.loading())
+        how = {"channels": recipe.channels, **recipe.loading()}
+        return load_dataset(recipe.data, **how).split("train").images
     train, channels = dataset.split("train"), dataset.image_shape[2]
     images = np.empty(len(train), object)
     for row, path in enumerate(train.paths):
         file = file_inside(Path(recipe.data), path)
         image = np.asarray(open_image(file, channels, recipe.white_level))
         images[row] = image.reshape(*image.shape[:2], channels)
-    return replace(dataset, splits={"train": replace(train, images=images)})
+    return images
 
 
 def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -> str | None:

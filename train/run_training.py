@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import typer
 
 from keras_pixelcnnpp import backend
@@ -77,8 +76,8 @@ def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
         origin = "run" if name is None else f"preset {name}"
         levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
         print(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
-        larger, recipe = load_larger(given, recipe, dataset)
-        _run(train_pixelcnnpp, dataset, recipe, start, larger)
+        dataset, recipe = load_larger(given, recipe, dataset)
+        _run(train_pixelcnnpp, dataset, recipe, start)
 
 
 def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
@@ -87,15 +86,13 @@ def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
     dataset, folder = load_training_data(given), is_folder(given.data)
     flip = Path(given.data).stem not in NOT_MIRRORED
     usual = BaselineRecipe(horizontal_flip=flip, crop_margin=4 if folder else 0)
-    larger, recipe = load_larger(given, given.over(usual).with_defaults(), dataset)
-    _run(train_baseline, dataset, recipe, start, larger)
+    dataset, recipe = load_larger(given, given.over(usual).with_defaults(), dataset)
+    _run(train_baseline, dataset, recipe, start)
 
 
-def _run(
-    train: Callable, dataset: Dataset, recipe: Recipe, start: Start, larger: Dataset | None
-) -> None:
+def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> None:
     with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
-        train(dataset, recipe, start, larger)
+        train(dataset, recipe, start)
     print(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
 
 
@@ -114,18 +111,13 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
     return start, given, given.section in config
 
 
-def train_pixelcnnpp(
-    dataset: Dataset, recipe: PixelCNNRecipe, start: Start, larger: Dataset | None = None
-) -> AutoregressiveModel:
-    """Trains a PixelCNN++, Gated PixelCNN or PixelCNN, and writes it to the run folder.
-
-    `larger` is the same data at a larger size, for random crops.
-    """
+def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> AutoregressiveModel:
+    """Trains a PixelCNN++, Gated PixelCNN or PixelCNN, and writes it to the run folder."""
     keras.utils.set_random_seed(recipe.seed)
     # Unconditional models use all images, labeled or not.
     num_classes = 0 if recipe.conditioning == "none" else dataset.num_classes
     with_labels = num_classes > 0 and not recipe.unlabeled_weight
-    images, large = _training_images(dataset, larger, recipe, with_labels)
+    images = _training_images(dataset, recipe, with_labels)
     validation = dataset.images("validation", with_labels=num_classes > 0)
     with backend.precision(recipe.precision):
         model = _make_model(dataset, num_classes, recipe)
@@ -135,34 +127,28 @@ def train_pixelcnnpp(
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)
     _begin(model, dataset, images, recipe, start)
-    _train_into(model, dataset, images, validation, recipe, start, large)
+    _train_into(model, dataset, images, validation, recipe, start)
     return model
 
 
-def train_baseline(
-    dataset: Dataset, recipe: BaselineRecipe, start: Start, larger: Dataset | None = None
-) -> BaselineCNN:
-    """Trains the baseline CNN, and writes it to the run folder, like `train_pixelcnnpp`."""
+def train_baseline(dataset: Dataset, recipe: BaselineRecipe, start: Start) -> BaselineCNN:
+    """Trains the baseline CNN, and writes it to the run folder."""
     if dataset.num_classes < 2:
         raise UserError(f"The CNN needs at least two classes. Received: {dataset.num_classes}")
     keras.utils.set_random_seed(recipe.seed)
-    images, large = _training_images(dataset, larger, recipe, with_labels=True)
+    images = _training_images(dataset, recipe, with_labels=True)
     validation = dataset.images("validation", with_labels=True)
     with backend.precision(recipe.precision):
         shape, flip = dataset.image_shape, recipe.horizontal_flip
         model = BaselineCNN(shape, dataset.num_classes, horizontal_flip=flip)
     _begin(model, dataset, images, recipe, start)
-    _train_into(model, dataset, images, validation, recipe, start, large)
+    _train_into(model, dataset, images, validation, recipe, start)
     return model
 
 
-def _training_images(
-    dataset: Dataset, larger: Dataset | None, recipe: Recipe, with_labels: bool
-) -> tuple[LabeledImages, np.ndarray | None]:
-    how: dict[str, Any] = {"max_examples": recipe.max_examples, "seed": recipe.seed}
-    how["with_labels"] = with_labels
-    large = None if larger is None else larger.images("train", **how).images
-    return dataset.images("train", **how), large
+def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> LabeledImages:
+    choice = {"max_examples": recipe.max_examples, "seed": recipe.seed}
+    return dataset.images("train", with_labels=with_labels, **choice)
 
 
 def _make_model(dataset: Dataset, num_classes: int, recipe: PixelCNNRecipe) -> AutoregressiveModel:
@@ -206,7 +192,6 @@ def _train_into(
     validation: LabeledImages,
     recipe: Recipe,
     start: Start,
-    larger_images: np.ndarray | None,
 ) -> None:
     """Trains a model with logs and checkpoints, and saves it to the run folder."""
     run, section = start.run, recipe.section
@@ -226,7 +211,6 @@ def _train_into(
         images,
         recipe,
         run.checkpoints(section),
-        larger_images=larger_images,
         callbacks=with_averaged_weights(callbacks),
         devices=start.devices,
         verbose=start.verbose,

@@ -50,6 +50,7 @@ class LabeledImages:
             data, or for arrays a name such as `"digits/000123"`.
         hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
             of the values of each image.
+        larger: Optional array with the same images at a larger size, to train on crops of them.
 
     Example:
 
@@ -63,6 +64,7 @@ class LabeledImages:
     labels: np.ndarray
     paths: tuple[str, ...]
     hashes: tuple[str, ...] = ()
+    larger: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,6 +78,7 @@ class LabeledImages:
             labels=self.labels[rows],
             paths=tuple(self.paths[row] for row in rows),
             hashes=tuple(self.hashes[row] for row in rows) if self.hashes else (),
+            larger=None if self.larger is None else self.larger[rows],
         )
 
     def with_hashes(self) -> "LabeledImages":

@@ -37,12 +37,12 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     assert capsys.readouterr().out == ""
     assert again.split("train").paths == dataset.split("train").paths
     assert again.fingerprint() == dataset.fingerprint()
-    # The larger images must have the same order.
-    larger, _ = load_larger(recipe, replace(recipe, crop_margin=2), dataset)
-    larger = larger.split("train")
-    assert larger.images.shape == (19, 6, 6, channels or 3)
-    assert larger.paths == dataset.split("train").paths
-    np.testing.assert_array_equal(larger.labels, dataset.split("train").labels)
+    # The larger images have the same order: the corner shows the file.
+    train = load_larger(recipe, replace(recipe, crop_margin=2), dataset)[0].split("train")
+    assert train.larger.shape == (19, 6, 6, channels or 3)
+    np.testing.assert_array_equal(train.larger[:, -1, -1], train.images[:, -1, -1])
+    some = train.some(5, seed=1)
+    np.testing.assert_array_equal(some.larger[:, -1, -1], some.images[:, -1, -1])
     write_image(folder / "train/000.png", color=(9, 9, 9))
     for source in (None, str(folder)):
         message = "has changed since.*: 1 image new, such as train/000.png"
@@ -56,11 +56,11 @@ def test_random_crops_are_of_whole_images(tmp_path):
     for source, shape in ((folder, (10, 12, 3)), (array, (4, 4, 1))):
         given, dataset, run = begun(tmp_path / source.stem, source, image_size=2, random_crops=True)
         larger, recipe = load_larger(given, replace(given, crop_margin=4), dataset)
-        whole, train = larger.split("train"), dataset.split("train")
-        assert {image.shape for image in whole.images} == {shape}
+        whole, train = larger.split("train").larger, dataset.split("train")
+        assert {image.shape for image in whole} == {shape}
         assert recipe.crop_margin == 0
         top, left = (side // 2 - 1 for side in shape[:2])
-        for image, center in zip(whole.images, train.images, strict=True):
+        for image, center in zip(whole, train.images, strict=True):
             np.testing.assert_array_equal(image[top : top + 2, left : left + 2], center)
         assert run.load_data().fingerprint() == dataset.fingerprint()
         config = {"data": data_section(given, dataset), "baseline": {"options": {}}}
@@ -75,12 +75,12 @@ def test_images_are_not_enlarged_for_random_crops(capsys, tmp_path):
     asked = BaselineRecipe(data=str(write_course_folder(tmp_path)), image_size=9, crop_margin=2)
     dataset = load_training_data(asked)
     not_asked = load_larger(BaselineRecipe(), asked, dataset)  # files are 12×10
-    assert not_asked == (None, replace(asked, crop_margin=0))
+    assert not_asked == (dataset, replace(asked, crop_margin=0))
     assert "train/000.png is smaller than 11×11" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"`crop_margin`.*would be blurred"):
         load_larger(asked, asked, dataset)
     larger, _ = load_larger(asked, replace(asked, crop_margin=1), dataset)
-    assert larger.image_shape == (10, 10, 3)
+    assert larger.split("train").larger.shape[1:] == (10, 10, 3)
 
 
 def test_evaluation_reads_the_same_white_level(tmp_path, capsys):

@@ -196,9 +196,9 @@ def test_the_cnn_trains_on_crops_of_image_files_and_mirrors_all_but_digits(
         config = RunFolder(tmp_path / f"run-{margin}").read_config()
         assert config["baseline"]["options"]["crop_margin"] == margin
         assert config["baseline"]["options"]["horizontal_flip"] == (name == "folder")
-    (*_, images, _, _, _, cropped), (*_, whole) = seen
-    assert cropped.shape == (len(images), 8, 8, 3)
-    assert whole is None
+    (_, _, of_files, *_), (_, _, of_arrays, *_) = seen
+    assert of_files.larger.shape == (len(of_files), 8, 8, 3)
+    assert of_arrays.larger is None
 
 
 @pytest.mark.usefixtures("not_trained")
