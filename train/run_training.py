@@ -1,5 +1,6 @@
 """Runs the training commands: data, model, run folder, training, and the next command."""
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,6 @@ from keras_pixelcnnpp.train.data import (
     load_preset,
     load_training_data,
 )
-from keras_pixelcnnpp.train.devices import on_devices
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
@@ -252,3 +252,47 @@ def stoppable(checkpoints: Path) -> Iterator[None]:
             f"{one_line(error)}. {Checkpoints(checkpoints).advice()} Free some space, and repeat "
             "the command with --resume, and without --overwrite."
         ) from error
+
+
+@contextmanager
+def on_devices(count: int | None) -> Iterator[int]:
+    """Context in which models are created and trained on several devices.
+
+    It uses `keras.distribution.DataParallel` under JAX and `tf.distribute.MirroredStrategy` under
+    TensorFlow. Yields the number of devices.
+    """
+    # The gradients of the devices add up to the gradient of the whole batch, so without dropout the
+    # result is that of one device up to rounding. (Dropout masks differ from those of one device;
+    # under TensorFlow, all devices have the same masks.)
+    count = count or 1
+    if count == 1:
+        yield count
+        return
+    name = keras.backend.backend()
+    if name not in ("tensorflow", "jax"):
+        raise UserError(
+            f"Training on several devices is not supported under {name}. Expected "
+            "KERAS_BACKEND to be one of: tensorflow, jax"
+        )
+    names = tuple(keras.distribution.list_devices())
+    if count > len(names):
+        raise UserError(
+            f"Invalid value for option `devices`. Expected at most {len(names)}, the number of "
+            f"devices under {name}. Received: devices={count}"
+        )
+    if name == "tensorflow":
+        scope = _mirrored(names[:count]).scope()
+    else:
+        devices = list(names[:count])
+        scope = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
+    with scope:
+        yield count
+
+
+@functools.cache
+def _mirrored(names: tuple[str, ...]) -> Any:
+    # Only one per process: a second strategy would number its collective operations from the start
+    # again, and TensorFlow would mistake them for those of the first.
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy([f"/{name.upper()}" for name in names])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.train.devices import on_devices
+from keras_pixelcnnpp.train.run_training import on_devices
 
 SUPPORT = Path(__file__).parent.parent / "support"
 ENVIRON = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -25,7 +25,7 @@ if keras.backend.backend() == "tensorflow":
 import tiny
 from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
 from keras_pixelcnnpp.recipe import PixelCNNRecipe
-from keras_pixelcnnpp.train.devices import on_devices
+from keras_pixelcnnpp.train.run_training import on_devices
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
 from keras_pixelcnnpp.training import train as train_model
 
