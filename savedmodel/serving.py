@@ -88,8 +88,8 @@ def application(model: SavedModelClassifier, name: str) -> Any:
                     payload = _decoded(payload, (headers or {}).get("content-type", ""))
                 # In a thread, so that the server can read other requests.
                 return await asyncio.to_thread(predict, model, payload)
-            except ValueError as error:
-                raise InvalidInput(one_line(error)) from error
+            except UserError as error:
+                raise InvalidInput(str(error)) from error
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"error": str(error)}, statuses[type(error)])
@@ -109,7 +109,10 @@ def application(model: SavedModelClassifier, name: str) -> Any:
 def _decoded(content: bytes, kind: str) -> object:
     if kind.partition(";")[0].strip().lower() != "application/json":
         raise UserError(f"Expected the header Content-Type: application/json. Received: {kind}")
-    return json.loads(content)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"Expected JSON: {one_line(error)}") from error
 
 
 def predict(model: SavedModelClassifier, request: object) -> dict:
