@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, import_tfp
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
 from keras_pixelcnnpp.errors import invalid_argument
 
 tfp = import_tfp()
@@ -57,9 +58,8 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
     ):
         arguments = dict(locals())
         self._parameters_tensor = ops.convert_to_tensor(mixture_parameters)
-        self._channels = channels
-        self._num_levels = num_levels
-        self._mixture = logistic_mixture.split(self._parameters_tensor, channels)
+        num_mixtures = logistic_mixture.split(self._parameters_tensor, channels).logits.shape[-1]
+        self._head = LogisticMixtureHead(channels, num_levels, num_mixtures)
         arguments.pop("self")
         arguments.pop("__class__")
         super().__init__(
@@ -88,36 +88,36 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
     @property
     def channels(self) -> int:
         """Number of channels, the length of an event."""
-        return self._channels
+        return self._head.channels
 
     @property
     def num_levels(self) -> int:
         """Number of levels of each channel."""
-        return self._num_levels
+        return self._head.num_levels
 
     @property
     def num_mixtures(self) -> int:
         """Number of mixture components."""
-        return self._mixture.logits.shape[-1]
+        return self._head.noise_size - self.channels
 
     def _event_shape(self) -> Any:
-        return tfp.distributions.Normal([0.0] * self._channels, 1.0).batch_shape
+        return tfp.distributions.Normal([0.0] * self.channels, 1.0).batch_shape
 
     def _event_shape_tensor(self) -> np.ndarray:
-        return np.array([self._channels], "int32")
+        return np.array([self.channels], "int32")
 
     def _log_prob(self, value: Tensor) -> Tensor:
-        if value.shape[-1] != self._channels:
-            raise invalid_argument("value", value, f"{self._channels} levels on its last axis")
-        return logistic_mixture.log_prob(self._parameters_tensor, value, self._num_levels)
+        if value.shape[-1] != self.channels:
+            raise invalid_argument("value", value, f"{self.channels} levels on its last axis")
+        return self._head.log_prob(self._parameters_tensor, value)
 
     def _sample_control_dependencies(self, value: Tensor) -> list:
         if not self.validate_args:
             return []
         levels = ops.cast(value, self.dtype)
-        inside = (levels >= 0) & (levels < self._num_levels)
+        inside = (levels >= 0) & (levels < self.num_levels)
         valid = ops.all(inside & (levels == ops.floor(levels)))
-        message = f"Invalid `value`. Expected integers from 0 to {self._num_levels - 1}."
+        message = f"Invalid `value`. Expected integers from 0 to {self.num_levels - 1}."
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
@@ -129,11 +129,8 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
     def _sample_n(self, n: int | Tensor, seed: Any = None) -> Tensor:
         seed = tfp.random.sanitize_seed(seed)
         batch_shape = tuple(self._parameters_tensor.shape[:-1])
-        count = self.num_mixtures + self._channels
         uniform = tfp.distributions.Uniform(
             low=ops.cast(keras.config.epsilon(), self.dtype), high=1.0
         )
-        noise = uniform.sample((n, *batch_shape, count), seed=seed)
-        return logistic_mixture.sample(
-            self._parameters_tensor, noise, self._channels, self._num_levels
-        )
+        noise = uniform.sample((n, *batch_shape, self._head.noise_size), seed=seed)
+        return self._head.sample(self._parameters_tensor, noise)

@@ -24,6 +24,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 
 
 class Head(keras.layers.Layer):
@@ -55,8 +56,7 @@ class LogisticMixtureHead(Head):
     not depend on the number of levels, and neighboring levels have similar probabilities.
 
     Args:
-        channels: Integer, number of sub-pixels of a pixel.
-        num_levels: Integer, number of values of a sub-pixel.
+        channels, num_levels: See `Head`.
         num_mixtures: Integer, number of logistic components.
         tables: Ignored.
 
@@ -78,16 +78,41 @@ class LogisticMixtureHead(Head):
     def log_prob(
         self, parameters: Tensor, levels: Tensor, temperature: Tensor | None = None
     ) -> Tensor:
-        """Returns the log-probability of pixels, summed over channels: `(...)`, nats."""
-        return logistic_mixture.log_prob(parameters, levels, self.num_levels, temperature)
+        """Returns the log-probability of pixels, summed over channels: `(...)`, nats.
+
+        The temperature divides the logits and multiplies the scales.
+        """
+        mixture = logistic_mixture.split(parameters, self.channels, temperature)
+        scaled = scale_to_unit(levels, self.num_levels, mixture.logits.dtype)
+        values = [scaled[..., channel : channel + 1] for channel in range(self.channels)]
+        of_component = 0.0
+        for log_prob in mixture.log_probs(values, self.num_levels):
+            of_component = of_component + log_prob
+        return ops.logsumexp(ops.log_softmax(mixture.logits, axis=-1) + of_component, axis=-1)
 
     def sample(
         self, parameters: Tensor, noise: Tensor, temperature: float | Tensor = 1.0
     ) -> Tensor:
-        """Samples pixels `(..., channels)`, whole floats; see `logistic_mixture.sample`."""
-        return logistic_mixture.sample(
-            parameters, noise, self.channels, self.num_levels, temperature
-        )
+        """Samples pixels `(..., channels)`, whole floats: a component, then channel by channel.
+
+        Each channel is rounded to a level before it shifts the next one, so samples follow exactly
+        the distribution of `log_prob`. The temperature T divides the logits and multiplies the
+        scales; the result is not the mixture to the power 1/T.
+        """
+        num_mixtures = self.noise_size - self.channels
+        gumbel = -ops.log(-ops.log(noise[..., :num_mixtures]))
+        chosen = ops.argmax(parameters[..., :num_mixtures] / temperature + gumbel, axis=-1)
+        component = logistic_mixture.of_component(parameters, chosen, num_mixtures)
+        mixture = logistic_mixture.split(component, self.channels)
+        uniform = noise[..., num_mixtures:]
+        logistic = (ops.log(uniform) - ops.log1p(-uniform)) * temperature
+        levels, earlier = [], []
+        for channel in range(self.channels):
+            spread = ops.exp(mixture.log_scales[channel]) * logistic[..., channel : channel + 1]
+            value = mixture.mean_of(channel, earlier) + spread
+            levels.append(logistic_mixture.round_to_level(value, self.num_levels))
+            earlier.append(scale_to_unit(levels[-1], self.num_levels, levels[-1].dtype))
+        return ops.concatenate(levels, axis=-1)
 
     def level_log_probs(
         self,
@@ -98,10 +123,39 @@ class LogisticMixtureHead(Head):
         size: int = 1,
         count: int | None = None,
     ) -> Tensor:
-        """Returns log-probabilities in nats; see `logistic_mixture.level_log_probs`."""
-        return logistic_mixture.level_log_probs(
-            parameters, earlier, self.channels, self.num_levels, temperature, first, size, count
-        )
+        """Returns the log-probabilities of a sub-pixel's levels, or of intervals of levels.
+
+        Earlier sub-pixels shift the means and determine the posterior weights of the components.
+
+        Args:
+            parameters: Float tensor `(..., num_parameters)`.
+            earlier: List of tensors `(..., 1)`, the levels of the earlier sub-pixels.
+            temperature: Positive tensor `(..., 1)`, as in `log_prob`; `None` for 1.
+            first: Tensor of integers `(..., 1)`, first level of the first interval.
+            size: Integer, number of levels of an interval.
+            count: Integer, number of intervals; `None` for each of all levels.
+
+        Returns:
+            Tensor `(..., count)`, nats, given that the level is in one of the intervals.
+        """
+        mixture = logistic_mixture.split(parameters, self.channels, temperature)
+        channel, log_weights = len(earlier), mixture.logits
+        values = [scale_to_unit(levels, self.num_levels, log_weights.dtype) for levels in earlier]
+        for log_prob in mixture.log_probs(values, self.num_levels):
+            log_weights = log_weights + log_prob
+        mean, log_scales = mixture.mean_of(channel, values), mixture.log_scales[channel]
+        weights = ops.exp(ops.log_softmax(log_weights, axis=-1))
+        if count is None:
+            probabilities = logistic_mixture.all_probabilities(
+                weights, mean, log_scales, self.num_levels
+            )
+        else:
+            per_component = logistic_mixture.interval_probabilities(
+                mean, log_scales, self.num_levels, first, size, count
+            )
+            probabilities = ops.sum(weights[..., None] * per_component, axis=-2)
+        probabilities = ops.maximum(probabilities, 1e-30)
+        return ops.log(probabilities / ops.sum(probabilities, axis=-1, keepdims=True))
 
 
 class CategoricalHead(Head):
@@ -113,8 +167,7 @@ class CategoricalHead(Head):
     the logits. The tables start at 0.
 
     Args:
-        channels: Integer, number of sub-pixels of a pixel.
-        num_levels: Integer, number of values of a sub-pixel.
+        channels, num_levels: See `Head`.
         num_mixtures: Ignored.
         tables: Boolean, whether to use tables.
 
@@ -152,7 +205,7 @@ class CategoricalHead(Head):
         size: int = 1,
         count: int | None = None,
     ) -> Tensor:
-        """Returns log-probabilities in nats; see `logistic_mixture.level_log_probs`."""
+        """Returns log-probabilities in nats; see `LogisticMixtureHead.level_log_probs`."""
         channel = len(earlier)
         logits = ops.split(parameters, self.channels, axis=-1)[channel]
         for index, levels in enumerate(earlier):

@@ -1,4 +1,4 @@
-"""Discretized logistic mixture: log-probabilities and sampling, in `keras.ops`.
+"""Discretized logistic mixture: the formulas of `LogisticMixtureHead`, in `keras.ops`.
 
 Pixels are `(..., channels)` and parameters `(..., num_parameters)`, with leading axes that
 broadcast against each other. The channels of a pixel are levels, integers from 0 to
@@ -16,7 +16,7 @@ For `M` mixture components and `C` channels, the last axis of the parameters con
 Reference: Salimans et al. 2017, PixelCNN++, section 2.1 and 2.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from keras import ops
@@ -45,6 +45,12 @@ class LogisticMixture(NamedTuple):
         for index, value in enumerate(earlier):
             mean = mean + self.coefficients[first + index] * value
         return mean
+
+    def log_probs(self, values: Sequence[Tensor], num_levels: int) -> Iterator[Tensor]:
+        """Yields the log-probability `(..., M)` of the first channels' scaled values, in order."""
+        for channel, value in enumerate(values):
+            mean = self.mean_of(channel, values[:channel])
+            yield log_probability_of_level(value, mean, self.log_scales[channel], num_levels)
 
 
 def num_parameters(num_mixtures: int, channels: int) -> int:
@@ -117,18 +123,9 @@ def interval_probabilities(
 ) -> Tensor:
     """Returns the probabilities of consecutive intervals of levels under discretized logistics.
 
-    It is the formula of `log_probability_of_level` for wider bins, without logarithms.
-
-    Args:
-        means: Float tensor `(..., M)`.
-        log_scales: Float tensor `(..., M)`.
-        num_levels: Integer, number of levels.
-        first: Tensor of integers `(..., 1)`, or 0: first level of the first interval.
-        size: Integer, number of levels of an interval. The last one may exceed the levels.
-        count: Integer, number of intervals.
-
-    Returns:
-        Tensor `(..., M, count)`; 0 for intervals beyond the last level.
+    It is the formula of `log_probability_of_level` for wider bins, without logarithms. `means` and
+    `log_scales` are `(..., M)`. `LogisticMixtureHead.level_log_probs` documents the intervals, of
+    which the last one may exceed the levels. The result is `(..., M, count)`, 0 beyond them.
     """
     lowest = ops.cast(first, means.dtype) + size * ops.arange(count, dtype=means.dtype)
     lowest = ops.expand_dims(lowest, -2)  # (..., 1, count)
@@ -171,118 +168,7 @@ def all_probabilities(
     return ops.concatenate([lowest, inner, highest], axis=-1)
 
 
-def log_prob(
-    parameters: Tensor, levels: Tensor, num_levels: int, temperature: Tensor | None = None
-) -> Tensor:
-    """Returns the log-probability of each pixel, summed over its channels.
-
-    Args:
-        parameters: Float tensor `(..., num_parameters)`.
-        levels: Integer (or whole float) tensor `(..., channels)`.
-        num_levels: Integer, number of levels.
-        temperature: Positive tensor `(..., 1)`, which divides the logits and multiplies the scales;
-            `None` for 1.
-
-    Returns:
-        Tensor `(...)`, nats.
-    """
-    channels = levels.shape[-1]
-    mixture = split(parameters, channels, temperature)
-    scaled = scale_to_unit(levels, num_levels, mixture.logits.dtype)
-    values = [scaled[..., channel : channel + 1] for channel in range(channels)]
-    of_component = 0.0
-    for channel, value in enumerate(values):
-        mean = mixture.mean_of(channel, values[:channel])
-        log_scale = mixture.log_scales[channel]
-        of_component = of_component + log_probability_of_level(value, mean, log_scale, num_levels)
-    return ops.logsumexp(ops.log_softmax(mixture.logits, axis=-1) + of_component, axis=-1)
-
-
-def sample(
-    parameters: Tensor,
-    noise: Tensor,
-    channels: int,
-    num_levels: int,
-    temperature: float | Tensor = 1.0,
-) -> Tensor:
-    """Samples pixels: first a mixture component, then channel by channel.
-
-    Each channel is rounded to a level before it shifts the next one, so samples follow exactly the
-    distribution of `log_prob`.
-
-    Args:
-        parameters: Float tensor `(..., num_parameters)`.
-        noise: Float tensor `(..., num_mixtures + channels)`, uniform in (0, 1).
-        channels: Integer, number of channels.
-        num_levels: Integer, number of levels.
-        temperature: Positive number T or tensor `(..., 1)`; divides logits and multiplies scales.
-            The result is not the mixture to the power 1/T.
-
-    Returns:
-        Float tensor `(..., channels)` of integers from 0 to `num_levels - 1`.
-    """
-    num_mixtures = noise.shape[-1] - channels
-    gumbel = -ops.log(-ops.log(noise[..., :num_mixtures]))
-    chosen = ops.argmax(parameters[..., :num_mixtures] / temperature + gumbel, axis=-1)
-    mixture = split(_of_component(parameters, chosen, num_mixtures), channels)
-    uniform = noise[..., num_mixtures:]
-    logistic = (ops.log(uniform) - ops.log1p(-uniform)) * temperature
-    levels, earlier = [], []
-    for channel in range(channels):
-        spread = ops.exp(mixture.log_scales[channel]) * logistic[..., channel : channel + 1]
-        levels.append(round_to_level(mixture.mean_of(channel, earlier) + spread, num_levels))
-        earlier.append(scale_to_unit(levels[-1], num_levels, levels[-1].dtype))
-    return ops.concatenate(levels, axis=-1)
-
-
-def level_log_probs(
-    parameters: Tensor,
-    earlier: Sequence[Tensor],
-    channels: int,
-    num_levels: int,
-    temperature: Tensor | None = None,
-    first: int | Tensor = 0,
-    size: int = 1,
-    count: int | None = None,
-) -> Tensor:
-    """Returns the log-probabilities of a sub-pixel's levels, given earlier sub-pixels of its pixel.
-
-    The earlier sub-pixels shift the means and determine the posterior weights of the components.
-
-    Args:
-        parameters: Float tensor `(..., num_parameters)`.
-        earlier: List of tensors `(..., 1)`, the levels of the earlier sub-pixels.
-        channels: Integer, number of channels.
-        num_levels: Integer, number of levels.
-        temperature: Positive tensor `(..., 1)` that divides the logits and multiplies the scales.
-        first: Tensor of integers `(..., 1)`, first level of the first interval.
-        size: Integer, number of levels of an interval.
-        count: Integer, number of intervals; `None` for each of all levels.
-
-    Returns:
-        Tensor `(..., count)`, nats, given that the level is in one of the intervals.
-    """
-    mixture = split(parameters, channels, temperature)
-    log_weights = mixture.logits
-    dtype = mixture.logits.dtype
-    values = [scale_to_unit(levels, num_levels, dtype) for levels in earlier]
-    for channel, value in enumerate(values):
-        mean = mixture.mean_of(channel, values[:channel])
-        log_scales = mixture.log_scales[channel]
-        log_weights = log_weights + log_probability_of_level(value, mean, log_scales, num_levels)
-    mean, log_scales = mixture.mean_of(len(values), values), mixture.log_scales[len(values)]
-    weights = ops.exp(ops.log_softmax(log_weights, axis=-1))
-    if count is None:
-        probabilities = all_probabilities(weights, mean, log_scales, num_levels)
-    else:
-        how = num_levels, first, size, count
-        per_component = interval_probabilities(mean, log_scales, *how)
-        probabilities = ops.sum(weights[..., None] * per_component, axis=-2)
-    probabilities = ops.maximum(probabilities, 1e-30)
-    return ops.log(probabilities / ops.sum(probabilities, axis=-1, keepdims=True))
-
-
-def _of_component(parameters: Tensor, chosen: Tensor, num_mixtures: int) -> Tensor:
+def of_component(parameters: Tensor, chosen: Tensor, num_mixtures: int) -> Tensor:
     """Returns the parameters of one component, as a mixture with one component."""
     leading = [-1 if size is None else size for size in parameters.shape[:-1]]
     parts = ops.reshape(parameters, (*leading, parameters.shape[-1] // num_mixtures, num_mixtures))

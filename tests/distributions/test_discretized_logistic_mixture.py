@@ -108,5 +108,5 @@ def test_a_value_of_other_channels(rng):
 
 @pytest.mark.torch
 def test_torch_has_no_tfp():
-    with pytest.raises(ImportError, match=r"no torch backend.*logistic_mixture"):
+    with pytest.raises(ImportError, match=r"no torch backend.*LogisticMixtureHead"):
         keras_pixelcnnpp.DiscretizedLogisticMixture  # noqa: B018

@@ -1,7 +1,5 @@
 """Compares the logistic mixture with a float64 NumPy implementation."""
 
-import functools
-
 import numpy as np
 import pytest
 from backend_tools import compiled, input_gradient
@@ -9,6 +7,7 @@ from keras import ops
 from reference_mixture import ReferencePixel
 
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
 
 
 def wide_parameters(rng, count, channels, num_mixtures=3):
@@ -33,7 +32,7 @@ def test_log_prob_agrees_with_float64(rng, channels, num_levels):
     levels = rng.integers(0, num_levels, (100, channels))
     levels[:20] = 0
     levels[20:40] = num_levels - 1
-    function = compiled(functools.partial(logistic_mixture.log_prob, num_levels=num_levels))
+    function = compiled(LogisticMixtureHead(channels, num_levels, 3).log_prob)
     tensors = map(ops.convert_to_tensor, (parameters, levels.astype("float32")))
     received = ops.convert_to_numpy(function(*tensors))
     expected = [
@@ -63,8 +62,10 @@ def test_gradients_are_finite_at_every_edge(num_levels):
     parameters = both.reshape(len(cases), -1)
     levels = ops.convert_to_tensor(cases[:, 3:])
 
+    head = LogisticMixtureHead(1, num_levels, 2)
+
     def total(parameters):
-        return ops.sum(logistic_mixture.log_prob(parameters, levels, num_levels))
+        return ops.sum(head.log_prob(parameters, levels))
 
     assert np.isfinite(float(total(ops.convert_to_tensor(parameters))))
     assert np.all(np.isfinite(input_gradient(total, parameters)))
