@@ -1,9 +1,9 @@
 """Base class of the autoregressive models: fit, score, classify, sample, complete, compress."""
 
-import functools
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,14 +39,23 @@ from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
     ERROR_RUNS,
+    all_classes,
+    candidates_of,
     choose_classes,
     class_scores,
+    evaluated,
+    images_and_labels,
     jackknife_error,
     log_marginal_of_pixels,
     score,
     score_observed,
 )
-from keras_pixelcnnpp.models.statistics import PixelStatistics, pixel_statistics
+from keras_pixelcnnpp.models.statistics import (
+    PixelStatistics,
+    parameters_of,
+    statistics_of_batch,
+    with_pit,
+)
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
@@ -242,11 +251,11 @@ class AutoregressiveModel(ImageModel):
     # New functions, because JAX would reuse the trace of an equal one for another weight.
     @property
     def train_step(self) -> Callable:
-        return functools.partial(super().train_step)
+        return partial(super().train_step)
 
     @property
     def test_step(self) -> Callable:
-        return functools.partial(super().test_step)
+        return partial(super().test_step)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
@@ -487,24 +496,17 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 array `(N,)`, nats.
         """
-        if observed is None:
-            return self._log_probs(images, [labels], batch_size, verbose, "image")[:, 0]
         images = checked_images(images, self.image_shape, self.num_levels)
-        known = checked_observed(observed, len(images), self.image_shape)
         labels = self._checked_labels(labels, len(images))
+        known = None
+        if observed is not None:
+            known = checked_observed(observed, len(images), self.image_shape)
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
-
-        def score_part(rows: Any, labels: np.ndarray | None) -> np.ndarray:
-            given = images[rows], labels, known[rows]
-            return score_observed(self, *given, options, num_particles)[0]
-
-        if labels is None:
-            return score_part(slice(None), None)[:, 0]
         result = np.zeros(len(images), "float32")
-        classes = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
-        for rows, candidates in ((labels >= 0, labels[:, None]), (labels < 0, classes)):
-            if rows.any():
-                result[rows] = log_marginal(score_part(rows, candidates[rows]))
+        for rows, candidates in candidates_of(labels, len(images), self.num_classes):
+            given = images[rows], candidates, None if known is None else known[rows]
+            scores, _ = score_observed(self, *given, options, num_particles)
+            result[rows] = log_marginal(scores)
         return result
 
     def pixel_log_probs(
@@ -526,7 +528,13 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 array `(N, height, width)`, nats.
         """
-        return self._log_probs(images, [labels], batch_size, verbose, "pixel")[:, 0]
+        images = checked_images(images, self.image_shape, self.num_levels)
+        labels = self._checked_labels(labels, len(images))
+        result = np.zeros(images.shape[:3], "float32")
+        for rows, candidates in candidates_of(labels, len(images), self.num_classes):
+            scores = score(self, images[rows], candidates, batch_size, verbose, "pixel")
+            result[rows] = log_marginal_of_pixels(scores)
+        return result
 
     def pixel_statistics(
         self,
@@ -564,31 +572,11 @@ class AutoregressiveModel(ImageModel):
         require_integer("seed", seed, low=0)
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = self._checked_labels(labels, len(images))
-        return pixel_statistics(self, images, labels, seed, batch_size, verbose)
-
-    def _log_probs(
-        self,
-        images: np.ndarray,
-        labels: Sequence[ArrayLike | None],
-        batch_size: int,
-        verbose: int | str,
-        per: str,
-    ) -> np.ndarray:
-        """Scores each image under several labels: `(N, len(labels))`, or by pixel, nats."""
-        images = checked_images(images, self.image_shape, self.num_levels)
-        checked = [self._checked_labels(each, len(images)) for each in labels]
-        if checked[0] is None:
-            return score(self, images, None, batch_size, verbose, per)
-        candidates = np.stack(checked, axis=1)
-        result = score(self, images, np.maximum(candidates, 0), batch_size, verbose, per)
-        unlabeled = candidates < 0
-        if (rows := unlabeled.any(axis=1)).any():
-            classes = np.tile(np.arange(self.num_classes, dtype="int32"), (rows.sum(), 1))
-            by_class = score(self, images[rows], classes, batch_size, verbose, per)
-            marginal = log_marginal if per == "image" else log_marginal_of_pixels
-            here = unlabeled[rows].reshape(-1, len(labels), *[1] * (result.ndim - 2))
-            result[rows] = np.where(here, marginal(by_class)[:, None], result[rows])
-        return result
+        found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
+        for rows, candidates in candidates_of(labels, len(images), self.num_classes):
+            inputs = images_and_labels(images[rows], candidates)
+            found[rows] = evaluated(self, parameters_of, inputs, batch_size, verbose, finish)
+        return with_pit(found, seed)
 
     def _checked_labels(
         self, labels: ArrayLike | None, count: int, lowest: int = -1
@@ -648,10 +636,10 @@ class AutoregressiveModel(ImageModel):
     ) -> Any:
         """Returns a statistic of log-likelihoods `(..., num_classes)`, and its standard error."""
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = np.tile(np.arange(self.num_classes, dtype="int32"), (len(images), 1))
+        labels = all_classes(self.num_classes, len(images)) if self.num_classes else None
+        runs = ERROR_RUNS if standard_error else 1
         scores, without = score_observed(
-            *(self, images, labels if self.num_classes else None, observed, options, num_particles),
-            runs=ERROR_RUNS if standard_error else 1,
+            self, images, labels, observed, options, num_particles, runs
         )
         result = statistic(scores)
         if not standard_error:
@@ -869,8 +857,8 @@ class AutoregressiveModel(ImageModel):
         ```
         """
         self._require_classes()
-        scores = self._log_probs(images, [labels, against], batch_size, verbose, "pixel")
-        return scores[:, 0] - scores[:, 1]
+        evidence = self.pixel_log_probs(images, labels, batch_size, verbose)
+        return evidence - self.pixel_log_probs(images, against, batch_size, verbose)
 
     # Compressing
 

@@ -1,7 +1,6 @@
 """Computes log-likelihoods of images in batches of bounded memory."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -54,22 +53,29 @@ def class_scores(model: keras.Model, images: Tensor) -> Tensor:
 
 
 def _scores_of(model: keras.Model, images: Tensor) -> Tensor:
-    """Scores a part `(batch, num_classes)`, with many classes in several steps."""
     if not model.num_classes:
         return model.log_likelihood(images)
-    rows = ops.shape(images)[0]
+    classes = ops.arange(model.num_classes, dtype="int32")[None]
+    labels = ops.tile(classes, (ops.shape(images)[0], 1))
+    return for_labels(model, partial(model.log_likelihood, images), labels)
 
-    def score_part(classes: Tensor) -> Tensor:
-        return model.log_likelihood(images, ops.tile(classes[None], (rows, 1)))
 
-    size = images_at_once(model)
-    if model.num_classes <= size:
-        return score_part(ops.arange(model.num_classes, dtype="int32"))
-    count = -(-model.num_classes // size)
-    classes = ops.arange(count * size, dtype="int32") % model.num_classes
-    scores = in_turn(score_part, ops.reshape(classes, (count, size)))  # (count, batch, size)
-    scores = ops.reshape(ops.transpose(scores, (1, 0, 2)), (-1, count * size))
-    return scores[:, : model.num_classes]
+def for_labels(
+    model: keras.Model, function: Callable[[Tensor | None], Tensor], labels: Tensor | None
+) -> Tensor:
+    """Returns `function(labels)`, `(batch, K, ...)`, evaluated in parts to bound the memory.
+
+    `labels` are `(batch, K)`, or `None` for an unconditional model.
+    """
+    at_once = images_at_once(model)
+    if labels is None or labels.shape[1] <= at_once:
+        return function(labels)
+    candidates = labels.shape[1]
+    steps = -(-candidates // at_once)
+    labels = ops.take(labels, np.arange(steps * at_once) % candidates, axis=1)
+    parts = ops.transpose(ops.reshape(labels, (-1, steps, at_once)), (1, 0, 2))
+    found = ops.moveaxis(in_turn(function, parts), 0, 1)
+    return ops.reshape(found, (-1, steps * at_once, *found.shape[3:]))[:, :candidates]
 
 
 def score(
@@ -84,20 +90,31 @@ def score(
 
     `images` are uint8 `(N, height, width, channels)`, and `labels` int32 `(N, K)`, or `None` for
     an unconditional model, for which K is 1. The result is `(N, K)` for `per="image"`, `(N, K,
-    height)` for `"row"`, and `(N, K, height, width)` for `"pixel"`. Batches and candidates at once
-    are reduced to bound the memory. The model keeps the compiled scorers.
+    height)` for `"row"`, and `(N, K, height, width)` for `"pixel"`.
     """
     candidates = 1 if labels is None else labels.shape[1]
     if len(images) == 0:
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
         return np.zeros((0, candidates, *place), "float32")
-    at_once = images_at_once(model)
-    if candidates > at_once:
-        parts = np.array_split(labels, math.ceil(candidates / at_once), axis=1)
-        scores = [score(model, images, part, batch_size, verbose, per) for part in parts]
-        return np.concatenate(scores, axis=1)
     inputs = images_and_labels(images, labels)
     return evaluated(model, SCORERS[per], inputs, batch_size, verbose)
+
+
+def all_classes(num_classes: int, count: int) -> np.ndarray:
+    """Returns the labels of all classes for each of `count` images, int32 `(count, classes)`."""
+    return np.tile(np.arange(num_classes, dtype="int32"), (count, 1))
+
+
+def candidates_of(
+    labels: np.ndarray | None, count: int, num_classes: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yields positions of images, and the labels `(rows, K)` over which the mean is taken."""
+    if labels is None:
+        groups = [(np.arange(count), None)]
+    else:
+        known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+        groups = [(known, labels[known, None]), (unknown, all_classes(num_classes, len(unknown)))]
+    return ((rows, candidates) for rows, candidates in groups if len(rows))
 
 
 def images_and_labels(images: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -115,17 +132,9 @@ def evaluated(
 ) -> np.ndarray:
     """Evaluates a function of a model and a dict of tensors in batches of bounded memory.
 
-    The model keeps the compiled function.
-
-    Args:
-        model: An `AutoregressiveModel`.
-        function: Function of the model and a batch of the inputs, which returns a tensor.
-        inputs: Dict of arrays with the same number of rows.
-        batch_size: Integer, number of rows per batch; less for `"images"` with several `"labels"`,
-            int32 `(N, K)`.
-        verbose: 0, 1 (progress bar) or `"auto"`.
-        finish: Optional function of the result and the inputs of a batch, both arrays. The results
-            of all batches are then those that it returns.
+    The model keeps the compiled function. `inputs` are arrays with the same number of rows, and
+    `batch_size` is the number of rows per batch, less for `"images"` with several `"labels"`, int32
+    `(N, K)`. Optional `finish(result, inputs)` replaces the result of each batch, in NumPy.
     """
     require_integer("batch_size", batch_size)
     candidates = inputs["labels"].shape[1] if "labels" in inputs else 1
@@ -146,7 +155,8 @@ def evaluated(
 
 
 def _pixel_scores(model: keras.Model, inputs: Tensors) -> Tensor:
-    return model.pixel_log_likelihood(inputs["images"], inputs.get("labels"))
+    function = partial(model.pixel_log_likelihood, inputs["images"])
+    return for_labels(model, function, inputs.get("labels"))
 
 
 def _row_scores(model: keras.Model, inputs: Tensors) -> Tensor:
@@ -171,15 +181,8 @@ def score_observed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log-likelihoods of parts of images, and those without one run each, nats.
 
-    Args:
-        model: An `AutoregressiveModel`.
-        images: uint8 array `(N, height, width, channels)`.
-        labels: Int array `(N, K)`, or `None` for an unconditional model.
-        observed: The known part of each image: a number of rows from the top, a sequence of M such
-            numbers, a boolean mask, or `None` for whole images.
-        options: `SamplingOptions` of the particles.
-        num_particles: Integer, number of particles of each image and label.
-        runs: Integer, number of independent estimates.
+    The arguments are those of `AutoregressiveModel.class_log_likelihoods`, with labels `(N, K)` or
+    `None` for an unconditional model, and the number of independent estimates, `runs`.
 
     Returns:
         Float32 array `(N, K)`, or `(N, M, K)` if `observed` is a sequence: the log of the mean of
@@ -231,10 +234,9 @@ def _log_mean(estimates: np.ndarray) -> np.ndarray:
 
 
 def jackknife_error(without: np.ndarray) -> np.ndarray:
-    """Returns the standard error of a statistic, from its values without one run each.
+    """Returns the standard error of a statistic, from its values without one run each, `(R, ...)`.
 
-    Args:
-        without: Float array `(R, ...)`. With R = 1, for exact values, the error is 0.
+    With R = 1, for exact values, the error is 0.
 
     Reference:
         Efron & Stein 1981, The Jackknife Estimate of Variance.
@@ -262,7 +264,7 @@ def choose_classes(
         return labels
     scores = np.zeros((len(rows), model.num_classes))
     if images is not None:
-        classes = np.tile(np.arange(model.num_classes, dtype="int32"), (len(rows), 1))
+        classes = all_classes(model.num_classes, len(rows))
         how = SamplingOptions(options.seed, batch_size=options.batch_size, verbose=0)
         given = images[rows], classes, known[rows]
         scores, _ = score_observed(model, *given, how, num_particles)
@@ -293,13 +295,12 @@ def _up_to_rows(rows: np.ndarray, by_row: np.ndarray) -> np.ndarray:
 def log_marginal_of_pixels(by_class: np.ndarray) -> np.ndarray:
     """Returns log p(x_i | x_<i) of each pixel, where p(x) is the mean over the classes.
 
-    Args:
-        by_class: Float array `(N, num_classes, height, width)`, log p(x_i | x_<i, y), nats.
-
-    Returns:
-        Float32 array `(N, height, width)`, nats. The sum over an image is log p(x).
+    `by_class` is log p(x_i | x_<i, y), `(N, num_classes, height, width)`. The result is float32
+    `(N, height, width)`, nats. The sum over an image is log p(x).
     """
     count, num_classes, *size = by_class.shape
+    if num_classes == 1:
+        return by_class[:, 0]
     up_to = np.cumsum(by_class.reshape(count, num_classes, -1), axis=2, dtype="float64")
     marginal = np.logaddexp.reduce(up_to, axis=1) - np.log(num_classes)
     return np.diff(marginal, axis=1, prepend=0.0).reshape(count, *size).astype("float32")

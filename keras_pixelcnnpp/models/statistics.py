@@ -1,7 +1,5 @@
 """Statistics of the conditional distribution of each sub-pixel, in batches of bounded memory."""
 
-from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
 import keras
@@ -10,9 +8,9 @@ from keras import ops
 from scipy.ndimage import uniform_filter
 from scipy.special import log_softmax, logsumexp
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, in_turn
+from keras_pixelcnnpp.backend import Tensor, Tensors
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.models.scoring import evaluated, images_and_labels, images_at_once
+from keras_pixelcnnpp.models.scoring import evaluated, for_labels
 
 MAX_PROBABILITIES = 2_000_000  # of levels and mixture components, computed at once
 NEGLIGIBLE = 1e-7  # sum of the weights of labels that are left out at a pixel
@@ -68,46 +66,12 @@ class PixelStatistics(NamedTuple):
         return excess, np.maximum(variance, 0.0)
 
 
-def pixel_statistics(
-    model: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray | None,
-    seed: int,
-    batch_size: int,
-    verbose: int | str,
-) -> PixelStatistics:
-    """Evaluates the statistics of `AutoregressiveModel.pixel_statistics`.
-
-    `labels` are int32 `(N,)`, or `None` for an unconditional model. The random numbers of an image
-    depend on its position, and not on the batch.
-    """
-    found = np.zeros((*images.shape, 4), "float32")
-    for rows, candidates in candidates_of(labels, len(images), model.num_classes):
-        inputs = images_and_labels(images[rows], candidates)
-        finish = partial(statistics_of_batch, model)
-        found[rows] = evaluated(model, parameters_of, inputs, batch_size, verbose, finish)
-    return with_pit(found, seed)
-
-
 def with_pit(found: np.ndarray, seed: int) -> PixelStatistics:
     """Returns statistics, given the result of `statistics_of_batch` for all images."""
     log_prob, entropy, variance, below = np.moveaxis(found, -1, 0)
     uniform = np.random.default_rng(seed).random(below.shape, "float32")
     pit = np.clip(below + uniform * np.exp(log_prob), 0.0, 1.0)
     return PixelStatistics(log_prob, entropy, variance, pit)
-
-
-def candidates_of(
-    labels: np.ndarray | None, count: int, num_classes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Yields positions of images, and the labels `(rows, K)` over which the mean is taken."""
-    if labels is None:
-        groups = [(np.arange(count), None)]
-    else:
-        known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
-        classes = np.tile(np.arange(num_classes, dtype="int32"), (len(unknown), 1))
-        groups = [(known, labels[known, None]), (unknown, classes)]
-    return ((rows, candidates) for rows, candidates in groups if len(rows))
 
 
 def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:
@@ -120,15 +84,7 @@ def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:
         log_prob = model.distribution.log_prob(parameters, levels)
         return ops.concatenate([parameters, log_prob[..., None]], axis=-1)
 
-    at_once = images_at_once(model)
-    if labels is None or labels.shape[1] <= at_once:
-        return evaluate(labels)
-    candidates = labels.shape[1]
-    steps = -(-candidates // at_once)
-    labels = ops.take(labels, np.arange(steps * at_once) % candidates, axis=1)
-    parts = ops.transpose(ops.reshape(labels, (-1, steps, at_once)), (1, 0, 2))
-    found = ops.transpose(in_turn(evaluate, parts), (1, 0, 2, 3, 4, 5))
-    return ops.reshape(found, (-1, steps * at_once, *found.shape[3:]))[:, :candidates]
+    return for_labels(model, evaluate, labels)
 
 
 def _level_log_probs(model: keras.Model, inputs: Tensors) -> Tensor:
@@ -199,17 +155,11 @@ def statistics_of_batch(
 def _of_pixels(
     log_probs: np.ndarray, levels: np.ndarray, weights: np.ndarray, starts: np.ndarray
 ) -> np.ndarray:
-    """Returns log p, H, V and P(X_i < x_i) of the sub-pixels of some pixels.
+    """Returns log p, H, V and P(X_i < x_i) of some pixels, float32 `(pixels, channels, 4)`.
 
-    Args:
-        log_probs: Float32 array `(rows, channels, num_levels)`, for one or more labels of each
-            pixel, which have consecutive rows.
-        levels: Int array `(rows, channels)`, the levels of the pixels.
-        weights: Float array `(rows,)`, log-weights of the labels before the pixel.
-        starts: Int array `(pixels,)`, the first row of each pixel.
-
-    Returns:
-        Float32 array `(pixels, channels, 4)`.
+    `log_probs`, float32 `(rows, channels, num_levels)`, are those of all levels, for one or more
+    labels of each pixel, which have consecutive rows from `starts` on. `levels`, int `(rows,
+    channels)`, are the pixels, and `weights` `(rows,)` the log-weights of the labels before them.
     """
     of_label = np.take_along_axis(log_probs, levels[..., None], axis=2)[..., 0]
     # Each channel changes the weights for the next ones.
