@@ -16,6 +16,8 @@ from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
+    all_classes,
+    candidates_of,
     evaluated,
     images_and_labels,
     log_marginal_of_pixels,
@@ -24,7 +26,6 @@ from keras_pixelcnnpp.models.scoring import (
 )
 from keras_pixelcnnpp.models.statistics import (
     PixelStatistics,
-    candidates_of,
     parameters_of,
     statistics_of_batch,
     with_pit,
@@ -44,6 +45,11 @@ class TiledModel:
     Frames may have any height and width from the model's on. Frames of the model's own size give
     the results of the model itself. Train the model on random crops of frames (`RandomCrops`),
     because a window's border cuts through the content of a frame.
+
+    The methods have the arguments, results and errors of the methods of `AutoregressiveModel`, for
+    `frames` `(N, H, W, channels)` with one class each. `batch_size` is the number of windows per
+    batch. With the label -1, the class is inferred from all pixels that are earlier in the order of
+    the blocks.
 
     Args:
         model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
@@ -89,22 +95,7 @@ class TiledModel:
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Returns the log-likelihood log p(x | y) of each frame under its label.
-
-        Args:
-            frames: uint8 array `(N, H, W, channels)`.
-            labels: Int array `(N,)`, or class names: one class for a frame. -1 gives log p(x),
-                where p(x) is the mean of p(x | y) over the classes. `None` for an unconditional
-                model.
-            batch_size: Integer, number of windows per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
-
-        Returns:
-            Float32 array `(N,)`, nats.
-
-        Raises:
-            ValueError: If frames or labels don't fit the model.
-        """
+        """Returns the log-likelihood of each frame under its label, float32 `(N,)`, nats."""
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.log_prob(frames, labels, batch_size, verbose)
@@ -117,10 +108,7 @@ class TiledModel:
     def bits_per_dim(
         self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
     ) -> np.ndarray:
-        """Returns bits per dimension of p(x), the mean of p(x | y) over equally likely classes.
-
-        The arguments are those of `log_prob`. Returns a float64 array `(N,)`, bits/dim.
-        """
+        """Returns bits per dimension of p(x), float64 `(N,)`."""
         if self.model.num_classes:
             log_probs = log_marginal(self.class_log_likelihoods(frames, batch_size, verbose))
         else:
@@ -134,13 +122,9 @@ class TiledModel:
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Log-probability of each pixel given earlier pixels of its window, as a map.
+        """Returns the log-probability of each pixel given earlier pixels of its window, as a map.
 
-        The arguments are those of `log_prob`. With the label -1, the class is inferred from all
-        pixels that are earlier in the order of the blocks. The sum over a frame is its `log_prob`.
-
-        Returns:
-            Float32 array `(N, H, W)`, nats.
+        The result is float32 `(N, H, W)`, nats. The sum over a frame is its `log_prob`.
         """
         frames = self.checked(frames)
         found = np.zeros(frames.shape[:3], "float32")
@@ -157,14 +141,9 @@ class TiledModel:
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> PixelStatistics:
-        """Returns how probable each sub-pixel is, and how probable the model expects it to be.
+        """Returns the `PixelStatistics` of each sub-pixel, float32 arrays like `frames`.
 
-        The arguments are those of `AutoregressiveModel.pixel_statistics`, for frames `(N, H, W,
-        channels)`. With the label -1, the class is inferred from all pixels that are earlier in the
-        order of the blocks, which takes another pass.
-
-        Returns:
-            `PixelStatistics`, float32 arrays `(N, H, W, channels)`.
+        The label -1 takes another pass.
         """
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
@@ -188,15 +167,12 @@ class TiledModel:
     def class_log_likelihoods(
         self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
     ) -> np.ndarray:
-        """Returns the log-likelihood log p(x | y) of each frame for each class.
-
-        The arguments are those of `log_prob`. Returns a float32 array `(N, num_classes)`, nats.
-        """
+        """Returns log p(x | y) of each frame for each class, float32 `(N, num_classes)`, nats."""
         self.model._require_classes()
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.class_log_likelihoods(frames, batch_size, verbose)
-        classes = np.tile(np.arange(self.model.num_classes, dtype="int32"), (len(frames), 1))
+        classes = all_classes(self.model.num_classes, len(frames))
         return self._sums(frames, classes, batch_size, verbose).astype("float32")
 
     def sample(
@@ -213,17 +189,12 @@ class TiledModel:
     ) -> np.ndarray:
         """Samples frames of any size, or completes frames below a known part.
 
+        With guidance, each window has its own weights of the classes.
+
         Args:
             size: Pair `(H, W)`, height and width of the frames.
-            labels: Int array `(N,)`, or class names: one class for a frame. -1 samples the class at
-                random, by Bayes' rule if a part is known. For an unconditional model, the integer
-                N.
-            seed: Integer >= 0 that determines the frames, or `None` for a random seed.
-            temperature: Number from 1e-6 to 1e6; see `AutoregressiveModel.sample`.
-            guidance: Number >= 0. Each window has its own weights of the classes.
-            guidance_logit_scale: Number >= 0; see `AutoregressiveModel.sample`.
-            batch_size: Integer, number of windows per batch.
-            verbose: 0, 1 (a progress bar for each diagonal of blocks) or `"auto"`.
+            labels: As in `AutoregressiveModel.sample`, like all other arguments. If a part is
+                known, -1 samples the class by Bayes' rule.
             above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
                 frame. It must end where a row of blocks ends, so that the frames are exact samples
                 of p(unknown | known, y).
@@ -281,17 +252,11 @@ class TiledModel:
         verbose: int | str = "auto",
         names: list[str] | None = None,
     ) -> bytes:
-        """Compresses frames of one size losslessly, to about -log2 p(x | y) bits each.
+        """Compresses frames of one size; see `AutoregressiveModel.compress`.
 
-        Args:
-            frames: uint8 array `(N, H, W, channels)`.
-            labels: As in `AutoregressiveModel.compress`; `None` chooses the most probable class.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
-            names: Optional list with a name of each frame, for `pixelcnnpp decompress`.
-
-        Returns:
-            Bytes, which contain the overlap. Each row of blocks is a stream of its own, so that all
-            blocks on a diagonal are decoded at once.
+        The file contains the overlap, and optional `names` of the frames, for the command
+        `decompress`. Each row of blocks is a stream of its own, so that all blocks on a diagonal
+        are decoded at once.
         """
         frames = self.checked(frames)
         if self.model.num_classes and labels is None:
@@ -301,19 +266,7 @@ class TiledModel:
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
     ) -> np.ndarray:
-        """Decompresses the frames in the result of `compress`, with the overlap that it names.
-
-        Args:
-            data: Bytes that `compress` returned.
-            batch_size: Integer, number of windows per batch, in which there is at least one frame.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
-
-        Returns:
-            uint8 array `(N, H, W, channels)`.
-
-        Raises:
-            UserError: If `data` is damaged, or was compressed by a model with other weights.
-        """
+        """Decompresses the result of `compress`, with the overlap that it names."""
         return decompress_images(self.model, data, batch_size, verbose, tiled=True)[0]
 
     def checked(self, frames: np.ndarray) -> np.ndarray:

@@ -168,6 +168,17 @@ def test_samples_do_not_depend_on_the_batch(model):
 
 
 @pytest.mark.once
+def test_anomalies_among_frames(model):
+    tiled = kp.TiledModel(model)
+    frames = tiled.sample((5, 6), np.full(100, NONE), seed=0)
+    detector = kp.AnomalyDetector(tiled).fit(frames[:80])
+    assert np.mean(detector.predict(frames[80:]) == -1) < 0.3
+    half = frames[80:].copy()
+    half[:, 2:] = half[:, 2:3, 2:3]
+    assert np.mean(detector.predict(half) == -1) > 0.7
+
+
+@pytest.mark.once
 def test_refused(model):
     tiled = kp.TiledModel(model)
     with pytest.raises(UserError, match="Larger images need a TiledModel"):
