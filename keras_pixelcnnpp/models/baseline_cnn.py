@@ -49,6 +49,20 @@ class RandomShift(keras.layers.Layer):
 BATCH_NORM_MOMENTUM = 0.95
 
 
+def convolution(filters: int, kernel_size: int, strides: int, dtype: Any) -> layers.Conv2D:
+    """Creates a convolution without bias."""
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        padding="same",
+        data_format="channels_last",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        dtype=dtype,
+    )
+
+
 class ResidualUnit(layers.Layer):
     """Pre-activation residual unit: batch normalization, ReLU and 3×3 convolution, twice.
 
@@ -63,23 +77,11 @@ class ResidualUnit(layers.Layer):
         self.strides = strides
         dtype = self.dtype_policy
         self.norm_1 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
-        self.conv_1 = self._conv(3, strides)
+        self.conv_1 = convolution(filters, 3, strides, dtype)
         self.norm_2 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
         self.dropout = layers.Dropout(dropout_rate, dtype=dtype)
-        self.conv_2 = self._conv(3, 1)
+        self.conv_2 = convolution(filters, 3, 1, dtype)
         self.shortcut: layers.Conv2D | None = None
-
-    def _conv(self, kernel_size: int, strides: int) -> layers.Conv2D:
-        return layers.Conv2D(
-            self.filters,
-            kernel_size,
-            strides,
-            padding="same",
-            data_format="channels_last",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            dtype=self.dtype_policy,
-        )
 
     def build(self, input_shape: Shape) -> None:
         inner_shape = self.compute_output_shape(input_shape)
@@ -88,7 +90,7 @@ class ResidualUnit(layers.Layer):
         self.norm_2.build(inner_shape)
         self.conv_2.build(inner_shape)
         if inner_shape != tuple(input_shape):
-            self.shortcut = self._conv(1, self.strides)
+            self.shortcut = convolution(self.filters, 1, self.strides, self.dtype_policy)
             self.shortcut.build(input_shape)
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
@@ -183,15 +185,7 @@ class BaselineCNN(ImageModel):
         if horizontal_flip:
             self.flip = layers.RandomFlip("horizontal", name="flip", dtype=dtype)
         self.shift = RandomShift(self.shift_rate, name="shift", dtype=dtype)
-        self.stem = layers.Conv2D(
-            self.widths[0],
-            3,
-            padding="same",
-            data_format="channels_last",
-            use_bias=False,
-            kernel_initializer="he_normal",
-            dtype=dtype,
-        )
+        self.stem = convolution(self.widths[0], 3, 1, dtype)
         self.units = [
             ResidualUnit(width, 2 if stage and not block else 1, self.dropout_rate, dtype=dtype)
             for stage, width in enumerate(self.widths)

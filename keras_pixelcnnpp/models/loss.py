@@ -104,17 +104,9 @@ def _entry(x: Tensor, position: Tensor | None) -> Tensor:
 def choose_candidates(
     labels: Tensor, count: int, num_classes: int, seed_generator: keras.random.SeedGenerator
 ) -> Tensor:
-    """Returns each label followed by `count - 1` different random labels.
+    """Returns each label followed by `count - 1` different random labels, int `(batch, count)`.
 
-    Args:
-        labels: Int tensor `(batch,)`, from 0 to `num_classes - 1`.
-        count: Integer, number of candidates of an image. If it is `num_classes`, the candidates are
-            all classes, and no random numbers are used.
-        num_classes: Integer, number of classes.
-        seed_generator: `keras.random.SeedGenerator`.
-
-    Returns:
-        Int tensor `(batch, count)`.
+    If `count` is `num_classes`, they are all classes, and no random numbers are used.
     """
     true = labels[:, None]
     if count == num_classes:
@@ -144,21 +136,8 @@ class MeanMetric(metrics.Mean):
         return ops.where(self.count > 0, super().result(), float("nan"))
 
 
-_SPARSE_CLASSES = (
-    metrics.SparseCategoricalAccuracy,
-    metrics.SparseCategoricalCrossentropy,
-    metrics.SparseTopKCategoricalAccuracy,
-)
-_SPARSE_FUNCTIONS = (
-    metrics.sparse_categorical_accuracy,
-    metrics.sparse_categorical_crossentropy,
-    metrics.sparse_top_k_categorical_accuracy,
-)
-# Classes whose name does not tell what they compare, or that take predicted classes.
-_UNDECIDED_CLASSES = (
-    *(metrics.Metric, metrics.Mean, metrics.MeanMetricWrapper, metrics.Sum),
-    *(metrics.Accuracy, metrics.IoU, metrics.MeanIoU),
-)
+# Keras's classes whose name does not tell what they compare, or that take predicted classes.
+_UNDECIDED = ("Metric", "Mean", "MeanMetricWrapper", "Sum", "Accuracy", "IoU", "MeanIoU")
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -234,12 +213,9 @@ def label_metric(identifier: Any) -> LabelMetric:
 
 def _takes_integers(metric: Any) -> bool | None:
     """Returns whether a metric or function of Keras takes integer labels, else `None`."""
-    if isinstance(metric, metrics.Metric):
-        kind = next(kind for kind in type(metric).__mro__ if _is_from_keras(kind))
-        return None if kind in _UNDECIDED_CLASSES else kind in _SPARSE_CLASSES
-    return metric in _SPARSE_FUNCTIONS if _is_from_keras(metric) else None
-
-
-def _is_from_keras(metric: Any) -> bool:
-    name = getattr(metric, "__name__", None)
-    return name is not None and getattr(metrics, name, None) is metric
+    kinds = type(metric).__mro__ if isinstance(metric, metrics.Metric) else [metric]
+    for kind in kinds:
+        name = getattr(kind, "__name__", "")
+        if name and getattr(metrics, name, None) is kind:
+            return None if name in _UNDECIDED else name.lower().startswith("sparse")
+    return None
