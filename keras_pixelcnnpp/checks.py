@@ -293,15 +293,7 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
     """Returns a boolean mask `(count, height, width)` of the known pixels.
 
     If a pixel has known and unknown channels, the result is `(count, height, width, channels)`.
-
-    Args:
-        observed: Integer, number of known rows from the top, or a boolean mask `(height, width)`,
-            `(count, height, width)` or `(count, height, width, channels)`.
-        count: Integer, number of images.
-        image_shape: `(height, width, channels)`.
-
-    Raises:
-        ValueError: If `observed` has another form.
+    `AutoregressiveModel` documents the forms of `observed`; others raise a `UserError`.
     """
     height, width, _ = image_shape
     require_no_mask(observed, "observed")

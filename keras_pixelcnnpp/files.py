@@ -137,15 +137,8 @@ def write_predictions(
 ) -> None:
     """Writes class probabilities of images to a CSV file, atomically.
 
-    The columns are `path,label,label_name,predicted,predicted_name,p_0,p_1,…`.
-
-    Args:
-        path: The CSV file.
-        images: The name of each image.
-        labels: The true class of each image, or -1 if it is unknown.
-        probabilities: Float array `(N, num_classes)`.
-        class_names: The name of each class.
-        bits_per_dim: Optional float array `(N,)`, written as an additional last column.
+    The columns are `path,label,label_name,predicted,predicted_name,p_0,p_1,…`, and `bits_per_dim`
+    if it is given. The label is -1 if it is unknown.
     """
     header = ["path", "label", "label_name", "predicted", "predicted_name"]
     header += [f"p_{label}" for label in range(len(class_names))]

@@ -31,9 +31,6 @@ class ImageCoder:
     An image has one block, or is a frame of several rows of blocks. A stream is a row of blocks: it
     contains the label of the image, and then the sub-pixels of each block in raster order. Encoder
     and decoder compute the same parameters of each sub-pixel in fixed point.
-
-    Args:
-        exact: The model in fixed point.
     """
 
     def __init__(self, exact: ExactModel):
@@ -50,11 +47,7 @@ class ImageCoder:
     ) -> list[bytes]:
         """Encodes images to a list of streams, those of the first image first.
 
-        Args:
-            levels: uint8 array `(N, height, width, channels)`.
-            labels: int32 array `(N,)`; zeros for an unconditional model.
-            blocks: Rows of blocks of an image.
-            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
+        `labels` are int32 `(N,)`, zeros for an unconditional model.
         """
         limit = rows_at_once(self.exact.image_shape, self.exact.widths, "float64")
         at_once = max(1, min(len(levels) * len(blocks[0]), limit))

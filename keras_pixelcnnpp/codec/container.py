@@ -68,21 +68,8 @@ def compress_images(
 ) -> Compressed:
     """Compresses images losslessly at the model's levels; see `AutoregressiveModel.compress`.
 
-    Args:
-        model: An `AutoregressiveModel`.
-        images: uint8 array `(N, height, width, channels)`.
-        labels: Int array `(N,)`, or `None` to choose the class with the shortest code.
-        names: List with a name for each image, or `None`.
-        verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
-        overlap: Integer, overlap of the windows of a `TiledModel`, for frames of any size, whose
-            labels must be given; `None` for images of the model's size.
-
-    Returns:
-        A `Compressed`.
-
-    Raises:
-        ValueError: If an argument doesn't fit the model.
-        UserError: If the model can't be computed in fixed point; see `ExactModel`.
+    `names` has a name for each image. `overlap` is that of the windows of a `TiledModel`, for
+    frames of any size, whose labels must be given; `None` for images of the model's size.
     """
     size = model.image_shape[:2] if overlap is None else np.shape(images)[1:3]
     images = checked_images(images, (*size, model.image_shape[-1]), model.num_levels)
@@ -121,19 +108,9 @@ def decompress_images(
 ) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Decompresses the result of `compress_images`; see `AutoregressiveModel.decompress`.
 
-    Args:
-        model: The model that compressed the images.
-        data: Bytes, the content of the file.
-        batch_size: Integer, number of images, or of windows of frames, per batch.
-        verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal.
-        tiled: Boolean, whether to accept frames of any size.
-
-    Returns:
-        The images, uint8 `(N, height, width, channels)`; their labels, int32 `(N,)`; and their
-        names, or `None` if the file has no names.
-
-    Raises:
-        UserError: If the file is damaged, or was compressed by a different model.
+    `batch_size` is the number of images or windows per batch. Frames of any size are accepted only
+    if `tiled` is true. Returns the images; their labels, int32 `(N,)`; and their names, or `None`
+    if the file has no names.
     """
     require_integer("batch_size", batch_size)
     header, body = _opened(data)

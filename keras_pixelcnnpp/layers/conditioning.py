@@ -186,10 +186,6 @@ class CrossAttentionConditioning(LabelConditioning):
 
     With a single token, the softmax would be constant and the result a bias.
 
-    Args:
-        num_classes: Integer, number of classes.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
     Reference:
         Vaswani et al. 2017, Attention Is All You Need, eq. 1, https://arxiv.org/abs/1706.03762
     """

@@ -33,6 +33,12 @@ class WeightNormalized(keras.layers.Layer):
     standard deviation `initial_scale` in each channel. A channel that is almost constant on this
     batch keeps its gain.
 
+    Args:
+        filters: Integer, number of output channels.
+        initial_scale: Float, standard deviation of the outputs after data-dependent
+            initialization.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
     Reference:
         Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
     """
@@ -147,11 +153,7 @@ def map_channels(x: Tensor, matrix: Tensor) -> Tensor:
 class WeightNormalizedDense(WeightNormalized):
     """Weight-normalized dense layer over the channels: `(..., channels)` to `(..., filters)`.
 
-    Args:
-        filters: Integer, number of output channels.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
+    The arguments are those of `WeightNormalized`.
 
     Example:
 
@@ -267,13 +269,10 @@ class DownShiftedConv2D(ShiftedConv2D):
     `j - 1` to `j + 1`; with `strict=True`, on rows `i - 2` and `i - 1`.
 
     Args:
-        filters: Integer, number of output channels.
         kernel_size: Pair of integers, rows and columns. The number of columns must be odd.
         strides: Integer >= 1.
         strict: Boolean, whether the receptive field excludes the output's own row.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        filters, **kwargs: See `WeightNormalized`.
 
     Input shape: `(..., height, width, channels)`, floats.
     Output shape: `(..., ceil(height / strides), ceil(width / strides), filters)`.
@@ -333,13 +332,7 @@ class ShiftedConv2DTranspose(WeightNormalized):
     overlap, so each input row alone determines two output rows. Incremental evaluation relies on
     this. Subclasses define `kernel_size` and implement `columns(taps)`, which returns the even and
     the odd output columns from the products with each tap `(..., height, width, rows, columns,
-    filters)`.
-
-    Args:
-        filters: Integer, number of output channels.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
+    filters)`. The arguments are those of `WeightNormalized`.
 
     Input shape: `(batch, ..., height, width, channels)`, floats.
     Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
@@ -415,8 +408,7 @@ class MaskedConv2D(ShiftedConv2D):
         kernel_size: Odd integer, or a pair of odd integers, rows and columns.
         mask: `"A"` or `"B"`.
         groups: Integer, number of channel groups.
-        initial_scale: Float, standard deviation of the outputs after data-dependent initialization.
-        **kwargs: Arguments of `keras.layers.Layer`.
+        initial_scale, **kwargs: See `WeightNormalized`.
 
     Input shape: `(..., height, width, channels)`, floats. `channels` is a multiple of `groups`.
     Output shape: `(..., height, width, filters)`.

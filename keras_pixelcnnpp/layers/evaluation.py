@@ -179,9 +179,7 @@ class HorizontalEvaluation(_PartialEvaluation):
 
     Args:
         cache: The result of `start_row`, or the attribute `cache` of the last evaluation.
-        row: Integer tensor, the row.
-        num_lower: Integer, number of lower resolutions that are evaluated at this row.
-        arithmetic: Arithmetic of the layers and nonlinearities.
+        row, num_lower, arithmetic: See `VerticalEvaluation`.
     """
 
     def __init__(self, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic):

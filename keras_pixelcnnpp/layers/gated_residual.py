@@ -189,12 +189,9 @@ class ResidualStack(keras.layers.Layer):
         filters: Sequence of integers, channels at each resolution, highest resolution first.
         num_blocks: Sequence of integers, number of blocks at each resolution.
         shift: `"down"` for the vertical stack, `"down_right"` for the horizontal stack.
-        dropout_rate: Float in [0, 1).
-        conditioning: Names of conditioning strategies, joined by `+`, or `"none"`.
-        num_classes: Integer, number of classes, or 0 for an unconditional stack.
+        dropout_rate, conditioning, num_classes, **kwargs: See `GatedResidualBlock`.
         conditioned_blocks: `"all"`, or `"up"` to condition only the blocks on the way up. The way
             down is then computed once for all candidate labels.
-        **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: Features after the stem, `(batch, candidates, height, width, filters[0])`.

@@ -9,11 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import (
-    Tensor,
-    full_float32,
-    value_if_known,
-)
+from keras_pixelcnnpp.backend import Tensor, full_float32, value_if_known
 from keras_pixelcnnpp.checks import (
     arguments_of,
     checked_images,
@@ -209,17 +205,9 @@ class ImageModel(keras.Model):
         return ops.where(ops.reshape(valid, shape), outputs, float("nan"))
 
     def targets(self, y: Tensor | None, lowest: int) -> tuple[Tensor, Tensor]:
-        """Clips the labels of a batch to their range, and returns which ones were in it.
+        """Clips labels to `lowest` and above, int32 `(batch,)`, and returns which ones were valid.
 
-        Args:
-            y: Int tensor `(batch,)` or `(batch, 1)`.
-            lowest: Integer, the lowest valid label: 0, or -1 if images may be unlabeled.
-
-        Returns:
-            Int32 tensor `(batch,)` of clipped labels, and boolean tensor `(batch,)`.
-
-        Raises:
-            ValueError: If labels are missing, not integers, or several for each image.
+        Labels that are missing, not integers, or several for each image raise a `UserError`.
         """
         if y is None:
             raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")

@@ -29,10 +29,7 @@ class MaskedModel(AutoregressiveModel):
     that the softmax of a sub-pixel depends on the earlier sub-pixels of its pixel.
 
     Args:
-        image_shape: Triple of integers `(height, width, channels)`.
-        num_classes: Integer, number of classes; 0 for an unconditional model.
-        num_levels: Integer, number of values of a sub-pixel: from 2 to 256, or with the logistic
-            mixture to 4,096; see `PixelCNNPlusPlus`.
+        image_shape, num_classes, num_levels: See `PixelCNNPlusPlus`.
         filters: Integer, number of features: an even number, and with the categorical head a
             multiple of twice the number of image channels.
         num_blocks: Integer, number of residual blocks.

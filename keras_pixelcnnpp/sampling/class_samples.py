@@ -91,12 +91,7 @@ class ClassSamples:
 
 
 def image_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Returns file names, numbered within each class: `Class0_image_01.png` and so on.
-
-    Args:
-        labels: Int array `(N,)`, the class of each image.
-        class_names: The name of each class.
-    """
+    """Returns file names, numbered within each class: `Class0_image_01.png` and so on."""
     numbers = Counter()
     safe = safe_names(class_names or ("any",))
     names = []

@@ -80,10 +80,9 @@ def sample_images(
         labels: Int array `(N,)`; the integer N for an unconditional model.
         options: The other arguments.
         images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
-        known: Boolean array `(N, height, width)` or `(N, height, width, channels)`, true for known
-            pixels or sub-pixels of `images`, or `None`.
-        num_particles: Integer, number of particles of an image, which are weighted by the known
-            pixels, or 0 to ignore known pixels after unknown ones.
+        known: The result of `checked_observed`, or `None`.
+        num_particles: Integer, number of particles of an image, or 0 to ignore known pixels after
+            unknown ones.
         num_samples: Integer, number of images to sample from the particles of each image.
         first: Integer, position of the first image in a larger set, which determines its noise; or
             int array `(N,)`, a number for each image that is added to its position.
