@@ -54,11 +54,6 @@ def rows_of_blocks(
     frame's border, so its overlap may be larger. In the first row and column, a block is as high or
     as wide as its window.
 
-    Args:
-        size: Height and width of the frame.
-        window: Height and width of a window, at most those of the frame.
-        overlap: Integer, less than height and width of the window.
-
     Raises:
         UserError: If the frame is smaller than a window, or too large, or the overlap too large.
 

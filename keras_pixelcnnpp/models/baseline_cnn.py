@@ -226,9 +226,7 @@ class BaselineCNN(ImageModel):
     def features(self, images: Tensor, training: bool = False) -> Tensor:
         """Returns the features before the classification layer: a tensor `(batch, widths[-1])`.
 
-        Args:
-            images: uint8 tensor `(batch, height, width, channels)`.
-            training: Boolean, whether augmentation, dropout and batch statistics are active.
+        The arguments are those of the call.
         """
         self.require_images(images)
         x = self.scale(with_shape(images, self.image_shape))
@@ -283,17 +281,5 @@ class BaselineCNN(ImageModel):
     def class_probabilities(
         self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
     ) -> np.ndarray:
-        """Returns the class probabilities p(y | x) of each image.
-
-        Args:
-            images: uint8 array `(N, height, width, channels)`.
-            batch_size: Integer, number of images per batch.
-            verbose: 0, 1 (progress bar) or `"auto"`, as in `keras.Model.predict`.
-
-        Returns:
-            Float32 array `(N, num_classes)`; rows sum to 1.
-
-        Raises:
-            ValueError: If the images don't fit the model.
-        """
+        """Returns `predict(images, batch_size, verbose)`, as `AutoregressiveModel` has it."""
         return self.predict(images, batch_size, verbose)
