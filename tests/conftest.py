@@ -13,6 +13,9 @@ os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Threads of torch wait actively, and would take the time of the other processes of pytest-xdist.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Many tests create the same small model, whose functions JAX then compiles only once.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax")
@@ -32,7 +35,6 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # the first backend.
 EVERY_BACKEND = (
     "codec",
-    "data/test_batches.py",
     "distributions",
     "golden",
     "layers",
@@ -43,7 +45,6 @@ EVERY_BACKEND = (
     "test_optimizers.py",
     "test_tiled.py",
     "train/test_devices.py",
-    "train/test_monitors.py",
 )
 # Tests that call each compiled function only once or twice. TensorFlow runs these functions eagerly
 # in less time than it needs to trace them.

@@ -17,8 +17,13 @@ NONE = -1
 FRAMES = to_images(np.array(list(itertools.product(range(2), repeat=8))), 2)
 NETWORKS = [
     (kp.PixelCNNPlusPlus, {"filters": 4, "num_resolutions": 1, "conditioned_blocks": "all"}),
-    (kp.GatedPixelCNN, {"filters": 8, "head": "categorical"}),
-    (kp.PixelCNN, {"filters": 8}),
+    *(
+        pytest.param(cls, arguments, marks=pytest.mark.once)
+        for cls, arguments in [
+            (kp.GatedPixelCNN, {"filters": 8, "head": "categorical"}),
+            (kp.PixelCNN, {"filters": 8}),
+        ]
+    ),
 ]
 
 
@@ -64,6 +69,7 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
     np.testing.assert_allclose(tiled.bits_per_dim(frames, 256), expected, atol=1e-5)
 
 
+@pytest.mark.once
 def test_a_map_has_the_conditionals_of_the_blocks():
     """Windows of 2×2 without overlap divide 2×4 pixels into two halves."""
     frames, model = FRAMES.reshape(-1, 2, 4, 1), binary_model()
@@ -79,6 +85,7 @@ def test_a_map_has_the_conditionals_of_the_blocks():
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
+@pytest.mark.once
 def test_statistics_are_those_of_the_conditionals():
     """Sums over all frames: surprisals have mean 0 and the variance that the statistics promise."""
     frames, tiled = FRAMES.reshape(-1, 2, 4, 1), kp.TiledModel(binary_model(), 1)
@@ -95,6 +102,7 @@ def test_statistics_are_those_of_the_conditionals():
         assert np.all(np.where(dark, pit, 1 - pit) <= p + 1e-6)
 
 
+@pytest.mark.once
 def test_samples_below_a_known_part_follow_the_conditional():
     frames = FRAMES.reshape(-1, 4, 2, 1)
     tiled = kp.TiledModel(binary_model(), 1)
@@ -137,6 +145,7 @@ def test_compression_is_exact_and_the_same_on_every_backend(model):
         model.decompress(data)
 
 
+@pytest.mark.once
 def test_frames_of_the_size_of_the_model_give_its_numbers(model):
     images, labels = random_frames(5, 4, 4), np.array([2, -1, 0, 1, -1])
     tiled = kp.TiledModel(model)

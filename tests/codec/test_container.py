@@ -70,19 +70,17 @@ def data(model, images):
     return model.compress(images, verbose=0)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("cls", "arguments"),
     [
         (kp.PixelCNNPlusPlus, {"channels": 3}),
         (kp.GatedPixelCNN, {"channels": 3, "head": "categorical"}),
         *(
-            pytest.param(cls, arguments, marks=pytest.mark.once)
-            for cls, arguments in [
-                (kp.PixelCNNPlusPlus, {"channels": 2, "dtype": "mixed_bfloat16"}),
-                (kp.PixelCNNPlusPlus, {"channels": 2, "num_levels": 256}),
-                (kp.PixelCNN, {"channels": 2, "num_classes": 0, "conditioning": "none"}),
-            ]
+            pytest.param(kp.PixelCNNPlusPlus, {"channels": 2, **more}, marks=pytest.mark.slow)
+            for more in ({"dtype": "mixed_bfloat16"}, {"num_levels": 256})
         ),
+        (kp.PixelCNN, {"channels": 2, "num_classes": 0, "conditioning": "none"}),
     ],
 )
 def test_comes_back_and_is_as_short_as_promised(cls, arguments):
@@ -104,6 +102,7 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
     assert len(compressed.data) - compressed.num_coded_bytes < 2 * len(images) + 256
 
 
+@pytest.mark.once
 def test_images_are_coded_separately(model, images, data, monkeypatch):
     """The file does not depend on how many images are encoded at once."""
     limit = 2 * 16 * max(ExactModel(model).widths) * 8

@@ -101,8 +101,11 @@ def of_incremental_pass(exact, labels, levels):
 @pytest.mark.parametrize(
     "name",
     [
-        *("strategies", "pixelcnn", "gated"),
-        *(pytest.param(name, marks=pytest.mark.once) for name in ("wide", "unconditional")),
+        *("strategies", "gated"),
+        *(
+            pytest.param(name, marks=pytest.mark.once)
+            for name in ("pixelcnn", "wide", "unconditional")
+        ),
         pytest.param("resolutions", marks=pytest.mark.slow),  # the golden file has two of them
     ],
 )

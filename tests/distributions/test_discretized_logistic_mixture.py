@@ -99,13 +99,6 @@ def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
         example.log_prob(ops.full((2,), value))
 
 
-@needs_tfp
-def test_a_value_of_other_channels(rng):
-    example = distribution(example_parameters(rng), channels=2, num_levels=4)
-    with pytest.raises(ValueError, match="Expected 2 levels on its last axis"):
-        example.log_prob(ops.ones((1,)))
-
-
 @pytest.mark.torch
 def test_torch_has_no_tfp():
     with pytest.raises(ImportError, match=r"no torch backend.*LogisticMixtureHead"):

@@ -79,8 +79,3 @@ def test_rounding_inverts_scaling():
         assert ops.convert_to_numpy(rounded).tolist() == list(range(num_levels))
     beyond = ops.convert_to_tensor(np.float32([-7.0, 7.0]))
     assert ops.convert_to_numpy(logistic_mixture.round_to_level(beyond, 17)).tolist() == [0, 16]
-
-
-def test_parameters_that_fit_no_mixture_are_refused():
-    with pytest.raises(ValueError, match=r"`parameters`.*multiple of 10 for channels=3.*\(2, 12\)"):
-        logistic_mixture.split(ops.zeros((2, 12)), 3)

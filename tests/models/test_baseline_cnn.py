@@ -61,6 +61,7 @@ def test_compiled_as_any_classifier_of_keras():
     assert result["accuracy"] == pytest.approx(np.mean(probabilities.argmax(axis=1) == labels))
 
 
+@pytest.mark.once
 def test_evaluate_reports_accuracy_and_cross_entropy_of_the_probabilities(model):
     images, labels = data()
     probabilities = model.class_probabilities(images)
@@ -94,6 +95,7 @@ def compute_dtypes(model):
     return {layer.compute_dtype for layer in layers if layer is not model.probabilities}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("by_argument", [True, False])
 def test_half_precision_is_that_of_all_layers_but_the_softmax(by_argument, tmp_path):
     images, _ = data(6)

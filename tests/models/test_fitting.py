@@ -16,6 +16,7 @@ from keras_pixelcnnpp.models.loss import choose_candidates
 from keras_pixelcnnpp.optimizers import variable_value
 
 
+@pytest.mark.once
 def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     model = tiny.untrained_pixelcnn()
     calls = []
@@ -49,6 +50,7 @@ def test_a_model_with_averaged_weights_is_evaluated_saved_and_trained_further(tm
     assert np.isfinite(model.bits_per_dim(IMAGES)).all()
 
 
+@pytest.mark.once
 def test_weights_of_a_training_loop_without_fit_are_kept():
     """`fit` initializes new models from data, which would rescale these weights."""
     model = tiny.untrained_pixelcnn()
@@ -64,6 +66,7 @@ def test_weights_of_a_training_loop_without_fit_are_kept():
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.once
 def test_losses_of_regularizers_and_add_loss_count():
     model = tiny.untrained_pixelcnn()
     model.compile("sgd")
@@ -78,6 +81,7 @@ def test_losses_of_regularizers_and_add_loss_count():
     assert more["bits_per_dim"] == plain["bits_per_dim"]
 
 
+@pytest.mark.once
 def test_arrays_are_trained_on_as_their_batches_are():
     weights = np.linspace(0, 2, len(IMAGES))
     batches = [
@@ -110,7 +114,7 @@ OFFSETS = np.array([0.1, -0.2, 0.4])
 WEIGHTS = np.arange(12) % 3 + 0.5
 
 
-@pytest.mark.parametrize("unlabeled_weight", [0.0, 0.25])
+@pytest.mark.parametrize("unlabeled_weight", [pytest.param(0.0, marks=pytest.mark.once), 0.25])
 def test_loss_and_metrics(unlabeled_weight):
     options = {"label_loss_weight": 0.7, "unlabeled_weight": unlabeled_weight}
     # Training compares two labels, but `evaluate` compares all.
@@ -164,12 +168,6 @@ def test_the_true_label_comes_first_and_the_others_are_equally_likely():
     assert np.any(chosen(model, labels, 3) != rows)
 
 
-def test_as_many_candidates_as_classes_are_all_of_them():
-    model = tiny.untrained_model()
-    rows = chosen(model, np.array([2, 0], "int32"), 3)
-    np.testing.assert_array_equal(rows, [[2, 0, 1], [0, 1, 2]])
-
-
 @pytest.fixture(scope="module")
 def of_two_labels():
     """A model that compares two labels and has a learning rate of 0."""
@@ -206,6 +204,7 @@ def fresh():
     return model
 
 
+@pytest.mark.once
 def test_an_interrupted_fit_and_a_file_keep_the_weight(tmp_path):
     """The weight of the cross-entropy is kept during the epochs without it."""
     model = fresh()

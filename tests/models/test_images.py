@@ -84,6 +84,7 @@ class TestDeep:
         bits = deep.bits_per_dim(DEEP)
         assert bits == pytest.approx(-deep.log_prob(DEEP, -1) / 16 / np.log(2), rel=1e-5)
 
+    @pytest.mark.once
     def test_come_out_as_they_went_in(self, deep):
         sampled = deep.sample(np.repeat(LABELS[:6], 4), seed=0, verbose=0)
         guided = deep.sample(LABELS[:6], seed=0, guidance=1.0, verbose=0)

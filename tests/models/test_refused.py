@@ -19,7 +19,7 @@ NO_LABELS = [ONE_HOT, LABELS + 1, LABELS - 2, LABELS[:5], LABELS / 2]
 
 MASKED = {"image_shape": (4, 4, 3), "num_classes": 2, "filters": 12, "num_blocks": 1}
 PLUS_PLUS = {"image_shape": (4, 4, 1), "num_classes": 3, **tiny.MODEL}
-STRATEGIES = ["magic", "", "bias+bias", "none+bias", "bias+", 3]
+STRATEGIES = ["magic", "bias+bias", "none+bias", 3]
 CONSTRUCTORS = each(
     *(
         (cls, MASKED, {"conditioning": ["one_hot", "bias+spatial", "adaptive_norm"]})
@@ -32,7 +32,7 @@ CONSTRUCTORS = each(
         kp.PixelCNNPlusPlus,
         PLUS_PLUS,
         {
-            "image_shape": [(4, 4), (0, 4, 1)],
+            "image_shape": [(4, 4)],
             "num_classes": [2.0],
             "num_levels": [4097],
             "filters": [(4, 4)],
@@ -52,8 +52,7 @@ CONSTRUCTORS = each(
         {"image_shape": (8, 8, 1), "num_classes": 3},
         {
             "num_classes": [1],
-            "filters": [0, (), (4, 0), "4"],
-            "num_blocks": [0],
+            "filters": [(), (4, 0)],
             "label_smoothing": [-0.1],
         },
     ),
@@ -87,15 +86,14 @@ METHODS = each(
     ("log_prob", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
     ("pixel_log_probs", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
     ("initialize", WHOLE, {"labels": [LABELS[:3], None]}),
-    ("bits_per_dim", {"images": IMAGES}, {"batch_size": [0]}),
     (
         "class_probabilities",
         {"images": IMAGES},
-        {"batch_size": [2.5], "observed": [-1, 5, 1.5, True, [1, 5], [[1]], "1"]},
+        {"batch_size": [2.5], "observed": [-1, 5, 1.5, True, [1, 5], "1"]},
     ),
     ("evidence_map", {**WHOLE, "against": LABELS}, {"labels": [LABELS[:2]]}),
     ("sample", {}, {"labels": [[0, 3], [0.5]]}),
-    ("sample", {"labels": LABELS}, {**SAMPLING, "batch_size": [0, 2.5]}),
+    ("sample", {"labels": LABELS}, {**SAMPLING, "batch_size": [0]}),
     ("complete", {**WHOLE, "observed": 1}, {"images": NO_IMAGES, "labels": [[0, 1]]}),
     ("complete", WHOLE, {"observed": [5, *MASKS]}),
     ("complete", {**WHOLE, "observed": 1}, {"num_particles": [0, 1.5]}),
@@ -121,7 +119,7 @@ DATA = [
 ]
 
 
-@pytest.mark.parametrize("name", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+@pytest.mark.parametrize("name", ["fit", "evaluate", "train_on_batch"])
 @pytest.mark.parametrize(("images", "labels", "message"), DATA)
 def test_data_of_kerass_methods(models, name, images, labels, message):
     for model in models:
@@ -148,31 +146,17 @@ def unconditional():
 
 
 @pytest.mark.parametrize(
-    ("method", "arguments"),
+    ("method", "arguments", "message"),
     [
-        ("class_log_likelihoods", {"images": IMAGES}),
-        ("class_probabilities", {"images": IMAGES}),
-        ("evidence_map", {**WHOLE, "against": LABELS}),
-        *(("sample", {"labels": labels}) for labels in (0, None, [0, 1], 2.5)),
+        ("class_probabilities", {"images": IMAGES}, "classes"),
+        ("evidence_map", {**WHOLE, "against": LABELS}, "classes"),
+        ("sample", {"labels": [0, 1]}, "`labels`. Expected a positive integer"),
+        ("log_prob", WHOLE, "`labels`. Expected None, because the model is unconditional"),
+        ("complete", {**WHOLE, "observed": 2}, "`labels`. Expected None"),
     ],
 )
-def test_what_needs_classes(unconditional, method, arguments):
-    with pytest.raises(ValueError, match=r"classes|`labels`. Expected a positive integer"):
-        getattr(unconditional, method)(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("method", "arguments"),
-    [
-        ("log_prob", WHOLE),
-        ("pixel_log_probs", WHOLE),
-        ("complete", {**WHOLE, "observed": 2}),
-    ],
-)
-def test_labels_of_an_unconditional_model(unconditional, method, arguments):
-    with pytest.raises(
-        ValueError, match=r"`labels`\. Expected None, because the model is unconditional"
-    ):
+def test_an_unconditional_model_has_no_classes(unconditional, method, arguments, message):
+    with pytest.raises(ValueError, match=message):
         getattr(unconditional, method)(**arguments)
 
 

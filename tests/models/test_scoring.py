@@ -25,7 +25,7 @@ def test_posterior_and_bits_per_dim(hybrid):
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES), bits, rtol=1e-5)
 
 
-@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("padded", [pytest.param(False, marks=pytest.mark.once), True])
 def test_an_image_has_its_score_in_every_batch(hybrid, padded, monkeypatch):
     """Scores do not depend on the number of images or the padding; XLA compiles six sizes."""
     sizes, make = set(), scoring.array_batches
@@ -112,6 +112,7 @@ def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
     assert np.isnan(hybrid.bits_per_dim(IMAGES, observed=0)).all()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("spread", [0.3, 3.0, 15.0])
 def test_standard_errors_of_simulated_estimates(hybrid, monkeypatch, rng, spread):
     """They have the size of the deviations: 0.1, 1.7 and 9 nats. Small ones follow a t law."""

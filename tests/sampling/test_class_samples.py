@@ -18,9 +18,3 @@ def test_unconditional_model_has_one_class():
     model = tiny.tiny_model(num_classes=0, conditioning="none")
     samples = ClassSamples.sample(model, per_class=2)
     assert [(name, len(pixels)) for name, pixels in samples.by_class()] == [("any", 2)]
-
-
-def test_chosen_classes():
-    samples = ClassSamples.sample(tiny.tiny_model(), 2, chosen=np.array([0]))
-    assert samples.labels.tolist() == [0, 0]
-    assert len(samples) == 2
