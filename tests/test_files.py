@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -7,7 +6,7 @@ import sys
 import pytest
 
 from keras_pixelcnnpp.errors import UserError, is_disk_full
-from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes, write_json
+from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -23,13 +22,6 @@ def test_replaces_what_is_there(tmp_path, folder):
         found = [file.name for file in path.iterdir()] if folder else [path.read_text()]
         assert found == [name]
         assert list(path.parent.iterdir()) == [path]
-
-
-def test_json_is_json(tmp_path):
-    write_json(tmp_path / "a.json", {"name": "Käse", "value": [1, None]})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"name": "Käse", "value": [1, None]}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "a.json", float("nan"))
 
 
 KILLED_WHILE_WRITING = """

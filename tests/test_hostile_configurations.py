@@ -34,15 +34,12 @@ VALUES = st.recursive(
     "content",
     [
         b"",
-        b"{",
         b"[]",
         b"\xff\xfe",
-        b'{"a": \xc3}',
         b"[" * 200_000,
-        b'{"a":' * 200_000,
         b'{"a": ' + b"9" * 100_000 + b"}",
     ],
-    ids=["empty", "open", "list", "UTF-16", "bad UTF-8", "brackets", "braces", "digits"],
+    ids=["empty", "list", "UTF-16", "brackets", "digits"],
 )
 def test_no_json_object(tmp_path, content):
     path = tmp_path / "config.json"
@@ -101,7 +98,6 @@ OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function"
         {"registered_name": "Lambda"},
         {"registered_name": "keras_pixelcnnpp>BaselineCNN"},
         {"registered_name": ["keras_pixelcnnpp>PixelCNNPlusPlus"]},
-        {"registered_name": None},
         {"config": None},
         {"config": {"activity_regularizer": OTHER}},
         {"config": {"dtype": OTHER}},

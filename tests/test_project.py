@@ -3,7 +3,6 @@
 import importlib.util
 import re
 from configparser import ConfigParser
-from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -76,8 +75,3 @@ def test_files_that_a_page_names_exist(page):
 def test_the_citation_names_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert re.findall(r"^version: (.+)$", citation, re.MULTILINE) == [keras_pixelcnnpp.__version__]
-
-
-def test_the_command_is_installed():
-    (entry,) = distribution("keras-pixelcnnpp").entry_points.select(name="pixelcnnpp")
-    assert callable(entry.load())

@@ -218,7 +218,6 @@ def test_training_stays_finite(tmp_path, precision):
     assert bits["noise"].mean() > 7.9
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(("crops", "devices"), [(True, 1), (False, 2)])
 def test_weights_that_would_be_ignored_are_refused(crops, devices):
     images, recipe = tiny.tiny_split(6), PixelCNNRecipe(random_crops=crops).with_defaults()

@@ -98,18 +98,6 @@ def test_half_of_the_images_are_crops_of_the_larger_ones(rng):
     np.testing.assert_array_equal(shuffled[1], collect(sequence(seed=3))[1])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 0}, "argument `batch_size`"),
-        ({"labels": LABELS[:-1]}, "50 images, 49 labels"),
-    ],
-)
-def test_bad_arguments(changes, message):
-    with pytest.raises(ValueError, match=message):
-        sequence(**changes)
-
-
 def test_a_step_leaves_numpys_and_pythons_random_state():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
@@ -145,7 +133,6 @@ def test_random_crops_are_parts_of_their_frames(rng, tmp_path):
         RandomCrops(frames, 5, batch_size=4)
 
 
-@pytest.mark.once
 def test_masked_arrays_are_refused(rng):
     """Their hidden values would be trained on."""
     frames = np.ma.masked_greater(rng.integers(0, 256, (2, 8, 8, 1)).astype("uint8"), 99)

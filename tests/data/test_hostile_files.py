@@ -132,15 +132,6 @@ def test_any_npz(tmp_path_factory, content):
     hostile.result_or_one_line(load_dataset, path)
 
 
-@hostile.examples(100)
-@given(name=st.sampled_from(list(ARRAYS)), data=st.data())
-def test_any_array(tmp_path_factory, name, data):
-    path = tmp_path_factory.getbasetemp() / "array.npz"
-    array = data.draw(hostile.damaged([npy(value) for value in ARRAYS.values()]))
-    path.write_bytes(npz(**{name: array}))
-    hostile.result_or_one_line(load_dataset, path)
-
-
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

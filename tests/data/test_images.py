@@ -1,5 +1,3 @@
-import io
-
 import numpy as np
 import pytest
 from hostile import encoded
@@ -110,13 +108,6 @@ def test_resizing_arrays_is_resizing_files(rng, resize):
         np.testing.assert_array_equal(small, read_image(content, (10, 10, 1), resize))
     middle = images[:, :, 2:22] if resize == "center_crop" else images
     np.testing.assert_array_equal(resized, resize_images(middle, (10, 10), 1, "stretch"))
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_png_file_holds_the_image(rng, channels):
-    pixels = rng.integers(0, 256, (5, 7, channels), dtype="uint8")
-    with Image.open(io.BytesIO(png_bytes(pixels))) as image:
-        np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 
 def test_grid_has_every_image_in_its_place():

@@ -36,8 +36,6 @@ def test_digits_are_images_and_can_be_resized():
     ("arguments", "message"),
     [
         ({"image_size": 0}, "argument `image_size`"),
-        ({"image_size": (8, -1)}, "argument `image_size`"),
-        ({"image_size": 8.5}, "argument `image_size`"),
         ({"image_size": (8, 8, 3)}, "argument `image_size`. Expected an integer, or a pair"),
         ({"channels": 2}, "argument `channels`. Expected one of: None, 1, 3"),
         ({"resize": "pad"}, "argument `resize`. Expected one of: center_crop, stretch, crop"),
@@ -186,19 +184,11 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
     [
         ({"x_train": None}, "Expected a split train. Received: validation and test"),
         ({"y_train": None}, "labels of validation, row 0: .* have the labels"),
-        (
-            dict.fromkeys(("x_train", "x_val", "x_test")),
-            "x_train, or images. Received: y",
-        ),
         ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
-        ({"x_train": np.zeros((0, 6, 4, 3), "uint8")}, "x_train must be uint8 .* empty"),
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
-        ({"y_train": np.arange(20) % 2 + 1}, "label 1 is out of range: .* have the labels"),
-        ({"y_train": np.arange(20) % 2 * 2}, "labels of train, row 1: label 2 is out of range"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
-        ({"y_val": np.array([0, 1, 2**32, 0])}, "is out of range"),
         ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
         ({"class_names": ["cat", "cat"]}, "Class names must be unique"),
         ({"x_valid": np.zeros((4, 6, 4, 3), "uint8")}, "two names for one split, valid and val"),
@@ -285,6 +275,10 @@ class TestSixteenBits:
         Image.fromarray(self.VALUES[0].astype("uint8")).save(tmp_path / "eight.png")
         with pytest.raises(UserError, match=r"gray image of 16 bits\. Received: mode L"):
             load_dataset(tmp_path, as_uint16=True)
+        (tmp_path / "eight.png").unlink()
+        Image.fromarray(self.VALUES[0, :3]).save(tmp_path / "other.png")
+        with pytest.raises(UserError, match=r"of one size, 4×4, or the argument image_size"):
+            load_dataset(tmp_path, as_uint16=True)
 
     def test_arrays(self, tmp_path):
         others = {"x_val": None, "x_test": None}
@@ -304,15 +298,3 @@ class TestSixteenBits:
         for form in ({"image_size": 2}, {"channels": 1}):
             with pytest.raises(UserError, match="gray images, because others of 16 bits"):
                 load_dataset(path, as_uint16=True, **form)
-
-    @pytest.mark.parametrize(
-        ("source", "options", "message"),
-        [
-            ("digits", {}, "as_uint16"),
-            (None, {"white_level": 4095}, "as_uint16.*white_level=4095"),
-            (None, {"channels": 3}, "channels"),
-        ],
-    )
-    def test_what_16_bits_exclude(self, tmp_path, source, options, message):
-        with pytest.raises(UserError, match=message):
-            load_dataset(source or tmp_path, as_uint16=True, **options)

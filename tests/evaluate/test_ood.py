@@ -6,14 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import done
 from keras import ops
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.images import png_bits
-from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.ood import (
     DETECTORS,
     auroc_report,
@@ -87,19 +86,6 @@ class TestSets:
         scores = scores_of({"in_distribution": images, **sets}, model, images)
         report = auroc_report(scores)
         assert ood_png({"in_distribution": images, **sets}, scores, report).startswith(b"\x89PNG")
-
-    def test_photographs_and_digits_are_what_they_say(self):
-        gray = np.zeros((4, 8, 8, 1), "uint8")
-        sets = ood_inputs(gray)
-        known = {bytes(digit) for digit in load_dataset("digits").split("train").images}
-        assert {bytes(digit) for digit in sets["digits"]} <= known
-        assert "digits" not in ood_inputs(gray, ("other.npz", "digits"))
-        # Neighboring pixels are similar in photographs, but not in shuffled noise.
-        wide = np.zeros((20, 32, 32, 3), "uint8")
-        photographs = ood_inputs(wide)["photographs"].astype(float)
-        step = np.abs(np.diff(photographs, axis=2)).mean()
-        shuffled = np.random.default_rng(0).permuted(photographs, axis=2)
-        assert 0 < step < 0.5 * np.abs(photographs - shuffled).mean()
 
 
 def scores_of(sets, model, normal, by_classes=None, fit=False):
@@ -202,7 +188,3 @@ class TestCommand:
         assert all(row["image"].startswith("test/") for row in table["in_distribution"])
         worst = report["most_anomalous"][0]
         assert worst["p_value"] == pytest.approx(own.min(), abs=1e-6)
-
-    def test_bad_other_data(self, pixelcnnpp, run, tmp_path):
-        command = ("evaluate", "ood", "--run", run.path)
-        one_line(pixelcnnpp(*command, "--ood-data", tmp_path / "none"), "No such folder or .npz")

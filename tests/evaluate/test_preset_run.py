@@ -38,6 +38,7 @@ def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, mo
     one_line(pixelcnnpp(*command), "runs/tiny contains another run", "--output")
 
 
+@pytest.mark.slow
 def test_all(pixelcnnpp, preset, tmp_path):
     """The command writes all reports that apply, and the page."""
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "run"

@@ -129,15 +129,6 @@ class TestScore:
         assert np.isfinite(bits).sum() == COUNT
         np.testing.assert_array_equal(score_folder(model, data, output, resume=True), bits)
 
-    @pytest.mark.filterwarnings("default")
-    def test_levels_give_one_warning(self, pixelcnnpp, model, tmp_path):
-        for number, pixels in enumerate(tiny.tiny_split(300).images // 60):
-            Image.fromarray(pixels[..., 0]).save(tmp_path / f"{number}.png")
-        command = ("score", "--model", model.source, "--data", tmp_path)
-        status, _, err = pixelcnnpp(*command, "--output", tmp_path / "a.csv")
-        assert status == 0
-        assert err.count("pixelcnnpp: warning: Expected integers from 0 to 255") == 1
-
     def test_refuses(self, model, data, tmp_path):
         output = tmp_path / "scores.csv"
         with pytest.raises(UserError, match="does not exist"):

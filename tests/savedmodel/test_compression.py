@@ -117,7 +117,6 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
 
 def test_bad_input(pixelcnnpp, run, files, tmp_path):
     output = ("--output", tmp_path / "out")
-    one_line(pixelcnnpp("compress", "--preset", "nothing", *files, *output), "Unknown preset")
     command = ("compress", "--run", run)
     one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
     one_line(pixelcnnpp(*command, run / "model.keras", *output), "not an image")
@@ -139,7 +138,7 @@ def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, 
 @pytest.mark.parametrize(
     "name",
     [
-        *("../out.png", "/tmp/out.png", "a/../../out.png", "a//b.png", "", ".", "\0.png"),
+        *("../out.png", "/tmp/out.png", "a/../../out.png", "", "\0.png"),
         *("good.txt", ".bashrc", "GOOD.png", "link/out.png"),
     ],
 )

