@@ -41,12 +41,7 @@ class Structure:
         self.vertical, self.horizontal = Stack(), Stack()
         labels = keras.KerasTensor((1, candidates), "int32") if network.num_classes else None
         image = keras.KerasTensor((1, 1, *image_shape), "float32")
-        pixels = network.to_pixels(image, labels, Evaluation(self._applied))
-        down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
-        vertical = _Recording(self.vertical, pixels, down, self._applied)
-        horizontal = _Recording(self.horizontal, pixels, right, self._applied)
-        features = network.call_vertical_stack(pixels, labels, vertical)
-        network.call_horizontal_stack(pixels, features, labels, horizontal)
+        _Symbolic(self._call, network)(image, labels)
         self.layers = list(self._applied.layers.values())
         self.num_resolutions = 1 + max(
             (
@@ -57,10 +52,33 @@ class Structure:
             default=0,
         )
 
+    def _call(self, network: keras.layers.Layer, image: Tensor, labels: Tensor | None) -> Tensor:
+        pixels = network.to_pixels(image, labels, Evaluation(self._applied))
+        down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
+        vertical = _Recording(self.vertical, pixels, down, self._applied)
+        horizontal = _Recording(self.horizontal, pixels, right, self._applied)
+        features = network.call_vertical_stack(pixels, labels, vertical)
+        return network.call_horizontal_stack(pixels, features, labels, horizontal)
+
     def kernels(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Returns kernels and biases of all weight-normalized layers, for `fixed_kernels`."""
         layers = [layer for layer in self.layers if isinstance(layer, WeightNormalized)]
         return {layer.path: layer.kernel_and_bias() for layer in layers}
+
+
+class _Symbolic(keras.layers.Layer):
+    """A layer that calls a function symbolically.
+
+    Under JAX, Keras would take the evaluation, an argument of inner layers, for a tensor.
+    """
+
+    def __init__(self, function: Any, network: keras.layers.Layer):
+        super().__init__()
+        # A closure, because Keras would track the network as a part of this layer.
+        self._function = lambda *inputs: function(network, *inputs)
+
+    def call(self, image: Tensor, labels: Tensor | None) -> Tensor:
+        return self._function(image, labels)
 
 
 class _AppliedLayers(FloatArithmetic):
@@ -80,7 +98,14 @@ class _AppliedLayers(FloatArithmetic):
 
 
 class _Recording(Evaluation):
-    """Records the convolutions of some `kinds` that a network applies to `pixels` and features."""
+    """Records the convolutions of a stack.
+
+    Args:
+        stack: The `Stack` to which they are added.
+        pixels: The network's input.
+        kinds: The classes of convolutions that this stack may use.
+        arithmetic: Arithmetic of the layers and nonlinearities.
+    """
 
     def __init__(
         self, stack: Stack, pixels: Tensor, kinds: tuple[type, ...], arithmetic: FloatArithmetic
