@@ -29,6 +29,12 @@ import pytest
 
 from keras_pixelcnnpp.backend import keep_freed_memory
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Most graphs run once or twice, so optimizing them takes longer than running them.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 TESTS = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
 # Tests that run under every backend: mathematics, training and sampling. All others run only under

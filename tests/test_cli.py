@@ -189,6 +189,7 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
     one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
 
 
+@pytest.mark.slow
 def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     # A real error of the backend, for 400 terabytes.
     monkeypatch.setattr(

@@ -61,6 +61,7 @@ def test_a_worker_process_imports_them(folder, tmp_path_factory, monkeypatch):
     assert blocks._Worker(None, folder / "model.keras", 1, plugins).trained.model.num_classes == 3
 
 
+@pytest.mark.slow
 def test_commands_use_them(folder, pixelcnnpp):
     data = tiny.save_npz(folder / "data.npz")
     common = ("--data", data, "--run", folder / "run", "--epochs", 1, "--batch-size", 12)

@@ -189,9 +189,8 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize(
-    "precision", ["mixed_bfloat16", pytest.param("float32", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "float32"])
 def test_training_stays_finite(tmp_path, precision):
     """The learning rate is fifty times that of a preset, so that log-scales reach their minimum."""
     keras.config.set_dtype_policy(precision)

@@ -51,6 +51,7 @@ class TestSample:
 
 
 class TestComplete:
+    @pytest.mark.slow
     def test_gives_what_complete_gives_and_a_seed_the_same_again(self, answers, model):
         found = answers.complete(IMAGES[4], KNOWN)
         images = IMAGES[[4] * NUM_COMPLETIONS]

@@ -169,6 +169,7 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     assert [row["label_name"] for row in rows] == ["dark"] * 3
 
 
+@pytest.mark.slow
 def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, run, tmp_path):
     command = ("evaluate", "classification", "--run", run.path)
     done(pixelcnnpp(*command))

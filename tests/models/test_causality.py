@@ -175,21 +175,25 @@ def test_verify_under_this_backend():
 
 
 @pytest.mark.once
+def test_verify_a_network_of_two_resolutions():
+    verify(PixelCNNPlusPlus(**SMALL, num_resolutions=2, num_blocks=1, conditioning="bias"))
+
+
+@pytest.mark.once
 @pytest.mark.parametrize(
-    ("cls", "head"), [(PixelCNNPlusPlus, "logistic_mixture"), (GatedPixelCNN, "categorical")]
+    ("cls", "head"), [(PixelCNN, "logistic_mixture"), (GatedPixelCNN, "categorical")]
 )
 def test_verify(cls, head, monkeypatch):
-    size = {"num_resolutions": 2} if cls is PixelCNNPlusPlus else {}
-    model = cls(**SMALL, **size, head=head, conditioning="bias")
+    model = cls(**SMALL, head=head, conditioning="bias")
     verify(model)
     randomize(model.network)
     verify(model)
     monkeypatch.setitem(STRATEGIES, "leaking", Leaking)
     with pytest.raises(ValueError, match=r"not autoregressive.*only on earlier ones"):
-        verify(cls(**SMALL, **size, head=head, conditioning="leaking"))
+        verify(cls(**SMALL, head=head, conditioning="leaking"))
     monkeypatch.setitem(STRATEGIES, "later", LeakingLater)
     with pytest.raises(ValueError, match="not autoregressive"):
-        verify(cls(**SMALL, **size, head=head, conditioning="later"))
+        verify(cls(**SMALL, head=head, conditioning="later"))
     if head == "categorical":
         two = {**SMALL, "image_shape": (2, 2, 2)}
         verify(cls(**two, head=head, conditioning="bias"))
@@ -199,15 +203,15 @@ def test_verify(cls, head, monkeypatch):
     if head == "logistic_mixture":
         monkeypatch.setitem(STRATEGIES, "forgetful", Forgetful)
         with pytest.raises(ValueError, match="changes when it is saved"):
-            verify(cls(**SMALL, **size, conditioning="forgetful"))
+            verify(cls(**SMALL, conditioning="forgetful"))
         with pytest.raises(ValueError, match=r"incremental pass.*evaluation\.convolve"):
             verify(SamplesOtherwise(**SMALL))
         monkeypatch.setitem(HEADS, "mine", Unnormalized)
         with pytest.raises(ValueError, match=r"'mine' is not normalized.*Received: 0\.99"):
-            verify(cls(**SMALL, **size, head="mine"))
+            verify(cls(**SMALL, head="mine"))
         monkeypatch.setitem(HEADS, "mine", SamplesInverted)
         with pytest.raises(ValueError, match=r"'mine' samples other levels.*in channel 0"):
-            verify(cls(**SMALL, **size, head="mine"))
+            verify(cls(**SMALL, head="mine"))
         monkeypatch.setitem(HEADS, "mine", HalfOfTheBits)
         with pytest.raises(ValueError, match=r"`log_prob` of the head 'mine' differs"):
-            verify(cls(**SMALL, **size, head="mine"))
+            verify(cls(**SMALL, head="mine"))

@@ -65,6 +65,7 @@ def test_what_is_written(trained):
     assert all(measured <= set(row) for row in rows)
 
 
+@pytest.mark.slow
 def test_images_without_a_label_are_trained_on(tmp_path):
     dataset, seen = tiny.tiny_dataset(), []
     dataset.split("train").labels[15:] = -1
