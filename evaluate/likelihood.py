@@ -1,11 +1,12 @@
 """`evaluate likelihood`: shows where and how a model differs from the images."""
 
 import textwrap
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import keras
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
@@ -42,24 +43,31 @@ def likelihood_report(statistics: PixelStatistics) -> dict:
     count, *image_shape = statistics.pit.shape
     nats = statistics.log_prob.sum(axis=(1, 2, 3), dtype="float64")
     bits, z = bits_per_dim(nats, tuple(image_shape)), statistics.standardized_surprisal
-    half = norm.isf(0.025) * bits.std(ddof=1) / np.sqrt(count)
+    distance = np.abs(statistics.pit - 0.5)
+    covered = {str(c): np.mean(distance <= c / 2, axis=(1, 2, 3)) for c in COVERAGES}
     right, below = neighbor_products(statistics)
     report = {
         "count": count,
         "bits_per_dim": bits.mean(),
-        "bits_per_dim_ci95": [bits.mean() - half, bits.mean() + half],
+        "bits_per_dim_ci95": mean_interval(bits),
         "entropy_bits_per_dim": statistics.entropy.mean(dtype="float64") / np.log(2),
         "pit_histogram": np.histogram(statistics.pit, BINS, (0, 1))[0] / statistics.pit.size,
-        "coverage": {
-            str(share): np.mean(np.abs(statistics.pit - 0.5) <= share / 2) for share in COVERAGES
-        },
+        "coverage": {share: of_images.mean() for share, of_images in covered.items()},
+        "coverage_ci95": {share: mean_interval(x) for share, x in covered.items()},
         "z_mean": z.mean(),
         "z_std": z.std(ddof=1),
+        "z_std_ci95": z.std(ddof=1) * np.sqrt((count - 1) / chi2.isf([0.025, 0.975], count - 1)),
         "correlation_right": right.mean(),
         "correlation_below": below.mean(),
     }
     report = keras.tree.map_structure(lambda x: np.asarray(x).tolist(), report)
     return {**report, "reading": reading(report)}
+
+
+def mean_interval(values: np.ndarray) -> np.ndarray:
+    """Returns the 95 % interval of the mean of values of independent images `(N,)`."""
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean() + norm.isf([0.975, 0.025]) * error
 
 
 def neighbor_products(statistics: PixelStatistics) -> tuple[np.ndarray, np.ndarray]:
@@ -75,17 +83,26 @@ def neighbor_products(statistics: PixelStatistics) -> tuple[np.ndarray, np.ndarr
 
 def reading(report: dict) -> str:
     """Returns a text that says what the figure shows."""
-    inside, z_std = report["coverage"]["0.9"], report["z_std"]
-    width = "too narrow" if inside < 0.9 else "too wide"
-    spread = "more" if z_std > 1 else "less"
+    (low, high), count = report["coverage_ci95"]["0.9"], report["count"]
+    too = ("they are too narrow", "they are too wide", f"{count} images show no error")
+    differ = ("images differ less than the model expects", "images differ more than it expects")
+    differ += (f"{count} images show no other spread",)
     return (
-        f"Intervals of 90 % contain {inside:.1%} of the sub-pixels: they are "
-        f"{width if abs(inside - 0.9) > 0.005 else 'right'}. Standardized surprisal has mean "
-        f"{report['z_mean']:.2f} and standard deviation {z_std:.2f}, for samples of the model 0 "
-        f"and 1: images differ {spread} than the model expects. Neighboring residuals correlate by "
-        f"{report['correlation_right']:.3f} (right) and {report['correlation_below']:.3f} (below), "
-        "for samples 0: where the map is not white, the model has not learned a dependence."
+        f"Intervals of 90 % contain {report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
+        f"sub-pixels: {_compared((low, high), 0.9, too)}. Standardized surprisal has mean "
+        f"{report['z_mean']:.2f} and standard deviation {report['z_std']:.2f}, for samples of the "
+        f"model 0 and 1: {_compared(report['z_std_ci95'], 1, differ)}. Neighboring residuals "
+        f"correlate by {report['correlation_right']:.3f} (right) and "
+        f"{report['correlation_below']:.3f} (below), for samples 0: where the map is not white, "
+        "the model has not learned a dependence."
     )
+
+
+def _compared(interval: Sequence[float], expected: float, words: Sequence[str]) -> str:
+    """Returns the words for an interval below, above or around the expected value."""
+    low, high = interval
+    below, above, around = words
+    return below if high < expected else above if low > expected else around
 
 
 def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> bytes:

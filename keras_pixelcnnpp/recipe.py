@@ -193,7 +193,6 @@ class Recipe:
             "resize": "crop" if self.random_crops else self.resize or "center_crop",
             "skip_corrupted": bool(self.skip_corrupted),
             "white_level": self.white_level,
-            "unlabeled_others": getattr(self, "conditioning", None) == "none",
         }
 
     def words(self) -> list[str]:
@@ -325,6 +324,10 @@ class PixelCNNRecipe(Recipe):
             for name, value in self.values().items()
             if name not in left_out and (name == "epochs" or self.DEFAULTS.get(name) != value)
         }
+
+    def loading(self) -> dict[str, Any]:
+        # An unconditional model does not need the classes of the images that it is evaluated on.
+        return {**super().loading(), "unlabeled_others": self.conditioning == "none"}
 
     def with_epochs(self, epochs: int) -> Self:
         """Returns the recipe for another number of epochs.

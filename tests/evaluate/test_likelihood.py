@@ -11,9 +11,9 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 
 
-def made_up(rng, scale=1.0, correlation=0.0):
+def made_up(rng, scale=1.0, correlation=0.0, count=400):
     """Statistics of a model of Gaussian pixels, whose residuals have another law."""
-    scores = rng.normal(size=(400, 6, 7, 2))
+    scores = rng.normal(size=(count, 6, 7, 2))
     scores[:, :, 1:] = (
         correlation * scores[:, :, :-1] + np.sqrt(1 - correlation**2) * scores[:, :, 1:]
     )
@@ -33,7 +33,21 @@ def test_a_true_model(rng):
     assert np.ptp(report["pit_histogram"]) < 0.01
     assert abs(report["z_mean"]) < 0.2
     assert report["z_std"] == pytest.approx(1, abs=0.15)
-    assert "they are right" in report["reading"]
+    assert "400 images show no error" in report["reading"]
+    assert "400 images show no other spread" in report["reading"]
+
+
+def test_few_images_show_no_error_that_chance_explains(rng):
+    """About 5 % of the intervals miss the truth; for 20 images and 400 sets, at most 10 %."""
+    missed = np.zeros(2)
+    for _ in range(400):
+        report = likelihood_report(made_up(rng, count=20))
+        for place, (interval, truth) in enumerate(
+            [(report["coverage_ci95"]["0.9"], 0.9), (report["z_std_ci95"], 1)]
+        ):
+            missed[place] += not interval[0] <= truth <= interval[1]
+    assert np.all(missed / 400 < 0.1)
+    assert np.all(missed / 400 > 0.01)
 
 
 def test_a_false_model(rng):
