@@ -157,12 +157,13 @@ bench-all: bench
 
 # --- demo -------------------------------------------------------------------------------------
 
+# For a shorter demo: make demo TRAIN_ARGS="--epochs 2"
 # make prints each command before running it. To run them yourself, add .venv/bin to the PATH.
 demo: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo: .venv/installed
 	@rm -rf $(RUN)
-	pixelcnnpp train --data digits --run $(RUN)
-	pixelcnnpp train-baseline --data digits --run $(RUN) --epochs 15
+	pixelcnnpp train --data digits --run $(RUN) $(TRAIN_ARGS)
+	pixelcnnpp train-baseline --data digits --run $(RUN) --epochs 15 $(TRAIN_ARGS)
 	pixelcnnpp evaluate classification --run $(RUN) --split test
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp evaluate report --run $(RUN)
