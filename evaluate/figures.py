@@ -23,7 +23,8 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look: 
     """Prints a table whose first column has the row names. `look` has arguments of `rich.Table`."""
     table = Table(**look)
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index else "left", no_wrap=not index)
+        shape = {"justify": "right", "overflow": "fold"} if index else {"no_wrap": True}
+        table.add_column(heading, **shape)
     for row in rows:
         table.add_row(*row)
     # Names may look like markup: rich would drop [old] and fail on [/b].
