@@ -190,9 +190,10 @@ def in_batches(function: Callable, batches: Sequence, verbose: int | str) -> Any
     for batch in batches:
         result = function(batch)
         results.append(keras.tree.map_structure(keras.ops.convert_to_numpy, result))
-        # Under torch, each call of a layer leaves its inputs in a reference cycle. The two young
-        # generations of objects contain them, and take milliseconds.
-        gc.collect(1)
+        if keras.backend.backend() == "torch":
+            # Each call of a layer leaves its inputs in a reference cycle. The two young generations
+            # of objects contain them, and take milliseconds.
+            gc.collect(1)
         tick()
     return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *results)
 
