@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__version__ = "1.0.0rc1"
+__version__ = "1.0.0rc2"
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 _installed = [name for name in _BACKENDS if find_spec(name)]
