@@ -139,12 +139,12 @@ def likelihood(options: LikelihoodOptions) -> None:
 def ood(options: OODOptions) -> None:
     """Measure how well out-of-distribution images are detected.
 
-    Half of the split, at most --count images, is compared with other sets. The other half fits the
-    detectors: AnomalyDetector, log p(x), its distance from the mean over normal images
-    (typicality), log p(x) corrected for complexity (the size as a PNG file), the largest class
-    probability of both classifiers, and the energy of the CNN. Writes ood.csv with a row for each
-    image and its p-value; ood.json, also with thresholds that give 5 % false alarms; ood.png; and
-    improbable.png, the most anomalous images with maps of standardized surprisal.
+    Half of the split, at most --count images, is compared with other sets. The others, at most
+    1,000, fit the detectors: AnomalyDetector, log p(x), its distance from the mean over normal
+    images (typicality), log p(x) corrected for complexity (the size as a PNG file), the largest
+    class probability of both classifiers, and the energy of the CNN. Writes ood.csv with a row for
+    each image and its p-value; ood.json, also with thresholds that give 5 % false alarms; ood.png;
+    and improbable.png, the most anomalous images with maps of standardized surprisal.
     """
     _evaluate(_folder(options), "ood", options)
 

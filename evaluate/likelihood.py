@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -25,6 +26,8 @@ def evaluate_likelihood(folder: RunFolder, options: SimpleNamespace) -> None:
     dataset = folder.load_data(options.data, options.classes_in_order)
     options.split = dataset.split_to_measure(options.split)
     images = dataset.split(options.split).some(options.count, options.seed).images
+    if len(images) < 2:
+        raise UserError(f"Expected at least two images in the split {options.split}. Received: 1")
     model = load_trained_model(path)
     print(f"Scoring {counted(len(images))} of the split {options.split}")
     how = {"batch_size": options.batch_size, "verbose": options.verbose}
@@ -45,7 +48,7 @@ def likelihood_report(statistics: PixelStatistics) -> dict:
     bits, z = bits_per_dim(nats, tuple(image_shape)), statistics.standardized_surprisal
     distance = np.abs(statistics.pit - 0.5)
     covered = {str(c): np.mean(distance <= c / 2, axis=(1, 2, 3)) for c in COVERAGES}
-    right, below = neighbor_products(statistics)
+    right, below = neighbor_correlations(statistics)
     report = {
         "count": count,
         "bits_per_dim": bits.mean(),
@@ -70,13 +73,14 @@ def mean_interval(values: np.ndarray) -> np.ndarray:
     return values.mean() + norm.isf([0.975, 0.025]) * error
 
 
-def neighbor_products(statistics: PixelStatistics) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean product of the normal scores of each pixel and its right or lower neighbor.
+def neighbor_correlations(statistics: PixelStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the correlation of the normal scores of each pixel and its right or lower neighbor.
 
     They are float arrays `(height, width - 1)` and `(height - 1, width)`, and 0 for samples of the
-    model, up to `1 / sqrt(images * channels)`.
+    model, up to `1 / sqrt(images * channels)`. Mean and standard deviation are those of all scores.
     """
     scores = norm.ppf(np.clip(statistics.pit.astype("float64"), 1e-6, 1 - 1e-6))
+    scores = (scores - scores.mean()) / scores.std()
     right = (scores[:, :, 1:] * scores[:, :, :-1]).mean(axis=(0, 3))
     return right, (scores[:, 1:] * scores[:, :-1]).mean(axis=(0, 3))
 
@@ -121,7 +125,7 @@ def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> byte
     middle.plot(grid, norm.pdf(grid), color="black", linewidth=0.8)
     middle.set(title="Standardized surprisal z of images", yticks=[])
     middle.set(xlabel="standard normal (line) for samples of the model")
-    right, below = neighbor_products(statistics)
+    right, below = neighbor_correlations(statistics)
     height, width = statistics.pit.shape[1:3]
     total = np.zeros((height, width))
     total[:, :-1] += right / 2

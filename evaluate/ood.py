@@ -15,6 +15,7 @@ from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
@@ -67,6 +68,8 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     split = dataset.split(options.split)
     # Other images of the split are the normal images that the detectors are fitted to.
     rows = np.random.default_rng(options.seed).permutation(len(split))
+    if len(split) < 2:
+        raise UserError(f"Expected at least two images in the split {options.split}. Received: 1")
     count = min(options.count, len(split) // 2)
     measured, normal = split.take(rows[:count]), split.take(rows[count : count + FIT_IMAGES])
     sources = (options.data, config["data"]["source"])
@@ -85,7 +88,10 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         features[name] = detector.features(images)
         tick()
     if len(normal) < detector.least_images:
-        print(f"Note: AnomalyDetector is left out. It needs {detector.least_images} more images.")
+        print(
+            f"Note: AnomalyDetector is left out. It needs {detector.least_images} images of the "
+            f"split besides those measured. There are {len(normal)}: choose a lower --count."
+        )
         detector = None
     cnn, size = load_baseline(folder), options.batch_size
     by_classes = {name: class_detectors(images, model, cnn, size) for name, images in sets.items()}

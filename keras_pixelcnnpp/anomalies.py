@@ -137,7 +137,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def p_values(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
-        """Returns conformal p-values, `(1 + number of lower scores) / (1 + number of scores)`.
+        """Returns conformal p-values, `(1 + number of scores that are not higher) / (1 + number)`.
 
         The scores are those of the calibration half. The smallest possible p-value is therefore
         `1 / (1 + N / 2)` for N images in `fit`.
@@ -160,7 +160,7 @@ def image_features(
     the right and with the lower neighbor; bits per dimension as a PNG file; and the largest
     surprise in 3×3 pixels.
     """
-    axes = (1, 2, 3)
+    axes, images = (1, 2, 3), np.reshape(images, statistics.pit.shape)
     scores = norm.ppf(np.clip(statistics.pit.astype("float64"), 1e-6, 1 - 1e-6))
     found = {
         "standardized_surprisal": statistics.standardized_surprisal,

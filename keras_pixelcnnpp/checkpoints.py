@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -161,8 +162,9 @@ class StopOnSignal:
         if self.received:
             signal.signal(number, self._old_handlers[number])
             signal.raise_signal(number)
-        print("\nStopping after this step. A second signal stops at once.", flush=True)
         self.received = number
+        with suppress(OSError, RuntimeError):  # a closed pipe, or a print that was interrupted
+            print("\nStopping after this step. A second signal stops at once.", flush=True)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -214,7 +216,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         more = f" and {len(rows) - self.SHOWN_ROWS} more" if len(rows) > self.SHOWN_ROWS else ""
         raise UserError(
             f"The loss is no longer finite (epoch {self._epoch + 1}, batch "
-            f"{self.batches.first_step + batch + 1}: training images {shown}{more}). "
+            f"{self.batches.first_step + batch + 1}: {self.batches.unit} {shown}{more}). "
             f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or continue "
             "with --resume --gradient-clip-norm 1."
         )

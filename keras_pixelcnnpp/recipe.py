@@ -1,6 +1,8 @@
 """Recipes: the arguments of a model and the options of its training, with defaults and limits.
 
-This file imports neither Keras nor typer, so that commands declare their options without delay.
+This file imports neither Keras nor typer, so that commands declare their options without delay. A
+value that the user gives comes first, then that of a run (with `--resume`), of a preset, and of
+`DEFAULTS`. Values of a preset that do not fit the data are dropped; those of the user are an error.
 """
 
 import math
@@ -16,8 +18,10 @@ Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
-DATA = ("data", "image_size", "channels", "resize", "random_crops")
-DATA = (*DATA, "skip_corrupted", "white_level", "split_seed")
+DATA = (
+    *("data", "image_size", "channels", "resize", "random_crops"),
+    *("skip_corrupted", "white_level", "split_seed"),
+)
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
 # Options that may differ when a training is resumed.
@@ -32,7 +36,7 @@ def option(text: str, default: Any = None, **declaration: Any) -> Any:
     """Declares an option of a command, as a field of a dataclass for `command.with_options`.
 
     `text` is the help text. The default `...` makes the option required. `declaration` has further
-    arguments of `typer.Option`, such as `min`.
+    arguments of `typer.Option`, such as `min`, and `of_model` for an argument of the model.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})
@@ -237,43 +241,52 @@ class PixelCNNRecipe(Recipe):
         "Network architecture."
     )
     head: Literal["logistic_mixture", "categorical"] | None = option(
-        "Distribution that the network predicts for each pixel."
+        "Distribution that the network predicts for each pixel.", of_model=True
     )
     num_levels: int | None = option(
-        "Number of levels to which the values of sub-pixels are quantized.", min=2, max=256
+        "Number of levels to which the values of sub-pixels are quantized.",
+        min=2,
+        max=256,
+        of_model=True,
     )
     filters: str | None = option(
-        "Number of filters, or one number per resolution: 24,48,96.", callback=numbers
+        "Number of filters, or one number per resolution: 24,48,96.",
+        callback=numbers,
+        of_model=True,
     )
     num_blocks: str | None = option(
         "Number of blocks at each resolution, or one number per resolution: 2,1,1.",
         callback=numbers,
+        of_model=True,
     )
     num_resolutions: int | None = option(
-        "Number of resolutions; each has half the height and width of the previous."
+        "Number of resolutions; each has half the height and width of the previous.", of_model=True
     )
-    num_mixtures: int | None = option("Number of components of the logistic mixture.")
-    dropout_rate: float | None = option("Dropout rate, in [0, 1).")
+    num_mixtures: int | None = option(
+        "Number of components of the logistic mixture.", of_model=True
+    )
+    dropout_rate: float | None = option("Dropout rate, in [0, 1).", of_model=True)
     conditioning: str | None = option(
-        "How the label conditions the network: none, bias, film, bias+film and so on."
+        "How the label conditions the network: none, bias, film, bias+film and so on.",
+        of_model=True,
     )
     conditioned_blocks: str | None = option(
-        "Blocks conditioned on the label: all, up, or up_horizontal (fastest)."
+        "Blocks conditioned on the label: all, up, or up_horizontal (fastest).", of_model=True
     )
     label_loss_weight: float | None = option(
-        "Weight of the cross-entropy of the class posterior, in nats.", min=0
+        "Weight of the cross-entropy of the class posterior, in nats.", min=0, of_model=True
     )
     num_candidates: int | None = option(
-        "Number of candidate labels per image, at most the number of classes.", min=2
+        "Number of candidate labels per image, at most the number of classes.", min=2, of_model=True
     )
     unlabeled_weight: float | None = option(
-        "Weight of the loss of unlabeled images; 0 to leave them out.", min=0
+        "Weight of the loss of unlabeled images; 0 to leave them out.", min=0, of_model=True
     )
     initial_logit_scale: float | None = option(
-        "Initial factor of the log-likelihoods in the class posterior.", min=0
+        "Initial factor of the log-likelihoods in the class posterior.", min=0, of_model=True
     )
-    learn_logit_scale: bool | None = option("Learn the logit scale.")
-    learn_class_bias: bool | None = option("Learn a bias for each class.")
+    learn_logit_scale: bool | None = option("Learn the logit scale.", of_model=True)
+    learn_class_bias: bool | None = option("Learn a bias for each class.", of_model=True)
     initial_weights: str | None = option(
         "Weights to start from: a preset, a run folder or a .keras file. Default: random."
     )
@@ -289,7 +302,9 @@ class PixelCNNRecipe(Recipe):
         "exponential: multiply by a factor per step. cosine: decay to 1 % of the peak."
     )
     learning_rate_decay: float | None = option(
-        "Factor per step; selects the exponential schedule.", min=0, max=1
+        "Factor per step of the exponential schedule, which it selects if no schedule is given.",
+        min=0,
+        max=1,
     )
     learning_rate_warmup: int | None = option(
         "Number of warmup steps, at the start and after --likelihood-epochs; at most a tenth of "
@@ -303,8 +318,7 @@ class PixelCNNRecipe(Recipe):
     @classmethod
     def model_names(cls) -> list[str]:
         """Returns the names of the model's arguments, without those that the data determine."""
-        names = [one.name for one in fields(cls)]
-        return names[names.index("head") : names.index("initial_weights")]
+        return [one.name for one in fields(cls) if "of_model" in one.metadata]
 
     def model_arguments(self) -> dict[str, Any]:
         """Returns the arguments of the model that are set, without those of the data."""

@@ -41,7 +41,8 @@ class RunFolder:
 
     Attributes:
         config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
-        split_csv: Path of the list of the images: split, path, class, and SHA-256 of the file.
+        split_csv: Path of the list of the images: split, path, class, and the
+            beginning of the SHA-256 of the file, or of the values of an array.
         other_data: Source of other data that the reports are about, as for `load_dataset`, or
             `None` for the run's own data.
         samples: Folder of generated images.

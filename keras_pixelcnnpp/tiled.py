@@ -20,6 +20,7 @@ from keras_pixelcnnpp.models.scoring import (
     candidates_of,
     evaluated,
     images_and_labels,
+    images_at_once,
     log_marginal_of_pixels,
     random_classes,
     score,
@@ -31,6 +32,9 @@ from keras_pixelcnnpp.models.statistics import (
     with_pit,
 )
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+
+# Positions of frames, and the labels `(rows, K)` over which the mean is taken.
+Group = tuple[np.ndarray, np.ndarray | None]
 
 
 class TiledModel:
@@ -46,10 +50,10 @@ class TiledModel:
     the results of the model itself. Train the model on random crops of frames (`RandomCrops`),
     because a window's border cuts through the content of a frame.
 
-    The methods have the arguments, results and errors of the methods of `AutoregressiveModel`, for
-    `frames` `(N, H, W, channels)` with one class each. `batch_size` is the number of windows per
-    batch. With the label -1, the class is inferred from all pixels that are earlier in the order of
-    the blocks.
+    Arguments, results and errors of the methods are those of `AutoregressiveModel`, for `frames`
+    `(N, H, W, channels)` with one class each, whose pixels are all known. `batch_size` is the
+    number of windows per batch. With the label -1, the class is inferred from all pixels that are
+    earlier in the order of the blocks.
 
     Args:
         model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
@@ -128,7 +132,7 @@ class TiledModel:
         """
         frames = self.checked(frames)
         found = np.zeros(frames.shape[:3], "float32")
-        for rows, candidates in self._candidates(labels, len(frames)):
+        for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
             by_class = self._maps(frames[rows], candidates, batch_size, verbose)
             found[rows] = self._in_order(by_class, log_marginal_of_pixels)
         return found
@@ -150,12 +154,14 @@ class TiledModel:
             return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
         require_integer("seed", seed, low=0)
         found = np.zeros((*frames.shape, 4), "float32")
-        for rows, candidates in self._candidates(labels, len(frames)):
+        for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
             before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
-            if candidates is not None and candidates.shape[1] > 1:
+            at_once = images_at_once(self.model)
+            if _are_several(candidates):
+                at_once = max(1, at_once // candidates.shape[1])
                 before = self._maps(frames[rows], candidates, batch_size, verbose)
                 before = self._in_order(before, lambda x: np.cumsum(x, -1, "float64") - x)
-            for batch, windows in self._windows(frames[rows], batch_size, verbose):
+            for batch, windows in self._windows(frames[rows], min(batch_size, at_once), verbose):
                 inputs = images_and_labels(windows, _rows_of(candidates, batch))
                 weights = np.stack([before[index][:, b.rows, b.columns] for index, b in batch])
                 parameters = evaluated(self.model, parameters_of, inputs, batch_size)
@@ -177,7 +183,7 @@ class TiledModel:
 
     def sample(
         self,
-        size: tuple[int, int],
+        size: int | tuple[int, int],
         labels: ArrayLike,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -192,7 +198,7 @@ class TiledModel:
         With guidance, each window has its own weights of the classes.
 
         Args:
-            size: Pair `(H, W)`, height and width of the frames.
+            size: Pair `(H, W)`, height and width of the frames, or an integer for both.
             labels: As in `AutoregressiveModel.sample`, like all other arguments. If a part is
                 known, -1 samples the class by Bayes' rule.
             above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
@@ -205,6 +211,7 @@ class TiledModel:
         Raises:
             ValueError: If an argument is out of range, or the known part ends elsewhere.
         """
+        size = (size, size) if isinstance(size, int | np.integer) else tuple(size)
         model, blocks = self.model, self.blocks(size)
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
@@ -281,9 +288,7 @@ class TiledModel:
         self.blocks(array.shape[1:3])
         return checked_images(array, (*array.shape[1:3], channels), self.model.num_levels)
 
-    def _candidates(
-        self, labels: ArrayLike | None, count: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def _candidates(self, labels: ArrayLike | None, count: int) -> Iterator[Group]:
         """Yields positions of frames, and the labels `(rows, K)` over which the mean is taken."""
         labels = self.model._checked_labels(labels, count)
         return candidates_of(labels, count, self.model.num_classes)
@@ -346,6 +351,18 @@ class TiledModel:
         result = np.empty_like(found)
         result[..., order] = found
         return result.reshape(*found.shape[:-2], *size)
+
+
+def _are_several(candidates: np.ndarray | None) -> bool:
+    return candidates is not None and candidates.shape[1] > 1
+
+
+def _one_by_one(groups: Iterator[Group]) -> Iterator[Group]:
+    """Yields single frames where maps of several classes are needed, to bound the memory."""
+    for rows, candidates in groups:
+        parts = np.split(np.arange(len(rows)), len(rows) if _are_several(candidates) else 1)
+        for part in parts:
+            yield rows[part], None if candidates is None else candidates[part]
 
 
 def _rows_of(labels: np.ndarray | None, batch: list[tuple[int, Block]]) -> np.ndarray | None:

@@ -52,7 +52,7 @@ def train(
         devices: Number of devices that share a batch. More than one need the context of
             `keras.distribution` or `tf.distribute`.
         verbose: Like the argument of `keras.Model.fit`.
-        wrap: Function that returns the batches for `fit` from an `ImageBatches`.
+        wrap: Function that returns the batches for `fit` from an `ImageBatches`, on one device.
         **compiled: Further arguments of `model.compile`.
 
     Raises:
@@ -90,11 +90,9 @@ def train(
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
         train_epochs(model, batches, recipe.epochs, folder, callbacks, wrap=wrap, verbose=verbose)
-    labeled = np.flatnonzero(images.labels >= 0)
-    if hybrid and model.posterior.learn_class_bias and len(labeled):
-        weights = None if sample_weight is None else sample_weight[labeled]
-        given = images.images[labeled], images.labels[labeled], recipe.batch_size, recipe.seed
-        refit_class_bias(model, *given, weights)
+    if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
+        given = images.images, images.labels, recipe.batch_size, recipe.seed
+        refit_class_bias(model, *given, sample_weight)
 
 
 def train_epochs(
@@ -175,13 +173,14 @@ def refit_class_bias(
     """Fits the class biases of a trained model again, for fixed weights.
 
     About `BIAS_IMAGES` of the training images, uint8 `(N, height, width, channels)`, are chosen by
-    `seed`, the same fraction of each class, and scored `batch_size` at a time. The labels and
-    `sample_weight` are as in `fit_class_bias`.
+    `seed`, the same fraction of each class, and scored `batch_size` at a time. The labels, -1 for
+    images to leave out, and `sample_weight` are as in `fit_class_bias`.
     """
     # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
     # and for weights that are not averaged. The cross-entropy is convex in the biases, so the
     # result does not depend on their initial values.
-    rows = stratified_rows(labels, BIAS_IMAGES, seed)
+    labeled = np.flatnonzero(labels >= 0)
+    rows = labeled[stratified_rows(labels[labeled], BIAS_IMAGES, seed)]
     scores = model.class_log_likelihoods(images[rows], batch_size)
     weights = None if sample_weight is None else sample_weight[rows]
     fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows], weights)

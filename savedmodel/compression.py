@@ -39,7 +39,7 @@ def compress_files(options: CompressOptions) -> None:
     read = read_files(files, read_one)
     if options.resize is None:
         for file, pixels in read.items():
-            _require_lossless(file, pixels)
+            _require_lossless(file, pixels, tiled)
     if len({pixels.shape for pixels in read.values()}) > 1:
         sizes = sorted({f"{pixels.shape[0]}×{pixels.shape[1]}" for pixels in read.values()})
         raise UserError(f"Expected images of one size in a file. Received: {', '.join(sizes)}")
@@ -81,7 +81,7 @@ def _names(files: list[Path]) -> dict[Path, str]:
     return dict(zip(files, names, strict=True))
 
 
-def _require_lossless(file: Path, pixels: np.ndarray) -> None:
+def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
     """Raises a `UserError` unless `pixels`, read from a file, are all that the file contains."""
     with Image.open(file) as image:
         is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
@@ -90,10 +90,12 @@ def _require_lossless(file: Path, pixels: np.ndarray) -> None:
     original = np.asarray(open_image(file, 3))
     height, width, channels = pixels.shape
     if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):
+        advice = "To convert it, add --resize center_crop or --resize stretch; for larger images, "
+        advice += "add --tiled"
         raise UserError(
             f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
-            f"8-bit {'gray' if channels == 1 else 'RGB'}. To convert it, add --resize center_crop "
-            "or --resize stretch; for larger images, add --tiled"
+            f"8-bit {'gray' if channels == 1 else 'RGB'}. "
+            f"{'Convert the file first' if tiled else advice}"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import typer
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +23,7 @@ from keras_pixelcnnpp.files import (
     class_numbers,
     counted,
     read_json,
+    write_csv,
     write_json,
     write_predictions,
 )
@@ -43,6 +45,7 @@ def classify_files(options: ClassifyOptions) -> None:
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
     trained = TrainedModel.named(options)
+    trained.model._require_classes()
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
@@ -101,7 +104,8 @@ def score_files(options: ScoreOptions) -> None:
 def _advise(trained: TrainedModel, data: Path) -> None:
     """Prints how to score larger images, if the first image file is larger than the model's."""
     first = images_below(data)[0]
-    with suppress(OSError):  # an unreadable file becomes an error in its row
+    # An unreadable file becomes an error in its row.
+    with suppress(OSError, Image.DecompressionBombError):
         if trained.is_larger(data / first):
             height, width, _ = trained.model.image_shape
             advice = "To score larger images at their own size, add --tiled"
@@ -147,18 +151,22 @@ def score_folder(
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.
     results = map_blocks(partial(_score, data.absolute(), tiled), blocks, trained, workers)
-    write_json(record, given)
+    bits = _bits_of(rows[1:])
     try:
-        with output.open("w", **_TEXT) as file:
-            writer = csv.writer(file)
-            writer.writerows(rows)
+        write_json(record, given)
+        write_csv(output, rows)
+        with output.open("a", **_TEXT) as file:
             for scored in results:
-                writer.writerows(scored)
+                csv.writer(file).writerows(scored)
                 file.flush()
-                rows += scored
+                bits += _bits_of(scored)
     except OSError as error:  # such as a full disk
         raise UserError(f"{output}: {error.strerror}. Continue with --resume") from error
-    return np.array([float(row[3] or "nan") for row in rows[1:]])
+    return np.array(bits)
+
+
+def _bits_of(rows: list[list]) -> list[float]:
+    return [float(row[3] or "nan") for row in rows]
 
 
 def _complete_rows(file: Path) -> list[list]:

@@ -130,6 +130,14 @@ def test_correlations_by_hand(rng):
     np.testing.assert_allclose(found[:, FEATURES.index("score_std")], scores.std(axis=(1, 2)))
 
 
+def test_gray_images_need_no_channel_axis(rng):
+    images = noise(rng, 5)
+    statistics = MadeUp().pixel_statistics(images)
+    expected = image_features(statistics, images)
+    for given in (images[..., 0], list(images)):
+        np.testing.assert_array_equal(image_features(statistics, given), expected)
+
+
 @pytest.fixture(scope="module")
 def hybrid_images(trained):
     import tiny

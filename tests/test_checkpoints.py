@@ -125,3 +125,16 @@ def test_second_signal_is_not_held_back():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.once
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_closed_pipe_does_not_stop_the_training(monkeypatch):
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    with StopOnSignal() as stop:
+        monkeypatch.setattr("builtins.print", closed)
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.undo()
+    assert stop.received == signal.SIGINT

@@ -61,7 +61,8 @@ def train_baseline(options: RunOptions, recipe: BaselineRecipe) -> None:
 
     By default, training runs for 25 epochs with 64 images per step, a peak learning rate of 0.02,
     weight averaging with a momentum of 0.99 and a weight decay of 0.02. Training images are
-    randomly flipped, except those of digits and mnist. Gradients are not clipped.
+    randomly flipped, except those of digits and mnist, and image files that are large enough are
+    randomly cropped. Gradients are not clipped.
     """
     with library():
         from keras_pixelcnnpp.train.run_training import train_cnn

@@ -51,6 +51,8 @@ class ImageBatches(keras.utils.PyDataset):
     ```
     """
 
+    unit = "training images"  # in messages about `rows`
+
     def __init__(
         self,
         images: np.ndarray,
@@ -163,6 +165,8 @@ class RandomCrops(ImageBatches):
     model.fit(crops, epochs=10, shuffle=False, callbacks=[kp.data.SetEpoch(crops)])
     ```
     """
+
+    unit = "random crops"
 
     def __init__(
         self,

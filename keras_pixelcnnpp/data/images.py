@@ -215,8 +215,8 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 def png_bits(images: np.ndarray) -> np.ndarray:
     """Returns the size of each image as a PNG file with its header, float64 `[count]`, in bits."""
-    # An image that is neither gray nor RGB is written as one file for each channel.
-    if images.shape[-1] not in (1, 3):
+    # An image that is neither gray nor RGB of 8 bits is written as one file for each channel.
+    if images.shape[-1] not in (1, 3 if images.dtype == np.uint8 else 1):
         channels = np.split(images, images.shape[-1], axis=-1)
         return np.sum([png_bits(channel) for channel in channels], axis=0)
     return np.array([8.0 * len(png_bytes(pixels)) for pixels in images])

@@ -13,7 +13,8 @@ pixel, `num_parameters`, the number of uniform random numbers that sampling a pi
 Guidance and `verify` use the last method. With more than 32 levels, guidance passes three more
 arguments, `first`, `size` and `count`, to get the probabilities of ranges of levels. Parameters are
 float32 `(..., num_parameters)`. Levels are `(..., channels)`, and their leading axes broadcast to
-those of the parameters. The temperature is a tensor `(..., 1)`, or `None` for 1.
+those of the parameters. The temperature is a tensor `(..., 1)`, or for a temperature of 1, `None`
+(in `sample`, the number 1.0).
 """
 
 from collections.abc import Sequence

@@ -532,8 +532,8 @@ class AutoregressiveModel(ImageModel):
         labels = self._checked_labels(labels, len(images))
         result = np.zeros(images.shape[:3], "float32")
         for rows, candidates in candidates_of(labels, len(images), self.num_classes):
-            scores = score(self, images[rows], candidates, batch_size, verbose, "pixel")
-            result[rows] = log_marginal_of_pixels(scores)
+            given = images[rows], candidates, batch_size, verbose, "pixel"
+            result[rows] = score(self, *given, finish=log_marginal_of_pixels)
         return result
 
     def pixel_statistics(
@@ -715,9 +715,12 @@ class AutoregressiveModel(ImageModel):
             share = known.reshape(len(images), known[0].size if len(known) else 1).mean(axis=1)
             share[share == 0] = np.nan
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+
+        def statistic(scores: np.ndarray) -> np.ndarray:
+            return bits_per_dim(log_marginal(scores), self.image_shape) / share
+
         return self._of_observed(
-            lambda scores: bits_per_dim(log_marginal(scores), self.image_shape) / share,
-            *(images, observed, options, num_particles, standard_error),
+            statistic, images, observed, options, num_particles, standard_error
         )
 
     # Sampling

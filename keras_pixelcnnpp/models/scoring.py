@@ -1,4 +1,4 @@
-"""Computes log-likelihoods of images in batches of bounded memory."""
+"""Computes log-likelihoods of images, in batches that bound the memory of the network."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -85,19 +85,22 @@ def score(
     batch_size: int,
     verbose: int | str,
     per: str = "image",
+    finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Returns log-likelihoods of images, rows or pixels under their labels, float32, nats.
 
     `images` are uint8 `(N, height, width, channels)`, and `labels` int32 `(N, K)`, or `None` for
     an unconditional model, for which K is 1. The result is `(N, K)` for `per="image"`, `(N, K,
-    height)` for `"row"`, and `(N, K, height, width)` for `"pixel"`.
+    height)` for `"row"`, and `(N, K, height, width)` for `"pixel"`. Optional `finish` replaces the
+    result of each batch.
     """
     candidates = 1 if labels is None else labels.shape[1]
     if len(images) == 0:
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
         return np.zeros((0, candidates, *place), "float32")
     inputs = images_and_labels(images, labels)
-    return evaluated(model, SCORERS[per], inputs, batch_size, verbose)
+    of_batch = finish and (lambda result, _: finish(result))
+    return evaluated(model, SCORERS[per], inputs, batch_size, verbose, of_batch)
 
 
 def all_classes(num_classes: int, count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Statistics of the conditional distribution of each sub-pixel, in batches of bounded memory."""
+"""Statistics of the conditional distribution of each sub-pixel."""
 
 from typing import NamedTuple
 
@@ -42,9 +42,8 @@ class PixelStatistics(NamedTuple):
 
         Unlike bits/dim, it needs no reference images.
         """
-        excess, variance = self._sums(1)
-        total = variance.sum(axis=(1, 2))
-        return excess.sum(axis=(1, 2)) / np.sqrt(np.maximum(total, np.finfo("float32").tiny))
+        excess, variance = (part.sum(axis=(1, 2)) for part in self._excess_and_variance())
+        return excess / np.sqrt(np.maximum(variance, np.finfo("float32").tiny))
 
     def surprise_map(self, size: int = 3) -> np.ndarray:
         """Standardized surprisal around each pixel, float64 `(N, height, width)`.
@@ -53,17 +52,16 @@ class PixelStatistics(NamedTuple):
         squared nats, limits the map where the model is certain. Noise that the model expects is not
         surprising, even where -log p is large.
         """
-        excess, variance = self._sums(size)
-        return excess / np.sqrt(1.0 + variance)
-
-    def _sums(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sums -log p - H and V over the channels, and over squares of pixels."""
-        parts = (-self.log_prob.astype("float64") - self.entropy, self.variance)
-        sums = (part.sum(axis=-1, dtype="float64") for part in parts)
         excess, variance = (
-            size**2 * uniform_filter(part, (1, size, size), mode="constant") for part in sums
+            size**2 * uniform_filter(part, (1, size, size), mode="constant")
+            for part in self._excess_and_variance()
         )
-        return excess, np.maximum(variance, 0.0)
+        return excess / np.sqrt(1.0 + np.maximum(variance, 0.0))
+
+    def _excess_and_variance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns -log p - H and V, summed over the channels, float64 `(N, height, width)`."""
+        excess = -self.log_prob.astype("float64") - self.entropy
+        return excess.sum(axis=-1), self.variance.sum(axis=-1, dtype="float64")
 
 
 def with_pit(found: np.ndarray, seed: int) -> PixelStatistics:
@@ -116,8 +114,8 @@ def statistics_of_batch(
     """
     count, candidates, height, width, _ = found.shape
     channels, pixels = model.image_shape[-1], count * height * width
-    found = np.moveaxis(found, 1, 3)  # (batch, height, width, K, P + 1)
-    log_probs = found[..., -1].reshape(count, -1, candidates).astype("float64")
+    by_pixel = np.moveaxis(found, 1, 3)  # (batch, height, width, K, P + 1)
+    log_probs = by_pixel[..., -1].reshape(count, -1, candidates).astype("float64")
     if log_weights is None:
         up_to = np.cumsum(log_probs, axis=1) - log_probs
     else:
@@ -129,19 +127,19 @@ def statistics_of_batch(
     largest = weights if channels == 1 else weights - total[:, None]
     pixel, label = np.nonzero(largest > np.log(NEGLIGIBLE / candidates))
     weights = weights[pixel, label]
-    parameters = found.reshape(pixels, candidates, -1)[pixel, label, :-1]
+    parameters = by_pixel.reshape(pixels, candidates, -1)[pixel, label, :-1]
     levels = to_levels(inputs["images"], model.num_levels).reshape(pixels, channels)
     result = np.empty((pixels, channels, 4), "float32")
-    size = channels * model.num_levels * model.num_mixtures  # of a pixel
-    size = max(candidates, MAX_PROBABILITIES // size)
+    of_one = channels * model.num_levels * model.num_mixtures
+    at_once = max(candidates, MAX_PROBABILITIES // of_one)
     starts = np.searchsorted(pixel, np.arange(pixels + 1))
     first = 0
     while first < pixels:
-        last = np.searchsorted(starts, starts[first] + size, "right") - 1
+        last = np.searchsorted(starts, starts[first] + at_once, "right") - 1
         rows = slice(starts[first], starts[last])
         own = levels[pixel[rows]]
-        inputs = {"parameters": parameters[rows], "levels": own.astype("float32")}
-        of_levels = evaluated(model, _level_log_probs, inputs, size)
+        of_rows = {"parameters": parameters[rows], "levels": own.astype("float32")}
+        of_levels = evaluated(model, _level_log_probs, of_rows, at_once)
         begins = starts[first:last] - starts[first]
         result[first:last] = _of_pixels(of_levels, own.astype("int64"), weights[rows], begins)
         first = last

@@ -215,9 +215,9 @@ class PixelSampler:
             height, width)` or `(batch, height, width, channels)`, only for completion.
 
     Returns:
-        Dict of tensors: `"images"`, uint8 `(batch * num_samples, height, width, channels)`; and
-        with particles `"log_prob"` of the known pixels, `(batch,)`, nats, and `"ancestors"`, int
-        `(batch,)`, the number of particles from which all others descend.
+        Dict of tensors: `"images"`, uint8 `(batch * num_samples, height, width, channels)`;
+        `"log_prob"` of the known pixels, `(batch,)`, nats, 0 without particles; and with particles
+        `"ancestors"`, int `(batch,)`, the number of particles from which all others descend.
     """
 
     def __init__(

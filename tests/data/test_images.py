@@ -4,7 +4,13 @@ from hostile import encoded
 from images import write_image
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import image_grid, png_bytes, read_image, resize_images
+from keras_pixelcnnpp.data.images import (
+    image_grid,
+    png_bits,
+    png_bytes,
+    read_image,
+    resize_images,
+)
 from keras_pixelcnnpp.errors import UserError
 
 GRAY = [0.299 * 200 + 0.587 * 100 + 0.114 * 50]
@@ -29,6 +35,12 @@ def test_every_color_mode_gives_the_same_image(tmp_path, mode, expected, toleran
     image = read_image(path, (16, 16, len(expected))).astype(int)
     np.testing.assert_allclose(image[12, 12], expected, atol=tolerance)
     np.testing.assert_allclose(image[0, 0], 0, atol=tolerance)
+
+
+def test_size_of_deep_colors_is_that_of_their_channels(rng):
+    images = rng.integers(0, 4096, (2, 5, 6, 3)).astype("uint16")
+    expected = sum(png_bits(images[..., channel, None]) for channel in range(3))
+    np.testing.assert_array_equal(png_bits(images), expected)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import tiny
-from command_line import done
+from command_line import done, one_line
 from PIL import Image
 from scipy.stats import norm
 
-from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_products
+from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_correlations
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.statistics import PixelStatistics
@@ -56,12 +56,16 @@ def test_a_false_model(rng):
     expected = 1 - 2 * norm.sf(norm.isf(0.05) / 1.3)
     assert report["coverage"]["0.9"] == pytest.approx(expected, abs=0.01)
     assert "they are too narrow" in report["reading"]
-    right, below = neighbor_products(statistics)
+    right, below = neighbor_correlations(statistics)
     assert right.shape == (6, 6)
     assert below.shape == (5, 7)
     assert right.mean() == pytest.approx(report["correlation_right"])
     assert right.mean() > 0.3
     assert abs(below).max() < 0.3
+    shifted = made_up(rng, 1.0, 0.0)
+    shifted = shifted._replace(pit=norm.cdf(norm.ppf(shifted.pit) + 2))
+    for correlation in neighbor_correlations(shifted):
+        assert abs(correlation).max() < 0.3
     bits = -statistics.log_prob.sum(axis=(1, 2, 3)) / 84 / np.log(2)
     low, high = report["bits_per_dim_ci95"]
     assert (low + high) / 2 == pytest.approx(bits.mean(), rel=1e-4)
@@ -78,3 +82,12 @@ def test_command(pixelcnnpp, run):
     assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
     with Image.open(run.reports / "likelihood.png") as image:
         assert image.width > 900
+
+
+@pytest.mark.parametrize("subject", ["likelihood", "ood"])
+def test_a_single_image(pixelcnnpp, run, tmp_path, subject):
+    split = tiny.tiny_split(1)
+    names = read_json(run.config_json)["data"]["class_names"]
+    np.savez(tmp_path / "one.npz", x_test=split.images, y_test=split.labels, class_names=names)
+    result = pixelcnnpp("evaluate", subject, "--run", run.path, "--data", tmp_path / "one.npz")
+    one_line(result, "Expected at least two images in the split test. Received: 1")

@@ -93,6 +93,12 @@ def test_models_of_more_levels_are_for_python(pixelcnnpp, tmp_path):
     one_line(pixelcnnpp(*command), "at most 256 levels", "num_levels=4096")
 
 
+def test_classification_needs_classes(pixelcnnpp, image, tmp_path):
+    tiny.untrained_model(num_classes=0, conditioning="none").save(tmp_path / "model.keras")
+    result = pixelcnnpp("classify", "--model", tmp_path / "model.keras", image)
+    one_line(result, "Expected a class-conditional model. Received: num_classes=0")
+
+
 def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
     model = tiny.untrained_model(image_shape=(4, 4, 2))
     model.save(tmp_path / "model.keras")
