@@ -211,8 +211,8 @@ class TiledModel:
         Raises:
             ValueError: If an argument is out of range, or the known part ends elsewhere.
         """
-        size = (size, size) if isinstance(size, int | np.integer) else tuple(size)
-        model, blocks = self.model, self.blocks(size)
+        height, width = (size, size) if isinstance(size, int | np.integer) else size
+        model, blocks = self.model, self.blocks((height, width))
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         ).checked(model)
@@ -222,7 +222,7 @@ class TiledModel:
         else:
             require_integer("labels", labels)
         count = len(wanted) if model.num_classes else wanted
-        shape = (count, *size, model.image_shape[-1])
+        shape = (count, height, width, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
             ends = [row[0].rows.stop for row in blocks]

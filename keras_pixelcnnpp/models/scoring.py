@@ -99,8 +99,11 @@ def score(
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
         return np.zeros((0, candidates, *place), "float32")
     inputs = images_and_labels(images, labels)
-    of_batch = finish and (lambda result, _: finish(result))
-    return evaluated(model, SCORERS[per], inputs, batch_size, verbose, of_batch)
+
+    def finished(result: np.ndarray, _: dict[str, np.ndarray]) -> np.ndarray:
+        return result if finish is None else finish(result)
+
+    return evaluated(model, SCORERS[per], inputs, batch_size, verbose, finished)
 
 
 def all_classes(num_classes: int, count: int) -> np.ndarray:
