@@ -62,18 +62,7 @@ def train(
     if sample_weight is not None and (recipe.random_crops or devices > 1):
         expected = "None with random crops, or several devices"
         raise invalid_argument("sample_weight", np.shape(sample_weight), expected)
-    # The baseline CNN flips images itself.
-    flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
-    how: dict[str, Any] = {"batch_size": recipe.batch_size, "seed": recipe.seed}
-    how["horizontal_flip"] = flip
-    if recipe.random_crops:
-        if images.larger is None:
-            expected = "the images at their own size, for the random crops of the recipe"
-            raise invalid_argument("images.larger", images.larger, expected)
-        batches = RandomCrops(images.larger, model.image_shape[:2], images.labels, **how)
-    else:
-        how |= {"larger_images": images.larger, "sample_weight": sample_weight}
-        batches = ImageBatches(images.images, images.labels, **how)
+    batches = _batches(model, images, recipe, sample_weight)
     hybrid = getattr(model, "label_loss_weight", 0) > 0
     first, steps = 0, len(batches)
     if hybrid and isinstance(recipe, PixelCNNRecipe):
@@ -93,6 +82,22 @@ def train(
     if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
         given = images.images, images.labels, recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, sample_weight)
+
+
+def _batches(
+    model: keras.Model, images: LabeledImages, recipe: Recipe, sample_weight: np.ndarray | None
+) -> ImageBatches:
+    """Returns the batches of a training; see `train`."""
+    # The baseline CNN flips images itself.
+    flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
+    how: Any = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
+    if not recipe.random_crops:
+        how |= {"larger_images": images.larger, "sample_weight": sample_weight}
+        return ImageBatches(images.images, images.labels, **how)
+    if images.larger is None:
+        expected = "the images at their own size, for the random crops of the recipe"
+        raise invalid_argument("images.larger", images.larger, expected)
+    return RandomCrops(images.larger, model.image_shape[:2], images.labels, **how)
 
 
 def train_epochs(
