@@ -135,7 +135,7 @@ def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> byte
     map_axes.set(xticks=[], yticks=[], title="Correlation of neighbors")
     figure.colorbar(shown, ax=map_axes, shrink=0.8)
     low, high = report["bits_per_dim_ci95"]
-    bits = f"{report['bits_per_dim']:.3f} {unit} of p(x)"
+    bits = f"p(x): {report['bits_per_dim']:.3f} {unit}"
     figure.suptitle(f"{bits}, 95 % interval {low:.3f}–{high:.3f}")
     figure.supxlabel(textwrap.fill(report["reading"], 150), fontsize=9)
     return figure_png(figure)
