@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from keras_pixelcnnpp.checks import is_larger
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.images import SUFFIXES, open_image, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
@@ -77,9 +78,9 @@ class TrainedModel(NamedTuple):
 
     def is_larger(self, file: Path) -> bool:
         """Returns whether an image file is larger than the model's images, and is thus resized."""
-        height, width, _ = self.model.image_shape
+        channels = self.model.image_shape[-1]
         with Image.open(file) as image:  # reads only the header
-            return image.height >= height and image.width >= width and image.size != (width, height)
+            return is_larger((1, image.height, image.width, channels), self.model.image_shape)
 
     def checksum(self) -> str:
         """Returns the SHA-256 of the model's configuration and weights, in hexadecimal."""
