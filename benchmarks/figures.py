@@ -10,6 +10,14 @@ from matplotlib.ticker import NullLocator
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.files import read_json, write_bytes
 
+MNIST_PIXELS = 28 * 28
+HOURS = (0.1, 0.2, 0.5, 1, 2, 5)
+TITLES = {
+    "fashion_mnist": "Fashion-MNIST, 256 levels",
+    "mnist": "MNIST, 256 levels",
+    "binarized_mnist": "binarized MNIST",
+}
+
 
 def panels(count, height=3, rows=1):
     """Creates a figure with panels side by side; returns it and its axes."""
@@ -185,3 +193,41 @@ def completion(tables):
     handles = grid[0].get_legend_handles_labels()
     figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=3)
     save(figure, "completion")
+
+
+def core_hours(tables, published, preset):
+    """Plots bits/dim of p(x) against processor time, with published values as lines.
+
+    `preset` is the kept run of the preset `fashion_mnist`.
+    """
+    names = [name for name in TITLES if any(table["data"] == name for table in tables)]
+    figure = new_figure(3.4 * len(names), 3.4)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
+        rows = [row for row in published if row["dataset"] == f"{TITLES[name]}, test"]
+        unit = rows[0]["unit"]
+        for table in (table for table in tables if table["data"] == name):
+            hours = [point["core_hours"] for point in table["points"]]
+            values = [in_unit(point["bits_per_dim"], unit) for point in table["points"]]
+            label = f"{table['title']}, {table['parameters'] / 1e6:.1f} M weights"
+            axes.plot(hours, values, "o-", markersize=4, label=label)
+        if name == preset.name:
+            bits = preset.json("reports/classification.json")["models"]["pixelcnnpp"]
+            hours = preset.minutes("pixelcnnpp") / 60
+            axes.plot(hours, bits["bits_per_dim"], "s", markersize=5, label="preset (hybrid)")
+        for row in rows:
+            value, place = float(row["value"]), axes.get_yaxis_transform()
+            axes.axhline(value, color="gray", linestyle="--", linewidth=1)
+            text = f"{row['model']}, {row['value']}"
+            axes.text(0.98, value, text, transform=place, va="bottom", ha="right", fontsize=7)
+        axes.set(xscale="log", xlabel="hours on one core", ylabel=f"{unit} of p(x)")
+        axes.set_title(TITLES[name], fontsize=10)
+        axes.set_xticks(HOURS, [f"{hours:g}" for hours in HOURS])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    save(figure, "core_hours")
+
+
+def in_unit(bits_per_dim, unit):
+    """Converts bits/dim of an image of MNIST to nats, if that is the unit."""
+    return bits_per_dim * MNIST_PIXELS * np.log(2) if unit == "nats" else bits_per_dim

@@ -7,6 +7,7 @@
 A test compares the pages with the files.
 """
 
+import csv
 import math
 import shlex
 import shutil
@@ -211,7 +212,7 @@ def template_environment():
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.globals |= {function.__name__: function for function in FUNCTIONS}
-    environment.globals |= {"bits": math.log2, "ways": WAYS}
+    environment.globals |= {"bits": math.log2, "in_unit": figures.in_unit, "ways": WAYS}
     return environment
 
 
@@ -228,6 +229,9 @@ def template_content():
     def named(prefix):
         return {name: table for name, table in tables.items() if name.startswith(prefix)}
 
+    def by_preset(prefix):
+        return {name.removeprefix(prefix): table for name, table in named(prefix).items()}
+
     found = [run.config["pixelcnnpp"]["versions"] for run in runs.values()]
     presets = {name: Preset(name) for name in preset_names()}
     return {
@@ -241,13 +245,24 @@ def template_content():
         "guidance": named("guidance-"),
         "guidance_scales": named("guidance_scale-"),
         "completions": named("completion-"),
-        "parts": {name.removeprefix("parts-"): part for name, part in named("parts-").items()},
+        "anomalies": by_preset("anomalies-"),
+        "own_samples": by_preset("own_samples-"),
+        "coverages": by_preset("coverage-"),
+        "core_hours": list(named("core_hours-").values()),
+        "published": published(),
+        "parts": by_preset("parts-"),
         "cnn_tunings": named("cnn_tuning-"),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
         "presets": [name for name, preset in presets.items() if preset.has_weights],
         "class_names": {name: preset.arguments["class_names"] for name, preset in presets.items()},
     }
+
+
+def published():
+    """Returns the rows of `published.csv`, likelihoods of other models."""
+    with (RESULTS.parent / "published.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def render():
@@ -277,6 +292,7 @@ def draw(content):
     figures.conditioning(content["conditionings"])
     figures.out_of_distribution({name: report for name, report in ood.items() if report}, DETECTORS)
     figures.completion(content["completions"])
+    figures.core_hours(content["core_hours"], content["published"], runs["fashion_mnist"])
 
 
 def main(

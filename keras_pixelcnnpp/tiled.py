@@ -60,8 +60,8 @@ class TiledModel:
             on the position in an image.
         overlap: Integer, number of earlier rows above and earlier columns to the left of a block in
             its window, less than the model's height and width. By default half of the smaller of
-            the two. A large overlap gives a lower number of bits/dim, but more windows: an overlap
-            of three quarters needs four times as many as one of half.
+            the two. A larger overlap gives each pixel more context, but more windows: an overlap of
+            three quarters needs four times as many as one of half.
 
     Raises:
         ValueError: If the model or the overlap does not fit.
