@@ -27,7 +27,8 @@ def evaluate_likelihood(folder: RunFolder, options: SimpleNamespace) -> None:
     options.split = dataset.split_to_measure(options.split)
     images = dataset.split(options.split).some(options.count, options.seed).images
     if len(images) < 2:
-        raise UserError(f"Expected at least two images in the split {options.split}. Received: 1")
+        expected = f"Expected at least two images in the split {options.split}"
+        raise UserError(f"{expected}. Received: {len(images)}")
     model = load_trained_model(path)
     print(f"Scoring {counted(len(images))} of the split {options.split}")
     how = {"batch_size": options.batch_size, "verbose": options.verbose}

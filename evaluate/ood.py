@@ -69,7 +69,8 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     # Other images of the split are the normal images that the detectors are fitted to.
     rows = np.random.default_rng(options.seed).permutation(len(split))
     if len(split) < 2:
-        raise UserError(f"Expected at least two images in the split {options.split}. Received: 1")
+        expected = f"Expected at least two images in the split {options.split}"
+        raise UserError(f"{expected}. Received: {len(split)}")
     count = min(options.count, len(split) // 2)
     measured, normal = split.take(rows[:count]), split.take(rows[count : count + FIT_IMAGES])
     sources = (options.data, config["data"]["source"])
