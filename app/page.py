@@ -199,7 +199,7 @@ def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkb
     invert = gr.Checkbox(label="Invert light and dark")
     gallery = gr.Gallery(
         label="Samples of the model",
-        columns=4,
+        columns=3,
         format="png",
         allow_preview=False,
         interactive=False,
