@@ -143,6 +143,27 @@ def command(script, options, **more):
     return f"python {script} {shlex.join(words_of({**options, **more}))}"
 
 
+def options_of(command):
+    """Returns the options of a `pixelcnnpp train` command, each with its value."""
+    options = []
+    for word in shlex.split(command)[2:]:
+        options += [[word]] if word.startswith("--") else []
+        options[-1] += [] if word.startswith("--") else [word]
+    return [shlex.join(option) for option in options]
+
+
+def common_options(commands):
+    """Returns the options that all commands have in common."""
+    first, *others = map(options_of, commands)
+    return " ".join(one for one in first if all(one in other for other in others))
+
+
+def own_options(command, commands):
+    """Returns the options of a command that not all `commands` have in common."""
+    common = common_options(commands)
+    return " ".join(one for one in options_of(command) if one not in common)
+
+
 def speed_rows(table):
     """Groups the rows of a table by network, backend and precision."""
     found = {}
@@ -196,7 +217,8 @@ def minutes(value):
     return number(value, 0 if value is None or value >= 10 else 1)
 
 
-FILTERS = (accuracy, errors, interval, minutes, number, p_value, percent, points, speed_ratio)
+FILTERS = (accuracy, common_options, errors, interval, minutes, number, own_options, p_value)
+FILTERS += (percent, points, speed_ratio)
 FUNCTIONS = (command, heads_rows, over_seeds, speed_rows)
 
 
@@ -248,7 +270,7 @@ def template_content():
         "anomalies": by_preset("anomalies-"),
         "own_samples": by_preset("own_samples-"),
         "coverages": by_preset("coverage-"),
-        "core_hours": list(named("core_hours-").values()),
+        "core_hours": [table | {"name": n} for n, table in by_preset("core_hours-").items()],
         "published": published(),
         "parts": by_preset("parts-"),
         "cnn_tunings": named("cnn_tuning-"),
