@@ -2,8 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -234,8 +233,13 @@ class PixelCNNClassifier(ImageClassifier):
         recipe = PixelCNNRecipe(**given, seed=self.seed).for_data(of_preset, len(classes), False)
         options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
         options["image_shape"] = images.shape[1:]
-        with _seeded(self.seed):
+        # Keras takes default seeds of initializers and seed generators from Python's `random`.
+        before = random.getstate()
+        random.seed(self.seed)
+        try:
             model = preset.make(AutoregressiveModel, **options)
+        finally:
+            random.setstate(before)
         given = LabeledImages(images, labels, paths=())
         train(model, given, recipe, sample_weight=sample_weight, verbose=self.verbose)
         self.model_, self._classes = model, classes
@@ -289,15 +293,3 @@ class PixelCNNClassifier(ImageClassifier):
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.likelihoods_and_probabilities(images)[1]
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Context manager that seeds new Keras layers, and then restores Python's random state."""
-    # Keras takes default seeds of initializers and seed generators from Python's `random`.
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)
