@@ -402,10 +402,7 @@ class BaselineRecipe(Recipe):
     weight_decay: float | None = option("Weight decay of the kernels.", min=0)
 
     def of_optimizer(self, steps: int) -> dict[str, Any]:
-        """Returns the options for `optimizers.make_optimizer`, for a number of steps.
-
-        The learning rate rises for a twentieth of the steps.
-        """
+        """Returns the options as `Recipe` does; the learning rate rises for 1/20 of the steps."""
         fixed = {"optimizer": "muon", "learning_rate_schedule": "cosine"}
         return {**self.values(), **fixed, "learning_rate_warmup": steps // 20}
 
