@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -155,7 +155,7 @@ def recorded_signals() -> Iterator[list[int]]:
     # Python allows signal handlers only in the main thread.
     in_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
-    old_handlers = {number: signal.getsignal(number) for number in numbers}
+    old_handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:
             signal.signal(number, record)
