@@ -87,17 +87,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def features(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
-        how = {"seed": self.seed, "batch_size": self.batch_size}
-        return image_features(self.model.pixel_statistics(X, **how), X, self._num_levels)
+        statistics = self.model.pixel_statistics(X, seed=self.seed, batch_size=self.batch_size)
+        return image_features(statistics, X, getattr(self.model, "num_levels", 256))
 
     @property
     def least_images(self) -> int:
         """The number of images that `fit` needs at least."""
         return 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
-
-    @property
-    def _num_levels(self) -> int:
-        return getattr(self.model, "num_levels", 256)
 
     def fit_features(self, features: np.ndarray) -> Self:
         """Fits like `fit`, to features that have been computed."""

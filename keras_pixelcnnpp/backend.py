@@ -98,17 +98,12 @@ def progress(steps: int, verbose: int | str = "auto", unit: str = "step") -> Cal
 def compiled(
     function: Callable, variables: list[keras.Variable], example: Any = None, xla: bool = False
 ) -> Callable:
-    """Compiles a thread-safe function from nests to nests, with full float32 precision.
+    """Compiles a thread-safe function from a nest to a nest, with full float32 precision.
 
     (Keras's own `predict` is not thread-safe: under JAX, it empties the variables while it runs.)
-
-    Args:
-        function: Function of one nest of tensors.
-        variables: The variables that the function reads.
-        example: Optional nest of arrays like the inputs. With it, TensorFlow compiles once for any
-            number of rows, otherwise for each shape.
-        xla: Boolean, whether TensorFlow compiles with XLA, for each shape. JAX always does, and
-            torch compiles nothing.
+    `variables` are those that the function reads. With an example of its inputs, TensorFlow
+    compiles once for any number of rows; otherwise and with `xla`, for each shape. JAX always
+    compiles with XLA, and torch compiles nothing.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -14,19 +14,12 @@ MAX_PIXELS = 1 << 29
 
 
 class Block(NamedTuple):
-    """A block of a frame, and its window, whose other pixels belong to earlier blocks.
+    """A block of a frame, and its window, whose other pixels belong to earlier blocks."""
 
-    Args:
-        rows: Slice, rows of the window in the frame.
-        columns: Slice, columns of the window in the frame.
-        above: Integer, number of rows of the window above the block.
-        left: Integer, number of columns of the window to the left of the block.
-    """
-
-    rows: slice
+    rows: slice  # of the window in the frame
     columns: slice
-    above: int
-    left: int
+    above: int  # number of rows of the window above the block
+    left: int  # number of columns of the window to the left of the block
 
     @property
     def inside(self) -> tuple[slice, slice]:

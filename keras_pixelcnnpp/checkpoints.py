@@ -3,9 +3,10 @@
 import re
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -134,37 +135,34 @@ class TrainingStopped(Exception):  # noqa: N818 - requested by the user, not an 
         self.signal = number
 
 
-class StopOnSignal:
+@contextmanager
+def recorded_signals() -> Iterator[list[int]]:
     """Context manager that records a signal during `fit`, so that training stops after the step.
 
-    `EpochCheckpoint` stops the training. A second signal ends the program at once. The attribute
-    `received` is the number of the signal, or 0.
+    It yields a list of the signal's number, empty before, with which `EpochCheckpoint` stops the
+    training. A second signal ends the program at once.
     """
+    received: list[int] = []
 
-    def __init__(self) -> None:
-        self.received = 0
-        self._old_handlers = {}
-
-    def __enter__(self) -> Self:
-        # Python allows signal handlers only in the main thread.
-        if threading.current_thread() is threading.main_thread():
-            self._old_handlers = {
-                number: signal.signal(number, self._handle)
-                for number in (signal.SIGINT, signal.SIGTERM)
-            }
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._old_handlers.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: object) -> None:
-        if self.received:
-            signal.signal(number, self._old_handlers[number])
+    def record(number: int, frame: object) -> None:
+        if received:
+            signal.signal(number, old_handlers[number])
             signal.raise_signal(number)
-        self.received = number
+        received.append(number)
         with suppress(OSError, RuntimeError):  # a closed pipe, or a print that was interrupted
             print("\nStopping after this step. A second signal stops at once.", flush=True)
+
+    # Python allows signal handlers only in the main thread.
+    in_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main else ()
+    old_handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            signal.signal(number, record)
+        yield received
+    finally:
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -180,11 +178,11 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     SHOWN_ROWS = 16
 
-    def __init__(self, checkpoints: Checkpoints, batches: ImageBatches, stop: StopOnSignal):
+    def __init__(self, checkpoints: Checkpoints, batches: ImageBatches, signals: list[int]):
         super().__init__()
         self.checkpoints = checkpoints
         self.batches = batches
-        self.stop = stop
+        self.signals = signals
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -197,18 +195,18 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # The logs are running means over the epoch, so NaN and infinity persist in them.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
-        if number := self.stop.received:
+        if self.signals:
             # After its last step an epoch is finished, although it has not been evaluated.
             last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
             progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
             self.checkpoints.save(self.model, progress)
-            raise TrainingStopped(number)
+            raise TrainingStopped(self.signals[0])
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.checkpoints.save(self.model, Progress(epoch + 1))
-        if number := self.stop.received:
-            raise TrainingStopped(number)
+        if self.signals:
+            raise TrainingStopped(self.signals[0])
 
     def _refuse(self, batch: int) -> None:
         rows = self.batches.rows(batch)

@@ -2,8 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,11 +25,9 @@ from keras_pixelcnnpp.training import train
 class ImageClassifier(ClassifierMixin, BaseEstimator):
     """Base class of scikit-learn classifiers around a trained model.
 
-    Subclasses define `num_classes`, `_trained_shape` (the shape of an image) and
-    `_probabilities(images)`.
+    Subclasses define `num_classes`, `_probabilities(images)` and `_trained`, which has the
+    attributes `image_shape` and `num_levels`.
     """
-
-    _trained_levels = 256  # more if the images are uint16
 
     def fit(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Self:  # noqa: N803
         """Raises an error, because the model is already trained.
@@ -61,20 +58,20 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         self,
         X: Any,  # noqa: N803
         shape: tuple[int, int, int] | None = None,
+        num_levels: int = 256,
         y: Any = "no_validation",
         reset: bool = False,
-        num_levels: int | None = None,
     ) -> Any:
         """Converts `X` to images of a shape, and checks `y` if it is given."""
         require_no_mask(X)
-        shape = self._trained_shape if shape is None else shape
+        if shape is None:
+            shape, num_levels = self._trained.image_shape, self._trained.num_levels
         is_flat = np.ndim(X) < 3
         flat = X if is_flat else np.reshape(X, (len(X), math.prod(np.shape(X)[1:])))
         flat = validate_data(self, flat, y, reset=reset, dtype=None)
         flat, labels = flat if isinstance(flat, tuple) else (flat, None)
         if is_flat and flat.shape[1] == math.prod(shape):
             flat = flat.reshape(-1, *shape)
-        num_levels = self._trained_levels if num_levels is None else num_levels
         images = checked_images(flat if is_flat else X, shape, max(256, num_levels))
         return images if labels is None else (images, labels)
 
@@ -217,7 +214,7 @@ class PixelCNNClassifier(ImageClassifier):
                 f"each image of a classifier has a label. Received: unlabeled_weight={weight}"
             )
         levels = arguments.get("num_levels", 256)
-        images, labels = self._images(X, shape, y=y, reset=True, num_levels=levels)
+        images, labels = self._images(X, shape, levels, y, reset=True)
         check_classification_targets(labels)
         if sample_weight is not None:
             weights = check_array(sample_weight, ensure_2d=False, ensure_non_negative=True)
@@ -234,8 +231,13 @@ class PixelCNNClassifier(ImageClassifier):
         recipe = PixelCNNRecipe(**given, seed=self.seed).for_data(of_preset, len(classes), False)
         options |= {"num_classes": len(classes), "class_names": list(map(str, classes))}
         options["image_shape"] = images.shape[1:]
-        with _seeded(self.seed):
+        # Keras takes default seeds of initializers and seed generators from Python's `random`.
+        before = random.getstate()
+        random.seed(self.seed)
+        try:
             model = preset.make(AutoregressiveModel, **options)
+        finally:
+            random.setstate(before)
         given = LabeledImages(images, labels, paths=())
         train(model, given, recipe, sample_weight=sample_weight, verbose=self.verbose)
         self.model_, self._classes = model, classes
@@ -247,14 +249,6 @@ class PixelCNNClassifier(ImageClassifier):
     @property
     def _trained(self) -> AutoregressiveModel:
         return self.model_ if self.model is None else self.model
-
-    @property
-    def _trained_shape(self) -> tuple[int, int, int]:
-        return self._trained.image_shape
-
-    @property
-    def _trained_levels(self) -> int:
-        return self._trained.num_levels
 
     @property
     def num_classes(self) -> int:
@@ -289,15 +283,3 @@ class PixelCNNClassifier(ImageClassifier):
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.likelihoods_and_probabilities(images)[1]
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Context manager that seeds new Keras layers, and then restores Python's random state."""
-    # Keras takes default seeds of initializers and seed generators from Python's `random`.
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(before)

@@ -86,16 +86,14 @@ def main() -> None:
     try:
         app(prog_name="pixelcnnpp")
     except Exception as error:
-        print(f"pixelcnnpp: error: {_message(error)}", file=sys.stderr)
+        if isinstance(error, UserError | OSError):
+            message = str(error)
+        # Checked first, because TensorFlow uses the same class of errors for disk and memory.
+        elif is_disk_full(error):
+            message = "no space left on the disk. Existing files are kept."
+        elif is_out_of_memory(error):
+            message = NO_MEMORY
+        else:
+            raise
+        print(f"pixelcnnpp: error: {message}", file=sys.stderr)
         sys.exit(2)
-
-
-def _message(error: Exception) -> Exception | str:
-    if isinstance(error, UserError | OSError):
-        return error
-    # Checked first, because TensorFlow uses the same class of errors for disk and memory.
-    if is_disk_full(error):
-        return "no space left on the disk. Existing files are kept."
-    if is_out_of_memory(error):
-        return NO_MEMORY
-    raise error

@@ -104,8 +104,7 @@ def in_a_folder(path: Path | None) -> Path | None:
 def library() -> Iterator[None]:
     """Context in which a command imports modules of the library, which takes seconds.
 
-    Raises:
-        UserError: If a package or Keras's backend is not installed.
+    Raises a `UserError` if a package or Keras's backend is not installed.
     """
     package = sys.modules[__package__]
     try:

@@ -150,11 +150,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            low, high = (one.metadata.get(name) for name in ("min", "max"))
-            value = getattr(self, one.name)
-            if value is None or low is high is None:
+            value, low = getattr(self, one.name), one.metadata.get("min")
+            if value is None or low is None:
                 continue
-            low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
+            high = one.metadata.get("max", math.inf)
             declared: Any = one.type
             is_number = isinstance(value, declared | int) and not isinstance(value, bool)
             if not is_number or not low <= value <= high:
@@ -402,10 +401,7 @@ class BaselineRecipe(Recipe):
     weight_decay: float | None = option("Weight decay of the kernels.", min=0)
 
     def of_optimizer(self, steps: int) -> dict[str, Any]:
-        """Returns the options for `optimizers.make_optimizer`, for a number of steps.
-
-        The learning rate rises for a twentieth of the steps.
-        """
+        """Returns the options as `Recipe` does; the learning rate rises for 1/20 of the steps."""
         fixed = {"optimizer": "muon", "learning_rate_schedule": "cosine"}
         return {**self.values(), **fixed, "learning_rate_warmup": steps // 20}
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
+from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, recorded_signals
 from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.errors import invalid_argument
@@ -64,17 +64,16 @@ def train(
         raise invalid_argument("sample_weight", np.shape(sample_weight), expected)
     batches = _batches(model, images, recipe, sample_weight)
     hybrid = getattr(model, "label_loss_weight", 0) > 0
-    first, steps = 0, len(batches)
-    if hybrid and isinstance(recipe, PixelCNNRecipe):
-        first = recipe.likelihood_epochs
-    options = recipe.of_optimizer(recipe.epochs * steps)
-    decay = {"weight_decay": options["weight_decay"]} if "weight_decay" in options else {}
+    first = recipe.likelihood_epochs if hybrid and isinstance(recipe, PixelCNNRecipe) else 0
+    per_epoch, steps = len(batches), recipe.epochs * len(batches)
+    options = recipe.of_optimizer(steps)
     jit_compile = "auto" if recipe.jit_compile is None else recipe.jit_compile
     if devices > 1:
         wrap = lambda batches: DividedBatches(batches, devices)  # noqa: E731
         # XLA can't compile TensorFlow's strategies.
         jit_compile = False if keras.backend.backend() == "tensorflow" else jit_compile
-    optimizer = make_optimizer(options, recipe.epochs * steps, first * steps, **decay)
+    decay = options.get("weight_decay")
+    optimizer = make_optimizer(options, steps, first * per_epoch, weight_decay=decay)
     model.compile(optimizer, jit_compile=jit_compile, **compiled)
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
@@ -115,7 +114,9 @@ def train_epochs(
     def fit(part: ImageBatches, first: int, last: int, *more: keras.callbacks.Callback) -> None:
         # ImageBatches shuffles, by seed and epoch.
         how = {"initial_epoch": first, "epochs": last, "shuffle": False, "verbose": verbose}
-        seeds = [SetEpoch(part), *([] if _draws_itself(model) else [SeedTorch(part)])]
+        seeds = [SetEpoch(part)]
+        if keras.backend.backend() == "torch" and not isinstance(model, AutoregressiveModel):
+            seeds.append(_seed_torch(part))
         model.fit(wrap(part), callbacks=[*seeds, *callbacks, *more], **how)
 
     if folder is None:
@@ -127,12 +128,12 @@ def train_epochs(
     progress = checkpoints.restore(model)
     if verbose and progress > Progress():
         print(f"Continuing after {progress}, up to epoch {epochs}.")
-    with StopOnSignal() as stop:
+    with recorded_signals() as signals:
         while progress.epoch < epochs:
             epoch, step = progress
             # The rest of an interrupted epoch comes first.
             part, last = (batches.from_step(step), epoch + 1) if step else (batches, epochs)
-            fit(part, epoch, last, EpochCheckpoint(checkpoints, part, stop))
+            fit(part, epoch, last, EpochCheckpoint(checkpoints, part, signals))
             # A callback such as keras.callbacks.EarlyStopping may request the end.
             if last == epochs or model.stop_training:
                 # `fit` has put the averaged weights into the model; a callback may have replaced
@@ -142,29 +143,16 @@ def train_epochs(
     use_averages(model)
 
 
-def _draws_itself(model: keras.Model) -> bool:
-    """Returns whether all random numbers of a model come from generators that checkpoints save."""
-    return keras.backend.backend() != "torch" or isinstance(model, AutoregressiveModel)
+def _seed_torch(batches: ImageBatches) -> keras.callbacks.Callback:
+    """Returns a callback that sets torch's global seed in each step, for a resumed training."""
+    # Keras's dropout uses torch's global generator, which checkpoints don't contain.
+    import torch
 
-
-class SeedTorch(keras.callbacks.Callback):
-    """Callback that sets torch's global seed in each step, for a resumed training.
-
-    Under torch, Keras's dropout uses the global generator, which checkpoints don't contain.
-
-    Args:
-        batches: The `ImageBatches` of the training.
-    """
-
-    def __init__(self, batches: ImageBatches):
-        super().__init__()
-        self.batches = batches
-
-    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
-        import torch
-
-        words = [self.batches.seed, self.batches.epoch, self.batches.first_step + batch]
+    def seed(step: int, logs: dict | None = None) -> None:
+        words = [batches.seed, batches.epoch, batches.first_step + step]
         torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+
+    return keras.callbacks.LambdaCallback(on_train_batch_begin=seed)
 
 
 def refit_class_bias(

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, StopOnSignal
+from keras_pixelcnnpp.checkpoints import Checkpoints, EpochCheckpoint, Progress, recorded_signals
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.optimizers import use_averages, variable_value
@@ -95,7 +95,7 @@ def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     images = np.zeros((24, 2, 2, 1), "uint8")
     batches = ImageBatches(images, np.zeros(24), batch_size=4, seed=3)
     batches.set_epoch(1)
-    callback = EpochCheckpoint(checkpoints, batches.from_step(2), StopOnSignal())
+    callback = EpochCheckpoint(checkpoints, batches.from_step(2), [])
     callback.set_model(trained)
     callback.on_epoch_begin(1)
     callback.on_train_batch_end(0, {"loss": 1.0})
@@ -121,7 +121,7 @@ def ctrl_c():
 @pytest.mark.usefixtures("ctrl_c")
 def test_second_signal_is_not_held_back():
     # With os.kill, another thread may get the signal, and two pending signals may become one.
-    with StopOnSignal():
+    with recorded_signals():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -133,8 +133,8 @@ def test_a_closed_pipe_does_not_stop_the_training(monkeypatch):
     def closed(*_, **__):
         raise BrokenPipeError
 
-    with StopOnSignal() as stop:
+    with recorded_signals() as signals:
         monkeypatch.setattr("builtins.print", closed)
         signal.raise_signal(signal.SIGINT)
         monkeypatch.undo()
-    assert stop.received == signal.SIGINT
+    assert signals == [signal.SIGINT]

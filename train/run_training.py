@@ -256,11 +256,7 @@ def stoppable(checkpoints: Path) -> Iterator[None]:
 
 @contextmanager
 def on_devices(count: int | None) -> Iterator[int]:
-    """Context in which models are created and trained on several devices.
-
-    It uses `keras.distribution.DataParallel` under JAX and `tf.distribute.MirroredStrategy` under
-    TensorFlow. Yields the number of devices.
-    """
+    """Context in which models are created and trained on several devices; yields their number."""
     # The gradients of the devices add up to the gradient of the whole batch, so without dropout the
     # result is that of one device up to rounding. (Dropout masks differ from those of one device;
     # under TensorFlow, all devices have the same masks.)

@@ -35,12 +35,7 @@ def _spread(
 
 
 class CategoricalCounts:
-    """Shares of the levels under a softmax.
-
-    Args:
-        head: A `CategoricalHead`.
-        tables: Weights of the head, multiples of 1/4096.
-    """
+    """Shares of the levels under a softmax; `tables` are the weights, multiples of 1/4096."""
 
     def __init__(self, head: CategoricalHead, tables: Sequence[np.ndarray]):
         self.num_levels = head.num_levels
@@ -48,12 +43,7 @@ class CategoricalCounts:
         self.tables = dict(zip(head.tables, whole, strict=True))
 
     def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
-        """Returns the distribution of a sub-pixel given the earlier ones of its pixel.
-
-        Args:
-            parameters: int64 array `(N, num_parameters)`.
-            earlier: List of int64 arrays `(N,)`, the levels of the earlier sub-pixels.
-        """
+        """Returns the distribution of a sub-pixel given the levels of the earlier ones, `(N,)`."""
         channel, num_levels = len(earlier), self.num_levels
         logits = parameters[:, channel * num_levels : (channel + 1) * num_levels]
         for index, levels in enumerate(earlier):

@@ -130,13 +130,8 @@ class ImageBatches(keras.utils.PyDataset):
         images = self.images[rows]
         if self.larger_images is None:
             return images
-        height, width = images.shape[1:3]
-        places = zip(rows, self._corners[rows], strict=True)
-        crops = [
-            self.larger_images[row, top : top + height, left : left + width]
-            for row, (top, left) in places
-        ]
-        return np.where(self._cropped[rows, None, None, None], np.stack(crops), images)
+        crops = _crops(self.larger_images, rows, self._corners[rows], images.shape[1:3])
+        return np.where(self._cropped[rows, None, None, None], crops, images)
 
 
 class RandomCrops(ImageBatches):
@@ -199,11 +194,15 @@ class RandomCrops(ImageBatches):
         self._corners = crops.integers(0, self._margins + 1)
 
     def _images_of(self, rows: np.ndarray) -> np.ndarray:
-        height, width = self.size
-        places = zip(self._frames[rows], self._corners[rows], strict=True)
-        return np.stack(
-            [self.images[i][top : top + height, left : left + width] for i, (top, left) in places]
-        )
+        return _crops(self.images, self._frames[rows], self._corners[rows], self.size)
+
+
+def _crops(frames: Any, rows: np.ndarray, corners: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    height, width = size
+    places = zip(rows, corners, strict=True)
+    return np.stack(
+        [frames[row][top : top + height, left : left + width] for row, (top, left) in places]
+    )
 
 
 def require_one_for_each(labels: np.ndarray, images: Sized) -> None:

@@ -224,11 +224,11 @@ class Dataset:
 
     def counts(self) -> dict[str, list[int]]:
         """Returns the number of images of each class, and of unlabeled images, for each split."""
-        labels = [*range(self.num_classes), -1]
-        return {
-            name: [int((split.labels == label).sum()) for label in labels]
-            for name, split in self.splits.items()
-        }
+        counts = {}
+        for name, split in self.splits.items():
+            found = np.bincount(split.labels + 1, minlength=self.num_classes + 1).tolist()
+            counts[name] = [*found[1:], found[0]]
+        return counts
 
     def listing(self) -> Listing:
         """Returns the split, path, class name and hash of each image."""
@@ -350,19 +350,17 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
 
 def class_notes(dataset: Dataset) -> list[str]:
     """Returns messages on unlabeled images, and on classes that may not be meant."""
-    notes, labels = [], {name: {*split.labels.tolist()} for name, split in dataset.splits.items()}
+    notes, counts = [], dataset.counts()
     folded = [name.casefold() for name in dataset.class_names]
     if alike := [n for n in dataset.class_names if folded.count(n.casefold()) > 1]:
         notes.append(f"Classes whose names differ in case only: {', '.join(alike)}.")
-    if dataset.num_classes and any(-1 in found for found in labels.values()):
-        counts = {name: int((split.labels < 0).sum()) for name, split in dataset.splits.items()}
-        found = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        notes.append(f"Unlabeled images: {found}.")
-    for split, found in labels.items():
-        missing = {*range(dataset.num_classes)} - found
-        if missing and max(found, default=-1) >= 0:
-            names = ", ".join(dataset.class_names[label] for label in sorted(missing))
-            notes.append(f"The split {split} has no image of: {names}.")
+    unlabeled = [f"{found[-1]:,} {split}" for split, found in counts.items() if found[-1]]
+    if dataset.num_classes and unlabeled:
+        notes.append(f"Unlabeled images: {', '.join(unlabeled)}.")
+    for split, (*labeled, _) in counts.items():
+        missing = [n for n, count in zip(dataset.class_names, labeled, strict=True) if not count]
+        if missing and any(labeled):
+            notes.append(f"The split {split} has no image of: {', '.join(missing)}.")
     return notes
 
 

@@ -105,8 +105,6 @@ class SavedModelClassifier(ImageClassifier):
         """Shape `(height, width, channels)` of the model's images."""
         return tuple(self.config["image_shape"])
 
-    _trained_shape = image_shape
-
     @property
     def num_levels(self) -> int:
         """Number of levels of a sub-pixel."""
@@ -206,6 +204,10 @@ class SavedModelClassifier(ImageClassifier):
         return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
             "images"
         ]
+
+    @property
+    def _trained(self) -> Self:
+        return self
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
         return self.classify(images)["probabilities"]

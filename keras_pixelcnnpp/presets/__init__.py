@@ -177,9 +177,8 @@ class Preset:
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     """Copies the weights of a model into another model with the same layers.
 
-    Returns:
-        The paths of the weights of `target` that were not, or only partly, copied: those of the
-        labels, if the numbers of classes differ.
+    Returns the paths of the weights of `target` that were not, or only partly, copied: those of the
+    labels, if the numbers of classes differ.
     """
 
     def by_path(model: keras.Model) -> dict[str, keras.Variable]:
