@@ -195,12 +195,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # The logs are running means over the epoch, so NaN and infinity persist in them.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
-        if self.signals:
-            # After its last step an epoch is finished, although it has not been evaluated.
-            last = batch + 1 == len(self.batches)
+        # After the last step, the epoch is evaluated first, for its logs.
+        if self.signals and batch + 1 < len(self.batches):
             step = self.batches.first_step + batch + 1
-            progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
-            self.checkpoints.save(self.model, progress)
+            self.checkpoints.save(self.model, Progress(self._epoch, step))
             raise TrainingStopped(self.signals[0])
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
