@@ -1,13 +1,16 @@
-"""Measures how guidance changes the samples of a preset, with the CNN of a run on the same data.
+"""Measures how guidance changes the samples of a preset, with a CNN on the same data.
 
-    python benchmarks/guidance.py photographs runs/photographs
-    python benchmarks/guidance.py photographs runs/photographs --split train --weights 1,3 \
-        --scales 0.25,0.5,1,2 --output benchmarks/results/guidance_scale-photographs.json
+    python benchmarks/guidance.py judge --data mnist
+    python benchmarks/guidance.py measure mnist runs/mnist-judge --data mnist --per-class 500
+    python benchmarks/guidance.py measure photographs runs/photographs --split train \
+        --weights 1,3 --scales 0.25,0.5,1,2 \
+        --output benchmarks/results/guidance_scale-photographs.json
 
-Samples are compared with images of the split as in `pixelcnnpp evaluate generation`. Choices are
-made on the split `train`, of which a sixth is held out for the comparison. Scales are multiples of
-the learned logit scale. Times are processor times, without compilation. `--figure` plots samples of
-several weights side by side.
+`judge` trains a CNN on the test images, so that samples are not judged by a network that was
+trained on the same images as the preset. `measure` compares samples with images of the split as
+`pixelcnnpp evaluate generation` does. Choices are made on the split `train`, of which a sixth is
+held out for the comparison. Scales are multiples of the learned logit scale. Times are processor
+times, without compilation. `--figure` plots samples of several weights side by side.
 """
 
 import time
@@ -18,13 +21,16 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from common import RESULTS, Output, Split, facts, save, show
+from common import RESULTS, Data, Output, Split, facts, pixelcnnpp, save, show, write_dataset
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png
-from keras_pixelcnnpp.evaluate.generation import Comparison, mean_bits_per_dim
+from keras_pixelcnnpp.evaluate.generation import Comparison, baseline_features, mean_bits_per_dim
+from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
+from keras_pixelcnnpp.evaluate.metrics.images import frechet_distance
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -33,7 +39,12 @@ SHOWN, SHOWN_WEIGHTS = 6, (0, 1, 3)  # images per class in the figure, and their
 METRICS = ("accuracy", "accuracy_ci95", "precision", "recall", "density", "coverage")
 METRICS += ("frechet_distance",)
 
+SHARES = ("precision", "recall", "coverage")  # of images, so that Wilson's interval applies
+RESAMPLES = 200
+
 Numbers = Annotated[str, typer.Option(help="Numbers, comma-separated.")]
+
+app = typer.Typer(help="Measure samples with guidance.", no_args_is_help=True)
 
 
 def sampled(model, per_class, how):
@@ -44,14 +55,30 @@ def sampled(model, per_class, how):
     return samples, time.process_time() - start
 
 
-def comparison(folder, split, samples, num_levels):
+def comparison(cnn, dataset, split, samples, num_levels):
     """Returns a comparison with images of the split; those of `train` are held out first."""
-    dataset, cnn = folder.load_data(), load_baseline(folder)
     train, real = dataset.split("train").labeled(), dataset.images(split, with_labels=True)
     if split == "train":
         train, real = train.hold_out(1 / 6, seed=0)
     train = replace(train, images=quantize(train.images, num_levels))
     return Comparison(cnn, real, train, samples)
+
+
+def with_intervals(numbers, compared, samples):
+    """Adds 95 % intervals to metrics; that of the Fréchet distance is from a bootstrap."""
+    real = baseline_features(compared.cnn, compared.reference.images)
+    sampled = baseline_features(compared.cnn, samples.images)
+    rng = np.random.default_rng(0)
+    distances = [
+        frechet_distance(*(rng.choice(features, len(features)) for features in (real, sampled)))
+        for _ in range(RESAMPLES)
+    ]
+    # Resampling raises the mean of the distance, but hardly changes its standard deviation.
+    found = {"frechet_distance_error": 1.96 * np.std(distances, ddof=1)}
+    for name in SHARES:
+        count = len(sampled) if name == "precision" else len(real)
+        found[f"{name}_ci95"] = accuracy_interval(numbers[name] * count, count)
+    return numbers | found
 
 
 def figure(samples):
@@ -65,9 +92,22 @@ def figure(samples):
     return gallery_png(np.concatenate(blocks[:-1], axis=1), names, titles[:-1])
 
 
-def main(
+@app.command()
+def judge(data: Data, epochs: int = 10):
+    """Train a CNN on the test images, in `runs/NAME-judge`."""
+    dataset, folder = load_dataset(data), Path("runs", f"{Path(data).stem}-judge")
+    write_dataset(folder / "test.npz", dataset, dataset.split("test"))
+    how = {"batch_size": 64, "horizontal_flip": Path(data).stem == "fashion_mnist"}
+    how["precision"] = "mixed_bfloat16"
+    data = folder / "test.npz"
+    pixelcnnpp("train-baseline", data=data, run=folder, overwrite=True, epochs=epochs, **how)
+
+
+@app.command()
+def measure(
     preset: str,
     run: Path,
+    data: Annotated[str | None, typer.Option(help="Images. Default: those of the run.")] = None,
     split: Split = "validation",
     per_class: int = 40,
     weights: Numbers = "0,1,3,5",
@@ -75,28 +115,32 @@ def main(
     figure_file: Annotated[Path | None, typer.Option("--figure")] = None,
     output: Output = None,
 ):
-    """Measure samples of a preset with several strengths of guidance."""
+    """Measure samples of a preset with several strengths of guidance, by the CNN of a run."""
     kp.keep_freed_memory()
+    dataset = load_dataset(data) if data else RunFolder(run).load_data()
+    cnn = load_baseline(RunFolder(run))
     model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
-    options = {"split": split, "per_class": per_class, "weights": weights, "scales": scales}
+    options = {"data": data and Path(data).stem, "split": split, "per_class": per_class}
+    options |= {"weights": weights, "scales": scales}
     settings = [[float(number) for number in text.split(",")] for text in (weights, scales)]
     for weight, scale in product(*settings):
         how = {"guidance": weight, "guidance_logit_scale": scale * model.logit_scale}
         samples, seconds = sampled(model, per_class, {**how, "seed": 0, "verbose": 0})
         shown[weight] = samples
-        compared = compared or comparison(RunFolder(run), split, samples, model.num_levels)
+        compared = compared or comparison(cnn, dataset, split, samples, model.num_levels)
         report = compared.report(samples)
         found = report["metrics"]["all"] | report["class_consistency"]["sampled"]
         rows.append(
             {"weight": weight, "scale": scale, "seconds": seconds}
             | {"bits_per_dim": mean_bits_per_dim(model, samples)}
-            | {name: found[name] for name in METRICS}
+            | with_intervals({name: found[name] for name in METRICS}, compared, samples)
         )
         real = report["metrics"]["all"]["real_reference"] | report["class_consistency"]["real"]
         real = {name: real[name] for name in (*METRICS, "count")}
-        told = {"preset": preset, "options": options, "count": len(samples), "real": real}
+        told = {"preset": preset, "run": run.name, "options": options, "count": len(samples)}
+        told["real"] = real
         told["rows"] = rows
-        told["cnn_parameters"] = compared.cnn.count_params()
+        told["cnn_parameters"] = cnn.count_params()
         save(facts() | told, output or RESULTS / f"guidance-{preset}.json")
     show(rows)
     if figure_file:
@@ -104,4 +148,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
