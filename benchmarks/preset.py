@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import h5py
+import keras
 import typer
 from common import RESULTS
 from results import Run, markdown_template
@@ -64,12 +65,9 @@ def round_weights(folder: Folder):
     """Round the weights of a run's model to half precision, in place."""
     path = Run(folder).model_keras
     model = load_trained_model(path)
-    model.set_weights(
-        [
-            value.astype("float16").astype("float32") if value.dtype == "float32" else value
-            for value in model.get_weights()
-        ]
-    )
+    for variable in model.weights:
+        if variable.dtype == "float32":
+            variable.assign(keras.ops.cast(keras.ops.cast(variable, "float16"), "float32"))
     with atomic_path(path) as temporary:
         model.save(temporary)
 
@@ -108,7 +106,7 @@ def write(
     halve(target / "model.weights.h5")
     metadata["sha256"] = sha256(target / "model.weights.h5")
     write_json(target / "metadata.json", metadata)
-    if run.has("reports/samples.png"):
+    if (run.reports / "samples.png").exists():
         shutil.copy(run.reports / "samples.png", target)
     print(f"Wrote {target}")
 

@@ -156,7 +156,6 @@ def interval(bounds):
 
 
 def accuracy(numbers):
-    """Formats an accuracy with its interval."""
     if not numbers:
         return "–"
     return f"{percent(numbers['accuracy'])} ({interval(numbers['accuracy_ci95'])})"
@@ -195,7 +194,6 @@ FUNCTIONS = (command, heads_rows, over_seeds, speed_rows)
 
 
 def markdown_template(name):
-    """Loads a Jinja template from this folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(RESULTS.parent),
         undefined=jinja2.StrictUndefined,
@@ -253,7 +251,6 @@ def render():
 
 
 def draw(content):
-    """Plots the figures of all pages."""
     runs = content["runs"]
     ood = {name: runs[name].json("reports/ood.json") for name in content["presets"]}
     figures.part_of_image(content["parts"])
