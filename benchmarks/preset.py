@@ -117,33 +117,23 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
     run, compression = Run(RESULTS / name), RESULTS / f"compression-{name}.json"
     folder = PRESETS / name
     report = run.json("reports/classification.json")
-    models = report["models"]
     metadata = read_json(folder / "metadata.json") | {
         "split": report["split"],
         "count": report["count"],
-        "metrics": {metric: models["pixelcnnpp"][metric] for metric in METRICS},
+        "metrics": {metric: report["models"]["pixelcnnpp"][metric] for metric in METRICS},
     }
     write_json(folder / "metadata.json", metadata)
-    model = kp.AutoregressiveModel.from_preset(name)
     text = markdown_template("model_card.md.j2").render(
         name=name,
         data=card_text(name),
         metadata=metadata,
         run=run,
-        shape=model.image_shape,
-        num_levels=model.num_levels,
-        class_names=model.class_names,
-        parameters=model.count_params(),
+        report=report,
+        model=kp.AutoregressiveModel.from_preset(name),
         megabytes=(folder / "model.weights.h5").stat().st_size / 1e6,
-        logit_scale=model.logit_scale,
-        class_bias=model.class_bias,
-        hybrid=model.label_loss_weight > 0,
         has_samples=(folder / "samples.png").exists(),
-        cnn=models.get("baseline"),
-        scaling=models["pixelcnnpp"].get("temperature_scaling"),
         coded=read_json(compression) if compression.exists() else None,
         generation=run.json("reports/generation.json"),
-        histogram=report["pixel_histogram_bits_per_dim"],
         bayes=read_json(RESULTS / "bayes.json").get(name),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
