@@ -27,7 +27,7 @@ from keras_pixelcnnpp.files import write_json
 
 
 def main(preset: str, data: Path, other: Path, fit: int = 300, count: int = 200, each: int = 60):
-    """Scores test images, images of another data set, and changed images."""
+    """Measure the AUROC of the detectors, and how often p-values are at most 0.05."""
     rng = np.random.default_rng(0)
     others = np.load(other)["x_test"][..., None]
     others = others[rng.permutation(len(others))[:each]]
@@ -36,12 +36,7 @@ def main(preset: str, data: Path, other: Path, fit: int = 300, count: int = 200,
     own = images[fit : fit + count]
     sets = {NORMAL: images[:fit], OWN: own, other.stem: others, **ood_inputs(own[:each])}
     detector = kp.AnomalyDetector(kp.AutoregressiveModel.from_preset(preset))
-    write_report(preset, {name: detector.features(images) for name, images in sets.items()})
-
-
-def write_report(preset: str, features: dict[str, np.ndarray]):
-    """Writes the AUROC of the detectors, and how often p-values are at most 0.05."""
-    detector = kp.AnomalyDetector(None)
+    features = {name: detector.features(images) for name, images in sets.items()}
     scores = detector_scores(features, detector)
     scores.pop(NORMAL)
     report = auroc_report(scores)
@@ -49,12 +44,12 @@ def write_report(preset: str, features: dict[str, np.ndarray]):
         p_values = detector.p_values_of(-of_set["anomaly_detector"])
         numbers = report["inputs"].get(name, report[OWN])
         numbers["detected"] = float(np.mean(p_values <= FALSE_ALARMS))
-    normal, fit = np.concatenate([features[NORMAL], features[OWN]]), len(features[NORMAL])
+    normal = np.concatenate([features[NORMAL], features[OWN]])
     alarms, rng = [], np.random.default_rng(0)
     for _ in range(20):
         rows = rng.permutation(len(normal))
-        other = kp.AnomalyDetector(None).fit_features(normal[rows[:fit]])
-        p_values = other.p_values_of(other.score_features(normal[rows[fit:]]))
+        detector.fit_features(normal[rows[:fit]])
+        p_values = detector.p_values_of(detector.score_features(normal[rows[fit:]]))
         alarms.append(np.mean(p_values <= FALSE_ALARMS))
     report |= {"fit": fit, "false_alarms_mean": float(np.mean(alarms))}
     write_json(RESULTS / f"anomalies-{preset}.json", report)

@@ -9,45 +9,37 @@ results also have the bits/dim of p(x) and of p(x | y).
 import numpy as np
 import typer
 from common import RESULTS, Data, Split, show
-from scipy.special import log_softmax, logsumexp
+from scipy.special import softmax
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.files import read_json, write_json
-
-
-def rule(scores, labels):
-    """Returns accuracy and log loss of the class probabilities softmax(scores)."""
-    correct = int(np.sum(scores.argmax(axis=1) == labels))
-    nats = -log_softmax(scores, axis=1)[np.arange(len(labels)), labels]
-    return {
-        "accuracy": correct / len(labels),
-        "accuracy_ci95": list(accuracy_interval(correct, len(labels))),
-        "log_loss": nats.mean(),
-    }
+from keras_pixelcnnpp.layers.posterior import log_marginal
 
 
 def main(preset: str, data: Data, split: Split = "test"):
     """Measure a preset; update `benchmarks/results/bayes.json`."""
     model = kp.AutoregressiveModel.from_preset(preset)
-    height, width, channels = model.image_shape
+    height, width, channels = shape = model.image_shape
     loaded = kp.data.load_dataset(data, image_size=(height, width), channels=channels)
     unseen = loaded.images(split, with_labels=True)
-    log_prob = np.asarray(model.class_log_likelihoods(unseen.images), "float64")
-    nats = height * width * channels * np.log(2)
+    log_prob = model.class_log_likelihoods(unseen.images).astype("float64")
     given = log_prob[np.arange(len(unseen)), unseen.labels]
-    marginal = logsumexp(log_prob, axis=1) - np.log(model.num_classes)
+    rules = {"posterior": model.posterior.class_logits(log_prob), "bayes": log_prob}
     found = {
+        name: classification_metrics(unseen.labels, softmax(scores, axis=1))
+        for name, scores in rules.items()
+    }
+    show([{"rule": name, **numbers} for name, numbers in found.items()])
+    found |= {
         "split": split,
         "count": len(unseen),
-        "posterior": rule(model.logit_scale * log_prob + model.class_bias, unseen.labels),
-        "bayes": rule(log_prob, unseen.labels),
-        "bits_per_dim": -marginal.mean() / nats,
-        "bits_per_dim_given_label": -given.mean() / nats,
+        "bits_per_dim": bits_per_dim(log_marginal(log_prob), shape).mean(),
+        "bits_per_dim_given_label": bits_per_dim(given, shape).mean(),
     }
     path = RESULTS / "bayes.json"
     write_json(path, {**(read_json(path) if path.exists() else {}), preset: found})
-    show([{"rule": name, **found[name]} for name in ("posterior", "bayes")])
 
 
 if __name__ == "__main__":

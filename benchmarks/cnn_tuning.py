@@ -12,59 +12,63 @@ import shlex
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import keras
 import numpy as np
 import typer
-from common import RESULTS, Data, show
+from common import RESULTS, show
 from typer import Option
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.command import with_options
-from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.recipe import NOT_MIRRORED, BaselineRecipe, numbers, words_of
+from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.training import train
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command takes. Defaults are those before the tuning."""
+class Trial(BaselineRecipe):
+    """The recipe of `pixelcnnpp train-baseline`, with the defaults from before the tuning."""
 
-    data: Data
-    image_size: int | None = None
-    max_examples: Annotated[int | None, Option(help="Images to train on. Default: all.")] = None
-    held_out: Annotated[float, Option(help="Share of the training split to measure on.")] = 1 / 6
-    epochs: int = 25
-    batch_size: int = 64
+    DEFAULTS: ClassVar[dict] = {
+        **BaselineRecipe.DEFAULTS,
+        "learning_rate": 2e-3,
+        "precision": "mixed_bfloat16",
+    }
+
     optimizer: Literal["adam", "muon"] = "adam"
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    ema_momentum: float = 0.99
+
+    def of_optimizer(self, steps):
+        return super().of_optimizer(steps) | {"optimizer": self.optimizer}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The other options, also with the defaults from before the tuning."""
+
+    held_out: Annotated[float, Option(help="Share of the training split to measure on.")] = 1 / 6
     filters: Annotated[str, Option(help="Of the first stage, or of each.", callback=numbers)] = 32
     num_blocks: int = 3
     dropout_rate: float = 0.1
     label_smoothing: float = 0.05
     shift_rate: float = 0.125
-    crop_margin: Annotated[int, Option(help="As for pixelcnnpp train.")] = 0
-    cutmix: Annotated[float, Option(help="Parameter of the beta distribution; 0 for none.")] = 0
-    mixed: Annotated[float, Option(help="Share of the batches that are mixed.")] = 1
-    precision: str = "mixed_bfloat16"
-    seed: int = 0
+    cutmix: Annotated[float, Option(help="Parameter of the beta distribution; 0 for none.")] = 0.0
+    mixed: Annotated[float, Option(help="Share of the batches that are mixed.")] = 1.0
 
 
 class Mixed(keras.utils.PyDataset):
     """Batches with one-hot labels, some of them mixed by CutMix (Yun et al. 2019)."""
 
-    def __init__(self, batches, num_classes, options):
+    def __init__(self, batches, num_classes, options, seed):
         super().__init__(workers=1)
         self.batches, self.num_classes = batches, num_classes
         self.mixed = options.mixed if options.cutmix else 0
-        self.rng = np.random.default_rng(options.seed)
-        self.cutmix = keras.layers.CutMix(options.cutmix or 1.0, seed=options.seed)
+        self.rng = np.random.default_rng(seed)
+        self.cutmix = keras.layers.CutMix(options.cutmix or 1.0, seed=seed)
 
     def __len__(self):
         return len(self.batches)
@@ -80,39 +84,11 @@ class Mixed(keras.utils.PyDataset):
         return np.rint(images).astype("uint8"), labels
 
 
-def larger(options, dataset):
-    """The training split, read at a larger size."""
-    height, width, channels = dataset.image_shape
-    size = (height + options.crop_margin, width + options.crop_margin)
-    return load_dataset(options.data, image_size=size, channels=channels).split("train")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial(BaselineRecipe):
-    """The recipe of the command, with the optimizer of a trial."""
-
-    optimizer: str
-
-    def of_optimizer(self, steps):
-        return super().of_optimizer(steps) | {"optimizer": self.optimizer}
-
-
-NAMES = ("epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "ema_momentum")
-
-
-def trained(options, dataset):
+def trained(options, recipe, dataset):
     """Trains on a part of the training split; returns the model and the part held out."""
-    keras.utils.set_random_seed(options.seed)
-    split = dataset.split("train").labeled()
-    fitted, held_out = split.hold_out(options.held_out, seed=0)
-    fitted = fitted.some(options.max_examples)
-    large = None
-    if options.crop_margin:
-        rows = [{path: row for row, path in enumerate(split.paths)}[p] for p in fitted.paths]
-        large = larger(options, dataset).labeled().images[rows]
-    given = {name: getattr(options, name) for name in (*NAMES, "precision", "seed")}
-    recipe = Trial(**given, horizontal_flip=Path(options.data).stem not in NOT_MIRRORED)
-    with backend.precision(options.precision):
+    keras.utils.set_random_seed(recipe.seed)
+    fitted, held_out = dataset.split("train").labeled().hold_out(options.held_out, seed=0)
+    with backend.precision(recipe.precision):
         model = BaselineCNN(
             dataset.image_shape,
             dataset.num_classes,
@@ -123,10 +99,9 @@ def trained(options, dataset):
         )
     train(
         model,
-        fitted,
+        fitted.some(recipe.max_examples),
         recipe,
-        larger_images=large,
-        wrap=lambda batches: Mixed(batches, dataset.num_classes, options),
+        wrap=lambda batches: Mixed(batches, dataset.num_classes, options, recipe.seed),
         verbose=2,
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing),
         metrics=["accuracy"],
@@ -134,38 +109,32 @@ def trained(options, dataset):
     return model, held_out
 
 
-def main(options):
+def main(options, given):
     """Train and measure the CNN once, and add the result to those before."""
-    dataset = load_dataset(options.data, image_size=options.image_size)
+    name = Path(given.data).stem
+    recipe = given.over(Trial(horizontal_flip=name not in NOT_MIRRORED)).with_defaults()
+    dataset, recipe = load_larger(given, recipe, load_training_data(recipe))
     start = time.process_time()
-    model, held_out = trained(options, dataset)
+    model, held_out = trained(options, recipe, dataset)
     minutes = (time.process_time() - start) / 60
     probabilities = model.class_probabilities(held_out.images)
     scaled, _ = metrics.cross_fitted_temperature(held_out.labels, probabilities)
-    measured = metrics.classification_metrics(held_out.labels, probabilities)
-    name = Path(options.data).stem
     usual = {field.name: field.default for field in fields(options)}
-    changed = {
-        key: value
-        for key, value in vars(options).items()
-        if key != "data" and str(value) != str(usual[key])
-    }
+    changed = {key: value for key, value in vars(options).items() if str(value) != str(usual[key])}
     row = {
-        "options": shlex.join(words_of(changed)),
-        "epochs": options.epochs,
+        "options": shlex.join(words_of(given.options() | changed)),
+        "epochs": recipe.epochs,
         "parameters": model.count_params(),
         "minutes": round(minutes, 2),
-        **measured,
+        **metrics.classification_metrics(held_out.labels, probabilities),
         "scaled_log_loss": metrics.mean_log_loss(held_out.labels, scaled),
     }
     path = RESULTS / f"cnn_tuning-{name}.json"
     rows = read_json(path)["rows"] if path.exists() else []
-    machine = backend.machine()
-    write_json(
-        path, {"data": name, "count": len(held_out), "machine": machine, "rows": [*rows, row]}
-    )
+    found = {"data": name, "count": len(held_out), "machine": backend.machine()}
+    write_json(path, found | {"rows": [*rows, row]})
     show([{key: value for key, value in row.items() if key not in ("options", "accuracy_ci95")}])
 
 
 if __name__ == "__main__":
-    typer.run(with_options(Options)(main))
+    typer.run(with_options(Options, Trial)(main))

@@ -27,7 +27,6 @@ Output = Annotated[Path | None, Option(help="JSON file to write the results to."
 
 
 def pixelcnnpp(*words, **options):
-    """Runs the command `pixelcnnpp` with some words and options."""
     command = [sys.executable, "-m", "pixelcnnpp", *words, *words_of(options)]
     subprocess.run(command, check=True)
 
@@ -49,7 +48,6 @@ def middle(shape, size):
 
 
 def facts():
-    """Returns facts that a speed depends on: versions, device, cores and load."""
     found = versions()
     return found | {
         "backend_version": found[found["backend"]],
@@ -59,37 +57,33 @@ def facts():
     }
 
 
-def timed(work):
+def timed(work, clock=time.perf_counter):
     """Calls `work()`; returns its result and the seconds it took."""
-    start = time.perf_counter()
+    start = clock()
     result = work()
-    return result, time.perf_counter() - start
+    return result, clock() - start
+
+
+def processor_seconds(work):
+    return timed(work, time.process_time)[1]
 
 
 def in_turn(jobs, rounds, seconds=lambda work: timed(work)[1]):
     """Times jobs in turn, round after round, so that a noisy machine affects them equally.
 
-    Args:
-        jobs: Dict from names to functions without arguments.
-        rounds: Number of rounds, after a first one that compiles everything.
-        seconds: Function that runs a job and returns the seconds it took.
-
-    Returns:
-        Dict from names to arrays of seconds, one for each round.
+    Returns the seconds of each round by the name of the job. A first round compiles everything.
     """
     _, *times = [{name: seconds(work) for name, work in jobs.items()} for _ in range(rounds + 1)]
     return {name: np.array([of_round[name] for of_round in times]) for name in jobs}
 
 
 def random_images(count, image_shape, num_classes, seed=0):
-    """Returns random images and labels, for measurements of speed."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, *image_shape)).astype("uint8")
     return images, rng.integers(0, num_classes, count).astype("int32")
 
 
 def show(rows):
-    """Prints a table of dicts."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(*(name.replace("_", " ") for name in names))
     for row in rows:
@@ -99,7 +93,6 @@ def show(rows):
 
 
 def save(result, output):
-    """Writes a result as JSON if `output` is given."""
     if output:
         write_json(output, result)
         print(f"Wrote {output}")

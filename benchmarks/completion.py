@@ -15,7 +15,6 @@ Times are processor times. Writes `benchmarks/results/completion-PRESET.json`, o
 """
 
 import dataclasses
-import itertools
 import textwrap
 import time
 from pathlib import Path
@@ -106,11 +105,10 @@ def completions_png(model, test, completed, numbers):
     titles = ["test image", "known", *(f"particles: {number}" for number in numbers)]
     figure = new_figure(7.5, 1.5 * len(completed))
     axes = figure.subplots(len(completed), len(titles))
-    for row, (name, known), index in zip(
-        axes, completed.items(), itertools.cycle(of_class), strict=False
-    ):
+    options = {"seed": 0, "batch_size": BATCH_SIZE, "verbose": 0}
+    indices = np.resize(of_class, len(completed))
+    for row, (name, known), index in zip(axes, completed.items(), indices, strict=True):
         image, label = test.images[index], test.labels[index]
-        options = {"seed": 0, "batch_size": BATCH_SIZE, "verbose": 0}
         filled_in = [
             model.complete(image[None], known[0], label, num_particles=number, **options)[0]
             for number in numbers
@@ -139,7 +137,6 @@ def main(
     output: Output = None,
 ):
     """Complete test images, or samples, with a preset."""
-    options = dict(locals())
     numbers = dict(map(int, pair.split(":")) for pair in particles.split(","))
     kp.keep_freed_memory()
     model = kp.PixelCNNPlusPlus.from_preset(preset)
@@ -149,9 +146,8 @@ def main(
         test = dataclasses.replace(test, images=model.sample(test.labels, seed=0))
     completed = regions(test.images)
     completed = {name: known for name, known in completed.items() if (region or "") in name}
-    options["data"] = data and Path(data).name
-    skipped = ("preset", "figure", "output")
-    options = {name: value for name, value in options.items() if name not in skipped}
+    options = {"data": data and Path(data).name, "split": split, "region": region}
+    options |= {"particles": particles, "own_samples": own_samples}
     result = {"preset": preset, **facts(), "options": options, "completion": {}}
     output = output or RESULTS / f"completion-{preset}.json"
     for number, images in numbers.items():

@@ -22,11 +22,13 @@ TITLES = {
 def panels(count, height=3, rows=1):
     """Creates a figure with panels side by side; returns it and its axes."""
     figure = new_figure(7, height)
-    return figure, figure.subplots(rows, count // rows, squeeze=False).flat
+    grid = list(figure.subplots(rows, count // rows, squeeze=False).flat)
+    for axes in grid:
+        axes.grid(alpha=0.3)
+    return figure, grid
 
 
 def save(figure, name):
-    """Writes a figure to docs/images."""
     write_bytes(ROOT / "docs" / "images" / f"{name}.png", figure_png(figure, dpi=160))
 
 
@@ -38,7 +40,6 @@ def with_errors(axes, x, rows, **look):
 
 
 def part_of_image(parts):
-    """Plots the accuracy on the first rows of images."""
     titles = {"pixelcnnpp": "PixelCNN++", "cnn": "CNN", "masked_cnn": "masked CNN"}
     figure, grid = panels(4, 5, rows=2)
     for axes, name in zip(grid, ("digits", "mnist", "fashion_mnist", "photographs"), strict=True):
@@ -46,7 +47,6 @@ def part_of_image(parts):
         for model, rows in parts[name]["first_rows"].items():
             with_errors(axes, shares, rows, fmt="o-", label=titles[model])
         axes.set(title=name, ylim=(0, 102), xlabel="rows seen (%)", ylabel="accuracy (%)")
-        axes.grid(alpha=0.3)
     axes.legend(fontsize=9)
     save(figure, "part_of_image")
 
@@ -77,7 +77,6 @@ def training_length(runs):
         axes.set(xscale="log", xlabel="minutes of training on one core")
         axes.set_xticks(minutes, map(str, minutes), minor=False)
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=9)
     save(figure, "training_length")
 
@@ -114,7 +113,6 @@ def guidance(tables):
     right.set_ylabel("recall")
     for axes in (left, right):
         axes.set(xlabel="guidance w", xticks=weights)
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=9)
     save(figure, "guidance")
 
@@ -133,7 +131,7 @@ def networks_and_heads(comparisons):
         axes.set_xticks(range(3), networks.values(), fontsize=8)
         axes.set_title(f"{comparison['data']}, {'×'.join(map(str, comparison['image_shape']))}")
         axes.title.set_fontsize(9)
-        axes.grid(alpha=0.3, axis="y")
+        axes.grid(False, axis="x")
     for head, color in heads.items():
         axes.plot([], [], "o", color=color, label=head)
     axes.legend(fontsize=8)
@@ -153,7 +151,6 @@ def conditioning(comparisons):
             label = row["strategy"] if row["objective"] == "hybrid" else None
             axes.plot(row["bits_per_dim"], 100 * row["accuracy"], "o", label=label, **look)
         axes.set(title=comparison["data"], xlabel="bits/dim", ylabel="accuracy (%)")
-        axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="lower right")
     save(figure, "conditioning")
 
@@ -165,6 +162,7 @@ def out_of_distribution(reports, detectors):
         titles = {key: title for key, title in detectors.items() if key in report["detectors"]}
         kinds = report["inputs"]
         values = [[kinds[kind]["auroc"][key] for key in titles] for kind in kinds]
+        axes.grid(False)
         axes.imshow(values, "RdYlGn", vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(np.array(values)):
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6)
@@ -189,7 +187,6 @@ def completion(tables):
         axes.xaxis.set_minor_locator(NullLocator())
         axes.axhline(0, color="gray", linestyle="--")
         axes.set(title=table["preset"], xlabel="particles", ylabel="nats above the true image")
-        axes.grid(alpha=0.3)
     handles = grid[0].get_legend_handles_labels()
     figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=3)
     save(figure, "completion")

@@ -11,6 +11,7 @@ benchmarks/results/compression-NAME.json.
 import io
 import math
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import typer
@@ -50,24 +51,13 @@ def size_as(kind, image):
     return buffer.tell()
 
 
-def promised_bits(model, images, labels):
-    """Returns the bits of an ideal coder for images and labels, with equally likely labels."""
-    nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
-    return float(nats / np.log(2) + len(images) * np.log2(max(model.num_classes, 1)))
-
-
 def measure(model, images, batch_size, weights):
     """Returns the results: sizes in bits per dimension, and times in seconds.
 
     `weights` is the size of the model's weights in bytes.
     """
-
-    def compress(images):
-        return compress_images(model, images, verbose=0)
-
-    def decompress(data):
-        return decompress_images(model, data, batch_size, 0)
-
+    compress = partial(compress_images, model, verbose=0)
+    decompress = partial(decompress_images, model, batch_size=batch_size, verbose=0)
     compress(images)  # compiles the functions that are timed, as does the next line
     decompress(compress(images[:batch_size]).data)
     compressed, encoding = timed(lambda: compress(images))
@@ -77,8 +67,11 @@ def measure(model, images, batch_size, weights):
         raise SystemExit("The decompressed images differ from the original images")
     model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
     _, sampling = timed(lambda: model.sample(compressed.labels, seed=0, batch_size=batch_size))
+    # An ideal coder of images and labels, with equally likely labels.
+    nats = -model.log_prob(images, compressed.labels, verbose="auto").astype("float64").sum()
+    nats += len(images) * np.log(max(model.num_classes, 1))
     sizes = {
-        "promised": promised_bits(model, images, compressed.labels) / 8,
+        "promised": float(nats / np.log(2)) / 8,
         "coded": compressed.num_coded_bytes,
         "file": len(compressed.data),
     }

@@ -9,23 +9,15 @@ process. Writes `benchmarks/results/image_sizes.json`.
 
 import multiprocessing
 import resource
-import time
 
 import numpy as np
 import typer
-from common import RESULTS, facts, in_turn, random_images, save, show
+from common import RESULTS, facts, in_turn, processor_seconds, random_images, save, show
 
 import keras_pixelcnnpp as kp
 
 SIZES = (8, 16, 32, 64)
 BATCH = 16
-
-
-def processor_seconds(work):
-    """Calls `work()`; returns the processor seconds it took."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def measure(size):

@@ -58,7 +58,6 @@ def fill(images, known, mean):
 
 
 def mask(images, mean, rng):
-    """Masks two thirds of the images."""
     count, *shape, _ = images.shape
     whole = np.ones((count, *shape), bool)
     places = np.stack(list(regions(count, shape, rng).values()))
@@ -68,7 +67,6 @@ def mask(images, mean, rng):
 
 
 def masked_run(folder):
-    """Returns the folder of the masked CNN of a run."""
     return RunFolder(folder.with_name(f"{folder.name}-masked"))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import h5py
+import keras
 import typer
 from common import RESULTS
 from results import Run, markdown_template
@@ -64,12 +65,9 @@ def round_weights(folder: Folder):
     """Round the weights of a run's model to half precision, in place."""
     path = Run(folder).model_keras
     model = load_trained_model(path)
-    model.set_weights(
-        [
-            value.astype("float16").astype("float32") if value.dtype == "float32" else value
-            for value in model.get_weights()
-        ]
-    )
+    for variable in model.weights:
+        if variable.dtype == "float32":
+            variable.assign(keras.ops.cast(keras.ops.cast(variable, "float16"), "float32"))
     with atomic_path(path) as temporary:
         model.save(temporary)
 
@@ -108,7 +106,7 @@ def write(
     halve(target / "model.weights.h5")
     metadata["sha256"] = sha256(target / "model.weights.h5")
     write_json(target / "metadata.json", metadata)
-    if run.has("reports/samples.png"):
+    if (run.reports / "samples.png").exists():
         shutil.copy(run.reports / "samples.png", target)
     print(f"Wrote {target}")
 
@@ -119,33 +117,23 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
     run, compression = Run(RESULTS / name), RESULTS / f"compression-{name}.json"
     folder = PRESETS / name
     report = run.json("reports/classification.json")
-    models = report["models"]
     metadata = read_json(folder / "metadata.json") | {
         "split": report["split"],
         "count": report["count"],
-        "metrics": {metric: models["pixelcnnpp"][metric] for metric in METRICS},
+        "metrics": {metric: report["models"]["pixelcnnpp"][metric] for metric in METRICS},
     }
     write_json(folder / "metadata.json", metadata)
-    model = kp.AutoregressiveModel.from_preset(name)
     text = markdown_template("model_card.md.j2").render(
         name=name,
         data=card_text(name),
         metadata=metadata,
         run=run,
-        shape=model.image_shape,
-        num_levels=model.num_levels,
-        class_names=model.class_names,
-        parameters=model.count_params(),
+        report=report,
+        model=kp.AutoregressiveModel.from_preset(name),
         megabytes=(folder / "model.weights.h5").stat().st_size / 1e6,
-        logit_scale=model.logit_scale,
-        class_bias=model.class_bias,
-        hybrid=model.label_loss_weight > 0,
         has_samples=(folder / "samples.png").exists(),
-        cnn=models.get("baseline"),
-        scaling=models["pixelcnnpp"].get("temperature_scaling"),
         coded=read_json(compression) if compression.exists() else None,
         generation=run.json("reports/generation.json"),
-        histogram=report["pixel_histogram_bits_per_dim"],
         bayes=read_json(RESULTS / "bayes.json").get(name),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

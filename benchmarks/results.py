@@ -51,7 +51,6 @@ class Run(RunFolder):
 
     @property
     def name(self):
-        """The name of the folder."""
         return self.path.name
 
     @property
@@ -61,13 +60,10 @@ class Run(RunFolder):
         config["data"]["source"] = Path(config["data"]["source"]).stem
         return config
 
-    def has(self, path):
-        """Returns whether a file was kept."""
-        return (self.path / path).is_file()
-
     def json(self, path):
         """Reads a JSON file, or returns `None` if it was not kept."""
-        return read_json(self.path / path) if self.has(path) else None
+        file = self.path / path
+        return read_json(file) if file.is_file() else None
 
     def command(self, model):
         """Returns the command that trains `model` again."""
@@ -117,14 +113,12 @@ def heads_rows(comparison):
     rows = []
     for name in dict.fromkeys(row["name"] for row in comparison["heads"]):
         own = [row for row in comparison["heads"] if row["name"] == name]
-        row = {key: _mean([seed[key] for seed in own]) for key in own[0]}
+        row = dict(own[0])
+        for key in (key for key, value in row.items() if isinstance(value, float)):
+            row[key] = statistics.fmean(seed[key] for seed in own)
         bits = [seed["bits_per_dim"] for seed in own]
         rows.append({**row, "spread": max(bits) - min(bits)})
     return sorted(rows, key=lambda row: row["bits_per_dim"])
-
-
-def _mean(values):
-    return statistics.fmean(values) if isinstance(values[0], float) else values[0]
 
 
 def over_seeds(rows, key="accuracy", **asked):
@@ -183,7 +177,6 @@ def interval(bounds):
 
 
 def accuracy(numbers):
-    """Formats an accuracy with its interval."""
     if not numbers:
         return "–"
     return f"{percent(numbers['accuracy'])} ({interval(numbers['accuracy_ci95'])})"
@@ -222,8 +215,7 @@ FILTERS += (percent, points, speed_ratio)
 FUNCTIONS = (command, heads_rows, over_seeds, speed_rows)
 
 
-def template_environment():
-    """Creates the environment of Jinja for Markdown templates in this folder."""
+def markdown_template(name):
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(RESULTS.parent),
         undefined=jinja2.StrictUndefined,
@@ -235,56 +227,33 @@ def template_environment():
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.globals |= {function.__name__: function for function in FUNCTIONS}
     environment.globals |= {"bits": math.log2, "in_unit": figures.in_unit, "ways": WAYS}
-    return environment
-
-
-def markdown_template(name):
-    """Loads a Jinja template from this folder."""
-    return template_environment().get_template(name)
+    return environment.get_template(name)
 
 
 def template_content():
-    """Returns the variables of the templates: all results that were kept."""
+    """Returns the variables of the templates: all results that were kept.
+
+    The files `heads-digits.json` and `heads-photographs.json` are `heads.digits` and so on.
+    """
     runs = {path.parent.name: Run(path.parent) for path in sorted(RESULTS.glob("*/config.json"))}
     tables = {path.stem: read_json(path) for path in sorted(RESULTS.glob("*.json"))}
-
-    def named(prefix):
-        return {name: table for name, table in tables.items() if name.startswith(prefix)}
-
-    def by_preset(prefix):
-        return {name.removeprefix(prefix): table for name, table in named(prefix).items()}
-
+    by_kind = {}
+    for stem, table in tables.items():
+        kind, _, name = stem.partition("-")
+        by_kind.setdefault(kind, {})[name] = table
     found = [run.config["pixelcnnpp"]["versions"] for run in runs.values()]
     presets = {name: Preset(name) for name in preset_names()}
+    published = (RESULTS.parent / "published.csv").read_text(encoding="utf-8").splitlines()
     return {
+        **by_kind,
         "runs": runs,
         "tables": tables,
-        "conditionings": named("conditioning-"),
-        "heads": named("heads-"),
-        "few_labels": named("few_labels-"),
-        "recipes": named("recipe-"),
-        "compressions": named("compression-").values(),
-        "guidance": named("guidance-"),
-        "guidance_scales": named("guidance_scale-"),
-        "completions": named("completion-"),
-        "anomalies": by_preset("anomalies-"),
-        "own_samples": by_preset("own_samples-"),
-        "coverages": by_preset("coverage-"),
-        "core_hours": [table | {"name": n} for n, table in by_preset("core_hours-").items()],
-        "published": published(),
-        "parts": by_preset("parts-"),
-        "cnn_tunings": named("cnn_tuning-"),
+        "published": list(csv.DictReader(published)),
         "machines": sorted({versions["machine"] for versions in found}),
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
         "presets": [name for name, preset in presets.items() if preset.has_weights],
         "class_names": {name: preset.arguments["class_names"] for name, preset in presets.items()},
     }
-
-
-def published():
-    """Returns the rows of `published.csv`, likelihoods of other models."""
-    with (RESULTS.parent / "published.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def render():
@@ -304,17 +273,17 @@ def render():
 
 
 def draw(content):
-    """Plots the figures of all pages."""
     runs = content["runs"]
     ood = {name: runs[name].json("reports/ood.json") for name in content["presets"]}
     figures.part_of_image(content["parts"])
     figures.training_length(runs)
     figures.guidance(content["guidance"])
     figures.networks_and_heads(content["heads"])
-    figures.conditioning(content["conditionings"])
+    figures.conditioning(content["conditioning"])
     figures.out_of_distribution({name: report for name, report in ood.items() if report}, DETECTORS)
-    figures.completion(content["completions"])
-    figures.core_hours(content["core_hours"], content["published"], runs["fashion_mnist"])
+    figures.completion(content["completion"])
+    core_hours = content["core_hours"].values()
+    figures.core_hours(core_hours, content["published"], runs["fashion_mnist"])
 
 
 def main(

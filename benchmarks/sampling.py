@@ -25,20 +25,6 @@ from keras_pixelcnnpp.backend import compiled
 NAIVE_STEPS = 3
 
 
-def make_model(preset):
-    """Creates the model of a preset for images of `SHAPE`, with random weights."""
-    options = {"image_shape": SHAPE, "num_classes": NUM_CLASSES}
-    model = kp.AutoregressiveModel.from_preset(preset, load_weights=False, **options)
-    model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
-    return model
-
-
-def job(function, variables, inputs):
-    """Returns a compiled function of tensors that waits for its result."""
-    function = compiled(function, variables)
-    return lambda: ops.convert_to_numpy(function(inputs))
-
-
 def naive_loop(model, images, labels):
     """Returns a job that runs a few steps of the naive loop over pixels."""
     rng = np.random.default_rng(0)
@@ -56,11 +42,11 @@ def naive_loop(model, images, labels):
         return ops.fori_loop(0, NAIVE_STEPS, step, images)
 
     inputs = images.astype("int32"), labels, noise.astype("float32")
-    return job(steps, model.variables, inputs)
+    function = compiled(steps, model.variables)
+    return lambda: ops.convert_to_numpy(function(inputs))  # waits for the result
 
 
 def compare(model, batch, rounds):
-    """Measures one batch size, and returns a row of the report."""
     images, labels = random_images(batch, model.image_shape, NUM_CLASSES)
     jobs = {
         "ours": lambda: model.sample(labels, seed=0, batch_size=batch, verbose=0),
@@ -86,7 +72,9 @@ def main(
 ):
     """Compare the sampler with a naive loop, for several batch sizes, comma-separated."""
     kp.keep_freed_memory()
-    model = make_model(preset)
+    options = {"image_shape": SHAPE, "num_classes": NUM_CLASSES}
+    model = kp.AutoregressiveModel.from_preset(preset, load_weights=False, **options)
+    model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
     rows = [compare(model, int(batch), rounds) for batch in batches.split(",")]
     show(rows)
     result = {"preset": preset, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}

@@ -30,8 +30,6 @@ from PIL import Image
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 
-TIMEOUT = 120  # seconds
-JSON = {"Content-Type": "application/json"}
 # The last digits of likelihoods depend on the batch.
 TOLERANCE = 1e-3
 # Maximum growth of the server's memory after the first twentieth of the requests.
@@ -69,28 +67,26 @@ def server(savedmodel):
         # Wait until the server listens, with increasing pauses, for at most four minutes.
         with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as waiting:
             waiting.get(address)
-        with httpx.Client(timeout=TIMEOUT, headers=JSON) as client:
+        with httpx.Client(timeout=120, headers={"Content-Type": "application/json"}) as client:
             yield lambda content: client.post(f"{address}:predict", content=content), process
     finally:
         process.kill()
         process.wait()
 
 
-def is_right(expected, rows, answer):
-    """Checks an answer against the result of this process; without `rows`, against an error."""
-    if rows is None:
+def is_right(expected, row, answer):
+    """Checks an answer against a row of `expected`; without `row`, it should be an error."""
+    if row is None:
         return 400 <= answer.status_code < 500 and bool(answer.json().get("error"))
-    if answer.status_code != 200 or len(answer.json()["predictions"]) != len(rows):
+    if answer.status_code != 200 or len(answer.json()["predictions"]) != 1:
         return False
-    received = {
+    received = answer.json()["predictions"][0]
+    for name, values in expected.items():
         # KServe writes NaN as null, since JSON has no NaN.
-        name: np.array([row[name] for row in answer.json()["predictions"]], "float64")
-        for name in expected
-    }
-    return all(
-        np.allclose(received[name], values[rows], TOLERANCE, TOLERANCE, equal_nan=True)
-        for name, values in expected.items()
-    )
+        value = np.array(received[name], "float64")
+        if not np.allclose(value, values[row], TOLERANCE, TOLERANCE, equal_nan=True):
+            return False
+    return True
 
 
 def measure(model, folder, requests, clients, seed=0):
@@ -106,13 +102,13 @@ def measure(model, folder, requests, clients, seed=0):
 
     def send(number):
         rng = random.Random(f"{seed} {number}")  # noqa: S311 - no secrets
-        rows, content = None, rng.choice(BAD_REQUESTS)
+        row, content = None, rng.choice(BAD_REQUESTS)
         if rng.random() > 0.1:
-            rows = [rng.randrange(len(images))]
-            request = {"signature_name": "classify_bytes", "instances": [instances[rows[0]]]}
+            row = rng.randrange(len(images))
+            request = {"signature_name": "classify_bytes", "instances": [instances[row]]}
             content = json.dumps(request)
         answer, seconds = timed(lambda: post(content))
-        return 1000 * seconds, answer.status_code, is_right(expected, rows, answer)
+        return 1000 * seconds, answer.status_code, is_right(expected, row, answer)
 
     def load(count, memory):
         numbers = np.array_split(np.arange(requests), 20)

@@ -42,12 +42,17 @@ NUM_CLASSES = 4
 PLACES = ("all", "up", "up_horizontal")
 OURS = "keras-pixelcnnpp"
 TFP = "tfp.distributions.PixelCNN"
-ENVIRONMENTS = {"tensorflow": ".venv", "jax": ".venv-jax", "torch": ".venv-torch"}
+# The environments of `make test-all`.
+PYTHONS = {
+    "tensorflow": ROOT / ".venv/bin/python",
+    "jax": ROOT / ".venv-jax/bin/python",
+    "torch": ROOT / ".venv-torch/bin/python",
+}
+FOUND = [backend for backend, python in PYTHONS.items() if python.exists()]
 PRODUCT = 2048  # rows of the matrix product that measures peak throughput
 
 
 def report(**arguments):
-    """Creates the model of the preset, with random weights."""
     return kp.PixelCNNPlusPlus.from_preset("course_report", load_weights=False, **arguments)
 
 
@@ -73,9 +78,11 @@ def our_jobs(images, labels, policy, jit_compile):
     }
 
 
-def tfp_pixelcnn(images):
-    """Creates tfp's distribution of the same size, initialized."""
+def tfp_jobs(images):
+    """Returns the jobs of tfp's distribution of the same size, with a training loop."""
+    import tensorflow as tf
     import tensorflow_probability as tfp
+    import tf_keras
 
     distribution = tfp.distributions.PixelCNN(
         image_shape=SHAPE,
@@ -86,16 +93,7 @@ def tfp_pixelcnn(images):
         dropout_p=0.5,
         use_weight_norm=True,
     )
-    distribution.log_prob(images[:BATCH].astype("float32"))
-    return distribution
-
-
-def tfp_jobs(images):
-    """Returns the jobs of tfp's distribution, with a training loop."""
-    import tensorflow as tf
-    import tf_keras
-
-    distribution = tfp_pixelcnn(images)
+    distribution.log_prob(images[:BATCH].astype("float32"))  # initializes it
     batches = tf.constant(images.astype("float32").reshape(-1, BATCH, *SHAPE))
     optimizer = tf_keras.optimizers.Adam(2e-4)
     optimizer.build(distribution.trainable_variables)
@@ -138,12 +136,6 @@ def jobs_of_backend(count):
     return {(*kind, job): work for kind, jobs in found.items() for job, work in jobs.items()}
 
 
-def pythons():
-    """Returns the Python of each backend that has an environment; see `make test-all`."""
-    paths = {name: ROOT / folder / "bin" / "python" for name, folder in ENVIRONMENTS.items()}
-    return {name: path for name, path in paths.items() if path.exists()}
-
-
 def work(count):
     """Runs jobs by number, one per line of standard input, and answers with their seconds."""
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -161,7 +153,7 @@ def work(count):
 def start(backend, count):
     """Starts a process that runs `work`; returns its facts, and its jobs, which return seconds."""
     process = subprocess.Popen(
-        [pythons()[backend], __file__, "--work", "--images", str(count)],
+        [PYTHONS[backend], __file__, "--work", "--images", str(count)],
         env={**os.environ, "KERAS_BACKEND": backend},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -225,7 +217,7 @@ def cost_of_candidates(rounds, count):
 def main(
     rounds: Rounds = 3,
     images: Annotated[int, Option(help="Images per measurement, a multiple of 16.")] = 64,
-    backends: Annotated[str, Option(help="Backends, comma-separated.")] = ",".join(pythons()),
+    backends: Annotated[str, Option(help="Backends, comma-separated.")] = ",".join(FOUND),
     candidates: Annotated[
         bool, Option("--candidates", help="Compare scoring one label with scoring all labels.")
     ] = False,

@@ -1,11 +1,10 @@
 """`evaluate classification`: compares PixelCNN++ and the baseline CNN as classifiers."""
 
-import functools
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,14 @@ from sklearn.metrics import classification_report
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate import classification_figures as plots
+from keras_pixelcnnpp.evaluate.commands import SplitOptions
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predictions
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.recipe import COMMANDS, recipe_of_run
 from keras_pixelcnnpp.run import RunFolder
@@ -33,30 +34,31 @@ WRITTEN = (
 )
 
 
-def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
     """Evaluates the run's models as classifiers of a split, writes files and prints tables."""
     config = folder.read_config()
     class_names, titles = config["data"]["class_names"], model_titles(config)
     model = load_trained_model(folder.require_model("pixelcnnpp"))
-    classifier = PixelCNNClassifier(model, options.batch_size, options.verbose)
     dataset = folder.load_data(options.data, options.classes_in_order)
-    options.split = dataset.split_to_measure(options.split)
-    split = dataset.split(options.split)
+    split = dataset.split_to_measure(options.split)
+    all_images = dataset.split(split)
     train = folder.training_images(dataset).images
-    print(f"Scoring {counted(len(split))} of the split {options.split} under every class")
-    predictions = _predictions(classifier, load_baseline(folder), split.images, options)
+    print(f"Scoring {counted(len(all_images))} of the split {split} under every class")
+    cnn = load_baseline(folder)
+    predictions = _predictions(model, cnn, all_images.images, options.batch_size)
     # Files of an earlier evaluation would not match these predictions.
     for path in (path for pattern in WRITTEN for path in folder.reports.glob(pattern)):
         path.unlink()
     for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
-        write_predictions(path, split.paths, split.labels, of_model.probabilities, class_names)
-    known = split.labels >= 0
+        of_images = all_images.paths, all_images.labels
+        write_predictions(path, *of_images, of_model.probabilities, class_names)
+    known = all_images.labels >= 0
     if not known.any():
-        print(f"The split {options.split} has no labels, so only predictions were written.")
+        print(f"The split {split} has no labels, so only predictions were written.")
         return
 
-    images, labels = split.images[known], split.labels[known]
+    images, labels = all_images.images[known], all_images.labels[known]
     predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
     floor = None
     if len(train):
@@ -64,7 +66,7 @@ def evaluate_classification(folder: RunFolder, options: SimpleNamespace) -> None
         floor = float(bits_per_dim(histogram, dataset.image_shape).mean())
     report = {
         "options": options.given,
-        "split": options.split,
+        "split": split,
         "num_levels": model.num_levels,
         **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": floor,
@@ -116,22 +118,23 @@ class Predictions:
 
 
 def _predictions(
-    classifier: PixelCNNClassifier,
-    cnn: BaselineCNN | None,
-    images: np.ndarray,
-    options: SimpleNamespace,
+    model: AutoregressiveModel, cnn: BaselineCNN | None, images: np.ndarray, batch_size: int
 ) -> dict[str, Predictions]:
+    verbose = int(sys.stdout.isatty())
+
     def timed(ask: Callable) -> tuple:
-        ask(images[: options.batch_size])  # compiles the model, which is not timed
+        ask(images[:batch_size])  # compiles the model, which is not timed
         start = time.perf_counter()
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
+    classifier = PixelCNNClassifier(model, batch_size, verbose)
     (scores, probabilities), speed = timed(classifier.likelihoods_and_probabilities)
     predictions = {"pixelcnnpp": Predictions(probabilities, scores, speed)}
     if cnn is not None:
-        how = {"batch_size": options.batch_size, "verbose": options.verbose}
-        probabilities, speed = timed(functools.partial(cnn.class_probabilities, **how))
+        probabilities, speed = timed(
+            lambda some: cnn.class_probabilities(some, batch_size, verbose)
+        )
         predictions["baseline"] = Predictions(probabilities, None, speed)
     return predictions
 

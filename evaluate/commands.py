@@ -1,10 +1,8 @@
 """The commands `pixelcnnpp evaluate` and their options. The other files do the evaluation."""
 
 import importlib
-import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from keras_pixelcnnpp.command import Commands, SamplerOptions, library, option, with_options
@@ -28,6 +26,13 @@ class RunOptions:
     output: Path | None = option(
         "Run folder to create for the preset. Default: runs/ and the preset's name."
     )
+
+    @property
+    def given(self) -> dict:
+        """The options that have a value, without those that name the run, for the report."""
+        of_run = ("run", "preset", "output")
+        others = {name: value for name, value in vars(self).items() if name not in of_run}
+        return {n: value for n, value in others.items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,16 +240,7 @@ def _applicable(folder: "RunFolder") -> dict[str, type[RunOptions]]:
 
 
 def _evaluate(folder: "RunFolder", subject: str, options: RunOptions) -> None:
-    """Calls the function of a subject with the run folder and the options.
-
-    It also gets `verbose`, 1 for progress bars on a terminal, and `given`, the options that have a
-    value, for the report.
-    """
-    left_out = ("run", "preset", "output")
-    taken = {name: value for name, value in vars(options).items() if name not in left_out}
-    taken["data"] = folder.other_data
-    given = {n: value for n, value in taken.items() if value is not None and value is not False}
     with library():
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")
     function = getattr(module, f"evaluate_{subject}")
-    function(folder, SimpleNamespace(**taken, given=given, verbose=int(sys.stdout.isatty())))
+    function(folder, replace(options, data=folder.other_data))

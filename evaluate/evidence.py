@@ -1,18 +1,16 @@
 """`evaluate evidence`: maps which pixels the classifications of PixelCNN++ rest on."""
 
-from types import SimpleNamespace
-
 import numpy as np
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.commands import EvidenceOptions
 from keras_pixelcnnpp.evaluate.figures import figure_png, maps_figure
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 
 
-def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_evidence(folder: RunFolder, options: EvidenceOptions) -> None:
     """Writes maps of `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`, in nats.
 
     `against` is the most probable class that is not the true one.
@@ -21,18 +19,18 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
     if len(class_names) == 1:
         raise UserError("Evidence compares two classes. Received: a run with a single class")
     model = load_trained_model(folder.require_model("pixelcnnpp"))
-    classifier = PixelCNNClassifier(model, options.batch_size, options.verbose)
     dataset = folder.load_data(options.data, options.classes_in_order)
-    options.split = dataset.split_to_measure(options.split)
-    images = dataset.images(options.split, with_labels=True)
-    print(f"Scoring {counted(len(images))} of the split {options.split} under every class")
+    split = dataset.split_to_measure(options.split)
+    images = dataset.images(split, with_labels=True)
+    print(f"Scoring {counted(len(images))} of the split {split} under every class")
+    scores = model.class_log_likelihoods(images.images, options.batch_size, verbose="auto")
     # Not the probabilities, of which several may be rounded to 0.
-    log_posterior = classifier.predict_log_proba(images.images)
-    chosen = choose(images.labels, log_posterior.argmax(axis=1), options.per_class)
-    images, log_posterior = images.take(chosen), log_posterior[chosen]
-    predicted = log_posterior.argmax(axis=1)
-    log_posterior[np.arange(len(chosen)), images.labels] = -np.inf
-    against = log_posterior.argmax(axis=1)
+    logits = model.posterior.class_logits(scores.astype(np.float64))
+    chosen = choose(images.labels, logits.argmax(axis=1), options.per_class)
+    images, logits = images.take(chosen), logits[chosen]
+    predicted = logits.argmax(axis=1)
+    logits[np.arange(len(chosen)), images.labels] = -np.inf
+    against = logits.argmax(axis=1)
     maps = model.evidence_map(images.images, images.labels, against, options.batch_size)
     columns = (images.paths, images.labels, predicted, against, maps)
     rows, titles = [], []
@@ -46,7 +44,7 @@ def evaluate_evidence(folder: RunFolder, options: SimpleNamespace) -> None:
         images.images, maps, titles, signed=True, columns=min(options.per_class, 4)
     )
     write_bytes(folder.reports / "evidence.png", figure_png(figure))
-    facts = {"split": options.split, "logit_scale": model.logit_scale}
+    facts = {"split": split, "logit_scale": model.logit_scale}
     report = {"options": options.given, **facts, "count": len(rows), "images": rows}
     write_json(folder.reports / "evidence.json", report)
     print(f"Wrote evidence.png and evidence.json for {counted(len(rows))} to {folder.reports}")

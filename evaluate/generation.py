@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
+from keras_pixelcnnpp.evaluate.commands import GenerationOptions
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import (
@@ -41,7 +41,7 @@ MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 NEIGHBORS = 3  # shown next to each image, for each distance
 
 
-def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
     """Samples images of each class, compares them with real images, and writes a report."""
     config = folder.read_config()
     check_channels(config["data"]["image_shape"])  # PNG files can be only gray or RGB
@@ -60,15 +60,14 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
                 "Invalid value for option --reference. Expected images that the model wasn't "
                 "trained on, such as the split validation. Received: train"
             )
-        options.reference = dataset.split_to_measure(options.reference)
-        real = reference_images(dataset, options.reference)
+        split = dataset.split_to_measure(options.reference)
+        real = reference_images(dataset, split)
         cnn = load_baseline(folder)
     model = load_trained_model(model_file)
     how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}
 
     def sample(temperature: float) -> ClassSamples:
-        arguments = {**how, "temperature": temperature, "verbose": options.verbose}
-        return ClassSamples.sample(model, options.per_class, **arguments)
+        return ClassSamples.sample(model, options.per_class, **{**how, "temperature": temperature})
 
     print("Sampling. The sampler is compiled first, which takes some seconds.")
     start = time.perf_counter()
@@ -89,7 +88,7 @@ def evaluate_generation(folder: RunFolder, options: SimpleNamespace) -> None:
     _write_samples(folder, samples)
     galleries = {}
     if real is not None:
-        report["reference"] = {"split": options.reference, "count": len(real)}
+        report["reference"] = {"split": split, "count": len(real)}
         train = folder.training_images(dataset)
         # Quantized as the model sees them; otherwise no sample could equal a training image.
         train = replace(train, images=quantize(train.images, model.num_levels))

@@ -2,14 +2,15 @@
 
 import textwrap
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 from scipy.stats import chi2, norm
 
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.commands import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.files import counted, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -20,26 +21,34 @@ BINS = 20
 COVERAGES = (0.5, 0.9)
 
 
-def evaluate_likelihood(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_likelihood(folder: RunFolder, options: LikelihoodOptions) -> None:
     """Compares the conditional distributions of the sub-pixels with the images of a split."""
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
-    options.split = dataset.split_to_measure(options.split)
-    images = dataset.split(options.split).some(options.count, options.seed).images
-    if len(images) < 2:
-        expected = f"Expected at least two images in the split {options.split}"
-        raise UserError(f"{expected}. Received: {len(images)}")
+    split, images = two_or_more(dataset, options.split)
+    images = images.some(options.count, options.seed).images
     model = load_trained_model(path)
-    print(f"Scoring {counted(len(images))} of the split {options.split}")
-    how = {"batch_size": options.batch_size, "verbose": options.verbose}
+    print(f"Scoring {counted(len(images))} of the split {split}")
+    how = {"batch_size": options.batch_size, "verbose": "auto"}
     statistics = model.pixel_statistics(images, seed=options.seed, **how)
-    report = {"options": options.given, "split": options.split, "seed": options.seed}
+    report = {"options": options.given, "split": split, "seed": options.seed}
     report |= likelihood_report(statistics)
     write_json(folder.reports / "likelihood.json", report)
     figure = likelihood_png(statistics, report, bits_unit(model.num_levels))
     write_bytes(folder.reports / "likelihood.png", figure)
     print(report["reading"])
     print(f"Wrote likelihood.json and likelihood.png to {folder.reports}")
+
+
+def two_or_more(dataset: Dataset, split: str | None) -> tuple[str, LabeledImages]:
+    """Returns the name of the split to measure, and its images, of which one is not enough."""
+    split = dataset.split_to_measure(split)
+    images = dataset.split(split)
+    if len(images) < 2:
+        raise UserError(
+            f"Expected at least two images in the split {split}. Received: {len(images)}"
+        )
+    return split, images
 
 
 def likelihood_report(statistics: PixelStatistics) -> dict:

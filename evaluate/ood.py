@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -15,8 +14,8 @@ from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.classification import load_baseline
+from keras_pixelcnnpp.evaluate.commands import OODOptions
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
     maps_figure,
@@ -25,6 +24,7 @@ from keras_pixelcnnpp.evaluate.figures import (
     show_row,
 )
 from keras_pixelcnnpp.evaluate.generation import baseline_features
+from keras_pixelcnnpp.evaluate.likelihood import two_or_more
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.files import counted, write_bytes, write_csv, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -59,20 +59,16 @@ DETECTORS = {
 }
 
 
-def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
     """Scores in-distribution and other images, and writes how well the latter are detected."""
     config = folder.read_config()
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
-    options.split = dataset.split_to_measure(options.split)
-    split = dataset.split(options.split)
+    split, images = two_or_more(dataset, options.split)
     # Other images of the split are the normal images that the detectors are fitted to.
-    rows = np.random.default_rng(options.seed).permutation(len(split))
-    if len(split) < 2:
-        expected = f"Expected at least two images in the split {options.split}"
-        raise UserError(f"{expected}. Received: {len(split)}")
-    count = min(options.count, len(split) // 2)
-    measured, normal = split.take(rows[:count]), split.take(rows[count : count + FIT_IMAGES])
+    rows = np.random.default_rng(options.seed).permutation(len(images))
+    count = min(options.count, len(images) // 2)
+    measured, normal = images.take(rows[:count]), images.take(rows[count : count + FIT_IMAGES])
     sources = (options.data, config["data"]["source"])
     sets = {NORMAL: normal.images, OWN: measured.images}
     sets |= ood_inputs(measured.images, sources, options.seed)
@@ -82,9 +78,9 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
     model = load_trained_model(path)
-    print(f"Scoring {counted(count)} of the split {options.split}, and the other sets")
+    print(f"Scoring {counted(count)} of the split {split}, and the other sets")
     detector = AnomalyDetector(model, FALSE_ALARMS, options.seed, options.batch_size)
-    tick, features = progress(len(sets), options.verbose, "set"), {}
+    tick, features = progress(len(sets), unit="set"), {}
     for name, images in sets.items():
         features[name] = detector.features(images)
         tick()
@@ -99,7 +95,7 @@ def evaluate_ood(folder: RunFolder, options: SimpleNamespace) -> None:
     scores = detector_scores(features, detector, by_classes)
     known = scores.pop(NORMAL)
     del sets[NORMAL]
-    report = {"options": options.given, "split": options.split, "seed": options.seed}
+    report = {"options": options.given, "split": split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
     report["thresholds"] = {
         name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in known.items()

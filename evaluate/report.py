@@ -8,7 +8,6 @@ import statistics
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -18,6 +17,7 @@ from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.evaluate.classification import model_titles, train_baseline_command
+from keras_pixelcnnpp.evaluate.commands import RunOptions
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
 from keras_pixelcnnpp.recipe import COMMANDS, RECIPES, PixelCNNRecipe, recipe_of_run, words_of
@@ -27,7 +27,7 @@ NONE = "–"
 REPORTS = ("likelihood", "classification", "generation", "evidence", "ood")
 
 
-def evaluate_report(run: RunFolder, options: SimpleNamespace) -> None:
+def evaluate_report(run: RunFolder, options: RunOptions | None = None) -> None:
     """Writes the results of a run as one page, and prints the commands for missing results."""
     config = run.read_config()
     # Files that the commands did not write may have any structure.
