@@ -104,7 +104,7 @@ def completions_png(model, test, completed, numbers):
     completed = {name: known for name, known in completed.items() if not is_prefix(known)}
     titles = ["test image", "known", *(f"particles: {number}" for number in numbers)]
     figure = new_figure(7.5, 1.5 * len(completed))
-    axes = figure.subplots(len(completed), len(titles))
+    axes = figure.subplots(len(completed), len(titles), squeeze=False)
     options = {"seed": 0, "batch_size": BATCH_SIZE, "verbose": 0}
     indices = np.resize(of_class, len(completed))
     for row, (name, known), index in zip(axes, completed.items(), indices, strict=True):
