@@ -14,10 +14,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, _leave)
     try:
         # The package is registered but its `__init__.py` is not run, so that modules of it can be
-        # imported without Keras. `command.library` runs it.
+        # imported without Keras. `command_helpers.library` runs it.
         spec = importlib.util.find_spec("keras_pixelcnnpp")
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
-        from keras_pixelcnnpp import cli
+        from keras_pixelcnnpp import all_commands
     except ModuleNotFoundError as error:
         print(
             f"pixelcnnpp: error: {error}. The commands need the extra `commands`: "
@@ -25,7 +25,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    cli.main()
+    all_commands.main()
 
 
 def _leave(number: int, frame: object) -> None:

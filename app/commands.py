@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from typer import Option
 
-from keras_pixelcnnpp.command import Commands, library, option, with_options
+from keras_pixelcnnpp.command_helpers import Commands, library, option, with_options
 from keras_pixelcnnpp.errors import not_installed
 from keras_pixelcnnpp.savedmodel.commands import ModelOptions, TiledOptions
 

@@ -21,7 +21,7 @@ from common import RESULTS, show
 from typer import Option
 
 from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.command import with_options
+from keras_pixelcnnpp.command_helpers import with_options
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN

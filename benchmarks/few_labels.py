@@ -27,7 +27,7 @@ from results import WAYS, over_seeds
 from typer import Option
 
 from keras_pixelcnnpp.backend import machine
-from keras_pixelcnnpp.command import with_options
+from keras_pixelcnnpp.command_helpers import with_options
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_pixelcnnpp.command import Commands, SamplerOptions, library, option, with_options
+from keras_pixelcnnpp.command_helpers import Commands, SamplerOptions, library, option, with_options
 from keras_pixelcnnpp.errors import UserError
 
 if TYPE_CHECKING:

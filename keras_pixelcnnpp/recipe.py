@@ -33,10 +33,11 @@ NOT_MIRRORED = ("digits", "mnist")
 
 
 def option(text: str, default: Any = None, **declaration: Any) -> Any:
-    """Declares an option of a command, as a field of a dataclass for `command.with_options`.
+    """Declares an option of a command, as a field of a dataclass.
 
-    `text` is the help text. The default `...` makes the option required. `declaration` has further
-    arguments of `typer.Option`, such as `min`, and `of_model` for an argument of the model.
+    `command_helpers.with_options` gives commands these fields. `text` is the help text. The default
+    `...` makes the option required. `declaration` has further arguments of `typer.Option`, such as
+    `min`, and `of_model` for an argument of the model.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})

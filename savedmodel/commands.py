@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from typer import Argument, Option
 
-from keras_pixelcnnpp.command import (
+from keras_pixelcnnpp.command_helpers import (
     Commands,
     SamplerOptions,
     in_a_folder,

@@ -222,7 +222,7 @@ def run_without_baseline(run):
 @pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    from keras_pixelcnnpp import cli
+    from keras_pixelcnnpp import all_commands
 
     # A command adds a filter to TensorFlow's logger for the rest of the process.
     logger = logging.getLogger("tensorflow")
@@ -232,7 +232,7 @@ def pixelcnnpp(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["pixelcnnpp", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_info:
-            cli.main()
+            all_commands.main()
         out, err = capsys.readouterr()
         return exit_info.value.code or 0, out, err
 

@@ -14,7 +14,7 @@ from command_line import done, one_line
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp.checkpoints import TrainingStopped
-from keras_pixelcnnpp.command import prepare_process
+from keras_pixelcnnpp.command_helpers import prepare_process
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names

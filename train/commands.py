@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_pixelcnnpp.command import Commands, library, with_options
+from keras_pixelcnnpp.command_helpers import Commands, library, with_options
 from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe, option
 
 app = Commands()

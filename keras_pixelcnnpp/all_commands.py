@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from keras_pixelcnnpp.app.commands import app as of_app
-from keras_pixelcnnpp.command import Commands, epilog, library
+from keras_pixelcnnpp.command_helpers import Commands, epilog, library
 from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.savedmodel.commands import app as of_savedmodel
