@@ -61,7 +61,7 @@ EAGERLY = (
     "presets",
     "savedmodel/test_compression.py",
     "savedmodel/test_trained_model.py",
-    "test_cli.py",
+    "test_all_commands.py",
     "test_plugins.py",
     "train/test_monitors.py",
     "train/test_run_training.py",
@@ -196,7 +196,7 @@ def trained_run(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("trained"))
     source = str(tiny.save_npz(folder.path / "tiny.npz"))
     data = {**tiny.tiny_data_config(load_dataset(source)), "source": source}
-    model = tiny.untrained_model(class_names=tiny.NAMES)
+    model = tiny.untrained_pixelcnn(class_names=tiny.NAMES)
     model.initialize(tiny.IMAGES, tiny.LABELS)
     section = {"options": {}, "model": model.get_config()}
     write_json(folder.config_json, {"data": data, "pixelcnnpp": section})

@@ -151,11 +151,12 @@ def test_given_labels_and_names():
 def test_a_saved_model_and_other_weights(model, images, data, tmp_path):
     model.save(tmp_path / "model.keras")
     other = load_trained_model(tmp_path / "model.keras")
+    other.dropout_rate = other.label_loss_weight = 0.7
     np.testing.assert_array_equal(other.decompress(data, batch_size=2, verbose=0), images)
     weight = other.network.head.bias
-    weight.assign(weight + 0.25)  # after its coder was created
+    weight.assign(weight + 0.001)  # after its coder was created
     assert other.decompress(other.compress(images)).shape == images.shape
-    refused(other, data)
+    assert "by another model, or with other weights. Expected: '" in refused(other, data)
 
 
 @pytest.mark.once
@@ -178,15 +179,6 @@ def refused(model, data):
 
 @pytest.mark.once
 class TestRefused:
-    def test_another_model(self, model, images, data):
-        other = make(kp.GatedPixelCNN)
-        other.dropout_rate = other.label_loss_weight = 0.7
-        np.testing.assert_array_equal(other.decompress(data, verbose=0), images)  # the same weights
-        weight = other.network.head.bias
-        weight.assign(weight + 0.001)
-        assert "by another model, or with other weights. Expected: '" in refused(other, data)
-        assert "another model" in refused(make(kp.PixelCNN), data)
-
     def test_another_version_and_a_path(self, model, data):
         assert "Expected the bytes that `compress` returned" in refused(model, "images.pxc")
         assert "version" in refused(model, data[:8] + b"\x09" + data[9:])

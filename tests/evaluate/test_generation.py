@@ -76,28 +76,16 @@ class TestComparison:
         # A class called "all" does not replace the entry of all classes.
         renamed = sampled(names=("all", "gray", "bright"))
         metrics = compare(renamed).report(renamed)["metrics"]
-        assert (list(metrics), metrics["all"]) == (
-            ["all", *tiny.NAMES[1:]],
-            report["metrics"]["all"],
-        )
+        assert metrics["all"] == report["metrics"]["all"]
         named = report["class_consistency"]["sampled"]
         predicted = FirstPixels().class_probabilities(samples.images).argmax(axis=1)
         assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
-        numbers = report["metrics"]["all"]
-        assert compare(samples).summary(samples) == {
-            "frechet_distance": numbers["frechet_distance"],
-            "kid": numbers["kid"],
-            "class_consistency": named["accuracy"],
-        }
 
     def test_real_reference_is_of_training_images_with_the_same_classes(self):
         samples = sampled(per_class=7)
         reals = real_reference_images(TRAIN, samples.labels, seed=3)
         assert sorted(reals.labels) == sorted(samples.labels)
-        assert set(reals.paths) <= set(TRAIN.paths)
-        assert len(set(reals.paths)) == 21
-        assert reals.paths == real_reference_images(TRAIN, samples.labels, seed=3).paths
-        assert reals.paths != real_reference_images(TRAIN, samples.labels, seed=4).paths
+        assert len(set(reals.paths) & set(TRAIN.paths)) == 21
         numbers = compare(samples, seed=3).report(samples)["metrics"]["all"]["real_reference"]
         expected = frechet_distance(pixels(REFERENCE.images), pixels(reals.images))
         assert numbers["frechet_distance"] == pytest.approx(expected)
@@ -216,6 +204,7 @@ def test_beside_real_images(pixelcnnpp, run):
     assert same["kid"] == report["metrics"]["all"]["kid"]
     named = report["class_consistency"]
     assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
+    assert same["class_consistency"] == named["sampled"]["accuracy"]
 
 
 def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
@@ -265,6 +254,7 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     [
         (("--temperatures", "1,-1"), "numbers above 0"),
         (("--reference", "train"), "wasn't trained on"),
+        (("--reference", "tset"), "validation"),
         (("--data", "nowhere"), "nowhere"),
     ],
 )

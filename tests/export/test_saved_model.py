@@ -210,10 +210,9 @@ def test_it_is_loaded_at_its_first_use(savedmodel, tmp_path, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "load", lambda path: loads.append(path) or load(path))
     classifier = clone(SavedModelClassifier(tmp_path, batch_size=2))
     assert classifier.get_params() == {"path": tmp_path, "batch_size": 2}
-    with pytest.raises(UserError, match="No SavedModel of this package"):
-        classifier.predict(IMAGES)
-    with pytest.raises(UserError, match="No SavedModel of this package"):
-        classifier.load()
+    for use in (lambda: classifier.predict(IMAGES), classifier.load):
+        with pytest.raises(UserError, match="No SavedModel of this package"):
+            use()
     classifier.set_params(path=savedmodel)
     assert classifier.image_shape == (4, 4, 1)
     assert not loads

@@ -121,25 +121,17 @@ def test_half_precision_is_that_of_all_layers_but_the_softmax(by_argument, tmp_p
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("image_shape", "filters"),
+    ("image_shape", "filters", "widths"),
     [
-        ((32, 32, 3), (24, 96, 192)),
-        ((64, 16, 3), (24, 96, 192)),
-        ((64, 15, 3), (24, 96)),
-        ((8, 8, 1), (24, 96)),
-        ((2, 2, 1), (24,)),
+        ((64, 16, 3), 24, (24, 96, 192)),
+        ((64, 15, 3), 24, (24, 96)),
+        ((2, 2, 1), 4, (4,)),
+        ((8, 8, 1), [4, 6, 8], (4, 6, 8)),
     ],
 )
-def test_default_stages_fit_the_image(image_shape, filters):
-    assert BaselineCNN(image_shape, 2, num_blocks=1).widths == filters
-
-
-@pytest.mark.once
-def test_filters_are_those_of_each_stage_or_of_the_first():
-    assert BaselineCNN((8, 8, 1), 3, filters=4, num_blocks=1).widths == (4, 16)
-    model = BaselineCNN(**{**SMALL, "filters": [4, 6, 8]})
-    assert model.widths == (4, 6, 8)
-    assert BaselineCNN.from_config(model.get_config()).widths == (4, 6, 8)
+def test_stages_fit_the_image_or_are_given(image_shape, filters, widths):
+    model = BaselineCNN(image_shape, 2, filters=filters, num_blocks=1)
+    assert model.widths == BaselineCNN.from_config(model.get_config()).widths == widths
 
 
 def shifted(image, down, right):

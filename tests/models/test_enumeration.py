@@ -13,21 +13,17 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.sampling import guidance
 
 NONE = -1
 LABELS = (0, 1, NONE)
 MANY, SOME = 200_000, 20_000  # samples; MANY detects differences of half a percent
 MIXTURE, SOFTMAX = "logistic_mixture", "categorical"
-EVERY = "+".join(STRATEGIES)
-CASES = FIRST, OF_CHANNELS = [
-    (kp.PixelCNNPlusPlus, MIXTURE, (2, 2, 1), "bias"),
-    (kp.GatedPixelCNN, SOFTMAX, (2, 1, 2), "bias"),
-]
-# Further combinations; the last ones run in `make test-all`.
+FIRST = (kp.PixelCNNPlusPlus, MIXTURE, (2, 2, 1), "bias")
+OF_CHANNELS = (kp.GatedPixelCNN, SOFTMAX, (2, 1, 2), "bias")
+# Further combinations. All strategies are compared in test_incremental_pass.
+MIXED_CHANNELS = (kp.PixelCNNPlusPlus, MIXTURE, (1, 2, 2), "one_hot")
 ONCE = [
-    (kp.PixelCNNPlusPlus, MIXTURE, (1, 2, 2), EVERY),
     (kp.PixelCNNPlusPlus, SOFTMAX, (1, 2, 2), "bias"),
     (kp.PixelCNN, MIXTURE, (2, 2, 1), "film"),
 ]
@@ -53,11 +49,6 @@ class Case:
     def sample(self, label, count=SOME, **arguments):
         labels = np.full(count, label)
         return self.model.sample(labels, batch_size=10_000, verbose=0, **arguments)
-
-    def complete(self, image, known, label, **arguments):
-        images = np.repeat(image[None], SOME, axis=0)
-        how = {"batch_size": 10_000, "verbose": 0, "seed": 0}
-        return self.model.complete(images, known, label, **how, **arguments)
 
     def guided(self, label, guidance, logit_scale, digits=1, temperature=None):
         """Returns the law of guided samples, p(l | y)^(1 + w) q(l)^-w for each sub-pixel."""
@@ -101,14 +92,19 @@ class Case:
 made = functools.cache(Case)
 
 
-@pytest.fixture(
-    params=[
-        *CASES,
-        *(pytest.param(case, marks=pytest.mark.once) for case in ONCE),
-        *(pytest.param(case, marks=[pytest.mark.once, pytest.mark.slow]) for case in SLOW),
-    ],
-    ids=lambda case: f"{case[0].__name__}-{case[1:3]}",
-)
+def cases(*every_backend, once=(), slow=()):
+    """Returns the mark that runs a test with these cases, the last ones in `make test-all`."""
+    more = [pytest.param(case, marks=pytest.mark.once) for case in once]
+    more += [pytest.param(case, marks=[pytest.mark.once, pytest.mark.slow]) for case in slow]
+    return pytest.mark.parametrize(
+        "case",
+        [*every_backend, *more],
+        indirect=True,
+        ids=lambda case: f"{case[0].__name__}-{case[1:3]}",
+    )
+
+
+@pytest.fixture
 def case(request):
     return made(*request.param)
 
@@ -124,6 +120,7 @@ def restricted(log_probs, allowed):
     return log_probs - logsumexp(log_probs)
 
 
+@cases(FIRST, OF_CHANNELS, slow=SLOW)
 def test_part_of_an_image_is_a_sum_over_all_endings(case):
     height, width, channels = case.image_shape
     expected = []
@@ -142,6 +139,7 @@ def test_part_of_an_image_is_a_sum_over_all_endings(case):
     assert (np.ptp(received[:, -1]) > 0.01) == case.sees_labels
 
 
+@cases(FIRST, OF_CHANNELS, slow=SLOW)
 def test_maps_are_the_conditionals_of_pixels(case):
     values, conditionals = to_levels(case.images, 4).reshape(256, 4), []
     for law in case.laws:
@@ -161,6 +159,7 @@ def test_maps_are_the_conditionals_of_pixels(case):
     assert (np.abs(evidence).max() > 0.1) == case.sees_labels
 
 
+@cases(FIRST, OF_CHANNELS, slow=SLOW)
 def test_loss_without_labels_is_that_of_the_mean_of_the_classes(case):
     case.model.compile("sgd")
     labels = np.full(256, NONE)
@@ -171,8 +170,9 @@ def test_loss_without_labels_is_that_of_the_mean_of_the_classes(case):
     assert np.isnan(result["accuracy"])  # there are no labels
 
 
+@cases(FIRST, OF_CHANNELS, once=[MIXED_CHANNELS, *ONCE], slow=SLOW)
 def test_samples_follow_the_law(case):
-    count = MANY if case.image_shape == (2, 2, 1) else SOME
+    count = MANY if case is made(*FIRST) else SOME
     images = case.sample(1, count, seed=1)
     assert enumeration.chi_square(images, case.laws[1]) > 1e-3
     assert (enumeration.chi_square(images, case.laws[0]) < 1e-9) == case.sees_labels
@@ -180,9 +180,8 @@ def test_samples_follow_the_law(case):
     assert enumeration.chi_square(images, case.laws[NONE]) > 1e-3
 
 
-@pytest.mark.parametrize("chosen", CASES)
-def test_temperature(chosen):
-    case = made(*chosen)
+@cases(FIRST, OF_CHANNELS)
+def test_temperature(case):
     for temperature in (0.4, 1.6):
         images = case.sample(1, seed=4, temperature=temperature)
         assert enumeration.chi_square(images, case.at_temperature(1, temperature)) > 1e-3
@@ -192,6 +191,7 @@ def test_temperature(chosen):
     assert enumeration.chi_square(images, case.guided(1, 4.0, 3.0, temperature=0.4)) > 1e-3
 
 
+@cases(FIRST, OF_CHANNELS, once=[MIXED_CHANNELS, *ONCE], slow=SLOW)
 def test_guided_samples_follow_their_law(case):
     """With b = 1, q is the exact marginal p(x), which guidance changes most."""
     images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
@@ -201,11 +201,9 @@ def test_guided_samples_follow_their_law(case):
     assert enumeration.chi_square(images, case.guided(0, 1.0, 0.1)) > 1e-3
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("chosen", CASES)
-def test_guidance_of_many_levels_is_that_of_their_digits(chosen, monkeypatch):
+@cases(once=[FIRST, OF_CHANNELS])
+def test_guidance_of_many_levels_is_that_of_their_digits(case, monkeypatch):
     monkeypatch.setattr(guidance, "MAX_LEVELS_AT_ONCE", 2)
-    case = made(*chosen)
     case.model._compiled_functions.samplers.clear()
     images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
     assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0, digits=2)) > 1e-3
@@ -222,6 +220,7 @@ def every_mask(image_shape):
 BY_CHANNEL = np.array([[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0], [1, 0, 1, 0]], bool)
 
 
+@cases(FIRST, OF_CHANNELS, once=[MIXED_CHANNELS], slow=SLOW)
 def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
     """The estimate agrees within its own error, from 8 estimates with 512 particles."""
     rows, masks = [27, 141], list(every_mask(case.image_shape))
@@ -232,15 +231,16 @@ def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
         same = (case.images[:, None] == case.images[rows]) | ~mask
         allowed = same.all(axis=(2, 3, 4)).T
         expected = [[logsumexp(law[row]) for law in case.laws[:2]] for row in allowed]
-        how = {"batch_size": 10_000, "observed": mask, "num_particles": 512}
+        how = {"batch_size": 10_000, "num_particles": 512}
         scores, errors = case.model.class_log_likelihoods(
-            case.images[rows], **how, standard_error=True
+            case.images[rows], **how, observed=mask, standard_error=True
         )
         assert np.all(errors < 0.05)
         assert np.all(np.abs(scores - expected) <= 6 * errors + 2e-4)
     marginal = [logsumexp(case.laws[NONE][row]) for row in allowed]
-    how["num_particles"] = 8 * 512  # of one estimate, whose error is that of the 8 above
-    received = case.model.log_prob(case.images[rows], [1, NONE], **how)
+    images, labels, mask = (np.repeat(x, 8, axis=0) for x in (case.images[rows], [1, NONE], mask))
+    estimates = case.model.log_prob(images, labels, **how, observed=mask).reshape(2, 8)
+    received = logsumexp(estimates, axis=1) - np.log(8)
     np.testing.assert_allclose(received, [expected[0][1], marginal[1]], atol=0.05)
 
 
@@ -259,25 +259,21 @@ def test_a_single_particle_gives_an_unbiased_estimate(first):
 
 
 @pytest.mark.once
-def test_completions_follow_the_law_of_the_unknown_pixels(first):
+def test_guided_completions_follow_the_law_of_the_unknown_pixels(first):
     """Samples with guidance have a law over images as well."""
-    given, how = first.images[201], {"num_particles": 128, "batch_size": 200_000}
     mask = np.array([[False, True], [False, True]])
-    allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
-    for weight in (0.0, 1.5):
-        images = np.repeat(given[None], 4000, axis=0)
-        options = {"guidance": weight, "guidance_logit_scale": 0.5, "seed": 3, "verbose": 0}
-        received = first.model.complete(images[:1000], mask, 0, **options, **how)
-        law = restricted(first.guided(0, weight, 0.5), allowed)
-        assert enumeration.chi_square(received, law) > 1e-3
-        one = first.model.complete(images, mask, 0, num_particles=1, **options)
-        assert enumeration.chi_square(one, law) < 1e-6
+    allowed = np.all((first.images == first.images[201])[:, mask], axis=(1, 2))
+    law = restricted(first.guided(0, 1.5, 0.5), allowed)
+    images = np.repeat(first.images[201:202], 4000, axis=0)
+    how = {"guidance": 1.5, "guidance_logit_scale": 0.5, "batch_size": 200_000, "verbose": 0}
+    received = first.model.complete(images[:1000], mask, 0, seed=3, num_particles=128, **how)
+    assert enumeration.chi_square(received, law) > 1e-3
+    one = first.model.complete(images, mask, 0, seed=3, num_particles=1, **how)
+    assert enumeration.chi_square(one, law) < 1e-6
 
 
-@pytest.mark.once
-@pytest.mark.parametrize("chosen", [ONCE[0], OF_CHANNELS])
-def test_completions_of_channels_follow_their_law(chosen):
-    case = made(*chosen)
+@cases(once=[MIXED_CHANNELS, OF_CHANNELS])
+def test_completions_of_channels_follow_their_law(case):
     given, images = case.images[201], np.repeat(case.images[201:202], 1000, axis=0)
     for mask in BY_CHANNEL.reshape(-1, *case.image_shape):
         allowed = np.all((case.images == given)[:, mask], axis=1)
@@ -312,16 +308,16 @@ def test_completed_images_follow_the_law_of_what_is_unknown(first):
     given, mask = first.images[201], np.array([[True, True], [True, False]])
     allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
     assert allowed.sum() == 4
+    known, how = np.repeat(given[None], SOME, axis=0), {"batch_size": 10_000, "verbose": 0}
     for label in (0, NONE):
-        images = first.complete(given, mask, label)
+        images = first.model.complete(known, mask, label, seed=0, **how)
         assert enumeration.chi_square(images, restricted(first.laws[label], allowed)) > 1e-3
-    images = first.complete(given, mask, NONE)
     assert enumeration.chi_square(images, restricted(first.laws[1], allowed)) < 1e-3
 
 
 @pytest.mark.once
 def test_unconditional_model():
-    model = enumeration.enumerable_model(num_classes=0)
+    model = enumeration.enumerable_model(cls=kp.PixelCNN, head=MIXTURE, num_classes=0)
     images, law = enumeration.all_images(), enumeration.log_law(model, None)
     received = model.sample(SOME, seed=1, batch_size=10_000, verbose=0)
     assert enumeration.chi_square(received, law) > 1e-3
@@ -342,7 +338,9 @@ def gradients(model, image, label):
 
 def test_gradient_without_a_label_is_that_of_the_posterior_mean():
     """The gradient of log p(x) is that of log p(x | y), weighted by p(y | x)."""
-    model = enumeration.enumerable_model(dropout_rate=0.0, unlabeled_weight=1.0)
+    model = enumeration.enumerable_model(
+        cls=kp.PixelCNN, head=MIXTURE, dropout_rate=0.0, unlabeled_weight=1.0
+    )
     model.compile(keras.optimizers.SGD(1.0))
     image = enumeration.all_images()[91:92]
     received = gradients(model, image, NONE)

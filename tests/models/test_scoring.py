@@ -86,6 +86,9 @@ def test_no_image_at_all(hybrid):
     assert hybrid.class_log_likelihoods(IMAGES[:0]).shape == (0, 3)
     assert hybrid.class_probabilities(IMAGES[:0]).shape == (0, 3)
     assert hybrid.log_prob(IMAGES[:0], []).shape == (0,)
+    mask = np.zeros((4, 4), bool)
+    assert hybrid.class_log_likelihoods(IMAGES[:0], observed=mask).shape == (0, 3)
+    assert hybrid.complete(IMAGES[:0], mask, LABELS[:0], seed=0).shape == (0, 4, 4, 1)
 
 
 @pytest.mark.once
@@ -166,10 +169,3 @@ def test_threads_get_what_one_alone_gets():
         for results in received:
             assert results.keys() == CALLS.keys()
             np.testing.assert_allclose(results[name], expected, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.once
-def test_parts_of_no_images(hybrid):
-    none, mask = IMAGES[:0], np.zeros((4, 4), bool)
-    assert hybrid.class_log_likelihoods(none, observed=mask).shape == (0, 3)
-    assert hybrid.complete(none, mask, LABELS[:0], seed=0).shape == (0, 4, 4, 1)

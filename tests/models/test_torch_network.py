@@ -92,34 +92,20 @@ def test_without_a_compiler_the_network_runs_as_it_is(monkeypatch):
     assert_trained_alike(model, history)
 
 
-def out_of_memory(*_, **__):
-    import torch
-
-    return torch.empty(10**14)
-
-
-def mistaken(*_, **__):
-    raise TypeError("a mistake")
-
-
-@pytest.mark.parametrize(
-    ("compiling", "expected"),
-    [(out_of_memory, "can't allocate memory"), (mistaken, "a mistake")],
-)
-def test_other_errors_are_raised_and_compiling_is_tried_again(monkeypatch, compiling, expected):
+def test_other_errors_are_raised_and_compiling_is_tried_again(monkeypatch):
     import torch
 
     calls = []
 
     def standalone_compile(*_, **__):
-        calls.append(compiling)
-        compiling()
+        calls.append(1)
+        torch.empty(10**14)
 
     monkeypatch.setattr(torch._inductor, "standalone_compile", standalone_compile)
     model = tiny.tiny_model()
     model.compile("sgd", jit_compile=True)
     images, labels = tiny.IMAGES, tiny.LABELS
     for _ in range(2):
-        with pytest.raises((RuntimeError, TypeError), match=expected):
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
             model.fit(images, labels, batch_size=6, verbose=0)
     assert len(calls) == 2

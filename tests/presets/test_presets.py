@@ -50,16 +50,6 @@ def test_every_preset_gives_a_model(name):
         assert likelier < less_likely
 
 
-def test_config_is_a_serialized_keras_object(saved, trained):
-    """Keras can create the model, without weights."""
-    restored = keras.saving.deserialize_keras_object(
-        json.loads((saved / "config.json").read_text())
-    )
-    assert type(restored) is PixelCNNPlusPlus
-    assert restored.get_config() == {**trained.get_config(), "name": restored.name}
-    assert Preset(saved).metadata.items() >= {"training": {"epochs": 3}, "data": "tiny"}.items()
-
-
 def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
     trained = tiny.tiny_model()
     trained.compile(optimizer=keras.optimizers.Adam(use_ema=True))

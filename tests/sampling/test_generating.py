@@ -55,10 +55,9 @@ def test_a_mask_for_each_image(model):
     np.testing.assert_array_equal(completed[masks], IMAGES[masks])
     # If no pixels are known, completing is sampling.
     np.testing.assert_array_equal(completed[0], model.sample(LABELS, seed=0)[0])
-    for count, image in zip(counts, range(7), strict=True):
-        mask = (np.arange(4) < count).reshape(2, 2)
-        alone = model.complete(IMAGES, mask, LABELS, seed=0)[image]
-        np.testing.assert_array_equal(completed[image], alone)
+    for index, mask in enumerate(masks):
+        alone = model.complete(IMAGES, mask, LABELS, seed=0)[index]
+        np.testing.assert_array_equal(completed[index], alone)
 
 
 def test_samples_follow_weights_that_change(model):

@@ -72,31 +72,27 @@ def check(rng, tolerance=1e-4, labels=((0,), (1,), (2,)), **arguments):
     assert difference.max() <= tolerance
 
 
-EVERY_BACKEND = [
-    {"image_shape": (4, 4, 3), "num_resolutions": 2, "conditioning": "+".join(STRATEGIES)},
-    {"image_shape": (4, 4, 3), "num_resolutions": 2, "num_classes": 0},
-]
+TWO_RESOLUTIONS = {"image_shape": (4, 4, 3), "num_resolutions": 2}
+EVERY = {**TWO_RESOLUTIONS, "conditioning": "+".join(STRATEGIES)}
 # If the label is used in one place only, the rest of the network does not depend on it.
 ALONE = [
     *(
         {"image_shape": (4, 4, 1), "conditioning": name}
         for name in ("one_hot", "embedding", "film", "spatial", "mixture_head")
     ),
-    *(
-        {"image_shape": (4, 4, 3), "num_resolutions": 2, **arguments}
-        for arguments in [
-            {"conditioned_blocks": "up", "conditioning": "bias+film"},
-            {"conditioned_blocks": "up_horizontal", "conditioning": "bias+film+spatial"},
-        ]
-    ),
+    {**TWO_RESOLUTIONS, "conditioned_blocks": "up", "conditioning": "bias+film"},
+    {
+        **TWO_RESOLUTIONS,
+        "conditioned_blocks": "up_horizontal",
+        "conditioning": "bias+film+spatial",
+    },
 ]
 SHAPES = [
     *({"image_shape": shape} for shape in [(1, 1, 1), (1, 5, 2), (5, 1, 1)]),
     *({"image_shape": shape, "num_resolutions": 2} for shape in [(6, 2, 1), (2, 8, 2)]),
-    *(
-        {"image_shape": (4, 4, 3), "num_resolutions": 2, **arguments}
-        for arguments in [{"filters": (6, 4), "num_blocks": 2}, {"num_blocks": (1, 2)}]
-    ),
+    {**TWO_RESOLUTIONS, "num_classes": 0},
+    {**TWO_RESOLUTIONS, "filters": (6, 4), "num_blocks": 2},
+    {**TWO_RESOLUTIONS, "num_blocks": (1, 2)},
 ]
 THREE_RESOLUTIONS = {"image_shape": (8, 8, 1), "num_levels": 17, "num_resolutions": 3}
 
@@ -108,8 +104,8 @@ def once(cases):
 @pytest.mark.parametrize(
     "arguments",
     [
-        EVERY_BACKEND[0],
-        *once([EVERY_BACKEND[1], *SHAPES]),
+        EVERY,
+        *once(SHAPES),
         pytest.param(THREE_RESOLUTIONS, marks=pytest.mark.slow),
     ],
 )
@@ -117,7 +113,7 @@ def test_parameters_are_those_of_the_whole_image(rng, arguments):
     check(rng, **{"num_resolutions": 1, **arguments})
 
 
-@pytest.mark.parametrize("arguments", [EVERY_BACKEND[0], *once(ALONE)])
+@pytest.mark.parametrize("arguments", [EVERY, *once(ALONE)])
 def test_labels_side_by_side(rng, arguments):
     labels = [[0, 1, 2], [2, 1, 0], [1, 1, 2]]
     check(rng, labels=labels, **{"num_resolutions": 1, **arguments})

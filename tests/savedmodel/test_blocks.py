@@ -1,6 +1,5 @@
 """Tests of `score` and of `sample` into a folder, with Ray, and when resumed."""
 
-import csv
 import importlib.util
 import os
 import signal
@@ -12,7 +11,7 @@ import hostile
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import done, one_line, read_rows
 from PIL import Image
 
 from keras_pixelcnnpp.data.images import read_image
@@ -60,8 +59,7 @@ class TestScore:
         command = ("score", "--model", model.source, "--data", data, "--output", output)
         out = done(pixelcnnpp(*command))
         assert f"scored {COUNT} of {COUNT + len(BAD)} images" in out
-        with output.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(output)
         assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
         good = [row for row in rows if not row["error"]]
         images = tiny.tiny_split(COUNT).images
@@ -87,8 +85,7 @@ class TestScore:
         bits = score_folder(TrainedModel(model, "tiny", {}), data, output)
         expected = model.bits_per_dim(tiny.tiny_split(COUNT).images)
         assert bits[np.isfinite(bits)] == pytest.approx(expected, abs=1e-4)
-        with output.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(output)
         assert [*rows[0]] == ["path", "predicted", "predicted_name", "bits_per_dim", "error"]
         assert {(row["predicted"], row["predicted_name"]) for row in rows} == {("-1", "")}
 
@@ -106,8 +103,7 @@ class TestScore:
         output.unlink()
         out = done(pixelcnnpp(*command, "--tiled"))
         assert "resized" not in out
-        with output.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(output)
         scores = TiledModel(trained).bits_per_dim(frames[0][None])
         assert float(rows[0]["bits_per_dim"]) == pytest.approx(scores[0], abs=1e-4)
         scores = trained.bits_per_dim(frames[1][None])

@@ -89,12 +89,8 @@ def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
 def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
     bad = tmp_path / "bad.png"
     command = ("compress", "--run", run, files[0], bad, "--output", tmp_path / "out.pxc")
-    for image in (
-        Image.new("L", (4, 5)),
-        Image.new("RGB", (4, 4), "red"),
-        Image.new("LA", (4, 4), (255, 0)),
-        Image.new("I;16", (4, 4)),
-    ):
+    red, clear = Image.new("RGB", (4, 4), "red"), Image.new("LA", (4, 4), (255, 0))
+    for image in (Image.new("L", (4, 5)), red, clear, Image.new("I;16", (4, 4))):
         image.save(bad)
         one_line(pixelcnnpp(*command), f"{bad} cannot be compressed", "4×4 pixels, 8-bit gray.")
         assert not (tmp_path / "out.pxc").exists()

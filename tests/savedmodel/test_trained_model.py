@@ -1,12 +1,11 @@
 """Tests of `pixelcnnpp sample`, `complete` and `classify` with a preset, a run or a file."""
 
-import csv
 import re
 
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import done, one_line, read_rows
 from PIL import Image
 
 from keras_pixelcnnpp.data.images import png_bytes, read_image
@@ -32,8 +31,8 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", table)[0] == 0
     image = read_image(wide, (4, 4, 1), "stretch")
     expected = trained.class_probabilities(image[None])[0]
-    found = [float(value) for value in table.read_text().splitlines()[1].split(",")[-4:-1]]
-    assert found == pytest.approx(expected, abs=1e-5)
+    (row,) = read_rows(table)
+    assert [float(row[f"p_{label}"]) for label in range(3)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
@@ -77,7 +76,7 @@ def test_classify_a_folder(pixelcnnpp, trained, archive, tmp_path):
         file.write_bytes(png_bytes(split.images[index]))
     options = ("--model", archive, "--csv", tmp_path / "out.csv")
     out = done(pixelcnnpp("classify", *options, tmp_path / "images"))
-    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    rows = read_rows(tmp_path / "out.csv")
     order = [int(row["path"][-5]) for row in rows]
     assert sorted(order) == list(range(6))
     assert [int(row["label"]) for row in rows] == [labels[index] for index in order]

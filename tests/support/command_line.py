@@ -1,4 +1,6 @@
-"""Checks of results of the fixture `pixelcnnpp`."""
+"""Checks of results of the fixture `pixelcnnpp`, and CSV files that commands write."""
+
+import csv
 
 
 def done(result):
@@ -16,3 +18,9 @@ def one_line(result, *fragments):
     assert err.count("\n") == 1
     for fragment in fragments:
         assert fragment in err
+
+
+def read_rows(path):
+    """Returns the rows of a CSV file as dicts."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))

@@ -71,9 +71,9 @@ def untrained_pixelcnn(**arguments):
     return PixelCNN(**{**options, **arguments})
 
 
-def tiny_model(**arguments):
+def tiny_model(make=untrained_model, **arguments):
     """Creates a model that is initialized from data and has random weights in all variables."""
-    model = untrained_model(**arguments)
+    model = make(**arguments)
     model.initialize(IMAGES, LABELS)
     randomize(model.network, scale=0.1)
     return model

@@ -15,7 +15,6 @@ from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
     ValidationMonitor,
-    max_validation_examples,
     with_averaged_weights,
 )
 
@@ -52,17 +51,11 @@ def test_damaged_file_counts_as_none(tmp_path, content):
     assert [row["loss"] for row in read_history(path)] == [1]
 
 
-def test_measuring_takes_no_longer_than_the_epoch():
-    # 190 forward passes; 64 steps of three passes each
-    assert max_validation_examples(None, 64, num_classes=10) == 19
-    assert max_validation_examples(None, 2, num_classes=10) == 10  # one image per class
-
-
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     """A model after four epochs, its logs in memory and on disk, and its monitor."""
     folder = tmp_path_factory.mktemp("logs")
-    model, split = tiny.untrained_model(class_names=tiny.NAMES), tiny.tiny_split(24)
+    model, split = tiny.untrained_pixelcnn(class_names=tiny.NAMES), tiny.tiny_split(24)
     model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9))
     monitor = ValidationMonitor(tiny.tiny_split(30, seed=1), max_examples=9)
     assert len(monitor.validation) == 9
@@ -96,7 +89,7 @@ def test_numbers_are_those_of_the_averaged_weights(watched):
 
 
 def test_weights_that_are_not_finite_are_for_the_checkpoint_to_refuse():
-    model, logs = tiny.untrained_model(), {}
+    model, logs = tiny.untrained_pixelcnn(), {}
     model.initialize(tiny.IMAGES, tiny.LABELS)
     gain = model.trainable_variables[1]
     gain.assign(np.full(gain.shape, np.nan))
