@@ -272,7 +272,8 @@ class DownShiftedConv2D(ShiftedConv2D):
         kernel_size: Pair of integers, rows and columns. The number of columns must be odd.
         strides: Integer >= 1.
         strict: Boolean, whether the receptive field excludes the output's own row.
-        filters, **kwargs: See `WeightNormalized`.
+        filters: See `WeightNormalized`.
+        **kwargs: See `WeightNormalized`.
 
     Input shape: `(..., height, width, channels)`, floats.
     Output shape: `(..., ceil(height / strides), ceil(width / strides), filters)`.
@@ -408,7 +409,8 @@ class MaskedConv2D(ShiftedConv2D):
         kernel_size: Odd integer, or a pair of odd integers, rows and columns.
         mask: `"A"` or `"B"`.
         groups: Integer, number of channel groups.
-        initial_scale, **kwargs: See `WeightNormalized`.
+        initial_scale: See `WeightNormalized`.
+        **kwargs: See `WeightNormalized`.
 
     Input shape: `(..., height, width, channels)`, floats. `channels` is a multiple of `groups`.
     Output shape: `(..., height, width, filters)`.

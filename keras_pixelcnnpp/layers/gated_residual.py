@@ -189,7 +189,8 @@ class ResidualStack(keras.layers.Layer):
         filters: Sequence of integers, channels at each resolution, highest resolution first.
         num_blocks: Sequence of integers, number of blocks at each resolution.
         shift: `"down"` for the vertical stack, `"down_right"` for the horizontal stack.
-        dropout_rate, conditioning, num_classes, **kwargs: See `GatedResidualBlock`.
+        dropout_rate, conditioning, num_classes: See `GatedResidualBlock`.
+        **kwargs: See `GatedResidualBlock`.
         conditioned_blocks: `"all"`, or `"up"` to condition only the blocks on the way up. The way
             down is then computed once for all candidate labels.
 
