@@ -9,7 +9,7 @@ third one of `regions`; each epoch draws new masks.
 
 `measure` computes the accuracy on the first rows, which is exact for PixelCNN++, and on `regions`,
 by particles, on fewer images. The CNNs see the mean training image in place of unknown pixels. It
-writes `benchmarks/results/parts-NAME.json`.
+writes `benchmarks/results/parts-NAME.json`, with the paired difference to the masked CNN.
 """
 
 import time
@@ -21,7 +21,10 @@ import typer
 from common import RESULTS, Split, facts, middle, pixelcnnpp, save, write_dataset
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
+from keras_pixelcnnpp.evaluate.metrics.classifiers import (
+    accuracy_difference_interval,
+    classification_metrics,
+)
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
 
@@ -68,6 +71,13 @@ def mask(images, mean, rng):
 
 def masked_run(folder):
     return RunFolder(folder.with_name(f"{folder.name}-masked"))
+
+
+def difference(labels, ours, theirs):
+    """Returns the accuracy of `ours` minus that of `theirs`, with its paired interval."""
+    correct = [probabilities.argmax(axis=1) == labels for probabilities in (ours, theirs)]
+    value = correct[0].mean() - correct[1].mean()
+    return {"value": value, "ci95": accuracy_difference_interval(*correct)}
 
 
 @app.command()
@@ -118,6 +128,11 @@ def measure(folder: Path, split: Split = "test", count: int = 100, particles: in
         name: [{key: classification_metrics(test.labels, p)[key] for key in NUMBERS} for p in parts]
         for name, parts in found.items()
     }
+    if "masked_cnn" in found:
+        result["first_rows_difference"] = [
+            difference(test.labels, *pair)
+            for pair in zip(found["pixelcnnpp"], found["masked_cnn"], strict=True)
+        ]
     few, result["regions"] = test.some(count), {}
     options = {"num_particles": particles, "batch_size": BATCH_SIZE, "seed": 0}
     for name, known in regions(len(few), shape, np.random.default_rng(0)).items():
@@ -127,6 +142,8 @@ def measure(folder: Path, split: Split = "test", count: int = 100, particles: in
         p |= of_cnns(few.images, known)
         models = {key: classification_metrics(few.labels, each) for key, each in p.items()}
         row = {"count": len(few), "particles": particles, "models": models}
+        if "masked_cnn" in p:
+            row["difference"] = difference(few.labels, p["pixelcnnpp"], p["masked_cnn"])
         result["regions"][name] = row | {"seconds_per_image": seconds / len(few)}
     save(result, RESULTS / f"parts-{folder.name}.json")
 
