@@ -217,6 +217,7 @@ def core_hours(tables, published, preset):
             text = f"{row['model']}, {row['value']}"
             axes.text(0.98, value, text, transform=place, va="bottom", ha="right", fontsize=7)
         axes.set(xscale="log", xlabel="hours on one core", ylabel=f"{unit} of p(x)")
+        axes.set_ylim(top=1.12 * max(float(row["value"]) for row in rows))
         axes.set_title(TITLES[name], fontsize=10)
         axes.set_xticks(HOURS, [f"{hours:g}" for hours in HOURS])
         axes.xaxis.set_minor_locator(NullLocator())
