@@ -1,7 +1,6 @@
 """Measures `AnomalyDetector` next to other detectors; writes results/anomalies-PRESET.json.
 
-    python benchmarks/anomalies.py fashion_mnist fashion_mnist.npz mnist.npz
-    python benchmarks/anomalies.py mnist mnist.npz fashion_mnist.npz --fit 200 --count 150 --each 50
+    python benchmarks/anomalies.py mnist mnist.npz fashion_mnist.npz --fit 400 --count 400
 
 Half of the `--fit` images determine the density, and half calibrate the p-values. Since these are
 few, the false alarms of one calibration vary: they are also given as the mean over 20 random

@@ -121,8 +121,10 @@ def main(options, given):
     scaled, _ = metrics.cross_fitted_temperature(held_out.labels, probabilities)
     usual = {field.name: field.default for field in fields(options)}
     changed = {key: value for key, value in vars(options).items() if str(value) != str(usual[key])}
+    used = {key: value for key, value in given.values().items() if key not in ("data", "optimizer")}
+    used |= {"optimizer": given.optimizer} if given.optimizer != "adam" else {}
     row = {
-        "options": shlex.join(words_of(given.options() | changed)),
+        "options": shlex.join(words_of(used | changed)),
         "epochs": recipe.epochs,
         "parameters": model.count_params(),
         "minutes": round(minutes, 2),

@@ -149,13 +149,13 @@ def options_of(command):
 def common_options(commands):
     """Returns the options that all commands have in common."""
     first, *others = map(options_of, commands)
-    return " ".join(one for one in first if all(one in other for other in others))
+    return [one for one in first if all(one in other for other in others)]
 
 
 def own_options(command, commands):
     """Returns the options of a command that not all `commands` have in common."""
     common = common_options(commands)
-    return " ".join(one for one in options_of(command) if one not in common)
+    return [one for one in options_of(command) if one not in common]
 
 
 def speed_rows(table):

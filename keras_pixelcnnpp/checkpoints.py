@@ -150,7 +150,7 @@ def recorded_signals() -> Iterator[list[int]]:
             signal.raise_signal(number)
         received.append(number)
         with suppress(OSError, RuntimeError):  # a closed pipe, or a print that was interrupted
-            print("\nStopping after this step. A second signal stops at once.", flush=True)
+            print("\nStopping after this step or epoch. A second signal stops at once.", flush=True)
 
     # Python allows signal handlers only in the main thread.
     in_main = threading.current_thread() is threading.main_thread()
@@ -195,11 +195,13 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # The logs are running means over the epoch, so NaN and infinity persist in them.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
-        # After the last step, the epoch is evaluated first, for its logs.
-        if self.signals and batch + 1 < len(self.batches):
+        if self.signals:
+            last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
-            self.checkpoints.save(self.model, Progress(self._epoch, step))
-            raise TrainingStopped(self.signals[0])
+            progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
+            self.checkpoints.save(self.model, progress)
+            if not last:  # otherwise, the epoch is evaluated first, for its logs
+                raise TrainingStopped(self.signals[0])
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.checkpoints.save(self.model, Progress(epoch + 1))

@@ -13,6 +13,7 @@ import tiny
 from command_line import done, one_line
 
 import keras_pixelcnnpp
+from keras_pixelcnnpp.checkpoints import TrainingStopped
 from keras_pixelcnnpp.command_helpers import prepare_process
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -196,6 +197,21 @@ def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
     )
     result = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
     one_line(result, "out of memory", "--batch-size")
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_training_says_how_to_go_on(
+    pixelcnnpp, data, tmp_path, monkeypatch, number, expected
+):
+    """The exit status is that of a killed program, so that `train && evaluate` stops."""
+
+    def stop(*_, **__):
+        raise TrainingStopped(number)
+
+    monkeypatch.setattr(run_training, "train_pixelcnnpp", stop)
+    status, out, _ = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
+    assert status == expected
+    assert "--resume" in out
 
 
 def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):

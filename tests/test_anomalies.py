@@ -99,8 +99,11 @@ def test_conventions_of_scikit_learn(detector, rng):
 def test_too_few_images(rng, count, rate):
     with pytest.raises(ValueError, match=rf"Expected at least \d+ images .*Received: {count}"):
         kp.AnomalyDetector(MadeUp(), rate).fit(noise(rng, count))
+
+
+def test_rate_of_false_alarms_is_checked(rng):
     with pytest.raises(ValueError, match="contamination"):
-        kp.AnomalyDetector(MadeUp(), 0.7).fit(noise(rng, count))
+        kp.AnomalyDetector(MadeUp(), 0.7).fit(noise(rng, 100))
 
 
 def test_features_of_a_model(hybrid_images):

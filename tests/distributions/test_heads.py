@@ -6,11 +6,33 @@ from keras import ops
 from layer_checks import randomize
 from scipy.special import log_softmax
 
+from keras_pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.distributions.heads import (
+    HEADS,
     CategoricalHead,
     LogisticMixtureHead,
     first_level_above,
 )
+
+
+class Single(LogisticMixtureHead):
+    """A user-defined head with one logistic, which ignores `num_mixtures`."""
+
+    def __init__(self, channels, num_levels, num_mixtures, tables):
+        super().__init__(channels, num_levels, 1)
+
+    def level_log_probs(self, parameters, earlier, temperature=None):
+        return super().level_log_probs(parameters, earlier, temperature)
+
+
+def test_a_head_of_the_users_own(monkeypatch):
+    monkeypatch.setitem(HEADS, "single", Single)
+    model = PixelCNNPlusPlus((4, 4, 1), 2, 4, filters=4, num_resolutions=1, head="single")
+    assert isinstance(model.distribution, Single)
+    images, labels = ops.zeros((1, 4, 4, 1), "uint8"), ops.zeros((1, 1), "int32")
+    assert model.pixel_parameters(images, labels).shape == (1, 1, 4, 4, 3)
+    assert model.sample([0], seed=0, guidance=1.0).shape == (1, 4, 4, 1)
+    assert type(model).from_config(model.get_config()).head == "single"
 
 
 def test_inversion_takes_no_impossible_level():

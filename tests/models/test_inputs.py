@@ -236,6 +236,15 @@ def test_tensors_and_batches_are_checked(kind):
 
 
 @pytest.mark.once
+def test_labels_that_are_neither_classes_nor_missing():
+    model = tiny.untrained_pixelcnn(unlabeled_weight=0.25)
+    model.compile("sgd")
+    for label in (-2, 3):
+        with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
+            model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)
+
+
+@pytest.mark.once
 @runs_out
 @pytest.mark.parametrize("kind", ["model", "CNN"])
 def test_levels_are_no_images(kind):

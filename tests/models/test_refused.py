@@ -160,6 +160,19 @@ def test_an_unconditional_model_has_no_classes(unconditional, method, arguments,
         getattr(unconditional, method)(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (IMAGES.reshape(12, 1, 4, 4), r"np\.moveaxis\(images, 1, -1\)"),
+        (np.ma.masked_greater(IMAGES[..., 0], 200), "observed=~images.mask$"),
+        (np.ma.masked_greater(IMAGES, 200), r"observed=~images.mask.any\(axis=-1\)$"),
+    ],
+)
+def test_advice_for_other_arrays(models, images, advice):
+    with pytest.raises(ValueError, match=advice):
+        models[0].log_prob(images, LABELS)
+
+
 def test_masked_labels_and_known_pixels(models):
     labels = np.ma.masked_equal(LABELS, 0)
     observed = np.ma.masked_array(np.ones((4, 4), bool), mask=np.eye(4, dtype=bool))

@@ -75,6 +75,11 @@ def test_preset_of_digits_is_as_accurate_as_its_card_says():
     assert accuracy == pytest.approx(metadata["metrics"]["accuracy"], abs=1.5 / len(images))
 
 
+@pytest.mark.once
+def test_preset_of_digits_recognizes_its_images():
+    assert Preset("digits").metadata["fingerprint"] == load_dataset("digits").fingerprint()
+
+
 @pytest.mark.slow
 def test_preset_of_digits_draws_what_a_classifier_reads():
     labels = np.repeat(np.arange(10), 4)

@@ -15,6 +15,7 @@ from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
     TensorBoardLog,
     ValidationMonitor,
+    max_validation_examples,
     with_averaged_weights,
 )
 
@@ -49,6 +50,12 @@ def test_damaged_file_counts_as_none(tmp_path, content):
     assert read_history(tmp_path / "none.json") == []
     log(path, {0: 1.0})
     assert [row["loss"] for row in read_history(path)] == [1]
+
+
+def test_measuring_takes_no_longer_than_the_epoch():
+    # 190 forward passes; 64 steps of three passes each
+    assert max_validation_examples(None, 64, num_classes=10) == 19
+    assert max_validation_examples(None, 2, num_classes=10) == 10  # one image per class
 
 
 @pytest.fixture(scope="module")
