@@ -58,7 +58,7 @@ EVERY = "+".join(STRATEGIES)
 DEEP = {"filters": 4, "num_blocks": 2, "num_resolutions": 2}
 # Wide, so that some of the rectified features of each pixel are not 0.
 WIDE = {"filters": 48, "num_blocks": 2}
-# For others, see test_incremental_pass: what is the same pixel by pixel cannot see the future.
+# test_incremental_pass has further models: the incremental pass cannot see later pixels.
 ONCE = [
     (PixelCNNPlusPlus, (8, 4, 3), {**DEEP, "num_blocks": 1, "num_resolutions": 3}),
     (PixelCNN, (5, 5, 3), {**WIDE, "head": "categorical"}),
