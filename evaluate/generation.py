@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 from rich.box import SIMPLE_HEAD
-from sklearn.utils import gen_batches
 
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
@@ -185,7 +184,8 @@ def baseline_features(model: BaselineCNN, images: np.ndarray, batch_size: int = 
     """Returns the features before the last layer of a CNN, float64 `[count, widths[-1]]`."""
     images = checked_images(images, model.image_shape)
     found = np.zeros((len(images), model.widths[-1]))
-    for rows in gen_batches(len(images), batch_size):
+    for start in range(0, len(images), batch_size):  # sklearn's gen_batches refuses no images
+        rows = slice(start, start + batch_size)
         features = model.features(images[rows], training=False)
         found[rows] = ops.convert_to_numpy(ops.cast(features, "float32"))
     return found
