@@ -180,7 +180,7 @@ def completion(tables):
         for region, rows in table["completion"].items():
             particles = [row["particles"] for row in rows]
             values = [row["log_prob_above_true"] for row in rows]
-            errors = [row["standard_error"] for row in rows]
+            errors = [1.96 * row["standard_error"] for row in rows]
             axes.errorbar(particles, values, errors, fmt="o-", label=region, capsize=2.5)
         axes.set_xscale("log", base=4)
         axes.set_xticks([1, 16, 64, 256], ["1", "16", "64", "256"])

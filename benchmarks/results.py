@@ -182,6 +182,11 @@ def accuracy(numbers):
     return f"{percent(numbers['accuracy'])} ({interval(numbers['accuracy_ci95'])})"
 
 
+def plus_minus(standard_error, digits=3):
+    """Formats a standard error as half of a 95 % interval, `± 0.123`."""
+    return f"± {1.96 * standard_error:.{digits}f}"
+
+
 def p_value(value):
     """Formats a p-value as `0.047` or `1.2e-05`."""
     return "–" if value is None else f"{value:.2g}"
@@ -211,7 +216,7 @@ def minutes(value):
 
 
 FILTERS = (accuracy, common_options, errors, interval, minutes, number, own_options, p_value)
-FILTERS += (percent, points, speed_ratio)
+FILTERS += (percent, plus_minus, points, speed_ratio)
 FUNCTIONS = (command, heads_rows, over_seeds, speed_rows)
 
 
