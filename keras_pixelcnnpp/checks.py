@@ -21,9 +21,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def argument_names(kind: type) -> Iterable[str]:
-    """Returns the names of the constructor arguments of a class and its bases, in order."""
-    names = {}
+def argument_defaults(kind: type) -> dict[str, Any]:
+    """Returns the constructor arguments of a class and its bases, in order, with their defaults.
+
+    The default of a required argument is `inspect.Parameter.empty`.
+    """
+    found = {}
     for cls in kind.__mro__:
         if cls.__module__.partition(".")[0] == "keras":
             break
@@ -31,14 +34,15 @@ def argument_names(kind: type) -> Iterable[str]:
             continue
         parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
         variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-        names.update((one.name, None) for one in parameters if one.kind not in variadic)
-    return names.keys()
+        for one in parameters:
+            if one.kind not in variadic:
+                found.setdefault(one.name, one.default)
+    return found
 
 
-def arguments_of(model: Any) -> dict[str, Any]:
-    """Returns the constructor arguments of a model that are also attributes, as a dict."""
-    names = argument_names(type(model))
-    return {name: getattr(model, name) for name in names if hasattr(model, name)}
+def argument_names(kind: type) -> Iterable[str]:
+    """Returns the names of the constructor arguments of a class and its bases, in order."""
+    return argument_defaults(kind).keys()
 
 
 def require_integer(name: str, value: Any, low: int = 1, high: int | None = None) -> None:

@@ -13,11 +13,10 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.layers.conditions import Group, is_given
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
-    all_classes,
-    candidates_of,
     evaluated,
     images_and_labels,
     images_at_once,
@@ -32,9 +31,6 @@ from keras_pixelcnnpp.models.statistics import (
     with_pit,
 )
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
-
-# Positions of frames, and the labels `(rows, K)` over which the mean is taken.
-Group = tuple[np.ndarray, np.ndarray | None]
 
 
 class TiledModel:
@@ -174,11 +170,11 @@ class TiledModel:
         self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
     ) -> np.ndarray:
         """Returns log p(x | y) of each frame for each class, float32 `(N, num_classes)`, nats."""
-        self.model._require_classes()
+        self.model.conditions.require_classes()
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.class_log_likelihoods(frames, batch_size, verbose)
-        classes = all_classes(self.model.num_classes, len(frames))
+        classes = self.model.conditions.candidates(len(frames))
         return self._sums(frames, classes, batch_size, verbose).astype("float32")
 
     def sample(
@@ -218,7 +214,7 @@ class TiledModel:
         ).checked(model)
         wanted: Any = labels
         if model.num_classes:
-            wanted = model._checked_labels(labels, np.size(labels))
+            wanted = model.conditions.checked(labels, np.size(labels))
         else:
             require_integer("labels", labels)
         count = len(wanted) if model.num_classes else wanted
@@ -233,7 +229,7 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = checked_images(above, (rows, *shape[2:]), model.num_levels)
             frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1
-        if model.num_classes and (unknown := np.flatnonzero(wanted < 0)).size:
+        if model.num_classes and (unknown := np.flatnonzero(~is_given(wanted))).size:
             scores = np.zeros((len(unknown), model.num_classes))
             if first:
                 scores = self.class_log_likelihoods(above[unknown], batch_size)
@@ -290,8 +286,8 @@ class TiledModel:
 
     def _candidates(self, labels: ArrayLike | None, count: int) -> Iterator[Group]:
         """Yields positions of frames, and the labels `(rows, K)` over which the mean is taken."""
-        labels = self.model._checked_labels(labels, count)
-        return candidates_of(labels, count, self.model.num_classes)
+        conditions = self.model.conditions
+        return conditions.groups(conditions.checked(labels, count), count)
 
     def _sums(
         self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str

@@ -45,7 +45,7 @@ def classify_files(options: ClassifyOptions) -> None:
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
     trained = TrainedModel.named(options)
-    trained.model._require_classes()
+    trained.model.conditions.require_classes()
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])

@@ -18,8 +18,8 @@ from keras_pixelcnnpp.backend import (
 from keras_pixelcnnpp.blocks import Block, waves
 from keras_pixelcnnpp.checks import image_dtype
 from keras_pixelcnnpp.codec import streams
-from keras_pixelcnnpp.codec.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.codec.exact_model import ExactModel
+from keras_pixelcnnpp.distributions.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass

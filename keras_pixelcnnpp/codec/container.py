@@ -79,7 +79,7 @@ def compress_images(
         raise invalid_argument("names", names, f"a list of {count} strings")
     if model.num_classes and labels is None:
         labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
-    labels = model._checked_labels(labels, count, lowest=0)
+    labels = model.conditions.checked(labels, count, unknown=False)
     labels = np.zeros(count, "int32") if labels is None else labels
 
     levels = to_levels(images, model.num_levels)

@@ -5,20 +5,19 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, inner_layers
-from keras_pixelcnnpp.codec.counts import counts_of
+from keras_pixelcnnpp.checks import argument_defaults
+from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
-from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_WEIGHT, UNIT
-
-# Arguments that the shapes of the weights don't determine.
-_CONFIGURATION = ("image_shape", "num_classes", "num_levels", "conditioning", "conditioned_blocks")
+from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
 
 
 class ExactModel:
@@ -40,9 +39,9 @@ class ExactModel:
         self.network = model.network
         self.image_shape = model.image_shape
         self.num_levels = model.num_levels
-        self.num_labels = max(1, model.num_classes)
+        self.num_labels = model.conditions.num_candidates
         self.widths = (*model.widths, model.distribution.num_parameters)
-        self._knows_labels = model.num_classes > 0
+        self._knows_labels = model.conditions.spec(None, 1) is not None
         self._kernels, self._variables, self._tables = {}, [], []
         for layer in inner_layers(model.network):
             _require_own(layer)
@@ -53,9 +52,9 @@ class ExactModel:
                 self._tables += [_rounded(weight) for weight in layer.weights]
         _require_own(model.distribution)
         head_tables = [_rounded(weight) for weight in model.distribution.weights]
-        self.counts = counts_of(model.distribution, head_tables)
+        self.counts = model.distribution.counts(head_tables)
 
-        found = {name: getattr(model, name, None) for name in _CONFIGURATION}
+        found = _configuration(model)
         kinds = [type(part).__name__ for part in (model.network, model.distribution)]
         digest = hashlib.sha256(json.dumps([GRID_BITS, kinds, found], sort_keys=True).encode())
         kernels = [array for pair in self._kernels.values() for array in pair]
@@ -77,6 +76,24 @@ class ExactModel:
         tables = list(zip(self._variables, inputs["tables"], strict=True))
         with fixed_kernels(inputs["kernels"]), keras.StatelessScope(tables):
             yield
+
+
+def _configuration(model: keras.Model) -> dict[str, Any]:
+    """Returns the arguments of a model that the shapes of its weights don't determine."""
+    found = {"image_shape": model.image_shape, "num_classes": model.num_classes}
+    defaults = argument_defaults(type(model))
+    found |= {
+        name: value
+        for name, value in model.arguments_of_network().items()
+        # A new argument of the network is omitted at its default, so that old files stay readable.
+        if name in _ALWAYS or (name not in _IN_SHAPES and value != defaults[name])
+    }
+    return {"conditioned_blocks": None, **found}
+
+
+# Arguments that have always been part of the digest, and those that the shapes determine.
+_ALWAYS = ("num_levels", "conditioning", "conditioned_blocks")
+_IN_SHAPES = ("filters", "num_blocks", "num_resolutions", "num_mixtures", "head")
 
 
 def _require_own(part: object) -> None:

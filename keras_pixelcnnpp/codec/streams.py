@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_pixelcnnpp.codec.counts import TOTAL, TOTAL_BITS
+from keras_pixelcnnpp.distributions.counts import TOTAL, TOTAL_BITS
 
 # Between symbols, the part of the integer in memory has from 32 to 40 bits.
 LOW_BITS = 32

@@ -1,8 +1,6 @@
 """Distributions of a pixel, whose parameters are the outputs of a network: the heads.
 
-A head is a layer with the attributes `channels` and `num_levels`, the number of parameters of a
-pixel, `num_parameters`, the number of uniform random numbers that sampling a pixel needs,
-`noise_size`, and three methods:
+A head is a subclass of `Head` with three methods:
 
 | method | result |
 |---|---|
@@ -20,12 +18,14 @@ those of the parameters. The temperature is a tensor `(..., 1)`, or for a temper
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
-from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions.counts import CategoricalCounts, Counts, MixtureCounts
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
+from keras_pixelcnnpp.errors import UserError
 
 
 class Head(keras.layers.Layer):
@@ -37,7 +37,15 @@ class Head(keras.layers.Layer):
         num_parameters: Integer, number of outputs of the network for each pixel.
         noise_size: Integer, number of uniform random numbers that sampling a pixel needs.
         name: Name of the layer.
+
+    Attributes:
+        max_levels: Integer, the largest number of levels that the head allows.
+        needs_groups: Boolean, whether masked networks compute the parameters of a sub-pixel from
+            the earlier ones of its pixel, in channel groups.
     """
+
+    max_levels = 4096
+    needs_groups = False
 
     def __init__(
         self, channels: int, num_levels: int, num_parameters: int, noise_size: int, name: str
@@ -48,6 +56,20 @@ class Head(keras.layers.Layer):
         self.num_parameters = num_parameters
         self.noise_size = noise_size
         self.built = True
+
+    def counts(self, tables: Sequence[np.ndarray]) -> Counts:
+        """Returns the distribution of a pixel in integers, for the codec.
+
+        Args:
+            tables: Arrays, the weights of the head, rounded to multiples of 1/4096.
+
+        Raises:
+            UserError: If the head has no exact distribution.
+        """
+        raise UserError(
+            "Compression needs a model that can be computed exactly. Expected a head with a method "
+            f"`counts`. Received: {type(self).__name__}"
+        )
 
 
 class LogisticMixtureHead(Head):
@@ -75,6 +97,9 @@ class LogisticMixtureHead(Head):
         num_parameters = logistic_mixture.num_parameters(num_mixtures, channels)
         noise_size = num_mixtures + channels
         super().__init__(channels, num_levels, num_parameters, noise_size, "logistic_mixture")
+
+    def counts(self, tables: Sequence[np.ndarray]) -> MixtureCounts:
+        return MixtureCounts(self.channels, self.num_levels)
 
     def log_prob(
         self, parameters: Tensor, levels: Tensor, temperature: Tensor | None = None
@@ -182,6 +207,9 @@ class CategoricalHead(Head):
         https://arxiv.org/abs/1601.06759
     """
 
+    max_levels = 256
+    needs_groups = True
+
     def __init__(
         self, channels: int, num_levels: int, num_mixtures: int | None = None, tables: bool = True
     ):
@@ -196,6 +224,9 @@ class CategoricalHead(Head):
         }
         for table in self.tables.values():
             table.build()
+
+    def counts(self, tables: Sequence[np.ndarray]) -> CategoricalCounts:
+        return CategoricalCounts(self.num_levels, dict(zip(self.tables, tables, strict=True)))
 
     def level_log_probs(
         self,
@@ -247,20 +278,9 @@ class CategoricalHead(Head):
         return ops.concatenate(levels, axis=-1)
 
 
-#: Dict from names to functions of `(channels, num_levels, num_mixtures, tables)`, to which you can
-#: add your own heads.
+#: Dict from names to classes of heads, whose arguments are `channels`, `num_levels`,
+#: `num_mixtures` and `tables`. You can add your own heads.
 HEADS = {"logistic_mixture": LogisticMixtureHead, "categorical": CategoricalHead}
-
-
-def make_head(name: str, channels: int, num_levels: int, num_mixtures: int, tables: bool) -> Head:
-    """Creates a head by its name, a key of `HEADS`.
-
-    Raises:
-        ValueError: If the name is unknown, or `num_mixtures` is not positive.
-    """
-    require_choice("head", name, tuple(HEADS))
-    require_integer("num_mixtures", num_mixtures)
-    return HEADS[name](channels, num_levels, num_mixtures, tables)
 
 
 def first_level_above(log_probs: Tensor, uniform: Tensor) -> Tensor:

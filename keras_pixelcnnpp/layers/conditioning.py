@@ -1,15 +1,15 @@
-"""Strategies of conditioning the network on a class label, one layer for each."""
+"""Strategies of conditioning the network on a label, one layer for each."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor, look_up
-from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.backend import Shape, Tensor
 from keras_pixelcnnpp.errors import invalid_argument
+from keras_pixelcnnpp.layers.conditions import Conditions, as_conditions, conditions_of
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 
 
@@ -27,10 +27,9 @@ class LabelConditioning(keras.layers.Layer):
     | `bottleneck` | the features at the lowest resolution |
     | `head` | the mixture parameters, from the last features |
 
-    Labels run from 0 to `num_classes - 1`.
-
     Args:
-        num_classes: Integer, number of classes.
+        conditions: `Conditions`, from which a strategy gets its weights; or an integer, the number
+            of classes.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -45,27 +44,33 @@ class LabelConditioning(keras.layers.Layer):
     Example:
 
     >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
-    >>> FilmConditioning(num_classes=3)(x, labels).shape
+    >>> FilmConditioning(3)(x, labels).shape
     (2, 3, 4, 4, 6)
-    >>> OneHotConditioning(num_classes=3)(x, labels).shape
+    >>> OneHotConditioning(3)(x, labels).shape
     (2, 3, 4, 4, 9)
     """
 
     place: str | None = None
     mixes_channels = False  # whether outputs of a channel group depend on other groups
 
-    def __init__(self, num_classes: int, **kwargs: Any):
+    def __init__(self, conditions: Conditions | int, **kwargs: Any):
         super().__init__(**kwargs)
-        require_integer("num_classes", num_classes)
-        self.num_classes = num_classes
+        self.conditions = as_conditions(conditions)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "conditions": self.conditions.arguments()}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Self:
+        return cls(**{**config, "conditions": conditions_of(**config["conditions"])})
 
     def add_table(self, name: str, shape: Shape, initializer: str) -> keras.Variable:
-        """Creates a weight with one entry of `shape` for each class."""
-        return self.add_weight(name=name, shape=(self.num_classes, *shape), initializer=initializer)
+        """Creates a weight with one entry of `shape` for each label."""
+        return self.conditions.entries(self, name, shape, initializer)
 
     def look_up(self, table: keras.Variable, labels: Tensor, dtype: str) -> Tensor:
         """Returns the entries for `labels`, `(batch, candidates, 1, 1, channels)`."""
-        entries = ops.cast(look_up(ops.convert_to_tensor(table), labels), dtype)
+        entries = ops.cast(self.conditions.look_up(table, labels), dtype)
         return ops.reshape(entries, (-1, labels.shape[1], 1, 1, entries.shape[-1]))
 
     def compute_output_shape(self, x_shape: Shape, labels_shape: Shape | None = None) -> Shape:
@@ -81,9 +86,7 @@ class OneHotConditioning(LabelConditioning):
     place = "input"
 
     def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
-        # Not `ops.one_hot`, which reads the values under torch.
-        classes = ops.arange(self.num_classes, dtype="int32")
-        code = ops.cast(ops.equal(labels[:, :, None, None, None], classes), x.dtype)
+        code = self.conditions.code(labels, x.dtype)[:, :, None, None]
         # Adding zeros broadcasts both to the same candidates and positions.
         return ops.concatenate(
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1
@@ -91,7 +94,7 @@ class OneHotConditioning(LabelConditioning):
 
     def compute_output_shape(self, x_shape: Shape, labels_shape: Shape | None = None) -> Shape:
         *leading, channels = super().compute_output_shape(x_shape, labels_shape)
-        return (*leading, channels + self.num_classes)
+        return (*leading, channels + self.conditions.code_size)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -177,7 +180,7 @@ class SpatialConditioning(LabelConditioning):
         for axis, index in enumerate(evaluation.position, start=1):
             if index is not None:
                 table = ops.expand_dims(ops.take(table, index, axis=axis), axis)
-        return x + ops.cast(ops.take(table, labels, axis=0), x.dtype)
+        return x + ops.cast(self.conditions.look_up(table, labels), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -207,7 +210,7 @@ class CrossAttentionConditioning(LabelConditioning):
         height, width, channels = x.shape[2:]
         arithmetic = evaluation.arithmetic
         keys, values = (
-            ops.cast(ops.take(ops.convert_to_tensor(table), labels, axis=0), x.dtype)
+            ops.cast(self.conditions.look_up(table, labels), x.dtype)
             for table in (self.keys, self.values)
         )
         queries = arithmetic.matmul(x, ops.cast(self.query, x.dtype))
@@ -235,16 +238,16 @@ class MixtureHeadConditioning(LabelConditioning):
 
     >>> x, features = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.ones((2, 1, 4, 4, 8))
     >>> labels = keras.ops.zeros((2, 3), "int32")
-    >>> MixtureHeadConditioning(num_classes=3)(x, labels, features=features).shape
+    >>> MixtureHeadConditioning(3)(x, labels, features=features).shape
     (2, 3, 4, 4, 6)
     """
 
     place = "head"
     mixes_channels = True
 
-    def __init__(self, num_classes: int, **kwargs: Any):
+    def __init__(self, conditions: Conditions | int, **kwargs: Any):
         # Mixture parameters stay in float32 under every policy.
-        super().__init__(num_classes, **{**kwargs, "dtype": "float32"})
+        super().__init__(conditions, **{**kwargs, "dtype": "float32"})
 
     def build(
         self, x_shape: Shape, labels_shape: Shape | None = None, features_shape: Shape | None = None
@@ -259,7 +262,7 @@ class MixtureHeadConditioning(LabelConditioning):
         features: Tensor | None = None,
     ) -> Tensor:
         _, candidates, height, width, channels = features.shape
-        kernels = ops.take(ops.convert_to_tensor(self.kernels), labels, axis=0)
+        kernels = self.conditions.look_up(self.kernels, labels)
         pixels = ops.reshape(features, (-1, candidates, height * width, channels))
         change = evaluation.arithmetic.matmul(pixels, ops.cast(kernels, x.dtype))
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
@@ -308,26 +311,6 @@ def parse_conditioning(
     return names
 
 
-def build_conditioning(
-    conditioning: str,
-    place: str,
-    num_classes: int,
-    prefix: str = "",
-    dtype: keras.DTypePolicy | str | None = None,
-) -> list[LabelConditioning]:
-    """Creates the layers of the strategies in `conditioning` that act at `place`.
-
-    `prefix` is prepended to the layers' names, for owners that have the same place twice.
-    """
-    if num_classes == 0:
-        return []
-    return [
-        STRATEGIES[name](num_classes, name=f"{prefix}{name}_{place}", dtype=dtype)
-        for name in parse_conditioning(conditioning)
-        if STRATEGIES[name].place == place
-    ]
-
-
 def condition(
     strategies: Sequence[LabelConditioning],
     x: Tensor,
@@ -335,7 +318,7 @@ def condition(
     evaluation: Evaluation,
     **features: Tensor,
 ) -> Tensor:
-    """Applies the conditioning layers of a place, from `build_conditioning`, to `x`."""
+    """Applies the conditioning layers of a place, from `NetworkConfig.strategies`, to `x`."""
     for strategy in strategies:
         x = evaluation.arithmetic.apply(strategy, x, labels, evaluation=evaluation, **features)
     return x

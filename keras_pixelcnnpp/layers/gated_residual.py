@@ -1,8 +1,7 @@
 """Gated residual blocks, and the U-shaped stack of blocks over several resolutions."""
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
@@ -10,7 +9,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Shape, Tensor, Tensors
 from keras_pixelcnnpp.checks import require_choice, require_number
 from keras_pixelcnnpp.layers.arithmetic import dropout_bytes
-from keras_pixelcnnpp.layers.conditioning import LabelConditioning, build_conditioning, condition
+from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     DownRightShiftedConv2DTranspose,
@@ -19,6 +18,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     WeightNormalizedDense,
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.layers.network_config import NetworkConfig
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -72,8 +72,19 @@ _SHIFTED_AND_BACK = {
 }
 
 
+class _Configured(keras.layers.Layer):
+    """Base class of layers with an argument `config`, a `NetworkConfig`."""
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "shift": self.shift, "config": self.config.get_config()}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Self:
+        return cls(**{**config, "config": NetworkConfig.from_config(config["config"])})
+
+
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class GatedResidualBlock(keras.layers.Layer):
+class GatedResidualBlock(_Configured):
     """Gated residual block with optional shortcut, link to the other stack, and conditioning.
 
         hidden = conv(concat_elu(x)) + dense(concat_elu(shortcut)) + link
@@ -83,9 +94,7 @@ class GatedResidualBlock(keras.layers.Layer):
     Args:
         filters: Integer, number of channels of input and output.
         shift: `"down"` or `"down_right"`, the kind of shifted convolution.
-        dropout_rate: Float in [0, 1).
-        conditioning: Names of strategies, joined by `+`. Those in a block are applied.
-        num_classes: Integer, number of classes, or 0 for an unconditional block.
+        config: `NetworkConfig`, of which a block uses the dropout rate and the conditioning.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -116,27 +125,26 @@ class GatedResidualBlock(keras.layers.Layer):
         self,
         filters: int,
         shift: str = "down",
-        dropout_rate: float = 0.0,
-        conditioning: str = "none",
-        num_classes: int = 0,
+        config: NetworkConfig = NetworkConfig(),
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         require_choice("shift", shift, tuple(_SHIFTED_AND_BACK))
         self.filters = filters
+        self.shift = shift
+        self.config = config
         convolution, _ = _SHIFTED_AND_BACK[shift]
         dtype = self.dtype_policy
-
-        def conditioned(place: str) -> list[LabelConditioning]:
-            return build_conditioning(conditioning, place, num_classes, dtype=dtype)
-
         self.input_conv = convolution(filters, name="input_conv", dtype=dtype)
         self.shortcut_dense: WeightNormalizedDense | None = None
-        self.hidden_conditioning = conditioned("hidden")
-        self.dropout = SharedDropout(dropout_rate, name="dropout", dtype=dtype)
+        self.hidden_conditioning = config.strategies("hidden", dtype)
+        self.dropout = SharedDropout(config.dropout_rate, name="dropout", dtype=dtype)
         # Small, so that each block is near the identity at first, as in a shallow network.
         self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
-        self.gate_conditioning = conditioned("gate")
+        self.gate_conditioning = config.strategies("gate", dtype)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "filters": self.filters}
 
     def build(self, x_shape: Shape, shortcut_shape: Shape | None = None) -> None:
         double_shape = (*x_shape[:-1], 2 * self.filters)
@@ -179,20 +187,18 @@ class GatedResidualBlock(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class ResidualStack(keras.layers.Layer):
+class ResidualStack(_Configured):
     """U-shaped stack of gated residual blocks over several resolutions.
 
     On the way down, each resolution has `num_blocks` blocks. On the way up, resolutions except the
     lowest have one more, and each block has a shortcut from the features on the way down.
 
     Args:
-        filters: Sequence of integers, channels at each resolution, highest resolution first.
-        num_blocks: Sequence of integers, number of blocks at each resolution.
+        config: `NetworkConfig`, with one number of filters and of blocks for each resolution,
+            highest resolution first. Except for `conditioned_blocks="all"`, only the blocks on the
+            way up are conditioned. The way down is then computed once for all candidate labels.
         shift: `"down"` for the vertical stack, `"down_right"` for the horizontal stack.
-        dropout_rate, conditioning, num_classes: See `GatedResidualBlock`.
         **kwargs: See `GatedResidualBlock`.
-        conditioned_blocks: `"all"`, or `"up"` to condition only the blocks on the way up. The way
-            down is then computed once for all candidate labels.
 
     Call arguments:
         x: Features after the stem, `(batch, candidates, height, width, filters[0])`.
@@ -208,31 +214,25 @@ class ResidualStack(keras.layers.Layer):
 
     def __init__(
         self,
-        filters: Sequence[int],
-        num_blocks: Sequence[int],
+        config: NetworkConfig,
         shift: str = "down",
-        dropout_rate: float = 0.0,
-        conditioning: str = "none",
-        num_classes: int = 0,
-        conditioned_blocks: str = "all",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up"))
-        self.filters = tuple(filters)
-        dtype = self.dtype_policy
+        self.shift = shift
+        self.config = config
+        self.filters = tuple(config.filters)
+        num_blocks, dtype = config.num_blocks, self.dtype_policy
+        way_down = config if config.conditioned_blocks == "all" else config.without_conditioning()
         resolutions = range(len(self.filters))
         down, up = _SHIFTED_AND_BACK[shift]
 
         def blocks(half: str, resolution: int, count: int) -> list[GatedResidualBlock]:
-            conditioned = half == "up" or conditioned_blocks == "all"
             return [
                 GatedResidualBlock(
                     self.filters[resolution],
                     shift,
-                    dropout_rate,
-                    conditioning if conditioned else "none",
-                    num_classes,
+                    config if half == "up" else way_down,
                     name=f"{half}_{resolution}_{index}",
                     dtype=dtype,
                 )
@@ -246,9 +246,7 @@ class ResidualStack(keras.layers.Layer):
             down(width, strides=2, name=f"downsampling_{resolution}", dtype=dtype)
             for resolution, width in enumerate(self.filters[1:])
         ]
-        self.bottleneck_conditioning = build_conditioning(
-            conditioning, "bottleneck", num_classes, dtype=dtype
-        )
+        self.bottleneck_conditioning = config.strategies("bottleneck", dtype)
         self.upsamplings = [
             up(width, name=f"upsampling_{resolution}", dtype=dtype)
             for resolution, width in enumerate(self.filters[:-1])

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.presets import OF_THE_NETWORK, copy_weights
+from keras_pixelcnnpp.presets import copy_weights
 
 NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
@@ -59,8 +59,8 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
         trained = load_trained_model(source)
     else:
         trained = AutoregressiveModel.from_preset(source)
-    for name in ("network_name", "image_shape", "num_classes", *OF_THE_NETWORK):
-        expected, received = getattr(model, name, None), getattr(trained, name, None)
+    for name in ("network_name", "image_shape", "num_classes", *model.arguments_of_network()):
+        expected, received = getattr(model, name), getattr(trained, name, None)
         if received != expected:
             raise UserError(
                 "Invalid value for option `initial_weights`. Expected the weights of a model with "

@@ -1,7 +1,8 @@
 """Base class of the autoregressive models: fit, score, classify, sample, complete, compress."""
 
+import inspect
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,8 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.backend import Tensor, require_tensorflow, with_shape
 from keras_pixelcnnpp.checks import (
-    checked_class_names,
     checked_image_shape,
     checked_images,
-    checked_labels,
     checked_observed,
     is_prefix,
     plain,
@@ -28,10 +27,12 @@ from keras_pixelcnnpp.checks import (
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.distributions.heads import make_head
+from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.layers.conditions import UNLABELED, Conditions, conditions_of
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
+from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
@@ -39,8 +40,6 @@ from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
     ERROR_RUNS,
-    all_classes,
-    candidates_of,
     choose_classes,
     class_scores,
     evaluated,
@@ -58,6 +57,13 @@ from keras_pixelcnnpp.models.statistics import (
 )
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+
+# Arguments of a model that concern its training and its posterior. All others, also new ones, are
+# arguments of the network, which must be equal to copy or to decode with its weights.
+_OF_TRAINING = (
+    *("dropout_rate", "label_loss_weight", "num_candidates", "unlabeled_weight"),
+    *("initial_logit_scale", "learn_logit_scale", "learn_class_bias"),
+)
 
 
 class _Presets:
@@ -113,7 +119,7 @@ class AutoregressiveModel(ImageModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: int,
+        num_classes: int | None = None,
         num_levels: int = 256,
         *,
         filters: int | Sequence[int],
@@ -129,32 +135,33 @@ class AutoregressiveModel(ImageModel):
         learn_logit_scale: bool = True,
         learn_class_bias: bool = True,
         class_names: Sequence[str] | None = None,
+        conditions: Conditions | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        require_integer("num_classes", num_classes, low=0, high=100_000)
-        conditional = num_classes > 1
+        self.conditions = conditions_of(num_classes, class_names, conditions)
+        num_values = self.conditions.num_candidates
+        compared = num_values > 1
         if conditioning is None:
-            conditioning = self._default_conditioning if conditional else "none"
+            conditioning = "none" if self.conditions.is_constant else self._default_conditioning
         if label_loss_weight is None:
-            label_loss_weight = 0.3 if conditional else 0.0
-        max_levels = 256 if head == "categorical" else 4096
-        require_integer("num_levels", num_levels, low=2, high=max_levels)
+            label_loss_weight = 0.3 if compared else 0.0
+        require_choice("head", head, tuple(HEADS))
+        require_integer("num_levels", num_levels, low=2, high=HEADS[head].max_levels)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
         if initial_logit_scale is not None:
             require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
-        if unlabeled_weight and not conditional:
+        if unlabeled_weight and not compared:
             expected = f"0 for fewer than two classes (num_classes={num_classes})"
             raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
         if num_candidates is not None:
             require_integer("num_candidates", num_candidates, low=2)
-        if unlabeled_weight and num_candidates is not None and num_candidates < num_classes:
-            expected = f"0 for num_candidates={num_candidates} of {num_classes} classes"
+        if unlabeled_weight and num_candidates is not None and num_candidates < num_values:
+            expected = f"0 for num_candidates={num_candidates} of {num_values} classes"
             raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
         self.image_shape = checked_image_shape(image_shape)
-        self.num_classes = plain(num_classes)
         self.num_levels = plain(num_levels)
         self.filters = plain(filters)
         self.num_blocks = plain(num_blocks)
@@ -167,10 +174,10 @@ class AutoregressiveModel(ImageModel):
         self.initial_logit_scale = plain(initial_logit_scale)
         self.learn_logit_scale = plain(learn_logit_scale)
         self.learn_class_bias = plain(learn_class_bias)
-        self.class_names = checked_class_names(class_names, num_classes)
         channels = self.image_shape[-1]
-        self.distribution = make_head(
-            head, channels, self.num_levels, self.num_mixtures, self._head_has_tables
+        require_integer("num_mixtures", num_mixtures)
+        self.distribution = HEADS[head](
+            channels, self.num_levels, self.num_mixtures, self._head_has_tables
         )
         # Compiled functions by their settings. In a namespace, because Keras would track and save
         # models inside a dict.
@@ -182,15 +189,15 @@ class AutoregressiveModel(ImageModel):
         self.network = self.make_network()
         # Also with `label_loss_weight=0`, which gives no gradients, because it may change later.
         self.posterior = LabelPosterior(
-            max(self.num_classes, 1),
+            num_values,
             self.initial_logit_scale or (0.1 if self.label_loss_weight else 1.0),
-            learn_logit_scale=self.learn_logit_scale and conditional,
-            learn_class_bias=self.learn_class_bias and conditional,
+            learn_logit_scale=self.learn_logit_scale and compared,
+            learn_class_bias=self.learn_class_bias and compared,
             name="posterior",
         )
         self.seed_generator = keras.random.SeedGenerator()
         self._bits_per_dim_metric = MeanMetric(name="bits_per_dim")
-        if conditional:
+        if compared:
             self._cross_entropy_metric = MeanMetric(name="cross_entropy")
             self._accuracy_metric = MeanMetric(name="accuracy")
         self.build((None, *self.image_shape))
@@ -198,6 +205,37 @@ class AutoregressiveModel(ImageModel):
     def make_network(self) -> AutoregressiveNetwork:
         """Creates the network. The constructor calls it after setting its attributes."""
         raise NotImplementedError
+
+    def network_config(self, **options: Any) -> NetworkConfig:
+        """Returns the options of the network: attributes of the model, or those in `options`."""
+        options = {"num_parameters": self.distribution.num_parameters, **options}
+        for name in NetworkConfig.names():
+            if name not in options and hasattr(self, name):
+                options[name] = getattr(self, name)
+        return NetworkConfig(**options)
+
+    def arguments_of_network(self) -> dict[str, Any]:
+        """Returns the arguments that determine the network and the head, without those of data.
+
+        Models with equal ones can have the same weights, except for those of the condition.
+        """
+        found = self.arguments()
+        others = "image_shape", *inspect.signature(conditions_of).parameters, *_OF_TRAINING
+        return {name: value for name, value in found.items() if name not in others}
+
+    def arguments(self, omitted: Collection[str] = ()) -> dict[str, Any]:
+        of_conditions = inspect.signature(conditions_of).parameters
+        return {**super().arguments({*omitted, *of_conditions}), **self.conditions.arguments()}
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for an unconditional model."""
+        return self.conditions.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.conditions.class_names
 
     def build(self, input_shape: Any) -> None:
         height, width, channels = self.image_shape
@@ -376,10 +414,9 @@ class AutoregressiveModel(ImageModel):
         if self._initialized.numpy():
             raise UserError("The model is already initialized, and may have been trained")
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
-        labels = ops.convert_to_tensor(np.maximum(labels, 0)[:, None])
+        values = self.conditions.filled(labels)
         with data_dependent_initialization():
-            labels = labels if self.num_classes else None
-            self.pixel_parameters(ops.convert_to_tensor(images), labels)
+            self.pixel_parameters(ops.convert_to_tensor(images), values)
         self._initialized.assign(1)
 
     def _gains_have_changed(self) -> bool:
@@ -392,7 +429,7 @@ class AutoregressiveModel(ImageModel):
 
     @property
     def _lowest_training_label(self) -> int:
-        return -1 if self.unlabeled_weight else 0
+        return UNLABELED if self.unlabeled_weight else 0
 
     def _before_training(self, x: Any, y: Any) -> Any:
         # int() fails for variables of `tf.distribute`.
@@ -423,13 +460,14 @@ class AutoregressiveModel(ImageModel):
     @property
     def _compares_labels(self) -> bool:
         """Whether training evaluates each image under several labels."""
-        return self.num_classes > 1 and max(self.label_loss_weight, self.unlabeled_weight) > 0
+        weight = max(self.label_loss_weight, self.unlabeled_weight)
+        return self.conditions.num_candidates > 1 and weight > 0
 
     @property
     def _num_candidates(self) -> int:
         """Number of candidate labels of each image in training."""
-        count = self.num_candidates or (self.num_classes if self.unlabeled_weight else 10)
-        return min(count, self.num_classes)
+        most = self.conditions.num_candidates
+        return min(self.num_candidates or (most if self.unlabeled_weight else 10), most)
 
     def compute_loss(
         self,
@@ -497,13 +535,13 @@ class AutoregressiveModel(ImageModel):
             Float32 array `(N,)`, nats.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self._checked_labels(labels, len(images))
+        labels = self.conditions.checked(labels, len(images))
         known = None
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
         result = np.zeros(len(images), "float32")
-        for rows, candidates in candidates_of(labels, len(images), self.num_classes):
+        for rows, candidates in self.conditions.groups(labels, len(images)):
             given = images[rows], candidates, None if known is None else known[rows]
             scores, _ = score_observed(self, *given, options, num_particles)
             result[rows] = log_marginal(scores)
@@ -529,9 +567,9 @@ class AutoregressiveModel(ImageModel):
             Float32 array `(N, height, width)`, nats.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self._checked_labels(labels, len(images))
+        labels = self.conditions.checked(labels, len(images))
         result = np.zeros(images.shape[:3], "float32")
-        for rows, candidates in candidates_of(labels, len(images), self.num_classes):
+        for rows, candidates in self.conditions.groups(labels, len(images)):
             given = images[rows], candidates, batch_size, verbose, "pixel"
             result[rows] = score(self, *given, finish=log_marginal_of_pixels)
         return result
@@ -571,22 +609,12 @@ class AutoregressiveModel(ImageModel):
         """
         require_integer("seed", seed, low=0)
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self._checked_labels(labels, len(images))
+        labels = self.conditions.checked(labels, len(images))
         found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
-        for rows, candidates in candidates_of(labels, len(images), self.num_classes):
+        for rows, candidates in self.conditions.groups(labels, len(images)):
             inputs = images_and_labels(images[rows], candidates)
             found[rows] = evaluated(self, parameters_of, inputs, batch_size, verbose, finish)
         return with_pit(found, seed)
-
-    def _checked_labels(
-        self, labels: ArrayLike | None, count: int, lowest: int = -1
-    ) -> np.ndarray | None:
-        """Returns labels as int32 `(count,)`, or `None` for an unconditional model."""
-        if self.num_classes:
-            return checked_labels(labels, count, self.num_classes, self.class_names, lowest)
-        if labels is not None and not np.array_equal(labels, -1):
-            raise invalid_argument("labels", labels, "None, because the model is unconditional")
-        return None
 
     def class_log_likelihoods(
         self,
@@ -619,7 +647,7 @@ class AutoregressiveModel(ImageModel):
         Reference:
             Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
         """
-        self._require_classes()
+        self.conditions.require_classes()
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
         return self._of_observed(
             np.asarray, images, observed, options, num_particles, standard_error
@@ -636,7 +664,7 @@ class AutoregressiveModel(ImageModel):
     ) -> Any:
         """Returns a statistic of log-likelihoods `(..., num_classes)`, and its standard error."""
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = all_classes(self.num_classes, len(images)) if self.num_classes else None
+        labels = self.conditions.candidates(len(images))
         runs = ERROR_RUNS if standard_error else 1
         scores, without = score_observed(
             self, images, labels, observed, options, num_particles, runs
@@ -645,10 +673,6 @@ class AutoregressiveModel(ImageModel):
         if not standard_error:
             return result
         return result, jackknife_error(statistic(without)).astype(result.dtype)
-
-    def _require_classes(self) -> None:
-        if not self.num_classes:
-            raise UserError("Expected a class-conditional model. Received: num_classes=0")
 
     def class_probabilities(
         self,
@@ -681,7 +705,7 @@ class AutoregressiveModel(ImageModel):
         model.class_probabilities(images, observed=mask)                  # given any pixels
         ```
         """
-        self._require_classes()
+        self.conditions.require_classes()
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
         statistic = self.posterior.probabilities
         return self._of_observed(
@@ -766,7 +790,7 @@ class AutoregressiveModel(ImageModel):
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         ).checked(self)
         if self.num_classes:
-            labels = self._checked_labels(labels, np.size(labels))
+            labels = self.conditions.checked(labels, np.size(labels))
         else:
             require_integer("labels", labels)
         return sample_images(self, choose_classes(self, labels, options), options)[0]
@@ -808,7 +832,7 @@ class AutoregressiveModel(ImageModel):
             channels)`. Known pixels are those of `images`, rounded to the model's levels.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self._checked_labels(labels, len(images))
+        labels = self.conditions.checked(labels, len(images))
         known = checked_observed(observed, len(images), self.image_shape)
         require_integer("num_particles", num_particles)
         if num_samples is not None:
@@ -859,7 +883,7 @@ class AutoregressiveModel(ImageModel):
         evidence.sum(axis=(1, 2))      # log_prob(images, labels) - log_prob(images, …)
         ```
         """
-        self._require_classes()
+        self.conditions.require_classes()
         evidence = self.pixel_log_probs(images, labels, batch_size, verbose)
         return evidence - self.pixel_log_probs(images, against, batch_size, verbose)
 

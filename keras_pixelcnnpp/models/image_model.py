@@ -1,7 +1,7 @@
 """Keras model of images and labels, which checks arrays before Keras's loops."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor, full_float32, value_if_known
 from keras_pixelcnnpp.checks import (
-    arguments_of,
+    argument_names,
     checked_images,
     checked_labels,
     require_images,
@@ -41,7 +41,12 @@ class ImageModel(keras.Model):
     _lowest_training_label = 0
 
     def get_config(self) -> dict:
-        return {**super().get_config(), **arguments_of(self)}
+        return {**super().get_config(), **self.arguments()}
+
+    def arguments(self, omitted: Collection[str] = ()) -> dict[str, Any]:
+        """Returns the arguments of the constructor that create an equal model, except `omitted`."""
+        names = [name for name in argument_names(type(self)) if name not in omitted]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configures training, like `keras.Model.compile`.

@@ -33,7 +33,7 @@ def batch_loss(
     if training:
         log_likelihood, logits, position = _compare_candidates(model, images, true)
     else:
-        logits = model.posterior(y_pred) if model.num_classes > 1 else None
+        logits = None if model.conditions.is_constant else model.posterior(y_pred)
         log_likelihood, position = y_pred, true
     log_prob = ops.where(labeled, _entry(log_likelihood, position), log_marginal(log_likelihood))
     losses = _bits(model, ops.where(valid, log_prob, float("nan")), given)
@@ -58,9 +58,7 @@ def _compare_candidates(
     """
     if not model._compares_labels:
         return model.log_likelihood(images, true[:, None], True), None, None
-    candidates = choose_candidates(
-        true, model._num_candidates, model.num_classes, model.seed_generator
-    )
+    candidates = model.conditions.choose(true, model._num_candidates, model.seed_generator)
     log_likelihood = model.log_likelihood(images, candidates, True)
     return log_likelihood, model.posterior(log_likelihood, candidates), None
 
@@ -99,23 +97,6 @@ def _entry(x: Tensor, position: Tensor | None) -> Tensor:
     if position is None:
         return x[:, 0]
     return ops.take_along_axis(x, position[:, None], axis=1)[:, 0]
-
-
-def choose_candidates(
-    labels: Tensor, count: int, num_classes: int, seed_generator: keras.random.SeedGenerator
-) -> Tensor:
-    """Returns each label followed by `count - 1` different random labels, int `(batch, count)`.
-
-    If `count` is `num_classes`, they are all classes, and no random numbers are used.
-    """
-    true = labels[:, None]
-    if count == num_classes:
-        others = (true + ops.arange(1, count, dtype="int32")) % count
-    else:
-        scores = keras.random.uniform((ops.shape(true)[0], num_classes), seed=seed_generator)
-        scores = ops.where(true == ops.arange(num_classes, dtype="int32"), -1.0, scores)
-        others = ops.cast(ops.top_k(scores, count - 1)[1], "int32")
-    return ops.concatenate([true, others], axis=1)
 
 
 class MeanOverBatch(keras.losses.Loss):

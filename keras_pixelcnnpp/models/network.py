@@ -5,13 +5,9 @@ from typing import Any
 import keras
 
 from keras_pixelcnnpp.backend import Nest, Tensor
-from keras_pixelcnnpp.layers.conditioning import (
-    PLACES,
-    LabelConditioning,
-    build_conditioning,
-    parse_conditioning,
-)
+from keras_pixelcnnpp.layers.conditioning import PLACES, LabelConditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.layers.network_config import NetworkConfig
 
 
 class AutoregressiveNetwork(keras.layers.Layer):
@@ -31,11 +27,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
     stack uses `DownRightShiftedConv2D` or `MaskedConv2D`.
 
     Args:
-        num_parameters: Integer, number of parameters of a pixel.
-        conditioning: Names of conditioning strategies, joined by `+`, or `"none"`.
-        num_classes: Integer, number of classes, or 0 for an unconditional network.
-        groups: Integer, number of channel groups. With several groups, the network is evaluated
-            once for each sub-pixel of a pixel, because a sub-pixel depends on the earlier ones.
+        config: `NetworkConfig`, the options of the network.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -53,24 +45,19 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     def __init__(
         self,
-        num_parameters: int,
-        conditioning: str = "none",
-        num_classes: int = 0,
-        groups: int = 1,
+        config: NetworkConfig,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        parse_conditioning(conditioning, self.places, groups)
-        self.num_parameters = num_parameters
-        self.conditioning = conditioning
-        self.num_classes = num_classes
-        self.groups = self.evaluations_per_pixel = groups
+        parse_conditioning(config.conditioning, self.places, config.groups)
+        self.config = config
+        self.num_parameters = config.num_parameters
+        self.conditions = config.conditions
+        self.groups = self.evaluations_per_pixel = config.groups
 
     def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:
         """Creates the layers of the conditioning strategies that act at a place."""
-        return build_conditioning(
-            self.conditioning, place, self.num_classes, prefix, self.dtype_policy
-        )
+        return self.config.strategies(place, self.dtype_policy, prefix)
 
     def call(
         self,

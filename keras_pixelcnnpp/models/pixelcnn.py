@@ -18,6 +18,7 @@ from keras_pixelcnnpp.layers.convolutions import (
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.gated_residual import SharedDropout
+from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
@@ -71,17 +72,9 @@ class MaskedModel(AutoregressiveModel):
         )
 
     def make_network(self) -> AutoregressiveNetwork:
-        return self._network_class(
-            self.distribution.num_parameters,
-            self.filters,
-            self.num_blocks,
-            self.dropout_rate,
-            self.conditioning,
-            self.num_classes,
-            groups=self.image_shape[-1] if self.head == "categorical" else 1,
-            name="network",
-            dtype=self.dtype_policy,
-        )
+        groups = self.image_shape[-1] if self.distribution.needs_groups else 1
+        config = self.network_config(groups=groups)
+        return self._network_class(config, name="network", dtype=self.dtype_policy)
 
 
 class MaskedNetwork(AutoregressiveNetwork):
@@ -96,28 +89,23 @@ class MaskedNetwork(AutoregressiveNetwork):
 
     def __init__(
         self,
-        num_parameters: int,
-        filters: int,
-        num_blocks: int,
-        dropout_rate: float = 0.0,
-        conditioning: str = "none",
-        num_classes: int = 0,
-        groups: int = 1,
+        config: NetworkConfig,
         **kwargs: Any,
     ):
-        super().__init__(num_parameters, conditioning, num_classes, groups, **kwargs)
+        super().__init__(config, **kwargs)
+        filters, num_blocks, groups = config.filters, config.num_blocks, config.groups
         require_integer("filters", filters)
         require_integer("num_blocks", num_blocks)
         if filters % (2 * groups):
             raise invalid_argument("filters", filters, f"a multiple of {2 * groups}")
         self.filters = filters
-        self.num_blocks = num_blocks
-        self.dropout_rate = dropout_rate
         self.stem = self.masked(filters, self.stem_size, "stem", "A")
         self.stem_conditioning = self.conditioned("stem")
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
         # Log-likelihoods need float32 under every dtype policy.
-        self.head = MaskedConv2D(num_parameters, 1, groups=groups, name="head", dtype="float32")
+        self.head = MaskedConv2D(
+            config.num_parameters, 1, groups=groups, name="head", dtype="float32"
+        )
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]
 
@@ -131,7 +119,7 @@ class MaskedNetwork(AutoregressiveNetwork):
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         # A symbolic call builds every layer.
-        labels = keras.KerasTensor((None, 1), "int32") if self.num_classes else None
+        labels = self.conditions.spec(None, 1)
         self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
 
     def parameters(self, x: Tensor, labels: Tensor | None, evaluation: Evaluation) -> Tensor:
@@ -155,11 +143,11 @@ class PixelCNNNetwork(MaskedNetwork):
     """
 
     def make_block(self, index: int) -> dict[str, Any]:
-        half, dtype = self.filters // 2, self.dtype_policy
+        half, dtype, rate = self.filters // 2, self.dtype_policy, self.config.dropout_rate
         return {
             "narrow": self.masked(half, 1, f"narrow_{index}"),
             "hidden": self.conditioned("hidden", f"{index}_"),
-            "dropout": SharedDropout(self.dropout_rate, name=f"dropout_{index}", dtype=dtype),
+            "dropout": SharedDropout(rate, name=f"dropout_{index}", dtype=dtype),
             "masked": self.masked(half, 3, f"masked_{index}"),
             "gate": self.conditioned("gate", f"{index}_"),
             "widen": self.masked(self.filters, 1, f"widen_{index}"),
@@ -198,9 +186,9 @@ class GatedPixelCNNNetwork(MaskedNetwork):
 
     stem_size = (1, 7)
 
-    def __init__(self, num_parameters: int, filters: int, *args: Any, **kwargs: Any):
-        super().__init__(num_parameters, filters, *args, **kwargs)
-        dtype = self.dtype_policy
+    def __init__(self, config: NetworkConfig, **kwargs: Any):
+        super().__init__(config, **kwargs)
+        dtype, filters = self.dtype_policy, self.filters
         self.vertical_stem = DownShiftedConv2D(
             filters, (3, 7), strict=True, name="vertical_stem", dtype=dtype
         )
@@ -208,17 +196,17 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         self.stem_link = WeightNormalizedDense(filters, name="stem_link", dtype=dtype)
 
     def make_block(self, index: int) -> dict[str, Any]:
-        dtype, double = self.dtype_policy, 2 * self.filters
+        dtype, double, rate = self.dtype_policy, 2 * self.filters, self.config.dropout_rate
         return {
             "vertical_hidden": self.conditioned("hidden", f"vertical_{index}_"),
             "vertical": DownShiftedConv2D(double, (2, 3), name=f"vertical_{index}", dtype=dtype),
             # The output of the last block's gate would not be used.
             "vertical_gate": self.conditioned("gate", f"vertical_{index}_")
-            if index < self.num_blocks - 1
+            if index < self.config.num_blocks - 1
             else None,
             "link": WeightNormalizedDense(double, name=f"link_{index}", dtype=dtype),
             "hidden": self.conditioned("hidden", f"{index}_"),
-            "dropout": SharedDropout(self.dropout_rate, name=f"dropout_{index}", dtype=dtype),
+            "dropout": SharedDropout(rate, name=f"dropout_{index}", dtype=dtype),
             "masked": self.masked(double, (1, 3), f"masked_{index}"),
             "gate": self.conditioned("gate", f"{index}_"),
             "residual": self.masked(self.filters, 1, f"residual_{index}"),

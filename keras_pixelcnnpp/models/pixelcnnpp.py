@@ -17,6 +17,7 @@ from keras_pixelcnnpp.layers.convolutions import (
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack
+from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 
@@ -158,17 +159,11 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             why = f"num_resolutions={self.num_resolutions}"
             expected = f"height and width divisible by {step} for {why}"
             raise invalid_argument("image_shape", self.image_shape, expected)
-        return PixelCNNPlusPlusNetwork(
-            self.distribution.num_parameters,
-            self.widths,
-            per_resolution("num_blocks", self.num_blocks, self.num_resolutions, at_most=1000),
-            self.dropout_rate,
-            self.conditioning,
-            self.num_classes,
-            self.conditioned_blocks,
-            name="network",
-            dtype=self.dtype_policy,
+        num_blocks = per_resolution(
+            "num_blocks", self.num_blocks, self.num_resolutions, at_most=1000
         )
+        config = self.network_config(filters=self.widths, num_blocks=num_blocks)
+        return PixelCNNPlusPlusNetwork(config, name="network", dtype=self.dtype_policy)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -196,8 +191,7 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
     label. The vertical stack depends on all rows above, and the horizontal stack also on the pixels
     to the left in its own row; it gets the rows above through links.
 
-    The arguments are documented in `AutoregressiveNetwork` and `PixelCNNPlusPlus`. `filters` and
-    `num_blocks` have one integer for each resolution.
+    `filters` and `num_blocks` in its `config` have one integer for each resolution.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, figure 2, https://arxiv.org/abs/1701.05517
@@ -205,42 +199,25 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
 
     def __init__(
         self,
-        num_parameters: int,
-        filters: Sequence[int],
-        num_blocks: Sequence[int],
-        dropout_rate: float = 0.0,
-        conditioning: str = "none",
-        num_classes: int = 0,
-        conditioned_blocks: str = "all",
+        config: NetworkConfig,
         **kwargs: Any,
     ):
-        super().__init__(num_parameters, conditioning, num_classes, **kwargs)
-        require_choice("conditioned_blocks", conditioned_blocks, ("all", "up", "up_horizontal"))
-        self.filters = tuple(filters)
+        super().__init__(config, **kwargs)
+        blocks = config.conditioned_blocks
+        require_choice("conditioned_blocks", blocks, ("all", "up", "up_horizontal"))
+        self.filters = tuple(config.filters)
         dtype = self.dtype_policy
-
-        def stack(shift: str, conditioning: str, name: str) -> ResidualStack:
-            return ResidualStack(
-                filters,
-                num_blocks,
-                shift,
-                dropout_rate,
-                conditioning,
-                num_classes,
-                "all" if conditioned_blocks == "all" else "up",
-                name=name,
-                dtype=dtype,
-            )
-
         width = self.filters[0]
         self.input_conditioning = self.conditioned("input")
         self.vertical_stem = DownShiftedConv2D(
             width, (2, 3), strict=True, name="vertical_stem", dtype=dtype
         )
         self.vertical_conditioning = self.conditioned("stem", "vertical_")
-        sees_label = conditioned_blocks != "up_horizontal"
-        self.vertical_stack = stack(
-            "down", conditioning if sees_label else "none", "vertical_stack"
+        self.vertical_stack = ResidualStack(
+            config.without_conditioning() if blocks == "up_horizontal" else config,
+            "down",
+            name="vertical_stack",
+            dtype=dtype,
         )
         self.horizontal_stem_above = DownShiftedConv2D(
             width, (1, 3), strict=True, name="horizontal_stem_above", dtype=dtype
@@ -249,13 +226,15 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
             width, (2, 1), strict=True, name="horizontal_stem_left", dtype=dtype
         )
         self.horizontal_conditioning = self.conditioned("stem", "horizontal_")
-        self.horizontal_stack = stack("down_right", conditioning, "horizontal_stack")
+        self.horizontal_stack = ResidualStack(
+            config, "down_right", name="horizontal_stack", dtype=dtype
+        )
         self.links = {
             block.name: WeightNormalizedDense(block.filters, name=f"link_{block.name}", dtype=dtype)
             for block in self.vertical_stack.blocks()
         }
         # Log-likelihoods need float32 under every dtype policy.
-        self.head = WeightNormalizedDense(num_parameters, dtype="float32", name="head")
+        self.head = WeightNormalizedDense(config.num_parameters, dtype="float32", name="head")
         self.head_conditioning = self.conditioned("head")
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:

@@ -1,6 +1,6 @@
 """Computes log-likelihoods of images, in batches that bound the memory of the network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from keras_pixelcnnpp.backend import (
 )
 from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
 from keras_pixelcnnpp.data.batches import array_batches
+from keras_pixelcnnpp.layers.conditions import is_given
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 # Number of independent estimates for a standard error.
@@ -39,8 +40,8 @@ def class_scores(model: keras.Model, images: Tensor) -> Tensor:
     integer tensor `(batch, height, width, channels)`. The result is a float32 tensor `(batch,
     num_classes)`, nats; `(batch, 1)` for an unconditional model.
     """
-    num_classes = max(1, model.num_classes)
-    size = max(1, images_at_once(model) // num_classes)
+    candidates = model.conditions.num_candidates
+    size = max(1, images_at_once(model) // candidates)
     if (images.shape[0] or 32) <= size:
         return _scores_of(model, images)
     rows = ops.shape(images)[0]
@@ -49,14 +50,11 @@ def class_scores(model: keras.Model, images: Tensor) -> Tensor:
     positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
     parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *model.image_shape))
     scores = in_turn(lambda part: _scores_of(model, part), parts)
-    return ops.reshape(scores, (-1, num_classes))[:rows]
+    return ops.reshape(scores, (-1, candidates))[:rows]
 
 
 def _scores_of(model: keras.Model, images: Tensor) -> Tensor:
-    if not model.num_classes:
-        return model.log_likelihood(images)
-    classes = ops.arange(model.num_classes, dtype="int32")[None]
-    labels = ops.tile(classes, (ops.shape(images)[0], 1))
+    labels = model.conditions.tensor_of_candidates(ops.shape(images)[0])
     return for_labels(model, partial(model.log_likelihood, images), labels)
 
 
@@ -104,23 +102,6 @@ def score(
         return result if finish is None else finish(result)
 
     return evaluated(model, SCORERS[per], inputs, batch_size, verbose, finished)
-
-
-def all_classes(num_classes: int, count: int) -> np.ndarray:
-    """Returns the labels of all classes for each of `count` images, int32 `(count, classes)`."""
-    return np.tile(np.arange(num_classes, dtype="int32"), (count, 1))
-
-
-def candidates_of(
-    labels: np.ndarray | None, count: int, num_classes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Yields positions of images, and the labels `(rows, K)` over which the mean is taken."""
-    if labels is None:
-        groups = [(np.arange(count), None)]
-    else:
-        known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
-        groups = [(known, labels[known, None]), (unknown, all_classes(num_classes, len(unknown)))]
-    return ((rows, candidates) for rows, candidates in groups if len(rows))
 
 
 def images_and_labels(images: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -265,12 +246,12 @@ def choose_classes(
 
     The arguments are documented in `sample_images`; the seed of `options` is not `None`.
     """
-    rows = np.flatnonzero(np.asarray(labels) < 0) if model.num_classes else ()
+    rows = np.flatnonzero(~is_given(labels)) if model.num_classes else ()
     if not len(rows):
         return labels
     scores = np.zeros((len(rows), model.num_classes))
     if images is not None:
-        classes = all_classes(model.num_classes, len(rows))
+        classes = model.conditions.candidates(len(rows))
         how = SamplingOptions(options.seed, batch_size=options.batch_size, verbose=0)
         given = images[rows], classes, known[rows]
         scores, _ = score_observed(model, *given, how, num_particles)

@@ -9,18 +9,13 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Tensor
-from keras_pixelcnnpp.checks import argument_names, arguments_of
+from keras_pixelcnnpp.checks import argument_names
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.recipe import OF_THE_DATA, READING, PixelCNNRecipe
 
 _BUILT_IN = Path(__file__).parent
-# Arguments that must agree to copy weights, in addition to image channels. Classes may differ.
-OF_THE_NETWORK = (
-    *("num_levels", "filters", "num_blocks", "num_resolutions", "num_mixtures", "head"),
-    *("conditioning", "conditioned_blocks"),
-)
 
 
 def preset_names() -> list[str]:
@@ -125,7 +120,8 @@ class Preset:
         """
         trained = self.make(type(model)) if replaced else model
         self._load_all_weights(trained)
-        wrong = [n for n in OF_THE_NETWORK if getattr(model, n, None) != getattr(trained, n, None)]
+        needed, given = trained.arguments_of_network(), model.arguments_of_network()
+        wrong = [name for name, value in needed.items() if given[name] != value]
         if model.image_shape[-1] != trained.image_shape[-1]:
             wrong.append("image_shape")
         if wrong:
@@ -193,7 +189,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
         left.append(path)
         if new.name == "direction":
             # The last input channels of this convolution are the one-hot encoding of the label.
-            pixels = old.shape[2] - source.num_classes
+            pixels = old.shape[2] - source.conditions.code_size
             parts = old.value[:, :, :pixels], new.value[:, :, pixels:]
             new.assign(ops.concatenate(parts, axis=2))
             # The gain keeps the pixels' part of the kernel, which is divided by the whole norm.
@@ -219,7 +215,7 @@ def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
         model.save_weights(temporary)
     config = keras.saving.serialize_keras_object(model)
     config = {name: config[name] for name in ("module", "class_name", "registered_name")}
-    write_json(path / "config.json", {**config, "config": arguments_of(model)})
+    write_json(path / "config.json", {**config, "config": model.arguments()})
     checksum = sha256(path / "model.weights.h5")
     write_json(path / "metadata.json", {"training": {}, **metadata, "sha256": checksum})
     if not (path / "README.md").exists():

@@ -39,7 +39,7 @@ class Structure:
     ):
         self._applied = _AppliedLayers()
         self.vertical, self.horizontal = Stack(), Stack()
-        labels = keras.KerasTensor((1, candidates), "int32") if network.num_classes else None
+        labels = network.conditions.spec(1, candidates)
         image = keras.KerasTensor((1, 1, *image_shape), "float32")
         _Symbolic(self._call, network)(image, labels)
         self.layers = list(self._applied.layers.values())

@@ -11,15 +11,12 @@ from keras_pixelcnnpp.backend import compiled, float64, write
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions import heads
 from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.distributions.tables import UNIT
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
-from keras_pixelcnnpp.layers.fixed_point import (
-    UNIT,
-    FixedPointArithmetic,
-    as_whole_numbers,
-)
+from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass

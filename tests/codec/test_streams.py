@@ -5,9 +5,9 @@ import pytest
 from keras import ops
 
 from keras_pixelcnnpp.codec import streams
-from keras_pixelcnnpp.codec.counts import TOTAL, counts_of
+from keras_pixelcnnpp.distributions.counts import TOTAL
 from keras_pixelcnnpp.distributions.heads import CategoricalHead, LogisticMixtureHead
-from keras_pixelcnnpp.layers.fixed_point import UNIT
+from keras_pixelcnnpp.distributions.tables import UNIT
 
 pytestmark = pytest.mark.once
 
@@ -43,7 +43,7 @@ def test_streams(symbols):
 def shares_of(head, parameters, earlier):
     """Returns the shares of the next sub-pixel, `(N, num_levels)`."""
     tables = [ops.convert_to_numpy(table) for table in head.weights]
-    cumulative = counts_of(head, tables).sub_pixel(np.int64(parameters * UNIT), list(earlier.T))
+    cumulative = head.counts(tables).sub_pixel(np.int64(parameters * UNIT), list(earlier.T))
     levels = np.arange(head.num_levels + 1)
     below = [cumulative(np.full(len(parameters), level)) for level in levels]
     return np.diff(np.stack(below, axis=-1), axis=-1)

@@ -11,8 +11,9 @@ from layer_checks import check_layer, run
 from refused import each
 
 from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus, layers
-from keras_pixelcnnpp.layers import conditioning
+from keras_pixelcnnpp.layers import conditioning, conditions
 from keras_pixelcnnpp.layers.convolutions import WeightNormalizedDense
+from keras_pixelcnnpp.layers.network_config import NetworkConfig
 
 pytestmark = pytest.mark.once
 
@@ -28,7 +29,7 @@ TABLE = [
     (layers.SharedDropout, {"rate": 0.5, "seed": 3}, IMAGES, IMAGES),
     (
         layers.GatedResidualBlock,
-        {"filters": 3, "shift": "down_right", "dropout_rate": 0.3},
+        {"filters": 3, "shift": "down_right", "config": NetworkConfig(dropout_rate=0.3)},
         FEATURES,
         FEATURES,
     ),
@@ -49,7 +50,7 @@ def test_strategy(rng, name):
     x = rng.normal(size=FEATURES).astype("float32")
     channels = 3 + (3 if name == "one_hot" else 0)
     layer, expected = conditioning.STRATEGIES[name], (2, 4, 4, 6, channels)
-    check_layer(layer, {"num_classes": 3}, [x, LABELS], expected)
+    check_layer(layer, {"conditions": conditions.Labels(3)}, [x, LABELS], expected)
 
 
 # A strategy that starts at zero can be added to a trained network without harm.
@@ -97,9 +98,16 @@ def test_posterior(learned):
 
 
 FILTERS = {"filters": 4}
+
+
+def block_with(conditioning):
+    config = NetworkConfig(conditioning=conditioning, conditions=conditions.Labels(2))
+    return layers.GatedResidualBlock(4, config=config)
+
+
 REFUSED = each(
     (layers.GatedResidualBlock, FILTERS, {"shift": ["up"]}),
-    (layers.GatedResidualBlock, {**FILTERS, "num_classes": 2}, {"conditioning": ["magic"]}),
+    (block_with, {}, {"conditioning": ["magic"]}),
     (layers.SharedDropout, {}, {"rate": [1, None]}),
     (layers.DownShiftedConv2D, FILTERS, {"filters": [-1], "kernel_size": [(0, 3), (2, 2)]}),
     (layers.MaskedConv2D, FILTERS, {"kernel_size": [4], "mask": ["C"], "groups": [3]}),

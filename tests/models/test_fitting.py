@@ -12,7 +12,6 @@ from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import LikelihoodFirst, PixelCNN
 from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.models.loss import choose_candidates
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -144,9 +143,7 @@ def test_loss_and_metrics(unlabeled_weight):
 
 def chosen(model, labels, count):
     labels = ops.convert_to_tensor(labels)
-    return ops.convert_to_numpy(
-        choose_candidates(labels, count, model.num_classes, model.seed_generator)
-    )
+    return ops.convert_to_numpy(model.conditions.choose(labels, count, model.seed_generator))
 
 
 def test_the_true_label_comes_first_and_the_others_are_equally_likely():

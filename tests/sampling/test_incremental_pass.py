@@ -135,8 +135,8 @@ def test_labels_side_by_side_in_masked_networks(rng, cls, head):
 class OtherWindows(AutoregressiveNetwork):
     """Windows of other sizes than in the models, and positions at two resolutions."""
 
-    def __init__(self, num_parameters, stem, down, lower, **kwargs):
-        super().__init__(num_parameters, **kwargs)
+    def __init__(self, config, stem, down, lower):
+        super().__init__(config, name="network")
         self.vertical = [
             DownShiftedConv2D(6, (3, 5), strict=True, name="vertical_stem"),
             DownShiftedConv2D(6, (3, 3), strides=2, name="vertical_down"),
@@ -149,8 +149,8 @@ class OtherWindows(AutoregressiveNetwork):
             for index, arguments in enumerate((stem, down, lower))
         ]
         self.horizontal.append(DownRightShiftedConv2DTranspose(6, name="horizontal_up"))
-        self.places = [SpatialConditioning(self.num_classes, name=f"at_{r}") for r in (0, 1)]
-        self.head = WeightNormalizedDense(num_parameters, name="head")
+        self.places = [SpatialConditioning(self.conditions, name=f"at_{r}") for r in (0, 1)]
+        self.head = WeightNormalizedDense(config.num_parameters, name="head")
 
     def build(self, image_shape, labels_shape=None):
         labels = ops.zeros((1, 1), "int32")
@@ -184,8 +184,7 @@ class OtherWindowsModel(AutoregressiveModel):
         super().__init__(**{"conditioning": "none", **options})
 
     def make_network(self):
-        size = {"num_classes": self.num_classes, "name": "network"}
-        return OtherWindows(self.distribution.num_parameters, **self.windows, **size)
+        return OtherWindows(self.network_config(), **self.windows)
 
 
 def shifted(*kernel_size, **arguments):
@@ -233,12 +232,12 @@ def test_what_cannot_be_evaluated_pixel_by_pixel(change):
 class TwoCalls(AutoregressiveNetwork):
     """Calls one convolution twice, or two of one name, whose kernels and caches would be mixed."""
 
-    def __init__(self, num_parameters, shared):
-        super().__init__(num_parameters)
+    def __init__(self, config, shared):
+        super().__init__(config)
         self.stem = MaskedConv2D(4, 3, mask="A", name="stem")
         first = MaskedConv2D(4, 3, name="same")
         self.others = [first, first if shared else MaskedConv2D(4, 3, name="same")]
-        self.head = WeightNormalizedDense(num_parameters, name="head")
+        self.head = WeightNormalizedDense(config.num_parameters, name="head")
 
     def build(self, image_shape, labels_shape=None):
         self.call(ops.zeros((1, *image_shape[1:])))
@@ -257,7 +256,7 @@ class TwoCallsModel(AutoregressiveModel):
         super().__init__((4, 4, 1), 0, filters=4, num_blocks=1)
 
     def make_network(self):
-        return TwoCalls(self.distribution.num_parameters, self.shared)
+        return TwoCalls(self.network_config(), self.shared)
 
 
 @pytest.mark.once

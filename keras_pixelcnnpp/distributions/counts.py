@@ -6,13 +6,12 @@ are the same on every machine.
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.distributions.heads import CategoricalHead, Head
-from keras_pixelcnnpp.layers import fixed_point
-from keras_pixelcnnpp.layers.fixed_point import GRID_BITS, MAX_EXPONENT, UNIT, entry
+from keras_pixelcnnpp.distributions import logistic_mixture, tables
+from keras_pixelcnnpp.distributions.tables import GRID_BITS, MAX_EXPONENT, UNIT, entry
 
 # Sum of the shares of all levels of a sub-pixel. The share of each level is at least 1.
 TOTAL_BITS = 24
@@ -34,16 +33,28 @@ def _spread(
     return levels + below * (TOTAL - num_levels) // total
 
 
-class CategoricalCounts:
-    """Shares of the levels under a softmax; `tables` are the weights, multiples of 1/4096."""
-
-    def __init__(self, head: CategoricalHead, tables: Sequence[np.ndarray]):
-        self.num_levels = head.num_levels
-        whole = [(table * UNIT).astype("int64") for table in tables]
-        self.tables = dict(zip(head.tables, whole, strict=True))
+class Counts(Protocol):
+    """Distribution of a pixel in integers, from its parameters."""
 
     def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
         """Returns the distribution of a sub-pixel given the levels of the earlier ones, `(N,)`."""
+
+
+class CategoricalCounts:
+    """Shares of the levels under a softmax; see `Counts`.
+
+    Args:
+        num_levels: Integer, number of levels.
+        tables: Dict from names such as `"1_given_0"` to the logits that the level of an earlier
+            sub-pixel adds, multiples of 1/4096.
+    """
+
+    def __init__(self, num_levels: int, tables: dict[str, np.ndarray]):
+        self.num_levels = num_levels
+        self.tables = {name: (table * UNIT).astype("int64") for name, table in tables.items()}
+
+    def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
+        """Returns the distribution of a sub-pixel; see `Counts.sub_pixel`."""
         channel, num_levels = len(earlier), self.num_levels
         logits = parameters[:, channel * num_levels : (channel + 1) * num_levels]
         for index, levels in enumerate(earlier):
@@ -57,14 +68,14 @@ class CategoricalCounts:
 
 
 class MixtureCounts:
-    """Shares of the levels under a mixture of discretized logistics; see `CategoricalCounts`."""
+    """Shares of the levels under a mixture of discretized logistics; see `Counts`."""
 
-    def __init__(self, head: Head):
-        self.channels = head.channels
-        self.num_levels = head.num_levels
+    def __init__(self, channels: int, num_levels: int):
+        self.channels = channels
+        self.num_levels = num_levels
 
     def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
-        """Returns the distribution of a sub-pixel; see `CategoricalCounts.sub_pixel`."""
+        """Returns the distribution of a sub-pixel; see `Counts.sub_pixel`."""
         parts = logistic_mixture.num_parameters(1, self.channels)
         parameters = parameters.reshape(len(parameters), parts, -1)
         weights = _normalized(_exponentials(parameters[:, 0]))
@@ -88,7 +99,7 @@ class MixtureCounts:
         first = 1 + 2 * self.channels + channel * (channel - 1) // 2
         for index, levels in enumerate(earlier):
             coefficient = parameters[:, first + index]
-            size = entry(fixed_point.tanh_table(UNIT), np.abs(coefficient))
+            size = entry(tables.tanh_table(UNIT), np.abs(coefficient))
             mean = mean + np.sign(coefficient) * size * (2 * levels - steps)[:, None]
         lowest = int(logistic_mixture.MIN_LOG_SCALE) * UNIT
         log_scales = np.maximum(parameters[:, 1 + self.channels + channel], lowest)
@@ -109,7 +120,7 @@ class MixtureCounts:
 def _exponentials(logits: np.ndarray) -> np.ndarray:
     """Returns the exponentials of logits `(N, count)`, scaled to a maximum of 2³⁰."""
     return entry(
-        fixed_point.exponential_table(1 << FINE_BITS), logits.max(axis=-1, keepdims=True) - logits
+        tables.exponential_table(1 << FINE_BITS), logits.max(axis=-1, keepdims=True) - logits
     )
 
 
@@ -121,16 +132,16 @@ def _normalized(weights: np.ndarray) -> np.ndarray:
 @functools.cache
 def inverse_scale_table() -> np.ndarray:
     """Returns `2^24 exp(7 - k / UNIT)` for k = 0, 1, …, the inverse scales, as int64."""
-    lowest = fixed_point.exponentials()[-int(logistic_mixture.MIN_LOG_SCALE) * UNIT]
-    pairs = [(value, lowest) for value in fixed_point.exponentials()]
-    return fixed_point.table_of_quotients(pairs, 2**24)
+    lowest = tables.exponentials()[-int(logistic_mixture.MIN_LOG_SCALE) * UNIT]
+    pairs = [(value, lowest) for value in tables.exponentials()]
+    return tables.table_of_quotients(pairs, 2**24)
 
 
 @functools.cache
 def _logistic_differences() -> tuple[np.ndarray, np.ndarray]:
     """Returns a table of the logistic function from -22 to 22, and differences of its entries."""
     step = (UNIT << STEP_BITS) >> ARGUMENT_BITS
-    upper = fixed_point.logistic_table(1 << FINE_BITS, step)
+    upper = tables.logistic_table(1 << FINE_BITS, step)
     index = np.arange((MAX_EXPONENT << ARGUMENT_BITS >> STEP_BITS) + 1)
     upper = entry(upper, index)
     table = np.concatenate([(1 << FINE_BITS) - upper[:0:-1], upper])
@@ -145,10 +156,3 @@ def logistic(argument: np.ndarray) -> np.ndarray:
     index = place >> STEP_BITS
     part = place & ((1 << STEP_BITS) - 1)
     return table[index] + (differences[index] * part >> STEP_BITS)
-
-
-def counts_of(head: Head, tables: Sequence[np.ndarray]) -> CategoricalCounts | MixtureCounts:
-    """Returns the counts for a head of this package, with its weights `tables`."""
-    if isinstance(head, CategoricalHead):
-        return CategoricalCounts(head, tables)
-    return MixtureCounts(head)
