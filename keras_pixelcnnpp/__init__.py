@@ -37,6 +37,7 @@ from keras_pixelcnnpp.anomalies import AnomalyDetector
 from keras_pixelcnnpp.backend import keep_freed_memory
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
+from keras_pixelcnnpp.layers.conditions import Labels, Unconditional, Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
@@ -51,12 +52,15 @@ __all__ = [
     "AutoregressiveModel",
     "BaselineCNN",
     "GatedPixelCNN",
+    "Labels",
     "LikelihoodFirst",
     "PixelCNN",
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
     "SavedModelClassifier",
     "TiledModel",
+    "Unconditional",
+    "Vectors",
     "WarmUp",
     "keep_freed_memory",
     "upload_preset",

@@ -215,7 +215,7 @@ def is_larger(shape: tuple, image_shape: tuple[int, int, int]) -> bool:
 
 
 def checked_class_names(
-    class_names: Sequence[str] | np.ndarray | None, num_classes: int
+    class_names: Sequence[str] | np.ndarray | None, num_classes: int, argument: str = "class_names"
 ) -> tuple[str, ...]:
     """Returns `num_classes` names as a tuple; `None` gives `Class0`, `Class1` and so on."""
     if class_names is None:
@@ -223,7 +223,7 @@ def checked_class_names(
     names = plain(class_names)
     is_valid = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
     if not is_valid or len(names) != num_classes:
-        raise invalid_argument("class_names", class_names, f"{num_classes} strings")
+        raise invalid_argument(argument, class_names, f"{num_classes} strings")
     for name in names:
         if not name.isprintable():
             raise UserError(f"Class names must be printable. Received: {name!a}")

@@ -1,7 +1,6 @@
 """A model applied to frames that are larger than its images."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +12,7 @@ from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError, invalid_argument
-from keras_pixelcnnpp.layers.conditions import Group, is_given
+from keras_pixelcnnpp.layers.conditions import MARGINAL, Group
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
@@ -106,13 +105,16 @@ class TiledModel:
         return found
 
     def bits_per_dim(
-        self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
     ) -> np.ndarray:
-        """Returns bits per dimension of p(x), float64 `(N,)`."""
-        if self.model.num_classes:
-            log_probs = log_marginal(self.class_log_likelihoods(frames, batch_size, verbose))
-        else:
-            log_probs = self.log_prob(frames, None, batch_size, verbose)
+        """Returns bits per dimension of p(x), or of p(x | y) under labels, float64 `(N,)`."""
+        if labels is None and self.model.conditions.are_labels:
+            labels = MARGINAL
+        log_probs = self.log_prob(frames, labels, batch_size, verbose)
         return bits_per_dim(log_probs, self.checked(frames).shape[1:])
 
     def pixel_log_probs(
@@ -212,12 +214,9 @@ class TiledModel:
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         ).checked(model)
-        wanted: Any = labels
-        if model.num_classes:
-            wanted = model.conditions.checked(labels, np.size(labels))
-        else:
-            require_integer("labels", labels)
-        count = len(wanted) if model.num_classes else wanted
+        wanted = model.conditions.requested(labels)
+        is_number = np.ndim(wanted) == 0
+        count = wanted if is_number else len(wanted)
         shape = (count, height, width, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
@@ -229,15 +228,15 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = checked_images(above, (rows, *shape[2:]), model.num_levels)
             frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1
-        if model.num_classes and (unknown := np.flatnonzero(~is_given(wanted))).size:
-            scores = np.zeros((len(unknown), model.num_classes))
+        if not is_number and (unknown := model.conditions.unknown(wanted)).size:
+            scores = np.zeros((len(unknown), model.conditions.num_candidates))
             if first:
                 scores = self.class_log_likelihoods(above[unknown], batch_size)
             wanted[unknown] = random_classes(scores, options.seed, unknown)
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
-            of_windows = np.tile(wanted, len(wave)) if model.num_classes else len(windows)
+            of_windows = len(windows) if is_number else np.concatenate([wanted] * len(wave))
             # The noise of a window depends on its frame and the number of its block. NumPy splits
             # a position into 32 bits each, and `sampling/` uses the second numbers below 256.
             numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
@@ -262,7 +261,7 @@ class TiledModel:
         are decoded at once.
         """
         frames = self.checked(frames)
-        if self.model.num_classes and labels is None:
+        if self.model.conditions.are_labels and labels is None:
             labels = self.class_log_likelihoods(frames).argmax(axis=1)
         return compress_images(self.model, frames, labels, names, verbose, self.overlap).data
 

@@ -55,7 +55,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.normal(size=weight.shape))
     values = to_images(np.arange(copy.num_levels), copy.num_levels)
     image = rng.choice(values, copy.image_shape)
-    labels = rng.integers(0, copy.num_classes, 1) if copy.num_classes else None
+    labels = copy.conditions.example(rng, 1)
     _require_causality(copy, image, values, labels)
     _require_consistent_head(copy, rng)
     _require_same_pass(copy, image, labels)

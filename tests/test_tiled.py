@@ -61,7 +61,7 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
         assert p_value(samples, mean) > 1e-3
         assert p_value(samples, laws[overlap, 1]) < 1e-4
     expected = -mean / (8 * np.log(2))
-    np.testing.assert_allclose(tiled.bits_per_dim(frames, 256), expected, atol=1e-5)
+    np.testing.assert_allclose(tiled.bits_per_dim(frames, batch_size=256), expected, atol=1e-5)
 
 
 @pytest.mark.once

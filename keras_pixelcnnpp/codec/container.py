@@ -77,7 +77,7 @@ def compress_images(
     count, coder = len(images), _coder(model)
     if names is not None and [type(name) for name in names] != [str] * count:
         raise invalid_argument("names", names, f"a list of {count} strings")
-    if model.num_classes and labels is None:
+    if model.conditions.are_labels and labels is None:
         labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
     labels = model.conditions.checked(labels, count, unknown=False)
     labels = np.zeros(count, "int32") if labels is None else labels

@@ -39,6 +39,11 @@ class ExactModel:
         self.network = model.network
         self.image_shape = model.image_shape
         self.num_levels = model.num_levels
+        if not model.conditions.num_candidates:
+            raise UserError(
+                "Compression needs class labels or an unconditional model, because the encoding of "
+                f"a vector is not exact. Received: a model of {model.conditions.description}"
+            )
         self.num_labels = model.conditions.num_candidates
         self.widths = (*model.widths, model.distribution.num_parameters)
         self._knows_labels = model.conditions.spec(None, 1) is not None

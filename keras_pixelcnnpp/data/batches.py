@@ -22,7 +22,8 @@ class ImageBatches(keras.utils.PyDataset):
 
     Args:
         images: uint8 array `(N, height, width, channels)`.
-        labels: Int array `(N,)`, -1 for unlabeled images. Unconditional models ignore labels.
+        labels: Int array `(N,)`, -1 for unlabeled images; or float array `(N, size)`, vectors.
+            Unconditional models ignore labels.
         batch_size: Integer, number of images per batch. The last batch may be smaller.
         seed: Integer, random seed.
         horizontal_flip: Boolean, whether to mirror a random half of the images.
@@ -72,7 +73,8 @@ class ImageBatches(keras.utils.PyDataset):
         require_no_mask(images)
         require_one_for_each(labels, images)
         self.images: Any = images  # `RandomCrops` has a sequence of frames
-        self.labels = np.asarray(labels, dtype="int32")
+        labels = np.asarray(labels)
+        self.labels = labels.astype("float32" if labels.dtype.kind == "f" else "int32")
         self.batch_size = batch_size
         self.seed = seed
         self.horizontal_flip = horizontal_flip

@@ -30,7 +30,7 @@ from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
-from keras_pixelcnnpp.layers.conditions import UNLABELED, Conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED, Conditions, conditions_of
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
@@ -140,7 +140,7 @@ class AutoregressiveModel(ImageModel):
     ):
         super().__init__(**kwargs)
         self.conditions = conditions_of(num_classes, class_names, conditions)
-        num_values = self.conditions.num_candidates
+        num_values = max(1, self.conditions.num_candidates)
         compared = num_values > 1
         if conditioning is None:
             conditioning = "none" if self.conditions.is_constant else self._default_conditioning
@@ -153,8 +153,11 @@ class AutoregressiveModel(ImageModel):
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
         if initial_logit_scale is not None:
             require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
+        if label_loss_weight and not self.conditions.num_candidates:
+            expected = f"0 for a model of {self.conditions.description}"
+            raise invalid_argument("label_loss_weight", label_loss_weight, expected)
         if unlabeled_weight and not compared:
-            expected = f"0 for fewer than two classes (num_classes={num_classes})"
+            expected = f"0 for a model of {self.conditions.description}"
             raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
         if num_candidates is not None:
             require_integer("num_candidates", num_candidates, low=2)
@@ -297,11 +300,39 @@ class AutoregressiveModel(ImageModel):
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
-        # In training, `compute_loss` evaluates the network, because it knows the labels.
-        return images if training else class_scores(self, images)
+        # `compute_loss` evaluates the network in training, because it knows the labels, and always
+        # if p(x) is not a mean over candidates.
+        if training or not self.conditions.num_candidates:
+            return images
+        return class_scores(self, images)
+
+    @property
+    def _num_outputs(self) -> int:
+        return max(1, self.conditions.num_candidates)
+
+    def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> np.ndarray:
+        if self.conditions.are_labels:
+            return super()._checked_targets(y, count, name, lowest)
+        values = self.conditions.checked(y, count)
+        # Keras drops sample weights without labels.
+        return np.zeros(count, "int32") if values is None else values
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        self._require_candidates()
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        self._require_candidates()
+        return super().predict_on_batch(x)
+
+    def _require_candidates(self) -> None:
+        if not self.conditions.num_candidates:
+            raise self.conditions.refusal()
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
-        return self.posterior.probabilities(outputs) if self.num_classes else outputs[:, 0]
+        return (
+            self.posterior.probabilities(outputs) if self.conditions.are_labels else outputs[:, 0]
+        )
 
     # Likelihoods of tensors
 
@@ -393,8 +424,11 @@ class AutoregressiveModel(ImageModel):
                     f"Invalid argument `{name}`. {type(self).__name__} defines its own loss, based "
                     f"on bits per dimension. Expected None. Received: {name}={value!r}"
                 )
-        if not self.num_classes and (kwargs.get("metrics") or kwargs.get("weighted_metrics")):
-            raise UserError("`metrics` compare labels. Expected none for an unconditional model")
+        has_metrics = kwargs.get("metrics") or kwargs.get("weighted_metrics")
+        if has_metrics and not self.conditions.are_labels:
+            raise UserError(
+                "`metrics` compare labels. Expected none for an unconditional model or vectors"
+            )
         self._compiled_functions.kept = {}
         super().compile(optimizer, **kwargs)
 
@@ -433,6 +467,8 @@ class AutoregressiveModel(ImageModel):
 
     def _before_training(self, x: Any, y: Any) -> Any:
         # int() fails for variables of `tf.distribute`.
+        if hasattr(x, "shape"):
+            self.conditions.fit(y)
         if self._initialized.numpy() or self._gains_have_changed():
             return x
         if hasattr(x, "shape"):
@@ -486,7 +522,7 @@ class AutoregressiveModel(ImageModel):
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares candidate labels, evaluation all classes.
         """
-        if self.num_classes and not training:
+        if not training and self.conditions.are_labels:
             # Not in `compute_metrics`, in which JAX has only the variables of metrics.
             probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
             super().compute_metrics(x, y, probabilities, sample_weight)
@@ -507,8 +543,9 @@ class AutoregressiveModel(ImageModel):
             return self.get_metrics_result()
         # In training, `y_pred` is the images. The first metric is Keras's mean of the loss.
         results = {m.name: m.result() for m in (self.metrics[0], self._bits_per_dim_metric)}
-        if self.num_classes > 1:
-            prefix = "candidate_" if self._num_candidates < self.num_classes else ""
+        if self.conditions.num_candidates > 1:
+            is_part = self._num_candidates < self.conditions.num_candidates
+            prefix = "candidate_" if is_part else ""
             for metric in (self._cross_entropy_metric, self._accuracy_metric):
                 results[prefix + metric.name] = metric.result()
         return results
@@ -529,10 +566,10 @@ class AutoregressiveModel(ImageModel):
 
         Args:
             images, labels, batch_size, verbose, observed, num_particles, seed: See
-                `AutoregressiveModel`.
+                `AutoregressiveModel`. Several vectors for each image are `(N, K, size)`.
 
         Returns:
-            Float32 array `(N,)`, nats.
+            Float32 array `(N,)`, nats; `(N, K)` for several vectors.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
         labels = self.conditions.checked(labels, len(images))
@@ -540,6 +577,8 @@ class AutoregressiveModel(ImageModel):
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        if np.ndim(labels) == 3:
+            return score_observed(self, images, labels, known, options, num_particles)[0]
         result = np.zeros(len(images), "float32")
         for rows, candidates in self.conditions.groups(labels, len(images)):
             given = images[rows], candidates, None if known is None else known[rows]
@@ -661,10 +700,14 @@ class AutoregressiveModel(ImageModel):
         options: SamplingOptions,
         num_particles: int,
         standard_error: bool,
+        labels: np.ndarray | None = None,
     ) -> Any:
-        """Returns a statistic of log-likelihoods `(..., num_classes)`, and its standard error."""
+        """Returns a statistic of log-likelihoods `(..., K)`, and its standard error.
+
+        `labels` are the values `(N, K, ...)`; `None` stands for all candidates.
+        """
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self.conditions.candidates(len(images))
+        labels = self.conditions.candidates(len(images)) if labels is None else labels
         runs = ERROR_RUNS if standard_error else 1
         scores, without = score_observed(
             self, images, labels, observed, options, num_particles, runs
@@ -715,6 +758,7 @@ class AutoregressiveModel(ImageModel):
     def bits_per_dim(
         self,
         images: np.ndarray,
+        labels: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
         observed: ArrayLike | None = None,
@@ -722,10 +766,12 @@ class AutoregressiveModel(ImageModel):
         seed: int = 0,
         standard_error: bool = False,
     ) -> Any:
-        """Returns bits per dimension of p(x), the mean of p(x | y) over equally likely classes.
+        """Returns bits per dimension of p(x), or of p(x | y) under given labels.
 
         Args:
             images, batch_size, verbose, num_particles, seed: See `AutoregressiveModel`.
+            labels: See `AutoregressiveModel`. `None` and -1 stand for p(x), the mean of p(x | y)
+                over equally likely classes. Vectors must be given.
             observed: See `AutoregressiveModel`. The bits of the known sub-pixels are divided by
                 their number.
             standard_error: See `AutoregressiveModel`.
@@ -743,8 +789,11 @@ class AutoregressiveModel(ImageModel):
         def statistic(scores: np.ndarray) -> np.ndarray:
             return bits_per_dim(log_marginal(scores), self.image_shape) / share
 
+        values = None
+        if labels is not None and not np.array_equal(labels, MARGINAL):
+            values = self.conditions.checked(labels, len(images), unknown=False)[:, None]
         return self._of_observed(
-            statistic, images, observed, options, num_particles, standard_error
+            statistic, images, observed, options, num_particles, standard_error, values
         )
 
     # Sampling
@@ -789,11 +838,8 @@ class AutoregressiveModel(ImageModel):
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         ).checked(self)
-        if self.num_classes:
-            labels = self.conditions.checked(labels, np.size(labels))
-        else:
-            require_integer("labels", labels)
-        return sample_images(self, choose_classes(self, labels, options), options)[0]
+        values = self.conditions.requested(labels)
+        return sample_images(self, choose_classes(self, values, options), options)[0]
 
     def complete(
         self,

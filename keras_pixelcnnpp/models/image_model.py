@@ -40,6 +40,11 @@ class ImageModel(keras.Model):
     _lowest_label = 0  # -1 if unlabeled images can be evaluated
     _lowest_training_label = 0
 
+    @property
+    def _num_outputs(self) -> int:
+        """Number of class probabilities."""
+        return self.num_classes
+
     def get_config(self) -> dict:
         return {**super().get_config(), **self.arguments()}
 
@@ -64,7 +69,7 @@ class ImageModel(keras.Model):
         # Keras would create the variables of metrics and optimizer in the first step. This is too
         # late to restore a checkpoint, and TensorFlow would trace that step twice.
         if loss is None:
-            outputs = ops.zeros((1, max(1, self.num_classes)))
+            outputs = ops.zeros((1, self._num_outputs))
             with keras.StatelessScope():  # the update is not kept
                 ImageModel.compute_metrics(self, None, ops.zeros((1,), "int32"), outputs)
         if self.optimizer is not None:
@@ -238,9 +243,10 @@ class ImageModel(keras.Model):
         images = self._checked_images(x, name, strict=True)
         if not hasattr(x, "shape"):  # a stream of batches
             return images, y
-        if not self.num_classes:
-            # Keras drops sample weights without labels.
-            return images, np.zeros(len(images), "int32")
+        return images, self._checked_targets(y, len(images), name, lowest)
+
+    def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> np.ndarray:
+        """Returns the labels of `count` images as an array."""
         if y is None:
             raise UserError(
                 f"`{name}` of a model with {self.num_classes} classes needs labels: "
@@ -250,10 +256,10 @@ class ImageModel(keras.Model):
         y = np.asarray(_to_numpy(y))
         require_one_label(y.shape)
         y = y.reshape(-1) if y.ndim == 2 else y
-        y = checked_labels(y, len(images), self.num_classes, self.class_names, lowest)
+        y = checked_labels(y, count, self.num_classes, self.class_names, lowest)
         if self.compiled and self._unweighted_metrics and (y < 0).any():
             raise UserError("`metrics` count unlabeled images. Compile with `weighted_metrics`")
-        return images, y
+        return y
 
     def _checked_images(self, x: Any, name: str, strict: bool = False) -> Any:
         """Checks an array of images. Returns other forms of data unchanged."""

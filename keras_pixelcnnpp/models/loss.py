@@ -24,8 +24,10 @@ def batch_loss(
         sample_weight = ops.ones((ops.shape(images)[0],))
     # Class weights from NumPy arrive as float64.
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-    if not model.num_classes:
-        log_likelihood = model.log_likelihood(images, None, True) if training else y_pred
+    if not model.conditions.are_labels:
+        # Where `call` cannot know the condition, it returns no log-likelihoods.
+        values, is_scored = model.conditions.targets(y), len(y_pred.shape) == 2
+        log_likelihood = y_pred if is_scored else model.log_likelihood(images, values, training)
         return _mean_loss(model, _bits(model, log_likelihood[:, 0], given), given)
     lowest = model._lowest_training_label if training else model._lowest_label
     labels, valid = model.targets(y, lowest)

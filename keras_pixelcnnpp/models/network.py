@@ -53,6 +53,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.config = config
         self.num_parameters = config.num_parameters
         self.conditions = config.conditions
+        self.encoder = config.conditions.encoder()
         self.groups = self.evaluations_per_pixel = config.groups
 
     def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:
@@ -66,9 +67,14 @@ class AutoregressiveNetwork(keras.layers.Layer):
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
+        labels = self.encoded(labels)
         pixels = self.to_pixels(image, labels, evaluation)
         vertical = self.call_vertical_stack(pixels, labels, evaluation, training)
         return self.call_horizontal_stack(pixels, vertical, labels, evaluation, training)
+
+    def encoded(self, labels: Tensor | None) -> Tensor | None:
+        """Encodes labels once for all strategies. The methods of the stacks receive the result."""
+        return labels if self.encoder is None else self.encoder(labels)
 
     def to_pixels(
         self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()

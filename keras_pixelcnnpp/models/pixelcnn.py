@@ -52,7 +52,7 @@ class MaskedModel(AutoregressiveModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: int,
+        num_classes: int | None = None,
         num_levels: int = 256,
         filters: int = 96,
         num_blocks: int = 5,

@@ -47,7 +47,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     Args:
         image_shape: Triple of integers `(height, width, channels)`. Height and width must be
             multiples of `2 ** (num_resolutions - 1)`.
-        num_classes: Integer, number of classes; 0 for an unconditional model.
+        num_classes: Integer, number of classes; 0 for an unconditional model. It is the shorthand
+            for `conditions=Labels(num_classes)`.
         num_levels: Integer from 2 to 4096, number of values of a sub-pixel. Up to 256: images have
             values from 0 to 255, which are rounded to this number of levels. Samples contain only
             these values. From 257 on (logistic mixtures only): images are uint16 with
@@ -87,6 +88,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
         class_names: Sequence of `num_classes` strings, which methods accept as labels. The default
             is `Class0`, `Class1` and so on.
+        conditions: `Vectors`, `Labels` or `Unconditional`, in place of `num_classes`.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
@@ -124,7 +126,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     def __init__(
         self,
         image_shape: tuple[int, int, int],
-        num_classes: int,
+        num_classes: int | None = None,
         num_levels: int = 256,
         filters: int | Sequence[int] | None = None,
         num_blocks: int | Sequence[int] | None = None,

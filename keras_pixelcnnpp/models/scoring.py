@@ -21,7 +21,6 @@ from keras_pixelcnnpp.backend import (
 )
 from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
 from keras_pixelcnnpp.data.batches import array_batches
-from keras_pixelcnnpp.layers.conditions import is_given
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 
 # Number of independent estimates for a standard error.
@@ -71,7 +70,7 @@ def for_labels(
     candidates = labels.shape[1]
     steps = -(-candidates // at_once)
     labels = ops.take(labels, np.arange(steps * at_once) % candidates, axis=1)
-    parts = ops.transpose(ops.reshape(labels, (-1, steps, at_once)), (1, 0, 2))
+    parts = ops.moveaxis(ops.reshape(labels, (-1, steps, at_once, *labels.shape[2:])), 1, 0)
     found = ops.moveaxis(in_turn(function, parts), 0, 1)
     return ops.reshape(found, (-1, steps * at_once, *found.shape[3:]))[:, :candidates]
 
@@ -206,7 +205,10 @@ def _estimates(
     """Estimates the results of `score_observed` by sequential Monte Carlo."""
     candidates = 1 if labels is None else labels.shape[1]
     rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
-    labels = len(rows) if labels is None else np.tile(labels.ravel(), runs)
+    if labels is None:
+        labels = len(rows)
+    else:
+        labels = np.concatenate([labels.reshape(-1, *labels.shape[2:])] * runs)
     _, estimates = sample_images(model, labels, options, images[rows], known[rows], num_particles)
     estimates = estimates.reshape(runs, -1, candidates).astype("float64")
     scores = _log_mean(estimates)
@@ -246,10 +248,10 @@ def choose_classes(
 
     The arguments are documented in `sample_images`; the seed of `options` is not `None`.
     """
-    rows = np.flatnonzero(~is_given(labels)) if model.num_classes else ()
+    rows = () if np.ndim(labels) == 0 else model.conditions.unknown(labels)
     if not len(rows):
         return labels
-    scores = np.zeros((len(rows), model.num_classes))
+    scores = np.zeros((len(rows), model.conditions.num_candidates))
     if images is not None:
         classes = model.conditions.candidates(len(rows))
         how = SamplingOptions(options.seed, batch_size=options.batch_size, verbose=0)

@@ -82,7 +82,11 @@ class IncrementalPass:
         Returns:
             The levels `(height, width, batch, channels)`, and the last `carry`.
         """
-        given = {"labels": labels, "kernels": self.structure.kernels(), "choose": given}
+        given = {
+            "labels": self.network.encoded(labels),
+            "kernels": self.structure.kernels(),
+            "choose": given,
+        }
         steps = self._steps((choose, after_row), given)
         resolutions = self.structure.num_resolutions
         period = 2 ** (resolutions - 1)

@@ -53,8 +53,8 @@ class SamplingOptions:
         require_number("guidance", self.guidance, "[0, inf)")
         if self.guidance_logit_scale is not None:
             require_number("guidance_logit_scale", self.guidance_logit_scale, "[0, inf)")
-        if self.guidance and model.num_classes < 2:
-            expected = f"0 for fewer than two classes (num_classes={model.num_classes})"
+        if self.guidance and model.conditions.num_candidates < 2:
+            expected = f"0 for a model of {model.conditions.description}"
             raise invalid_argument("guidance", self.guidance, expected)
         if self.seed is not None:
             return self
@@ -77,7 +77,8 @@ def sample_images(
 
     Args:
         model: An `AutoregressiveModel`.
-        labels: Int array `(N,)`; the integer N for an unconditional model.
+        labels: Checked values of the model's `Conditions`, such as int `(N,)`; the integer N for an
+            unconditional model.
         options: The other arguments.
         images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
         known: The result of `checked_observed`, or `None`.
@@ -92,8 +93,9 @@ def sample_images(
         of the known pixels, float32 `(N,)`, nats. The latter is 0 without particles.
     """
     options = options.checked(model)
-    count, seed = len(labels) if model.num_classes else int(labels), int(options.seed)
-    inputs = {"label": labels} if model.num_classes else {}
+    is_number = np.ndim(labels) == 0
+    count, seed = int(labels) if is_number else len(labels), int(options.seed)
+    inputs = {} if is_number else {"label": labels}
     if images is not None:
         inputs.update(image=images, known=known)
         if num_particles:
@@ -202,7 +204,7 @@ class PixelSampler:
 
     Call arguments:
         inputs: Dict of tensors:
-            `"label"`, int `(batch,)`, absent for an unconditional model;
+            `"label"`, the condition, such as int `(batch,)`, absent for an unconditional model;
             `"noise"`, uniform in (0, 1), `(batch, height, width, n)`, or with particles
             `(batch, particles, height, width, n)`, where n is the head's `noise_size`, or with
             guidance or `by_channel` the noise of `sample_sub_pixels`;
@@ -233,7 +235,9 @@ class PixelSampler:
         self.by_channel = by_channel
         self.particles = Particles(num_particles) if num_particles else None
         self.num_samples = num_samples
-        self.incremental_pass = IncrementalPass(model, model.num_classes if guided else 1)
+        self.incremental_pass = IncrementalPass(
+            model, model.conditions.num_candidates if guided else 1
+        )
 
     def __call__(self, inputs: Tensors) -> Tensors:
         # 1. Labels, inputs and state of each image, or of each of its particles.
@@ -243,8 +247,9 @@ class PixelSampler:
         if "label" in inputs:
             labels = by_pixel["label"]
         if self.guided:
-            labels = ops.zeros_like(labels) + ops.arange(self.model.num_classes, dtype="int32")
-            carry["log_likelihood"] = ops.zeros((batch_size, self.model.num_classes))
+            count = self.model.conditions.num_candidates
+            labels = ops.zeros_like(labels) + ops.arange(count, dtype="int32")
+            carry["log_likelihood"] = ops.zeros((batch_size, count))
         if self.particles:
             carry.update(self.particles.first(num_images))
         # 2. All pixels.
@@ -270,7 +275,7 @@ class PixelSampler:
         """Moves pixels (or rows) to the first axis, and repeats inputs for each particle."""
         repeat = self.particles.repeat if self.particles else lambda x: x
         found: Tensors = {
-            name: repeat(ops.reshape(inputs[name], (-1, 1)))
+            name: repeat(inputs[name][:, None])
             for name in ("label", "temperature", "guidance", "guidance_logit_scale")
             if name in inputs
         }
@@ -300,7 +305,7 @@ class PixelSampler:
         parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
         if self.guided or self.by_channel:
             if self.guided and parameters.shape[1] == 1:  # the network does not use the label
-                parameters = ops.repeat(parameters, self.model.num_classes, axis=1)
+                parameters = ops.repeat(parameters, self.model.conditions.num_candidates, axis=1)
             if known is not None:
                 known = ops.broadcast_to(known[0], ops.shape(known[1])), known[1]
             levels, log_likelihood, log_prob = sample_sub_pixels(

@@ -53,6 +53,7 @@ class Structure:
         )
 
     def _call(self, network: keras.layers.Layer, image: Tensor, labels: Tensor | None) -> Tensor:
+        labels = network.encoded(labels)
         pixels = network.to_pixels(image, labels, Evaluation(self._applied))
         down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
         vertical = _Recording(self.vertical, pixels, down, self._applied)
