@@ -40,6 +40,7 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.layers.conditions import Labels, Unconditional, Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.models.grid_posterior import GridPosterior
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
@@ -52,6 +53,7 @@ __all__ = [
     "AutoregressiveModel",
     "BaselineCNN",
     "GatedPixelCNN",
+    "GridPosterior",
     "Labels",
     "LikelihoodFirst",
     "PixelCNN",

@@ -139,6 +139,26 @@ def compiled(
     return run
 
 
+def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Returns the gradient of the sum of `function(x)` with respect to `x`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = keras.ops.sum(function(x))
+        return tape.gradient(total, x)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(lambda x: keras.ops.sum(function(x)))(x)
+    import torch
+
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(keras.ops.sum(function(x)), x)[0]
+
+
 def compiles_each_size(xla: bool) -> bool:
     """Returns whether `compiled` compiles for each number of rows."""
     return keras.backend.backend() == "jax" or (keras.backend.backend() == "tensorflow" and xla)

@@ -35,6 +35,12 @@ from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, 
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
+from keras_pixelcnnpp.models.grid_posterior import (
+    GridPosterior,
+    posterior_on_grid,
+    scores_of_vectors,
+    vectors_of,
+)
 from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
 from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -795,6 +801,78 @@ class AutoregressiveModel(ImageModel):
         return self._of_observed(
             statistic, images, observed, options, num_particles, standard_error, values
         )
+
+    def grid_posterior(
+        self,
+        images: np.ndarray,
+        grid: ArrayLike,
+        log_prior: ArrayLike | None = None,
+        observed: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        num_particles: int = 64,
+        seed: int = 0,
+    ) -> GridPosterior:
+        """Returns the posterior of the vector h of each image, or group of images, on a grid.
+
+        It is Bayes' rule with the model's likelihood, p(h | x) ∝ p(h) p(x | h). Images of one group
+        share h, so that their log-likelihoods add up.
+
+        Args:
+            images, batch_size, verbose, num_particles, seed: See `AutoregressiveModel`.
+            grid: Float array `(K, size)`, vectors; `(K,)` for vectors of one component.
+            log_prior: Optional array `(K,)`, log-probabilities of the vectors before an image is
+                seen, nats, up to a constant. By default, all are equally likely.
+            observed: See `AutoregressiveModel`. The posterior is that given the known part.
+            groups: Optional array `(N,)`, integers or strings, the group of each image.
+
+        Returns:
+            `GridPosterior` of N images, or of the groups in sorted order.
+
+        Raises:
+            UserError: If the model is not conditioned on `Vectors`, or arguments don't fit.
+
+        Example:
+
+        ```python
+        found = model.grid_posterior(images, np.linspace(0.2, 0.6, 41))
+        found.mean, found.interval(0.9)         # (N, 1), (N, 1, 2)
+        ```
+
+        Reference:
+            Papamakarios et al. 2019, Sequential Neural Likelihood,
+            https://arxiv.org/abs/1805.07226
+        """
+        vectors_of(self)
+        images = checked_images(images, self.image_shape, self.num_levels)
+        options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
+        return posterior_on_grid(
+            self, images, grid, log_prior, observed, groups, options, num_particles
+        )
+
+    def score_function(
+        self,
+        images: np.ndarray,
+        vectors: ArrayLike,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the gradient ∂ log p(x | h) / ∂h of each image, by automatic differentiation.
+
+        Args:
+            images, batch_size, verbose: See `AutoregressiveModel`.
+            vectors: Float array `(N, size)`, or one vector for all images.
+
+        Returns:
+            Float32 array `(N, size)`, nats per unit of each component.
+
+        Raises:
+            UserError: If the model is not conditioned on `Vectors`, or the vectors don't fit.
+        """
+        images = checked_images(images, self.image_shape, self.num_levels)
+        values = vectors_of(self).checked(vectors, len(images))
+        return scores_of_vectors(self, images, values, batch_size, verbose)
 
     # Sampling
 

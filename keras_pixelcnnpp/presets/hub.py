@@ -56,7 +56,8 @@ def _hub(uri: str, done: str) -> Iterator[ModuleType]:
 
 def card(name: str, model: keras.Model) -> str:
     """Returns the README.md of a new preset, to be completed. The Hub reads its header."""
-    task = "image-classification" if model.num_classes > 1 else "unconditional-image-generation"
+    compares = model.conditions.num_candidates > 1
+    task = "image-classification" if compares else "unconditional-image-generation"
     return f"""---
 library_name: keras
 license: unknown
@@ -68,7 +69,7 @@ tags: [pixelcnn, image-generation, density-estimation, keras-pixelcnnpp]
 
 A {type(model).__name__} of [keras-pixelcnnpp]({REPOSITORY})
 for images of {"×".join(map(str, model.image_shape))} with {model.num_levels} levels and
-{model.num_classes} classes.
+{model.conditions.description}.
 
 ```python
 import keras_pixelcnnpp as kp

@@ -1,0 +1,183 @@
+"""Models conditioned on vectors, against enumeration of 3×3 lattices and finite differences."""
+
+import itertools
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from layer_checks import randomize
+from scipy.special import logsumexp
+from scipy.stats import chisquare
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES
+
+BOUNDS = {"low": [0.2, -0.3], "high": [0.6, 0.3], "names": ["beta", "field"]}
+GATED = (kp.GatedPixelCNN, {"filters": 4, "num_blocks": 2, "conditioning": "bias+film"})
+EVERY = {"filters": (6,), "num_blocks": 1, "num_resolutions": 1, "conditioned_blocks": "all"}
+PLUS_PLUS = (kp.PixelCNNPlusPlus, {**EVERY, "conditioning": "+".join(STRATEGIES)})
+LATTICES = np.array(list(itertools.product([0, 255], repeat=9)), "uint8").reshape(-1, 3, 3, 1)
+GRID = np.array(list(itertools.product([0.2, 0.35, 0.6], [-0.3, 0.1])))
+
+
+def make(cls, options, **changes):
+    """Returns a model of 3×3 lattices with random weights, which depends on the vector."""
+    options = {"conditions": kp.Vectors(2, **BOUNDS), "num_levels": 2, **options, **changes}
+    return randomize(cls((3, 3, 1), **options), scale=0.4)
+
+
+@pytest.fixture(scope="module")
+def gated():
+    return make(*GATED)
+
+
+def pairs():
+    """Returns all lattices, each with all vectors of the grid."""
+    return np.tile(GRID, (len(LATTICES), 1, 1))
+
+
+@pytest.mark.parametrize(("cls", "options"), [GATED, PLUS_PLUS], ids=["gated", "plus_plus"])
+def test_probabilities_of_all_lattices_add_up_to_one(cls, options):
+    model = make(cls, options)
+    log_prob = model.log_prob(LATTICES, pairs()).astype("float64")
+    np.testing.assert_allclose(np.exp(log_prob).sum(axis=0), 1, atol=2e-6)
+    assert np.ptp(log_prob, axis=1).min() > 0.01  # it depends on the vector
+    for index in (0, 5):
+        alone = model.log_prob(LATTICES, GRID[index])
+        np.testing.assert_allclose(log_prob[:, index], alone, rtol=3e-6)
+    kp.verify(model)
+
+
+def test_posterior_is_bayes_rule(gated):
+    images, prior = LATTICES[[7, 100, 200, 300]], np.log([0.1, 0.2, 0.1, 0.3, 0.1, 0.2])
+    joint = gated.log_prob(images, np.tile(GRID, (4, 1, 1))).astype("float64") + prior
+    found = gated.grid_posterior(images, GRID, log_prior=prior + 7)
+    expected = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+    np.testing.assert_allclose(found.mean, expected @ GRID, atol=1e-6)
+    for row, covariance in zip(expected, found.covariance, strict=True):
+        np.testing.assert_allclose(covariance, np.cov(GRID.T, aweights=row, ddof=0), atol=1e-6)
+    together = gated.grid_posterior(images, GRID, groups=["b", "a", "b", "b"])
+    likelihood = joint - prior
+    sums = np.stack([likelihood[1], likelihood[[0, 2, 3]].sum(axis=0)])
+    expected = sums - logsumexp(sums, axis=1, keepdims=True)
+    np.testing.assert_allclose(together.log_prob, expected, atol=1e-5)
+    assert together.groups.tolist() == ["a", "b"]
+
+
+def test_posterior_given_a_part(gated):
+    """The likelihood of two rows is the sum over all third rows."""
+    image, rows = LATTICES[300:301], LATTICES[:, :2].reshape(len(LATTICES), -1)
+    same = (rows == image[:, :2].reshape(1, -1)).all(axis=1)
+    likelihood = np.exp(gated.log_prob(LATTICES, pairs()).astype("float64"))[same].sum(axis=0)
+    found = gated.grid_posterior(image, GRID, observed=2)
+    np.testing.assert_allclose(found.probabilities[0], likelihood / likelihood.sum(), atol=1e-6)
+
+
+def test_interval_of_a_known_distribution():
+    """Equal probabilities of 41 values are uniform between the ends of the outer cells."""
+    values = np.linspace(0, 40, 41)[:, None]
+    found = kp.GridPosterior(values, np.full((1, 41), -np.log(41)))
+    np.testing.assert_allclose(found.interval(0.9)[0, 0], -0.5 + 41 * np.array([0.05, 0.95]))
+
+
+def test_score_function_is_the_derivative(gated):
+    """Its mean under the model is 0, and its integral along a path is the change of log p."""
+    vector = np.array([0.4, 0.05])
+    scores = gated.score_function(LATTICES, vector, batch_size=512).astype("float64")
+    weights = np.exp(gated.log_prob(LATTICES, vector).astype("float64"))
+    np.testing.assert_allclose(weights @ scores, 0, atol=1e-5 * np.abs(scores).max())
+    start, change, steps = np.array([0.25, -0.2]), np.array([0.3, 0.4]), 400
+    middles = start + (np.arange(steps)[:, None] + 0.5) / steps * change
+    image = LATTICES[310:311]
+    path = gated.score_function(np.repeat(image, steps, axis=0), middles, batch_size=steps)
+    ends = gated.log_prob(np.repeat(image, 2, axis=0), np.stack([start, start + change]))
+    assert (path @ change).mean() == pytest.approx(ends[1] - ends[0], abs=2e-3)
+
+
+def test_samples_and_completions_follow_the_model(gated):
+    vector = GRID[0]
+    expected = np.exp(gated.log_prob(LATTICES, vector).astype("float64"))
+    samples = gated.sample(np.tile(vector, (2000, 1)), seed=0, batch_size=2000, verbose=0)
+    codes = (samples.reshape(-1, 9) > 0) @ (2 ** np.arange(9)[::-1])
+    coarse = np.arange(512) % 7  # seven groups of lattices
+    observed = np.bincount(coarse[codes], minlength=7)
+    wanted = np.bincount(coarse, expected, minlength=7)
+    assert chisquare(observed, 2000 * wanted / wanted.sum()).pvalue > 1e-4
+    known = np.zeros((3, 3), bool)
+    known[0] = True
+    images = np.tile(LATTICES[450:451], (1500, 1, 1, 1))
+    completed = gated.complete(images, known, vector, seed=1, batch_size=1500, verbose=0)
+    last = (completed.reshape(-1, 9) > 0)[:, 8].mean()
+    same = (LATTICES[:, 0] == LATTICES[450, 0]).all(axis=(1, 2))
+    weights = expected * same / (expected * same).sum()
+    assert last == pytest.approx(weights @ (LATTICES[:, 2, 2, 0] > 0), abs=0.06)
+
+
+def test_training_learns_the_dependence_and_saves(tmp_path):
+    """The share of white pixels is the vector itself, of which `fit` finds the bounds."""
+    rng = np.random.default_rng(0)
+    shares = rng.uniform(0.1, 0.9, 400)
+    images = np.where(rng.random((400, 3, 3, 1)) < shares[:, None, None, None], 255, 0)
+    keras.utils.set_random_seed(0)
+    model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), num_levels=2, **GATED[1])
+    model.compile(keras.optimizers.Adam(0.02))
+    with pytest.raises(ValueError, match="bounds of the vectors are not known"):
+        model.log_prob(images[:2].astype("uint8"), [0.5])
+    model.fit(images.astype("uint8"), shares, epochs=8, batch_size=50, verbose=0)
+    dark, light = model.bits_per_dim(LATTICES[[0, 0]], [[0.15], [0.85]])
+    assert dark < 0.5 < 1 < light
+    assert model.evaluate(images.astype("uint8"), shares, verbose=0)[0] < 0.9
+    model.save(tmp_path / "model.keras")
+    model.save_to_preset(tmp_path / "preset")
+    for loaded in (
+        keras.models.load_model(tmp_path / "model.keras"),
+        kp.GatedPixelCNN.from_preset(tmp_path / "preset"),
+    ):
+        assert loaded.conditions.low == model.conditions.low
+        np.testing.assert_array_equal(
+            loaded.log_prob(LATTICES, [0.4]), model.log_prob(LATTICES, [0.4])
+        )
+
+
+VECTOR = np.array([[0.3, 0.1]])
+REFUSED = {
+    "predict": lambda model, images: model.predict(images),
+    "class_probabilities": lambda model, images: model.class_probabilities(images),
+    "class_log_likelihoods": lambda model, images: model.class_log_likelihoods(images),
+    "evidence_map": lambda model, images: model.evidence_map(images, VECTOR, VECTOR),
+    "guidance": lambda model, images: model.sample(VECTOR, guidance=1.0),
+    "compress": lambda model, images: model.compress(images, VECTOR),
+    "p(x)": lambda model, images: model.log_prob(images),
+    "bits of p(x)": lambda model, images: model.bits_per_dim(images),
+    "a label": lambda model, images: model.log_prob(images, -1),
+    "NaN": lambda model, images: model.log_prob(images, [np.nan, 0]),
+    "shape": lambda model, images: model.log_prob(images, np.zeros((1, 3))),
+    "num_classes": lambda model, images: model.num_classes,
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", REFUSED)
+def test_methods_that_need_classes_are_refused_by_name(gated, name):
+    with pytest.raises(ValueError, match="vectors"):
+        REFUSED[name](gated, LATTICES[:1])
+
+
+@pytest.mark.once
+def test_bounds_and_arguments(gated):
+    with pytest.warns(UserWarning, match=r"Values of beta from 0.7 .* outside"):
+        gated.log_prob(LATTICES[:1], [0.7, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gated.log_prob(LATTICES[:1], [0.6, 0.3])
+    for arguments in ({"low": 1, "high": 0}, {"low": 0}, {"names": ["a"]}, {"low": 0, "high": "x"}):
+        with pytest.raises(ValueError, match=r"low|names"):
+            kp.Vectors(2, **arguments)
+    for arguments in ({}, {"num_classes": 2}, {"label_loss_weight": 0.3}, {"unlabeled_weight": 1}):
+        given = {"conditions": kp.Vectors(1), **arguments} if arguments else {}
+        with pytest.raises(ValueError, match=r"num_classes|weight"):
+            kp.GatedPixelCNN((3, 3, 1), **given)
+    with pytest.raises(ValueError, match="class_probabilities"):
+        kp.GatedPixelCNN((3, 3, 1), 2, 2, filters=4, num_blocks=1).grid_posterior(LATTICES, GRID)
