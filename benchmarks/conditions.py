@@ -166,7 +166,9 @@ def trained(model, images, targets, epochs, seed):
     keras.utils.set_random_seed(seed)
     batch = 100
     steps = epochs * (len(images) // batch)
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, 0.0, 0.0, 4e-3, steps // 20)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=4e-3, warmup_steps=steps // 20
+    )
     start = time.process_time()
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
     if isinstance(model, kp.AutoregressiveModel):

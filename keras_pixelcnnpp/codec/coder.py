@@ -100,7 +100,7 @@ class ImageCoder:
         return np.stack(found, axis=-1).reshape(2, *shape).astype("int32")
 
     def _whole_images(self, inputs: dict) -> Tensor:
-        arithmetic = FixedPointArithmetic()
+        arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         image = arithmetic.scale_to_unit(inputs["levels"], self.exact.num_levels)
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
@@ -188,7 +188,9 @@ class PixelDecoder:
         """Runs the pass, for `compiled`; returns levels `(batch, height, width, channels)`."""
         batch_size = ops.shape(inputs["labels"])[0]
         with self.exact.weights(inputs):
-            levels, _ = self._pass.run(self.exact.labels(inputs), batch_size, self._choose)
+            levels, _ = self._pass.run(
+                self.exact.labels(inputs), batch_size, self._choose, kernels=inputs["kernels"]
+            )
         return ops.transpose(levels, (2, 0, 1, 3))
 
     def _choose(

@@ -16,7 +16,7 @@ from keras_pixelcnnpp.checks import argument_defaults
 from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
-from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
+from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
 
 
@@ -77,9 +77,8 @@ class ExactModel:
 
     @contextlib.contextmanager
     def weights(self, inputs: dict) -> Iterator[None]:
-        """Context manager in which layers use the weights in `inputs`."""
-        tables = list(zip(self._variables, inputs["tables"], strict=True))
-        with fixed_kernels(inputs["kernels"]), keras.StatelessScope(tables):
+        """Context manager in which layers use the tables in `inputs`."""
+        with keras.StatelessScope(list(zip(self._variables, inputs["tables"], strict=True))):
             yield
 
 

@@ -1,38 +1,20 @@
 """Floating-point arithmetic for the layers and nonlinearities of a network."""
 
-import contextvars
+import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.backend import Shape, Tensor
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
-from keras_pixelcnnpp.layers.convolutions import context_value
-
-_given_dropout = contextvars.ContextVar("given_dropout", default=None)
 
 
-def is_traced() -> bool:
-    """Returns whether a compiler traces the network: JAX's, or Inductor within `given_dropout`."""
-    return keras.backend.backend() == "jax" or _given_dropout.get() is not None
-
-
-def given_dropout(give: Callable) -> AbstractContextManager[None]:
-    """Context manager in which `give(layer, shape)` replaces `layer.random_bytes(shape)`."""
-    return context_value(_given_dropout, give)
-
-
-def dropout_bytes(layer: keras.layers.Layer, shape: tuple) -> Tensor:
-    """Returns the random bytes that a `SharedDropout` needs for an input of this shape."""
-    give = _given_dropout.get()
-    return layer.random_bytes(shape) if give is None else give(layer, shape)
-
-
-def concat_elu(x: Tensor) -> Tensor:
+def concat_elu(x: Tensor, in_compiled_code: bool = False) -> Tensor:
     """Concatenates `elu(x)` and `elu(-x)` on the channel axis.
+
+    `in_compiled_code` chooses the faster of two equal computations.
 
     Reference:
         Salimans et al. 2017, PixelCNN++, https://arxiv.org/abs/1701.05517
@@ -41,10 +23,10 @@ def concat_elu(x: Tensor) -> Tensor:
     # Computed in float32, because bfloat16 exponentials are slow on a CPU, and concatenated
     # last, which saves a copy in the gradient.
     wide = ops.cast(x, "float32")
-    if is_traced():
-        # In compiled code, one exponential serves both halves, and avoids the compiler's slow
-        # expm1, which would be computed again for every use. Otherwise each operation is a pass
-        # over memory, and `elu` is a single operation.
+    if in_compiled_code:
+        # One exponential serves both halves, and avoids the compiler's slow expm1, which would be
+        # computed again for every use. Without a compiler, each operation is a pass over memory,
+        # and `elu` is a single operation.
         positive = wide > 0
         below = ops.exp(ops.where(positive, -wide, wide)) - 1
         halves = ops.where(positive, wide, below), ops.where(positive, below, -wide)
@@ -57,12 +39,51 @@ class FloatArithmetic:
     """Computes layers and nonlinearities in floating point, in each layer's compute dtype.
 
     Networks apply their layers and nonlinearities through the arithmetic of the evaluation, so
-    a different arithmetic needs no change of the layers.
+    a different arithmetic needs no change of the layers. What holds for a single call of a network
+    is also said by the arithmetic, because other threads may call the same layers.
+
+    Args:
+        kernels: Dict from the paths of weight-normalized layers to their kernels and biases. Other
+            layers use their own. A loop over pixels thus normalizes each kernel once.
+        initializes: Boolean, whether eager calls of weight-normalized layers initialize them.
+        draw: Optional function `(layer, shape)` that returns the random bytes of dropout for an
+            input of this shape, in place of `layer.random_bytes(shape)`, in compiled code.
     """
 
+    def __init__(
+        self,
+        kernels: dict[str, tuple[Tensor, Tensor]] | None = None,
+        initializes: bool = False,
+        draw: Callable[[keras.layers.Layer, Shape], Tensor] | None = None,
+    ):
+        self.kernels = kernels or {}
+        self.initializes = initializes
+        self._draw = draw
+
+    def with_kernels(self, kernels: dict[str, tuple[Tensor, Tensor]]) -> Self:
+        """Returns the same arithmetic with other kernels and biases."""
+        other = copy.copy(self)
+        other.kernels = kernels
+        return other
+
+    def random_bytes(self, layer: keras.layers.Layer, shape: Shape) -> Tensor:
+        """Returns the random bytes that a `SharedDropout` needs for an input of this shape."""
+        return layer.random_bytes(shape) if self._draw is None else self._draw(layer, shape)
+
     def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
-        """Calls a layer."""
-        return layer(*inputs, **arguments)
+        """Calls a layer, which receives the arithmetic if its `takes_arithmetic` is true."""
+        return layer(*inputs, **self.with_itself(layer, arguments))
+
+    def with_itself(self, layer: keras.layers.Layer, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the arguments of a call of a layer, with the arithmetic if it takes one."""
+        if getattr(layer, "takes_arithmetic", False):
+            return {**arguments, "arithmetic": self}
+        return arguments
+
+    def concat_elu(self, x: Tensor) -> Tensor:
+        """Returns `concat_elu(x)`."""
+        # JAX always compiles, and torch's compiler is the only one that gives the dropout.
+        return concat_elu(x, keras.backend.backend() == "jax" or self._draw is not None)
 
     def cast(self, x: Tensor, dtype: str) -> Tensor:
         """Casts features to the dtype of the next layer."""
@@ -73,7 +94,6 @@ class FloatArithmetic:
         return layer.compute_dtype
 
     scale_to_unit = staticmethod(scale_to_unit)
-    concat_elu = staticmethod(concat_elu)
     elu = staticmethod(ops.elu)
     matmul = staticmethod(ops.matmul)
     tanh = staticmethod(ops.tanh)

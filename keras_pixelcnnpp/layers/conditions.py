@@ -487,7 +487,8 @@ class Vectors(Conditions):
         """Scales vectors so that the bounds become -1 and 1."""
         self._require_bounds()
         low, high = np.float32(self.low), np.float32(self.high)
-        return (values - (low + high) / 2) / ((high - low) / 2)
+        middle, half = map(ops.convert_to_tensor, ((low + high) / 2, (high - low) / 2))
+        return (values - middle) / half
 
     def _require_bounds(self) -> None:
         if self.low is None:

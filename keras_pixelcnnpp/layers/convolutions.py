@@ -1,9 +1,6 @@
 """Causal convolutions: weight-normalized, shifted, transposed, and masked."""
 
-import contextlib
-import contextvars
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,10 +10,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Shape, Tensor, matmul
 from keras_pixelcnnpp.checks import require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
-
-# Context variables, not attributes of the layers, because other threads may call the same layers.
-_initializing = contextvars.ContextVar("initializing", default=False)
-_fixed_kernels = contextvars.ContextVar("fixed_kernels", default=None)  # path: (kernel, bias)
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 
@@ -28,10 +22,10 @@ class WeightNormalized(keras.layers.Layer):
     channel (Salimans & Kingma 2016, eq. 2). Subclasses implement `apply_kernel(x, kernel)`, which
     applies it to an already padded input without adding the bias.
 
-    Data-dependent initialization (ibid., section 3): inside `data_dependent_initialization()`,
-    an eager call sets gain and bias so that the outputs for the given batch have mean 0 and
-    standard deviation `initial_scale` in each channel. A channel that is almost constant on this
-    batch keeps its gain.
+    Data-dependent initialization (ibid., section 3): with an arithmetic that `initializes`, an
+    eager call sets gain and bias so that the outputs for the given batch have mean 0 and standard
+    deviation `initial_scale` in each channel. A channel that is almost constant on this batch keeps
+    its gain.
 
     Args:
         filters: Integer, number of output channels.
@@ -47,6 +41,7 @@ class WeightNormalized(keras.layers.Layer):
     # empty receptive field, as at a resolution of one row, has only small residuals, and training
     # diverges if these are amplified.
     MIN_DEVIATION = 0.1
+    takes_arithmetic = True
     connections: Any = 1.0  # factor of the direction, 0 where a mask removes a connection
 
     def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
@@ -76,10 +71,7 @@ class WeightNormalized(keras.layers.Layer):
         )
 
     def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
-        """Returns the normalized kernel and the bias, in the compute dtype or as they are fixed."""
-        fixed = (_fixed_kernels.get() or {}).get(self.path)
-        if fixed is not None:
-            return fixed
+        """Returns the normalized kernel and the bias, in the compute dtype."""
         kernel, dtype = self.normalized(self.direction), self.compute_dtype
         return ops.cast(kernel, dtype), ops.cast(self.bias, dtype)
 
@@ -89,10 +81,11 @@ class WeightNormalized(keras.layers.Layer):
         squares = ops.sum(ops.square(direction), axis=axes, keepdims=True)
         return direction * (self.gain * ops.rsqrt(squares))
 
-    def call(self, x: Tensor) -> Tensor:
-        kernel, bias = self.kernel_and_bias()
+    def call(self, x: Tensor, arithmetic: FloatArithmetic = FloatArithmetic()) -> Tensor:
+        fixed = arithmetic.kernels.get(self.path)
+        kernel, bias = self.kernel_and_bias() if fixed is None else fixed
         outputs = self.apply_kernel(x, kernel)
-        if _initializing.get():
+        if arithmetic.initializes:
             outputs, bias = self._initialize(outputs), self.bias
         return outputs + ops.cast(bias, outputs.dtype)
 
@@ -109,34 +102,6 @@ class WeightNormalized(keras.layers.Layer):
         self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
         self.bias.assign(-mean * factor)
         return ops.cast(outputs * factor, self.compute_dtype)
-
-
-@contextlib.contextmanager
-def context_value(variable: contextvars.ContextVar, value: Any) -> Iterator[None]:
-    """Context manager that sets a context variable to a value in the current thread."""
-    token = variable.set(value)
-    try:
-        yield
-    finally:
-        variable.reset(token)
-
-
-def is_initializing() -> bool:
-    """Returns whether data-dependent initialization is active."""
-    return _initializing.get()
-
-
-def data_dependent_initialization() -> AbstractContextManager[None]:
-    """Context manager in which eager calls of weight-normalized layers initialize them."""
-    return context_value(_initializing, True)
-
-
-def fixed_kernels(kernels: dict[str, tuple[Tensor, Tensor]]) -> AbstractContextManager[None]:
-    """Context manager in which layers use kernels and biases from a dict by the layers' paths.
-
-    A loop over pixels thus normalizes each kernel once instead of once per pixel.
-    """
-    return context_value(_fixed_kernels, kernels)
 
 
 def map_channels(x: Tensor, matrix: Tensor) -> Tensor:
@@ -246,8 +211,10 @@ class ShiftedConv2D(WeightNormalized):
             for column in range(columns)
         )
 
-    def call(self, x: Tensor, padded: bool = False) -> Tensor:
-        return super().call(x if padded else self.pad(x))
+    def call(
+        self, x: Tensor, padded: bool = False, arithmetic: FloatArithmetic = FloatArithmetic()
+    ) -> Tensor:
+        return super().call(x if padded else self.pad(x), arithmetic)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         *leading, height, width, _ = input_shape

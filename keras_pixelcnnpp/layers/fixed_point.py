@@ -43,6 +43,7 @@ class FixedPointArithmetic(FloatArithmetic):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         # Not created in a pass, which torch records. float32 represents the entries exactly.
         self._exponential, self._logistic, self._tanh = (
             ops.convert_to_tensor((table(UNIT) / UNIT).astype("float32"))
@@ -52,6 +53,7 @@ class FixedPointArithmetic(FloatArithmetic):
 
     def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
         # `layer.call`, because `layer(...)` would cast the inputs to the layer's compute dtype.
+        arguments = self.with_itself(layer, arguments)
         if not isinstance(layer, WeightNormalized | LabelConditioning):
             return layer.call(*inputs, **arguments)
         x, *others = inputs

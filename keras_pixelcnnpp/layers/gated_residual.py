@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Shape, Tensor, Tensors
 from keras_pixelcnnpp.checks import require_choice, require_number
-from keras_pixelcnnpp.layers.arithmetic import dropout_bytes
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
@@ -35,6 +35,8 @@ class SharedDropout(keras.layers.Layer):
     Input and output shape: `(batch, candidates, ...)`, floats.
     """
 
+    takes_arithmetic = True
+
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         require_number("rate", rate, "[0, 1)")
@@ -43,10 +45,16 @@ class SharedDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._dropped_bytes = min(round(rate * 256), 255)
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
+    def call(
+        self,
+        x: Tensor,
+        training: bool = False,
+        arithmetic: FloatArithmetic = FloatArithmetic(),
+    ) -> Tensor:
         if not training or self._dropped_bytes == 0:
             return x
-        kept = ops.cast(dropout_bytes(self, ops.shape(x)) >= self._dropped_bytes, x.dtype)
+        drawn = arithmetic.random_bytes(self, ops.shape(x))
+        kept = ops.cast(drawn >= self._dropped_bytes, x.dtype)
         return x * (kept * (256 / (256 - self._dropped_bytes)))
 
     def random_bytes(self, shape: Shape) -> Tensor:

@@ -30,8 +30,9 @@ from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED, Conditions, conditions_of
-from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
 from keras_pixelcnnpp.models.first_batch import with_first_batch
@@ -357,13 +358,16 @@ class AutoregressiveModel(ImageModel):
             Float32 tensor `(batch, K, height, width, num_parameters)`.
         """
         self.require_images(images)
-        levels = to_levels(with_shape(images, self.image_shape), self.num_levels)
-        image = logistic_mixture.scale_to_unit(levels, self.num_levels)
         network = self._compiled_network() or self.network
-        parameters = network(ops.expand_dims(image, 1), labels, training=training)
+        parameters = network(self._scaled(images), labels, training=training)
         if labels is not None and labels.shape[1] != parameters.shape[1]:
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
         return parameters
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Returns images as the network's input, `(batch, 1, height, width, channels)`."""
+        levels = to_levels(with_shape(images, self.image_shape), self.num_levels)
+        return ops.expand_dims(logistic_mixture.scale_to_unit(levels, self.num_levels), 1)
 
     def pixel_log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
@@ -395,7 +399,7 @@ class AutoregressiveModel(ImageModel):
     def _compiled_network(self) -> Callable | None:
         """Returns the network for torch's compiler with `jit_compile=True`, else `None`."""
         wanted = keras.backend.backend() == "torch" and self.jit_compile
-        if not wanted or is_initializing():
+        if not wanted:
             return None
         if self._compiled_functions.network is None:
             from keras_pixelcnnpp.models.torch_network import CompiledNetwork
@@ -455,8 +459,8 @@ class AutoregressiveModel(ImageModel):
             raise UserError("The model is already initialized, and may have been trained")
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
         values = self.conditions.filled(labels)
-        with data_dependent_initialization():
-            self.pixel_parameters(ops.convert_to_tensor(images), values)
+        evaluation = Evaluation(FloatArithmetic(initializes=True))
+        self.network(self._scaled(ops.convert_to_tensor(images)), values, evaluation=evaluation)
         self._initialized.assign(1)
 
     def _gains_have_changed(self) -> bool:

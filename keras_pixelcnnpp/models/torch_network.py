@@ -10,8 +10,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from keras_pixelcnnpp.backend import Nest, Shape, Tensor, inner_layers
 from keras_pixelcnnpp.errors import is_out_of_memory
-from keras_pixelcnnpp.layers.arithmetic import given_dropout
-from keras_pixelcnnpp.layers.convolutions import WeightNormalized, fixed_kernels
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
+from keras_pixelcnnpp.layers.convolutions import WeightNormalized
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 
 
 class CompiledNetwork:
@@ -85,8 +86,9 @@ class CompiledNetwork:
             return dropout[-1]
 
         # The scope keeps this call from changing random states.
-        with torch.no_grad(), keras.StatelessScope(), given_dropout(write_down):
-            self.network(image, labels, training=training)
+        evaluation = Evaluation(FloatArithmetic(draw=write_down))
+        with torch.no_grad(), keras.StatelessScope():
+            self.network(image, labels, evaluation=evaluation, training=training)
         try:
             return self._compiled(self._inputs(image, labels, dropout), training), draws
         except RuntimeError as error:  # the base of torch's errors, such as a missing C++ compiler
@@ -102,14 +104,17 @@ class CompiledNetwork:
             pairs = zip(self._variables, given["values"], strict=True)
             layers = zip(self._layers, given["kernels"], strict=True)
             dropout = iter(given["dropout"])
-            with (
-                keras.StatelessScope(list(pairs), collect_losses=True) as scope,
-                # Biases are cast inside: two equal gradients in bfloat16 cause a compiler error.
-                fixed_kernels({layer.path: (kernel, layer.bias) for layer, kernel in layers}),
-                given_dropout(lambda layer, shape: next(dropout)),
-            ):
+            with keras.StatelessScope(list(pairs), collect_losses=True) as scope:
                 before = dict(scope.state_mapping)
-                result = self.network(given["image"], given.get("labels"), training=training)
+                # Biases are cast inside: two equal gradients in bfloat16 cause a compiler error.
+                kernels = {layer.path: (kernel, layer.bias) for layer, kernel in layers}
+                arithmetic = FloatArithmetic(kernels, draw=lambda layer, shape: next(dropout))
+                result = self.network(
+                    given["image"],
+                    given.get("labels"),
+                    evaluation=Evaluation(arithmetic),
+                    training=training,
+                )
             after = scope.state_mapping.items()
             if scope.losses or any(before.get(key) is not value for key, value in after):
                 raise RuntimeError(

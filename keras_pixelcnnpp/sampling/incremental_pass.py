@@ -9,7 +9,6 @@ from keras import ops
 
 from keras_pixelcnnpp.backend import Nest, Tensor, read, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.convolutions import fixed_kernels
 from keras_pixelcnnpp.layers.evaluation import (
     Evaluation,
     HorizontalEvaluation,
@@ -61,6 +60,7 @@ class IncrementalPass:
         given: Nest = (),
         carry: Nest = (),
         after_row: Callable[..., tuple[Nest, Tensor]] | None = None,
+        kernels: dict[str, tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Nest]:
         """Runs over all pixels of a batch of images.
 
@@ -78,13 +78,14 @@ class IncrementalPass:
             carry: Nest of tensors with the batch as their first axis, passed from pixel to pixel.
             after_row: Optional function `(row, carry, *given)`. It returns the new `carry`, and int
                 `(batch,)`, the index of the image that replaces each image.
+            kernels: Kernels and biases of the layers, by path; by default those of the network.
 
         Returns:
             The levels `(height, width, batch, channels)`, and the last `carry`.
         """
         given = {
             "labels": self.network.encoded(labels),
-            "kernels": self.structure.kernels(),
+            "kernels": kernels or self.structure.kernels(),
             "choose": given,
         }
         steps = self._steps((choose, after_row), given)
@@ -134,9 +135,9 @@ class IncrementalPass:
         pixels = self._pixels(ops.transpose(above, (1, 0, 2))[:, None, None], labels)
         pixels = pixels * ops.cast(row - 1 >= 0, pixels.dtype)
         # 2. The vertical stack's features of this row.
-        evaluation = VerticalEvaluation(state["vertical"], row, num_lower, self.arithmetic)
-        with fixed_kernels(steps.given["kernels"]):
-            vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
+        arithmetic = self.arithmetic.with_kernels(steps.given["kernels"])
+        evaluation = VerticalEvaluation(state["vertical"], row, num_lower, arithmetic)
+        vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
         # 3. The state before the first column.
         stack = self.structure.horizontal
         columns = {
@@ -159,17 +160,15 @@ class IncrementalPass:
     ) -> State:
         """Evaluates the pixels of one period of columns."""
         labels, period = steps.given["labels"], 2**num_lower
-        evaluation = HorizontalEvaluation(state["cache"], row, num_lower, self.arithmetic)
+        arithmetic = self.arithmetic.with_kernels(steps.given["kernels"])
+        evaluation = HorizontalEvaluation(state["cache"], row, num_lower, arithmetic)
         pixel, levels, carry = state["pixel"], state["levels"], state["carry"]
         for phase in range(period):
             column = functools.cache(functools.partial(_column_at, index, phase, period))
             evaluation.at(column, lower_resolutions_at(phase, num_lower + 1))
             for _ in range(self.network.evaluations_per_pixel):
                 # 1. The parameters of this pixel, from the pixel on its left and the cache.
-                with fixed_kernels(steps.given["kernels"]):
-                    parameters = self.network.call_horizontal_stack(
-                        pixel, vertical, labels, evaluation
-                    )
+                parameters = self.network.call_horizontal_stack(pixel, vertical, labels, evaluation)
                 # 2. The value of this pixel, or of its next sub-pixel.
                 chosen, next_carry = steps.choose(
                     parameters, row, column(0), carry, *steps.given["choose"]

@@ -62,7 +62,7 @@ class Structure:
         return network.call_horizontal_stack(pixels, features, labels, horizontal)
 
     def kernels(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Returns kernels and biases of all weight-normalized layers, for `fixed_kernels`."""
+        """Returns kernels and biases of all weight-normalized layers, by path."""
         layers = [layer for layer in self.layers if isinstance(layer, WeightNormalized)]
         return {layer.path: layer.kernel_and_bias() for layer in layers}
 
@@ -86,6 +86,7 @@ class _AppliedLayers(FloatArithmetic):
     """Arithmetic that records the layers that it applies, by their path."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.layers = {}
 
     def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:

@@ -69,7 +69,7 @@ def run(function, exact, labels, levels):
 
 def of_whole_images(exact, labels, levels):
     def parameters(inputs, labels):
-        arithmetic = FixedPointArithmetic()
+        arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         image = arithmetic.scale_to_unit(inputs["levels"], exact.num_levels)[:, None]
         return exact.network.call(image, labels, Evaluation(arithmetic))[:, 0]
 
@@ -89,7 +89,8 @@ def of_incremental_pass(exact, labels, levels):
         pixels = ops.reshape(ops.cast(inputs["levels"], "float32"), (count, -1, channels))
         pixels = ops.transpose(pixels, (1, 0, 2))
         found = ops.zeros((height * width, count, exact.network.num_parameters), "float64")
-        _, found = incremental_pass.run(labels, count, choose, (pixels,), found)
+        given = labels, count, choose, (pixels,), found
+        _, found = incremental_pass.run(*given, kernels=inputs["kernels"])
         return ops.reshape(ops.transpose(found, (1, 0, 2)), (count, height, width, -1))
 
     return run(parameters, exact, labels, levels)
