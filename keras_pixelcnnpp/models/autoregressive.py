@@ -33,7 +33,6 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.convolutions import data_dependent_initialization, is_initializing
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
-from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
 from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -175,7 +174,7 @@ class AutoregressiveModel(ImageModel):
         # Compiled functions by their settings. In a namespace, because Keras would track and save
         # models inside a dict.
         self._functions = types.SimpleNamespace(
-            scorers={}, samplers={}, coders={}, kept={}, network=None
+            scorers={}, samplers={}, coders={}, kept={}, network=None, in_step=False
         )
         self._label_loss_weight = plain(label_loss_weight)
         # The order must not change, because checkpoints number the variables.
@@ -251,7 +250,15 @@ class AutoregressiveModel(ImageModel):
     # New functions, because JAX would reuse the trace of an equal one for another weight.
     @property
     def train_step(self) -> Callable:
-        return partial(super().train_step)
+        return partial(self._without_scores, super().train_step)
+
+    def _without_scores(self, step: Callable, *args: Any) -> Any:
+        """Runs Keras's training step, whose loss evaluates the network, because it has labels."""
+        self._functions.in_step = True
+        try:
+            return step(*args)
+        finally:
+            self._functions.in_step = False
 
     @property
     def test_step(self) -> Callable:
@@ -259,8 +266,13 @@ class AutoregressiveModel(ImageModel):
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
-        # In training, `compute_loss` evaluates the network, because it knows the labels.
-        return images if training else class_scores(self, images)
+        if self._functions.in_step:
+            return images
+        return class_scores(self, images, training)
+
+    def compute_output_spec(self, images: Any, training: bool = False) -> keras.KerasTensor:
+        self.require_images(images)  # JAX could not compare an unknown number of images
+        return keras.KerasTensor((images.shape[0], max(1, self.num_classes)), "float32")
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
         return self.posterior.probabilities(outputs) if self.num_classes else outputs[:, 0]
@@ -372,7 +384,8 @@ class AutoregressiveModel(ImageModel):
         Raises:
             ValueError: If the model is already initialized, or images or labels don't fit it.
         """
-        images, labels = self._checked(images, labels, "initialize", self._lowest_training_label)
+        lowest = self._lowest_training_label
+        images, labels = self._checked_arrays(images, labels, "initialize", lowest)
         if self._initialized.numpy():
             raise UserError("The model is already initialized, and may have been trained")
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
@@ -394,21 +407,17 @@ class AutoregressiveModel(ImageModel):
     def _lowest_training_label(self) -> int:
         return -1 if self.unlabeled_weight else 0
 
-    def _before_training(self, x: Any, y: Any) -> Any:
+    def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
         # int() fails for variables of `tf.distribute`.
         if self._initialized.numpy() or self._gains_have_changed():
-            return x
+            return
         if hasattr(x, "shape"):
             # A random choice, because arrays are often sorted by class. The statistics of 128
             # images are stable.
             rows = np.random.default_rng(0).permutation(len(x))[:128]
-            self.initialize(x[rows], y[rows])
-            return x
-        batch, x = with_first_batch(x)
-        if batch is not None:
-            images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            self.initialize(images, labels)
-        return x
+            first = x[rows], y[rows]
+        if first is not None:
+            self.initialize(*first)
 
     @contextmanager
     def _state_kept(self) -> Iterator[None]:
@@ -444,10 +453,13 @@ class AutoregressiveModel(ImageModel):
         Args:
             x: Integer tensor `(batch, height, width, channels)`, images.
             y: Int tensor `(batch,)`, labels. A label that is out of range makes the loss NaN.
-            y_pred: The output of `call`: log p(x | y) of every class, or, in training, `x`.
+            y_pred: The output of `call`, log p(x | y) of every class, which training ignores. By
+                default, it is computed.
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares candidate labels, evaluation all classes.
         """
+        if y_pred is None and not training:
+            y_pred = self(x, training=False)
         if self.num_classes and not training:
             # Not in `compute_metrics`, in which JAX has only the variables of metrics.
             probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
@@ -553,7 +565,8 @@ class AutoregressiveModel(ImageModel):
 
         Args:
             images, labels, batch_size, verbose: See `AutoregressiveModel`.
-            seed: Integer >= 0, random seed of the probability integral transform.
+            seed: Integer >= 0, random seed of the probability integral transform. Its random
+                numbers depend on the seed and the image, not on the position in `images`.
 
         Returns:
             `PixelStatistics`: a named tuple of float32 arrays `(N, height, width, channels)`.
@@ -576,7 +589,7 @@ class AutoregressiveModel(ImageModel):
         for rows, candidates in candidates_of(labels, len(images), self.num_classes):
             inputs = images_and_labels(images[rows], candidates)
             found[rows] = evaluated(self, parameters_of, inputs, batch_size, verbose, finish)
-        return with_pit(found, seed)
+        return with_pit(found, images, seed)
 
     def _checked_labels(
         self, labels: ArrayLike | None, count: int, lowest: int = -1

@@ -26,7 +26,10 @@ def batch_loss(
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     if not model.num_classes:
         log_likelihood = model.log_likelihood(images, None, True) if training else y_pred
-        return _mean_loss(model, _bits(model, log_likelihood[:, 0], given), given)
+        log_prob = log_likelihood[:, 0]
+        if y is not None:
+            log_prob = ops.where(model.targets(y, -1)[1], log_prob, float("nan"))
+        return _mean_loss(model, _bits(model, log_prob, given), given)
     lowest = model._lowest_training_label if training else model._lowest_label
     labels, valid = model.targets(y, lowest)
     labeled, true = labels >= 0, ops.maximum(labels, 0)

@@ -1,5 +1,6 @@
 """Statistics of the conditional distribution of each sub-pixel."""
 
+import hashlib
 from typing import NamedTuple
 
 import keras
@@ -64,12 +65,24 @@ class PixelStatistics(NamedTuple):
         return excess.sum(axis=-1), self.variance.sum(axis=-1, dtype="float64")
 
 
-def with_pit(found: np.ndarray, seed: int) -> PixelStatistics:
+def with_pit(found: np.ndarray, images: np.ndarray, seed: int) -> PixelStatistics:
     """Returns statistics, given the result of `statistics_of_batch` for all images."""
     log_prob, entropy, variance, below = np.moveaxis(found, -1, 0)
-    uniform = np.random.default_rng(seed).random(below.shape, "float32")
-    pit = np.clip(below + uniform * np.exp(log_prob), 0.0, 1.0)
+    pit = np.clip(below + uniform_numbers(images, seed) * np.exp(log_prob), 0.0, 1.0)
     return PixelStatistics(log_prob, entropy, variance, pit)
+
+
+def uniform_numbers(images: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the numbers v of the probability integral transform, float32 with `images.shape`.
+
+    Those of an image depend on the seed and the image alone, and not on its position.
+    """
+    uniform = np.empty(images.shape, "float32")
+    for image, numbers in zip(images, uniform, strict=True):
+        digest = hashlib.sha256(image.tobytes()).digest()
+        stream = np.random.default_rng([seed, int.from_bytes(digest, "little")])
+        stream.random(dtype="float32", out=numbers)
+    return uniform
 
 
 def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:

@@ -14,6 +14,7 @@ from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.first_batch import with_first_batch
 
 
 class Batches(keras.utils.PyDataset):
@@ -242,6 +243,69 @@ def test_labels_that_are_neither_classes_nor_missing():
     for label in (-2, 3):
         with pytest.raises(ValueError, match="Expected integers from -1 to 2"):
             model.fit(IMAGES, np.where(LABELS == 1, label, LABELS), verbose=0)
+
+
+@pytest.mark.once
+@runs_out
+def test_batches_of_an_unconditional_model():
+    """They have no labels, or only -1. A label in a later batch makes the loss NaN."""
+    model = tiny.untrained_pixelcnn(num_classes=0, dropout_rate=0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    none = np.full(len(IMAGES), -1, "int32")
+    losses = [
+        model.fit(IMAGES, sample_weight=np.ones(len(IMAGES)), verbose=0).history["loss"][0],
+        model.fit(Batches(labels=none), verbose=0).history["loss"][0],
+        model.evaluate((batch for batch in [(IMAGES,)]), verbose=0)[0],
+        model.evaluate(IMAGES, none, verbose=0)[0],
+    ]
+    np.testing.assert_allclose(losses, model.bits_per_dim(IMAGES).mean(), rtol=1e-5)
+    none[7] = 0
+    assert np.isnan(model.evaluate(Batches(labels=none), verbose=0)[0])
+
+
+@runs_out
+@pytest.mark.parametrize("make", KINDS)
+def test_the_first_batch_of_a_stream_is_checked(model, make):
+    """Also by `predict`, `evaluate` and in `validation_data`, and if no initialization follows."""
+    dark = np.minimum(IMAGES, 4)  # levels of a model with five
+    match = r"look like levels.*model\.allow_dark_images = True.*num_levels=256"
+    for enter in (
+        lambda: model.fit(make(dark), verbose=0),
+        lambda: model.fit(IMAGES, LABELS, validation_data=make(dark), verbose=0),
+        lambda: model.evaluate(make(dark), verbose=0),
+    ):
+        with pytest.raises(ValueError, match=match):
+            enter()
+    with pytest.warns(UserWarning, match="look like levels"):
+        model.predict(make(dark), verbose=0)
+
+
+@pytest.mark.once
+@runs_out
+def test_images_that_really_are_dark():
+    dark = np.full_like(IMAGES, 100)
+    model = tiny.untrained_pixelcnn(num_levels=128)
+    model.compile("sgd")
+    model.allow_dark_images = True
+    model.fit(dark, LABELS, validation_data=Batches(dark), verbose=0)
+    model.fit(Batches(dark), validation_data=(dark, LABELS), verbose=0)
+    model.evaluate(Batches(dark), verbose=0)
+    model.predict(dark, verbose=0)
+
+
+@pytest.mark.tensorflow
+def test_python_reads_only_the_first_epoch_of_a_stream(monkeypatch):
+    """The order of each epoch is that without a first look."""
+    import tensorflow as tf
+
+    expected, batches = (tf.data.Dataset.range(6).shuffle(6, seed=1) for _ in range(2))
+    read, original = [], type(batches).__iter__
+    monkeypatch.setattr(type(batches), "__iter__", lambda x: read.append(x) or original(x))
+    first, again = with_first_batch(batches, "fit")
+    epochs = [list(again.as_numpy_iterator()) for _ in range(3)]
+    assert epochs == [list(expected.as_numpy_iterator()) for _ in range(3)]
+    assert int(first) == epochs[0][0]
+    assert sum(x is batches for x in read) == 1
 
 
 @pytest.mark.once
