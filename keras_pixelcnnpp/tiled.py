@@ -53,8 +53,8 @@ class TiledModel:
     Arguments, results and errors of the methods are those of `AutoregressiveModel`, for `frames`
     `(N, H, W, channels)` with one class each, whose pixels are all known. `batch_size` is the
     number of windows per batch. Log-likelihoods of frames are float64, because float32 rounds those
-    of a million pixels to half a nat. With the label -1, the class is inferred from all pixels that are
-    earlier in the order of the blocks.
+    of a million pixels to half a nat. With the label -1, the class is inferred from all pixels that
+    are earlier in the order of the blocks.
 
     Args:
         model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends

@@ -208,9 +208,13 @@ class AutoregressiveModel(ImageModel):
 
     @property
     def _compiled_functions(self) -> types.SimpleNamespace:
-        if keras.backend.backend() == "jax":
-            self.jax_state_sync()  # in a callback of `fit`, the variables have no values otherwise
+        self._require_values()
         return self._functions
+
+    def _require_values(self) -> None:
+        """Gives the variables their values, which JAX removes during `fit`, for its callbacks."""
+        if keras.backend.backend() == "jax":
+            self.jax_state_sync()
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -220,11 +224,13 @@ class AutoregressiveModel(ImageModel):
     @property
     def logit_scale(self) -> float:
         """Factor α of the posterior softmax(α · log p(x | y) + b)."""
+        self._require_values()
         return float(np.exp(ops.convert_to_numpy(self.posterior.log_logit_scale)))
 
     @property
     def class_bias(self) -> np.ndarray:
         """Biases b of the posterior softmax(α · log p(x | y) + b), float32 `(num_classes,)`."""
+        self._require_values()
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
     @property
@@ -386,6 +392,7 @@ class AutoregressiveModel(ImageModel):
         """
         lowest = self._lowest_training_label
         images, labels = self._checked_arrays(images, labels, "initialize", lowest)
+        self._require_values()
         if self._initialized.numpy():
             raise UserError("The model is already initialized, and may have been trained")
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
@@ -576,7 +583,7 @@ class AutoregressiveModel(ImageModel):
         ```python
         found = model.pixel_statistics(images)
         found.log_prob.sum(axis=(1, 2, 3))          # log_prob(images, -1)
-        found.standardized_surprisal                # mean 0 and variance 1 for samples of the model
+        found.excess_surprisal                      # mean 0 for samples of the model
         ```
 
         Reference:
@@ -944,8 +951,9 @@ class AutoregressiveModel(ImageModel):
                 `hub`. `"hf://USER/NAME@COMMIT"` selects a fixed version.
             load_weights: Boolean. `False` gives randomly initialized weights.
             **kwargs: Constructor arguments that replace those of the preset. With a different
-                `num_classes`, the weights of the labels are newly initialized, and a warning names
-                them. `dtype="mixed_bfloat16"` sets the precision, which presets do not store.
+                `num_classes`, the weights of the labels are newly initialized. With other
+                `class_names`, those of the preset's classes are used in their order. A warning says
+                so in both cases. `dtype="mixed_bfloat16"` sets the precision, which presets do not store.
 
         Returns:
             A model of the preset's class, which is this class or a subclass.
@@ -980,6 +988,7 @@ class AutoregressiveModel(ImageModel):
         Raises:
             UserError: If `path` is the name of a built-in preset.
         """
+        self._require_values()
         # A copy without the optimizer, whose moments and averages would quadruple the file size.
         copy = type(self).from_config(self.get_config())
         copy.set_weights(self.get_weights())

@@ -38,13 +38,23 @@ class PixelStatistics(NamedTuple):
     pit: np.ndarray
 
     @property
-    def standardized_surprisal(self) -> np.ndarray:
-        """Σ(-log p - H) / √ΣV of each image, float64 `(N,)`: mean 0 and variance 1 for samples.
+    def excess_surprisal(self) -> np.ndarray:
+        """Σ(-log p - H) of each image, float64 `(N,)`, nats.
 
-        Unlike bits/dim, it needs no reference images.
+        For samples of the model, it has mean 0 exactly, and the variance E[ΣV].
         """
-        excess, variance = (part.sum(axis=(1, 2)) for part in self._excess_and_variance())
-        return excess / np.sqrt(np.maximum(variance, np.finfo("float32").tiny))
+        return self._excess_and_variance()[0].sum(axis=(1, 2))
+
+    @property
+    def standardized_surprisal(self) -> np.ndarray:
+        """Σ(-log p - H) / √ΣV of each image, float64 `(N,)`.
+
+        Unlike bits/dim, it needs no reference images. For samples of the model, it approaches a
+        standard normal distribution as the number of sub-pixels grows. Mean 0 and variance 1 are
+        not exact, because the denominator is random: for 2×2 images, the mean may be 0.1.
+        """
+        variance = self._excess_and_variance()[1].sum(axis=(1, 2))
+        return self.excess_surprisal / np.sqrt(np.maximum(variance, np.finfo("float32").tiny))
 
     def surprise_map(self, size: int = 3) -> np.ndarray:
         """Standardized surprisal around each pixel, float64 `(N, height, width)`.

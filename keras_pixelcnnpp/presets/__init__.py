@@ -116,8 +116,8 @@ class Preset:
     def load_weights(self, model: keras.Model, **replaced: Any) -> None:
         """Loads the weights into a model that `make` created with the arguments `replaced`.
 
-        If the number of classes differs, the weights of the labels keep their initial values, and a
-        warning names them.
+        If the number of classes differs, the weights of the labels keep their initial values. If
+        only the names differ, all weights are loaded. A warning says so in both cases.
 
         Raises:
             UserError: If the preset has no weights, their checksum is wrong, or they don't fit the
@@ -143,6 +143,16 @@ class Preset:
                 f"the labels, {len(left)} arrays such as {left[0]}, are new and must be trained.",
                 stacklevel=3,
             )
+        elif model.class_names != trained.class_names:
+            warnings.warn(
+                f"The class names differ. The weights of the classes {self._few(trained)} are used, "
+                f"in this order, for {self._few(model)}. If these are other classes, train the model.",
+                stacklevel=3,
+            )
+
+    @staticmethod
+    def _few(model: keras.Model) -> str:
+        return ", ".join([*model.class_names[:5], *["…"] * (len(model.class_names) > 5)])
 
     def _load_all_weights(self, model: keras.Model) -> None:
         is_built_in = self.path.parent == _BUILT_IN

@@ -14,6 +14,7 @@ from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.first_batch import with_first_batch
 
 
@@ -361,6 +362,50 @@ def test_a_callback_may_score_within_an_epoch():
     np.testing.assert_allclose(found[1], model.log_prob(IMAGES, LABELS), rtol=1e-5)
     # A file of a compiled model can be loaded under every backend.
     assert model.get_compile_config()["optimizer"]["module"] == "keras.optimizers"
+
+
+# Methods that Keras calls, whose arguments are tensors, or that need TensorFlow.
+NOT_FOR_CALLBACKS = {"build", "call", "compile", "compute_loss", "compute_metrics", "export"}
+NOT_FOR_CALLBACKS |= {"compute_output_spec", "make_network", "train_step", "test_step"}
+NOT_FOR_CALLBACKS |= {"pixel_parameters", "pixel_log_likelihood", "log_likelihood", "from_preset"}
+
+
+@pytest.mark.jax
+def test_a_callback_may_use_every_method(tmp_path):
+    model = tiny.untrained_pixelcnn(image_shape=(2, 2, 1))
+    images, mask = IMAGES[:, :2, :2], np.eye(2, dtype=bool)
+    how = {
+        **dict.fromkeys(("initialize", "log_prob", "pixel_log_probs"), (images, LABELS)),
+        **dict.fromkeys(("class_log_likelihoods", "class_probabilities"), (images,)),
+        **dict.fromkeys(("bits_per_dim", "pixel_statistics", "compress"), (images,)),
+        "sample": (LABELS, 0, 1.0, 1.0),
+        "complete": (images, mask, LABELS),
+        "evidence_map": (images, LABELS, 0),
+        "decompress": (),
+        "save_to_preset": (tmp_path,),
+    }
+    of_class = {name for name in vars(AutoregressiveModel) if not name.startswith("_")}
+    of_class = {name for name in of_class if callable(getattr(model, name))} - NOT_FOR_CALLBACKS
+    assert set(how) == of_class
+    model.compile(keras.optimizers.SGD(0.0))
+    model.initialize(images, LABELS)
+    model.fit(images, LABELS, verbose=0)
+    how["decompress"] = (model.compress(images, LABELS),)
+    wanted = [*how, "logit_scale", "class_bias"]
+
+    def use(step, logs):
+        if not wanted:
+            return
+        method = getattr(model, name := wanted.pop())
+        if name == "initialize":
+            with pytest.raises(UserError, match="already initialized"):
+                method(*how[name])
+        elif callable(method):
+            method(*how[name])
+
+    every = keras.callbacks.LambdaCallback(on_train_batch_end=use)
+    model.fit(images, LABELS, batch_size=6, epochs=8, verbose=0, callbacks=[every])
+    assert not wanted
 
 
 class SparseAccuracy(keras.metrics.SparseCategoricalAccuracy):

@@ -53,6 +53,18 @@ def check_case(model):
             np.testing.assert_allclose(of_label, expected[rows], atol=2e-5)
 
 
+@pytest.mark.once
+def test_what_is_exact_of_the_surprisal():
+    """Over all 2×2 images, weighted by p: the mean and the variance of its excess, but not of z."""
+    model = enumeration.enumerable_model()
+    found = model.pixel_statistics(images := enumeration.all_images(model.image_shape), 0)
+    p = np.exp(model.log_prob(images, 0).astype("float64"))
+    excess, z = found.excess_surprisal, found.standardized_surprisal
+    assert p @ excess == pytest.approx(0, abs=1e-5)
+    assert p @ excess**2 == pytest.approx(p @ found.variance.sum(axis=(1, 2, 3)), rel=1e-4)
+    assert abs(p @ z) > 1e-3
+
+
 @pytest.mark.parametrize(
     "case", [*CASES, *(pytest.param(case, marks=pytest.mark.once) for case in ONCE)]
 )
