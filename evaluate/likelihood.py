@@ -109,8 +109,8 @@ def reading(report: dict) -> str:
         f"sub-pixels: {_compared((low, high), 0.9, too)}. The mean of -log p - H of the images "
         f"is {report['excess_mean']:.2f} nats ({lowest:.2f} to {highest:.2f}), for samples of the "
         f"model 0: {_compared((lowest, highest), 0, differ)}. Standardized surprisal has mean "
-        f"{report['z_mean']:.2f} and standard deviation {report['z_std']:.2f}. Neighboring residuals "
-        f"correlate by {report['correlation_right']:.3f} (right) and "
+        f"{report['z_mean']:.2f} and standard deviation {report['z_std']:.2f}. Neighboring "
+        f"residuals correlate by {report['correlation_right']:.3f} (right) and "
         f"{report['correlation_below']:.3f} (below), for samples 0: where the map is not white, "
         "the model has not learned a dependence."
     )

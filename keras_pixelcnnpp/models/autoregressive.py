@@ -953,7 +953,8 @@ class AutoregressiveModel(ImageModel):
             **kwargs: Constructor arguments that replace those of the preset. With a different
                 `num_classes`, the weights of the labels are newly initialized. With other
                 `class_names`, those of the preset's classes are used in their order. A warning says
-                so in both cases. `dtype="mixed_bfloat16"` sets the precision, which presets do not store.
+                so in both cases. `dtype="mixed_bfloat16"` sets the precision, which presets do not
+                store.
 
         Returns:
             A model of the preset's class, which is this class or a subclass.

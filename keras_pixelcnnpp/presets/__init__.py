@@ -145,8 +145,8 @@ class Preset:
             )
         elif model.class_names != trained.class_names:
             warnings.warn(
-                f"The class names differ. The weights of the classes {self._few(trained)} are used, "
-                f"in this order, for {self._few(model)}. If these are other classes, train the model.",
+                f"The class names differ. The weights of the classes {self._few(trained)} are "
+                f"used, in this order, for {self._few(model)}. Train the model for other classes.",
                 stacklevel=3,
             )
 
