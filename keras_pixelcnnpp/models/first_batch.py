@@ -39,7 +39,7 @@ def with_first_batch(batches: Any, name: str) -> tuple[Any, Any]:
         raise UserError(f"`{name}` needs at least one batch. Received: none") from None
     if iterator is batches:
         return first, (batch for batch in itertools.chain([first], iterator))  # a generator again
-    begun = [itertools.chain([first], iterator)]
+    begun: list[Iterator] = [itertools.chain([first], iterator)]
     if hasattr(batches, "element_spec"):
         return first, _dataset(begun, batches)
     if not hasattr(batches, "collate_fn"):

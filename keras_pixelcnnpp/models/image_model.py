@@ -116,9 +116,10 @@ class ImageModel(keras.Model):
         validation = given.get("validation_data")
         if validation is not None:
             is_arrays = isinstance(validation, tuple | list)
-            parts = keras.utils.unpack_x_y_sample_weight(validation if is_arrays else (validation,))
-            checked = self._checked(*parts[:2], "validation_data", self._lowest_label)
-            given["validation_data"] = (*checked[:2], parts[2]) if is_arrays else checked[0]
+            parts = tuple(validation) if is_arrays else (validation,)
+            images, labels, weight = keras.utils.unpack_x_y_sample_weight(parts)
+            images, labels, _ = self._checked(images, labels, "validation_data", self._lowest_label)
+            given["validation_data"] = (images, labels, weight) if is_arrays else images
         self._before_training(x, y, first)
         given |= {"x": x, "y": y}
         try:
@@ -253,7 +254,7 @@ class ImageModel(keras.Model):
             return *self._checked_arrays(x, y, name, lowest), None
         batch, x = self._first_batch(x, name)
         if batch is not None:
-            self._checked_arrays(*batch, name, lowest)
+            self._checked_arrays(batch[0], batch[1], name, lowest)
         return x, y, batch
 
     def _first_batch(self, x: Any, name: str) -> tuple[tuple | None, Any]:
