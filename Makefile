@@ -87,15 +87,24 @@ test-all: PYTEST_ARGS += -m ""
 test-all: AND_NOT_SLOW =
 test-all: test-quick test-notebooks
 
-# Tests the oldest versions that setup.cfg allows, under TensorFlow.
-.venv-lowest/installed: setup.cfg pyproject.toml
+# Tests the oldest versions that setup.cfg allows: under TensorFlow all tests, under JAX and torch what uses their own interfaces.
+LOWEST := .venv-lowest .venv-lowest-jax .venv-lowest-torch
+.venv-lowest/installed:       WANTED := tensorflow,tfp,commands,dev
+.venv-lowest-jax/installed:   WANTED := jax,commands,dev
+.venv-lowest-torch/installed: WANTED := torch,commands,dev
+.venv-lowest-torch/installed: BY_PIP := "$(shell sed -n 's/^ *\(torch\)>=/\1==/p' setup.cfg)" $(TORCH_INDEX)
+OF_BACKENDS := tests/test_backend.py tests/models/test_torch_network.py tests/codec/test_exact.py tests/sampling/test_torch_program.py
+
+$(LOWEST:%=%/installed): setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check uv
-	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[tensorflow,tfp,commands,dev]"
+	$(@D)/bin/pip install --quiet --disable-pip-version-check uv $(BY_PIP)
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[$(WANTED)]"
 	@touch $@
 
-test-lowest: .venv-lowest/installed
+test-lowest: $(LOWEST:%=%/installed)
 	KERAS_BACKEND=tensorflow .venv-lowest/bin/python -m pytest $(PYTEST_ARGS)
+	KERAS_BACKEND=jax .venv-lowest-jax/bin/python -m pytest $(OF_BACKENDS)
+	KERAS_BACKEND=torch .venv-lowest-torch/bin/python -m pytest $(OF_BACKENDS)
 
 # --- distribution -----------------------------------------------------------------------------
 
@@ -176,4 +185,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf $(ENVIRONMENTS) .venv-lowest .venv-wheel docs/_build build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) $(LOWEST) .venv-wheel docs/_build build dist *.egg-info

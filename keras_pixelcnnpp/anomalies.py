@@ -32,7 +32,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     A model's log p(x) alone is a poor detector, because simple images are probable whatever they
     show. The conditional distributions of the sub-pixels say more. For images of the model,
-    standardized surprisal has mean 0 and variance 1, and the normal scores of the probability
+    standardized surprisal is about standard normal, and the normal scores of the probability
     integral transform are white noise. `fit` estimates mean and covariance of these statistics,
     the `FEATURES`, from one half of the images, robustly. The score is the Mahalanobis distance.
     The other half of the images calibrates p-values: for a normal image, the p-value is at most α

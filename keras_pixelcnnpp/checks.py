@@ -100,8 +100,9 @@ def checked_images(
 
     Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
     is below `num_levels`, or below 17 as in scikit-learn's digits, seems to contain levels instead
-    of values from 0 to 255. With `strict=True`, it raises an error; otherwise a warning is issued,
-    because a few images may all be that dark.
+    of values from 0 to 255. With `strict=True`, it raises an error, which a model with
+    `allow_dark_images` avoids; otherwise a warning is issued, because a few images may all be that
+    dark.
     """
     require_no_mask(images)
     array = np.asarray(images)
@@ -123,7 +124,10 @@ def checked_images(
             f"K={count}"
         )
         if strict:
-            raise UserError(f"Invalid images. {message}")
+            raise UserError(
+                f"Invalid images. {message}. If the images really are that dark, set "
+                "model.allow_dark_images = True, or create the model with num_levels=256"
+            )
         warnings.warn(message, stacklevel=1)  # Python shows the message of a place only once
     return array.astype(image_dtype(num_levels), copy=False)
 

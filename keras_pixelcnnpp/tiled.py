@@ -47,8 +47,9 @@ class TiledModel:
 
     Arguments, results and errors of the methods are those of `AutoregressiveModel`, for `frames`
     `(N, H, W, channels)` with one class each, whose pixels are all known. `batch_size` is the
-    number of windows per batch. With the label -1, the class is inferred from all pixels that are
-    earlier in the order of the blocks.
+    number of windows per batch. Log-likelihoods of frames are float64, because float32 rounds those
+    of a million pixels to half a nat. With the label -1, the class is inferred from all pixels that
+    are earlier in the order of the blocks.
 
     Args:
         model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
@@ -94,11 +95,11 @@ class TiledModel:
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Returns the log-likelihood of each frame under its label, float32 `(N,)`, nats."""
+        """Returns the log-likelihood of each frame under its label, float64 `(N,)`, nats."""
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
-            return self.model.log_prob(frames, labels, batch_size, verbose)
-        found = np.zeros(len(frames), "float32")
+            return self.model.log_prob(frames, labels, batch_size, verbose).astype("float64")
+        found = np.zeros(len(frames))
         for rows, candidates in self._candidates(labels, len(frames)):
             scores = self._sums(frames[rows], candidates, batch_size, verbose)
             found[rows] = log_marginal(scores)
@@ -166,18 +167,19 @@ class TiledModel:
                 parts = statistics_of_batch(self.model, parameters, inputs, weights)
                 for (index, block), part in zip(batch, parts, strict=True):
                     found[rows[index]][block.inside] = part[block.above :, block.left :]
-        return with_pit(found, seed)
+        return with_pit(found, frames, seed)
 
     def class_log_likelihoods(
         self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
     ) -> np.ndarray:
-        """Returns log p(x | y) of each frame for each class, float32 `(N, num_classes)`, nats."""
+        """Returns log p(x | y) of each frame for each class, float64 `(N, num_classes)`, nats."""
         self.model.conditions.require_classes()
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
-            return self.model.class_log_likelihoods(frames, batch_size, verbose)
+            found = self.model.class_log_likelihoods(frames, batch_size, verbose)
+            return found.astype("float64")
         classes = self.model.conditions.candidates(len(frames))
-        return self._sums(frames, classes, batch_size, verbose).astype("float32")
+        return self._sums(frames, classes, batch_size, verbose)
 
     def sample(
         self,

@@ -87,16 +87,17 @@ def _batches(
     model: keras.Model, images: LabeledImages, recipe: Recipe, sample_weight: np.ndarray | None
 ) -> ImageBatches:
     """Returns the batches of a training; see `train`."""
+    labels = images.labels if model.num_classes else np.full(len(images), -1, "int32")
     # The baseline CNN flips images itself.
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
     how: Any = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
     if not recipe.random_crops:
         how |= {"larger_images": images.larger, "sample_weight": sample_weight}
-        return ImageBatches(images.images, images.labels, **how)
+        return ImageBatches(images.images, labels, **how)
     if images.larger is None:
         expected = "the images at their own size, for the random crops of the recipe"
         raise invalid_argument("images.larger", images.larger, expected)
-    return RandomCrops(images.larger, model.image_shape[:2], images.labels, **how)
+    return RandomCrops(images.larger, model.image_shape[:2], labels, **how)
 
 
 def train_epochs(

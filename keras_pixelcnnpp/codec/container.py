@@ -152,7 +152,7 @@ def decompress_images(
 
 def _coder(model: keras.Model) -> ImageCoder:
     """Returns the coder for a model's current weights, which the model keeps for the next call."""
-    exact, coders = ExactModel(model), model._compiled_functions.coders
+    coders, exact = model._compiled_functions.coders, ExactModel(model)
     coder = coders.get("coder")
     if coder is None or coder.exact.digest != exact.digest:
         coder = coders["coder"] = ImageCoder(exact)

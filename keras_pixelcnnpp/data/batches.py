@@ -22,8 +22,8 @@ class ImageBatches(keras.utils.PyDataset):
 
     Args:
         images: uint8 array `(N, height, width, channels)`.
-        labels: Int array `(N,)`, -1 for unlabeled images; or float array `(N, size)`, vectors.
-            Unconditional models ignore labels.
+        labels: Int array `(N,)`, -1 for unlabeled images, and for an unconditional model; or float
+            array `(N, size)`, vectors.
         batch_size: Integer, number of images per batch. The last batch may be smaller.
         seed: Integer, random seed.
         horizontal_flip: Boolean, whether to mirror a random half of the images.
@@ -186,7 +186,7 @@ class RandomCrops(ImageBatches):
         counts = [math.prod((margin + self.size) // self.size) for margin in margins]
         self._frames = np.repeat(np.arange(len(frames)), counts)
         self._margins = np.reshape(margins, (-1, 2))[self._frames]
-        labels = np.zeros(len(frames), "int32") if labels is None else np.asarray(labels)
+        labels = np.full(len(frames), -1, "int32") if labels is None else np.asarray(labels)
         require_one_for_each(labels, frames)
         how: dict[str, Any] = {"seed": seed, "horizontal_flip": horizontal_flip}
         super().__init__(self._frames, labels[self._frames], batch_size=batch_size, **how)

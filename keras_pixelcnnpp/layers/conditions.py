@@ -54,6 +54,7 @@ class Conditions(ABC):
         description: What the conditions are, for messages, such as `"10 classes"`.
         num_classes: Integer, number of classes; 0 if the conditions are not classes.
         class_names: Tuple of the classes' names.
+        names: Tuple of names: those of the classes, or of the components of a vector.
         num_candidates: Integer, number of values whose mean p(x | value) is p(x); 1 for an
             unconditional model, and 0 if p(x) is not a mean over a finite number of values.
         is_constant: Boolean, whether there is only one value, on which nothing can depend.
@@ -65,6 +66,7 @@ class Conditions(ABC):
     description: str = "no condition"
     num_classes: int = 0
     class_names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     num_candidates: int = 1
     is_constant: bool = True
     num_rows: int = 0
@@ -247,7 +249,7 @@ class Labels(Conditions):
         self.num_classes = self.num_candidates = plain(num_classes)
         self.num_rows = self.code_size = self.num_classes
         self.is_constant = self.num_classes == 1
-        self.class_names = checked_class_names(class_names, num_classes)
+        self.class_names = self.names = checked_class_names(class_names, num_classes)
         self.description = "1 class" if num_classes == 1 else f"{num_classes} classes"
 
     def arguments(self) -> dict[str, Any]:

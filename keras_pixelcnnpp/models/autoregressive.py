@@ -35,7 +35,6 @@ from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED, Conditions, 
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.layers.posterior import LabelPosterior, log_marginal
-from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.grid_posterior import (
     GridPosterior,
     posterior_on_grid,
@@ -192,7 +191,7 @@ class AutoregressiveModel(ImageModel):
         # Compiled functions by their settings. In a namespace, because Keras would track and save
         # models inside a dict.
         self._functions = types.SimpleNamespace(
-            scorers={}, samplers={}, coders={}, kept={}, network=None
+            scorers={}, samplers={}, coders={}, kept={}, network=None, in_step=False
         )
         self._label_loss_weight = plain(label_loss_weight)
         # The order must not change, because checkpoints number the variables.
@@ -257,9 +256,13 @@ class AutoregressiveModel(ImageModel):
 
     @property
     def _compiled_functions(self) -> types.SimpleNamespace:
-        if keras.backend.backend() == "jax":
-            self.jax_state_sync()  # in a callback of `fit`, the variables have no values otherwise
+        self._require_values()
         return self._functions
+
+    def _require_values(self) -> None:
+        """Gives the variables their values, which JAX removes during `fit`, for its callbacks."""
+        if keras.backend.backend() == "jax":
+            self.jax_state_sync()
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -269,11 +272,13 @@ class AutoregressiveModel(ImageModel):
     @property
     def logit_scale(self) -> float:
         """Factor α of the posterior softmax(α · log p(x | y) + b)."""
+        self._require_values()
         return float(np.exp(ops.convert_to_numpy(self.posterior.log_logit_scale)))
 
     @property
     def class_bias(self) -> np.ndarray:
         """Biases b of the posterior softmax(α · log p(x | y) + b), float32 `(num_classes,)`."""
+        self._require_values()
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
     @property
@@ -299,19 +304,32 @@ class AutoregressiveModel(ImageModel):
     # New functions, because JAX would reuse the trace of an equal one for another weight.
     @property
     def train_step(self) -> Callable:
-        return partial(super().train_step)
+        return partial(self._without_scores, super().train_step)
+
+    def _without_scores(self, step: Callable, *args: Any) -> Any:
+        """Runs a step of Keras whose loss evaluates the network, because it has the labels."""
+        self._functions.in_step = True
+        try:
+            return step(*args)
+        finally:
+            self._functions.in_step = False
 
     @property
     def test_step(self) -> Callable:
-        return partial(super().test_step)
+        if self.conditions.num_candidates:
+            return partial(super().test_step)
+        return partial(self._without_scores, super().test_step)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
-        # `compute_loss` evaluates the network in training, because it knows the labels, and always
-        # if p(x) is not a mean over candidates.
-        if training or not self.conditions.num_candidates:
+        if self._functions.in_step:
             return images
-        return class_scores(self, images)
+        self._require_candidates()
+        return class_scores(self, images, training)
+
+    def compute_output_spec(self, images: Any, training: bool = False) -> keras.KerasTensor:
+        self.require_images(images)  # JAX could not compare an unknown number of images
+        return keras.KerasTensor((images.shape[0], self._num_outputs), "float32")
 
     @property
     def _num_outputs(self) -> int:
@@ -320,9 +338,16 @@ class AutoregressiveModel(ImageModel):
     def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> np.ndarray:
         if self.conditions.are_labels:
             return super()._checked_targets(y, count, name, lowest)
-        values = self.conditions.checked(y, count)
+        y = ops.convert_to_numpy(y) if ops.is_tensor(y) else y
+        if not self.conditions.is_constant:
+            return self.conditions.checked(y, count)
+        if y is not None and not np.array_equal(y, np.full(count, MARGINAL)):
+            raise UserError(
+                f"`{name}` of an unconditional model takes images without labels. Expected "
+                f"y=None. Received: y of shape {np.shape(y)}"
+            )
         # Keras drops sample weights without labels.
-        return np.zeros(count, "int32") if values is None else values
+        return np.full(count, MARGINAL, "int32")
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         self._require_candidates()
@@ -454,7 +479,9 @@ class AutoregressiveModel(ImageModel):
         Raises:
             ValueError: If the model is already initialized, or images or labels don't fit it.
         """
-        images, labels = self._checked(images, labels, "initialize", self._lowest_training_label)
+        lowest = self._lowest_training_label
+        images, labels = self._checked_arrays(images, labels, "initialize", lowest)
+        self._require_values()
         if self._initialized.numpy():
             raise UserError("The model is already initialized, and may have been trained")
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
@@ -475,23 +502,19 @@ class AutoregressiveModel(ImageModel):
     def _lowest_training_label(self) -> int:
         return UNLABELED if self.unlabeled_weight else 0
 
-    def _before_training(self, x: Any, y: Any) -> Any:
+    def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
         # int() fails for variables of `tf.distribute`.
         if hasattr(x, "shape"):
             self.conditions.fit(y)
         if self._initialized.numpy() or self._gains_have_changed():
-            return x
+            return
         if hasattr(x, "shape"):
             # A random choice, because arrays are often sorted by class. The statistics of 128
             # images are stable.
             rows = np.random.default_rng(0).permutation(len(x))[:128]
-            self.initialize(x[rows], y[rows])
-            return x
-        batch, x = with_first_batch(x)
-        if batch is not None:
-            images, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            self.initialize(images, labels)
-        return x
+            first = x[rows], y[rows]
+        if first is not None:
+            self.initialize(*first)
 
     @contextmanager
     def _state_kept(self) -> Iterator[None]:
@@ -528,10 +551,13 @@ class AutoregressiveModel(ImageModel):
         Args:
             x: Integer tensor `(batch, height, width, channels)`, images.
             y: Int tensor `(batch,)`, labels. A label that is out of range makes the loss NaN.
-            y_pred: The output of `call`: log p(x | y) of every class, or, in training, `x`.
+            y_pred: The output of `call`, log p(x | y) of every class, which training ignores. By
+                default, it is computed.
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares candidate labels, evaluation all classes.
         """
+        if y_pred is None and not training and self.conditions.num_candidates:
+            y_pred = self(x, training=False)
         if not training and self.conditions.are_labels:
             # Not in `compute_metrics`, in which JAX has only the variables of metrics.
             probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
@@ -640,7 +666,8 @@ class AutoregressiveModel(ImageModel):
 
         Args:
             images, labels, batch_size, verbose: See `AutoregressiveModel`.
-            seed: Integer >= 0, random seed of the probability integral transform.
+            seed: Integer >= 0, random seed of the probability integral transform. Its random
+                numbers depend on the seed and the image, not on the position in `images`.
 
         Returns:
             `PixelStatistics`: a named tuple of float32 arrays `(N, height, width, channels)`.
@@ -650,7 +677,7 @@ class AutoregressiveModel(ImageModel):
         ```python
         found = model.pixel_statistics(images)
         found.log_prob.sum(axis=(1, 2, 3))          # log_prob(images, -1)
-        found.standardized_surprisal                # mean 0 and variance 1 for samples of the model
+        found.excess_surprisal                      # mean 0 for samples of the model
         ```
 
         Reference:
@@ -663,7 +690,7 @@ class AutoregressiveModel(ImageModel):
         for rows, candidates in self.conditions.groups(labels, len(images)):
             inputs = images_and_labels(images[rows], candidates)
             found[rows] = evaluated(self, parameters_of, inputs, batch_size, verbose, finish)
-        return with_pit(found, seed)
+        return with_pit(found, images, seed)
 
     def class_log_likelihoods(
         self,
@@ -1083,8 +1110,10 @@ class AutoregressiveModel(ImageModel):
                 `hub`. `"hf://USER/NAME@COMMIT"` selects a fixed version.
             load_weights: Boolean. `False` gives randomly initialized weights.
             **kwargs: Constructor arguments that replace those of the preset. With a different
-                `num_classes`, the weights of the labels are newly initialized, and a warning names
-                them. `dtype="mixed_bfloat16"` sets the precision, which presets do not store.
+                `num_classes`, the weights of the labels are newly initialized. With other
+                `class_names`, those of the preset's classes are used in their order. A warning says
+                so in both cases. `dtype="mixed_bfloat16"` sets the precision, which presets do not
+                store.
 
         Returns:
             A model of the preset's class, which is this class or a subclass.
@@ -1119,6 +1148,7 @@ class AutoregressiveModel(ImageModel):
         Raises:
             UserError: If `path` is the name of a built-in preset.
         """
+        self._require_values()
         # A copy without the optimizer, whose moments and averages would quadruple the file size.
         copy = type(self).from_config(self.get_config())
         copy.set_weights(self.get_weights())

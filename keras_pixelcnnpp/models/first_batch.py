@@ -1,7 +1,7 @@
-"""Reads the first batch of a stream for data-dependent initialization, and puts it back."""
+"""Reads the first batch of a stream, to check it and initialize from it, and puts it back."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import keras
 from keras_pixelcnnpp.errors import UserError
 
 
-def with_first_batch(batches: Any) -> tuple[Any, Any]:
+def with_first_batch(batches: Any, name: str) -> tuple[Any, Any]:
     """Returns the first batch of a stream, and an equal stream that still contains this batch.
 
     The stream is started only once, so a generator loses no data, and workers and shuffle buffers
@@ -18,6 +18,7 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
     Args:
         batches: A `tf.data.Dataset`, a `keras.utils.PyDataset`, a `torch.utils.data.DataLoader`, a
             generator or another iterable. The latter is started twice.
+        name: Name of the method that needs it, for messages.
 
     Returns:
         `(batch, batches)`. The batch is `None` if Keras does not support the type.
@@ -29,39 +30,52 @@ def with_first_batch(batches: Any) -> tuple[Any, Any]:
         return batches[0], batches
     if not isinstance(batches, Iterable) and not hasattr(batches, "__getitem__"):
         return None, batches
+    if hasattr(batches, "element_spec") and not hasattr(batches, "take"):
+        return None, batches  # a `tf.distribute.DistributedDataset`
     iterator = iter(batches)
     try:
         first = next(iterator)
     except StopIteration:
-        raise UserError("`fit` needs at least one batch. Received: none") from None
+        raise UserError(f"`{name}` needs at least one batch. Received: none") from None
     if iterator is batches:
         return first, (batch for batch in itertools.chain([first], iterator))  # a generator again
-    begun = [itertools.chain([first], iterator)]
-
-    def epoch() -> Iterable:
-        """Returns an iterator over one epoch; for the first epoch, the one already started."""
-        return begun.pop() if begun else iter(batches)
-
+    begun: list[Iterator] = [itertools.chain([first], iterator)]
     if hasattr(batches, "element_spec"):
-        import tensorflow as tf
-
-        again = tf.data.Dataset.from_generator(epoch, output_signature=batches.element_spec)
-        count = batches.cardinality()
-        if count != tf.data.UNKNOWN_CARDINALITY:
-            again = again.apply(tf.data.experimental.assert_cardinality(count))
-        return first, again
+        return first, _dataset(begun, batches)
     if not hasattr(batches, "collate_fn"):
         return first, batches
-    return first, _data_loader(epoch, batches)
+    return first, _data_loader(begun, batches)
 
 
-def _data_loader(epoch: Callable[[], Iterable], loader: Any) -> Any:
-    """Returns a `DataLoader` with the batches of `epoch`, and the length of `loader`, if any."""
+def _dataset(begun: list[Iterator], batches: Any) -> Any:
+    """Returns a `tf.data.Dataset` that continues an iterator once, and then reads `batches`."""
+    import tensorflow as tf
+
+    now: list[Iterator] = []
+
+    def continued() -> Iterable:
+        now[:] = [begun.pop()] if begun else []
+        return now[0] if now else ()
+
+    # Only the first epoch is read by Python. -1 takes all batches.
+    once = tf.data.Dataset.from_generator(continued, output_signature=batches.element_spec)
+    count = tf.data.Dataset.from_generator(
+        lambda: [0 if now else -1], output_signature=tf.TensorSpec((), "int64")
+    )
+    again = once.prefetch(1).concatenate(count.flat_map(batches.take))
+    count = batches.cardinality()
+    if count != tf.data.UNKNOWN_CARDINALITY:
+        again = again.apply(tf.data.experimental.assert_cardinality(count))
+    return again
+
+
+def _data_loader(begun: list[Iterator], loader: Any) -> Any:
+    """Returns a `DataLoader` that continues an iterator once, and then reads `loader`."""
     from torch.utils.data import DataLoader, IterableDataset
 
     class Batches(IterableDataset):
         def __iter__(self) -> Iterator:
-            return iter(epoch())
+            return begun.pop() if begun else iter(loader)
 
     if hasattr(loader.dataset, "__len__"):
         Batches.__len__ = lambda _: len(loader)

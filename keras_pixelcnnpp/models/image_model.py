@@ -19,6 +19,7 @@ from keras_pixelcnnpp.checks import (
     require_one_label,
 )
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.loss import label_metric
 from keras_pixelcnnpp.optimizers import keep_own_weights
 
@@ -27,16 +28,21 @@ class ImageModel(keras.Model):
     """Base class of models for images with values from 0 to 255 and integer labels.
 
     Keras's own loops train and evaluate the model. Arrays are checked once, before the loop begins.
-    Batches from a `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator are
-    passed to Keras unchanged: shapes and dtypes are checked when a step is traced. Labels and
-    image values that are out of range make the loss NaN, or raise an error in eager mode. Levels
-    in place of images are detected only in the batch that initializes a model.
+    Of a `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator, the first
+    batch is checked in this way. In later batches, shapes and dtypes are checked when a step is
+    traced, and labels and image values that are out of range make the loss NaN, or raise an error
+    in eager mode.
 
     Subclasses define `image_shape` and `num_classes`.
+
+    Attributes:
+        allow_dark_images: Boolean, whether images may have values that look like levels, because
+            they are that dark. It is not saved.
     """
 
     num_levels = 17  # lets `checked_images` reject levels, for models without this argument
     class_names: tuple[str, ...] = ()
+    allow_dark_images = False
     _lowest_label = 0  # -1 if unlabeled images can be evaluated
     _lowest_training_label = 0
 
@@ -102,7 +108,8 @@ class ImageModel(keras.Model):
                 `(images, labels, sample_weight)` from a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a `torch.utils.data.DataLoader` or a generator.
             y: Int array `(N,)` or class names, if `x` is an array. With `unlabeled_weight` > 0, -1
-                marks unlabeled images.
+                marks unlabeled images. `None` for an unconditional model, whose batches have no
+                labels, or only -1.
             *args: Further arguments of `keras.Model.fit`, in its order.
             **kwargs: Further arguments of `keras.Model.fit`. `validation_data` consists of arrays
                 `(x, y)` or `(x, y, sample_weight)`, or of batches.
@@ -115,13 +122,16 @@ class ImageModel(keras.Model):
         """
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
-        x, y = self._checked(x, y, "fit", self._lowest_training_label)
+        x, y, first = self._checked(x, y, "fit", self._lowest_training_label)
         validation = given.get("validation_data")
-        if isinstance(validation, tuple | list):
-            images, labels, weight = keras.utils.unpack_x_y_sample_weight(tuple(validation))
-            images, labels = self._checked(images, labels, "validation_data", self._lowest_label)
-            given["validation_data"] = images, labels, weight
-        given |= {"x": self._before_training(x, y), "y": y}
+        if validation is not None:
+            is_arrays = isinstance(validation, tuple | list)
+            parts = tuple(validation) if is_arrays else (validation,)
+            images, labels, weight = keras.utils.unpack_x_y_sample_weight(parts)
+            images, labels, _ = self._checked(images, labels, "validation_data", self._lowest_label)
+            given["validation_data"] = (images, labels, weight) if is_arrays else images
+        self._before_training(x, y, first)
+        given |= {"x": x, "y": y}
         try:
             with self._state_kept():
                 return super().fit(**given)
@@ -132,22 +142,23 @@ class ImageModel(keras.Model):
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch of arrays, like `keras.Model.train_on_batch`."""
         self._require_compiled("train_on_batch")
-        x, y = self._checked(x, y, "train_on_batch", self._lowest_training_label)
-        return super().train_on_batch(self._before_training(x, y), y, *args, **kwargs)
+        x, y, first = self._checked(x, y, "train_on_batch", self._lowest_training_label)
+        self._before_training(x, y, first)
+        return super().train_on_batch(x, y, *args, **kwargs)
 
     @full_float32()
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Computes loss and metrics, like `keras.Model.evaluate`, for the same data as `fit`."""
         self._require_compiled("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
-            x, y = self._checked(x, y, "evaluate", self._lowest_label)
+            x, y, _ = self._checked(x, y, "evaluate", self._lowest_label)
         with self._state_kept():
             return super().evaluate(x, y, *args, **kwargs)
 
     @full_float32()
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Computes loss and metrics of one batch, like `keras.Model.test_on_batch`."""
-        x, y = self._checked(x, y, "test_on_batch", self._lowest_label)
+        x, y, _ = self._checked(x, y, "test_on_batch", self._lowest_label)
         return super().test_on_batch(x, y, *args, **kwargs)
 
     @full_float32()
@@ -169,8 +180,14 @@ class ImageModel(keras.Model):
         Raises:
             ValueError: If the images don't fit the model.
         """
+        if hasattr(x, "shape"):
+            x = self._checked_images(x, "predict")
+        else:
+            batch, x = self._first_batch(x, "predict")
+            if batch is not None:
+                self._checked_images(batch[0], "predict")
         with self._state_kept():
-            outputs = super().predict(self._checked_images(x, "predict"), *args, **kwargs)
+            outputs = super().predict(x, *args, **kwargs)
         return self._predictions(outputs)
 
     @full_float32()
@@ -229,20 +246,36 @@ class ImageModel(keras.Model):
         inside = ops.clip(labels, lowest, self.num_classes - 1)
         return inside, labels == inside
 
-    def _before_training(self, x: Any, y: Any) -> Any:
-        """Hook: called before the first step. Returns `x` or an equal stream of batches."""
-        return x
+    def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
+        """Hook: called before the first step, with checked arrays, or the first batch of `x`."""
 
     def _require_compiled(self, name: str) -> None:
         # Keras checks this later, and not at all for `evaluate` under torch.
         if not self.compiled:
             raise ValueError(f"You must call `compile()` before calling `{name}()`.")
 
-    def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
-        """Checks arrays of images and labels. Returns other forms of data unchanged."""
+    def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any, tuple | None]:
+        """Checks arrays of images and labels, or the first batch of a stream.
+
+        Returns the arrays and `None`, or a stream that is equal to `x`, `y`, and its first batch,
+        images and labels.
+        """
+        if hasattr(x, "shape"):
+            return *self._checked_arrays(x, y, name, lowest), None
+        batch, x = self._first_batch(x, name)
+        if batch is not None:
+            self._checked_arrays(batch[0], batch[1], name, lowest)
+        return x, y, batch
+
+    def _first_batch(self, x: Any, name: str) -> tuple[tuple | None, Any]:
+        """Returns images and labels of the first batch of a stream, if any, and an equal stream."""
+        if x is None or isinstance(x, dict | list | tuple):
+            raise self._no_images(x, name)
+        batch, x = with_first_batch(x, name)
+        return batch and keras.utils.unpack_x_y_sample_weight(batch)[:2], x
+
+    def _checked_arrays(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         images = self._checked_images(x, name, strict=True)
-        if not hasattr(x, "shape"):  # a stream of batches
-            return images, y
         return images, self._checked_targets(y, len(images), name, lowest)
 
     def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> np.ndarray:
@@ -261,19 +294,21 @@ class ImageModel(keras.Model):
             raise UserError("`metrics` count unlabeled images. Compile with `weighted_metrics`")
         return y
 
-    def _checked_images(self, x: Any, name: str, strict: bool = False) -> Any:
-        """Checks an array of images. Returns other forms of data unchanged."""
-        if x is None or isinstance(x, dict | list | tuple):
-            raise UserError(
-                f"Invalid input of `{name}`. Expected an array of images, or batches of images "
-                f"and labels. Received: {type(x).__name__}"
-            )
+    def _checked_images(self, x: Any, name: str, strict: bool = False) -> np.ndarray:
         if not hasattr(x, "shape"):
-            return x
-        images = checked_images(_to_numpy(x), self.image_shape, self.num_levels, strict)
+            raise self._no_images(x, name)
+        # With 256 levels, dark images are not taken for levels.
+        num_levels = max(256, self.num_levels) if self.allow_dark_images else self.num_levels
+        images = checked_images(_to_numpy(x), self.image_shape, num_levels, strict)
         if not len(images):
             raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
         return images
+
+    def _no_images(self, x: Any, name: str) -> UserError:
+        return UserError(
+            f"Invalid input of `{name}`. Expected an array of images, or batches of images "
+            f"and labels. Received: {type(x).__name__}"
+        )
 
     @contextmanager
     def _state_kept(self) -> Iterator[None]:

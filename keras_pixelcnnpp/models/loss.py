@@ -8,6 +8,7 @@ from keras import metrics, ops
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.layers.conditions import UNLABELED
 from keras_pixelcnnpp.layers.posterior import log_marginal
 
 
@@ -25,10 +26,14 @@ def batch_loss(
     # Class weights from NumPy arrive as float64.
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     if not model.conditions.are_labels:
-        # Where `call` cannot know the condition, it returns no log-likelihoods.
-        values, is_scored = model.conditions.targets(y), len(y_pred.shape) == 2
+        # Where p(x) is not a mean over candidates, `call` returns no log-likelihoods.
+        values = model.conditions.targets(y)
+        is_scored = not training and model.conditions.num_candidates
         log_likelihood = y_pred if is_scored else model.log_likelihood(images, values, training)
-        return _mean_loss(model, _bits(model, log_likelihood[:, 0], given), given)
+        log_prob = log_likelihood[:, 0]
+        if values is None and y is not None:
+            log_prob = ops.where(model.targets(y, UNLABELED)[1], log_prob, float("nan"))
+        return _mean_loss(model, _bits(model, log_prob, given), given)
     lowest = model._lowest_training_label if training else model._lowest_label
     labels, valid = model.targets(y, lowest)
     labeled, true = labels >= 0, ops.maximum(labels, 0)

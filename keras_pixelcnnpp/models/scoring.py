@@ -32,28 +32,34 @@ def images_at_once(model: keras.Model) -> int:
     return rows_at_once(model.image_shape, (*model.widths, model.distribution.num_parameters))
 
 
-def class_scores(model: keras.Model, images: Tensor) -> Tensor:
+def class_scores(model: keras.Model, images: Tensor, training: bool = False) -> Tensor:
     """Computes the log-likelihood of images under every class, in parts to bound the memory.
 
-    If the batch size is unknown when TensorFlow traces the function, 32 is assumed. `images` is an
-    integer tensor `(batch, height, width, channels)`. The result is a float32 tensor `(batch,
-    num_classes)`, nats; `(batch, 1)` for an unconditional model.
+    `images` is an integer tensor `(batch, height, width, channels)`. The result is a float32 tensor
+    `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model. With `training`, dropout
+    is active, and everything is computed at once, as in the loss.
     """
     candidates = model.conditions.num_candidates
     size = max(1, images_at_once(model) // candidates)
-    if (images.shape[0] or 32) <= size:
-        return _scores_of(model, images)
     rows = ops.shape(images)[0]
+    is_known = images.shape[0] is not None
+    if training or (is_known and rows <= size):
+        return _scores_of(model, images, training)
+    # TensorFlow may not know the number of images yet. There is one part if they are few.
     count = (rows + size - 1) // size
+    count = count if is_known else ops.maximum(count, 1)
+    size = (rows + count - 1) // count
     # The last part is padded with the last image.
     positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
-    parts = ops.reshape(ops.take(images, positions, axis=0), (-1, size, *model.image_shape))
+    parts = ops.reshape(ops.take(images, positions, axis=0), (count, size, *model.image_shape))
     scores = in_turn(lambda part: _scores_of(model, part), parts)
     return ops.reshape(scores, (-1, candidates))[:rows]
 
 
-def _scores_of(model: keras.Model, images: Tensor) -> Tensor:
+def _scores_of(model: keras.Model, images: Tensor, training: bool = False) -> Tensor:
     labels = model.conditions.tensor_of_candidates(ops.shape(images)[0])
+    if training:
+        return model.log_likelihood(images, labels, True)
     return for_labels(model, partial(model.log_likelihood, images), labels)
 
 

@@ -1,5 +1,6 @@
 """Statistics of the conditional distribution of each sub-pixel."""
 
+import hashlib
 from typing import NamedTuple
 
 import keras
@@ -37,13 +38,23 @@ class PixelStatistics(NamedTuple):
     pit: np.ndarray
 
     @property
-    def standardized_surprisal(self) -> np.ndarray:
-        """Σ(-log p - H) / √ΣV of each image, float64 `(N,)`: mean 0 and variance 1 for samples.
+    def excess_surprisal(self) -> np.ndarray:
+        """Σ(-log p - H) of each image, float64 `(N,)`, nats.
 
-        Unlike bits/dim, it needs no reference images.
+        For samples of the model, it has mean 0 exactly, and the variance E[ΣV].
         """
-        excess, variance = (part.sum(axis=(1, 2)) for part in self._excess_and_variance())
-        return excess / np.sqrt(np.maximum(variance, np.finfo("float32").tiny))
+        return self._excess_and_variance()[0].sum(axis=(1, 2))
+
+    @property
+    def standardized_surprisal(self) -> np.ndarray:
+        """Σ(-log p - H) / √ΣV of each image, float64 `(N,)`.
+
+        Unlike bits/dim, it needs no reference images. For samples of the model, it approaches a
+        standard normal distribution as the number of sub-pixels grows. Mean 0 and variance 1 are
+        not exact, because the denominator is random: for 2×2 images, the mean may be 0.1.
+        """
+        variance = self._excess_and_variance()[1].sum(axis=(1, 2))
+        return self.excess_surprisal / np.sqrt(np.maximum(variance, np.finfo("float32").tiny))
 
     def surprise_map(self, size: int = 3) -> np.ndarray:
         """Standardized surprisal around each pixel, float64 `(N, height, width)`.
@@ -64,12 +75,24 @@ class PixelStatistics(NamedTuple):
         return excess.sum(axis=-1), self.variance.sum(axis=-1, dtype="float64")
 
 
-def with_pit(found: np.ndarray, seed: int) -> PixelStatistics:
+def with_pit(found: np.ndarray, images: np.ndarray, seed: int) -> PixelStatistics:
     """Returns statistics, given the result of `statistics_of_batch` for all images."""
     log_prob, entropy, variance, below = np.moveaxis(found, -1, 0)
-    uniform = np.random.default_rng(seed).random(below.shape, "float32")
-    pit = np.clip(below + uniform * np.exp(log_prob), 0.0, 1.0)
+    pit = np.clip(below + uniform_numbers(images, seed) * np.exp(log_prob), 0.0, 1.0)
     return PixelStatistics(log_prob, entropy, variance, pit)
+
+
+def uniform_numbers(images: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the numbers v of the probability integral transform, float32 with `images.shape`.
+
+    Those of an image depend on the seed and the image alone, and not on its position.
+    """
+    uniform = np.empty(images.shape, "float32")
+    for image, numbers in zip(images, uniform, strict=True):
+        digest = hashlib.sha256(image.tobytes()).digest()
+        stream = np.random.default_rng([seed, int.from_bytes(digest, "little")])
+        stream.random(dtype="float32", out=numbers)
+    return uniform
 
 
 def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:

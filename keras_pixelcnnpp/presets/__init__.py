@@ -101,6 +101,10 @@ class Preset:
             )
         if "num_classes" in replaced and replaced["num_classes"] != arguments.get("num_classes"):
             arguments.pop("class_names", None)
+        if "conditions" in replaced:
+            arguments = {
+                k: v for k, v in arguments.items() if k not in ("num_classes", "class_names")
+            }
         given = f" with {', '.join(replaced)}" if replaced else ""
         with as_user_error(f"No model can be created from the preset {self.name}{given}"):
             # Arguments of `keras.Model` may be objects that Keras would deserialize.
@@ -111,8 +115,8 @@ class Preset:
     def load_weights(self, model: keras.Model, **replaced: Any) -> None:
         """Loads the weights into a model that `make` created with the arguments `replaced`.
 
-        If the number of classes differs, the weights of the labels keep their initial values, and a
-        warning names them.
+        If the number of classes differs, the weights of the labels keep their initial values. If
+        only the names differ, all weights are loaded. A warning says so in both cases.
 
         Raises:
             UserError: If the preset has no weights, their checksum is wrong, or they don't fit the
@@ -135,10 +139,21 @@ class Preset:
             )
         if left := copy_weights(trained, model):
             warnings.warn(
-                f"The weights come from a model with {trained.num_classes} classes. The weights of "
-                f"the labels, {len(left)} arrays such as {left[0]}, are new and must be trained.",
+                f"The weights come from a model with {trained.conditions.description}. Those of the "
+                f"condition, {len(left)} arrays such as {left[0]}, are new and must be trained.",
                 stacklevel=3,
             )
+        elif model.conditions.names != trained.conditions.names:
+            warnings.warn(
+                f"The names differ. The weights of {self._few(trained)} are used, in this order, "
+                f"for {self._few(model)}. Train the model for other classes.",
+                stacklevel=3,
+            )
+
+    @staticmethod
+    def _few(model: keras.Model) -> str:
+        names = model.conditions.names
+        return ", ".join([*names[:5], *["…"] * (len(names) > 5)])
 
     def _load_all_weights(self, model: keras.Model) -> None:
         is_built_in = self.path.parent == _BUILT_IN
@@ -182,7 +197,10 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
 
     values, targets, left, gains = by_path(source), by_path(target), [], {}
     for path, new in targets.items():
-        old = values[path]
+        old = values.get(path)
+        if old is None:  # a layer that encodes the condition
+            left.append(path)
+            continue
         if old.shape == new.shape:
             new.assign(old)
             continue

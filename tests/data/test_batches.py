@@ -128,7 +128,7 @@ def test_random_crops_are_parts_of_their_frames(rng, tmp_path):
     np.save(tmp_path / "frames.npy", np.stack([frames[0]] * 3))
     stored = np.load(tmp_path / "frames.npy", mmap_mode="r")
     images, labels = RandomCrops(stored, 4, batch_size=4, horizontal_flip=True)[0]
-    assert (images.shape, images.dtype, labels.tolist()) == ((4, 4, 4, 1), np.uint8, [0] * 4)
+    assert (images.shape, images.dtype, labels.tolist()) == ((4, 4, 4, 1), np.uint8, [-1] * 4)
     with pytest.raises(ValueError, match=r"at least \(5, 5\).*Received: \(4, 9, 1\)"):
         RandomCrops(frames, 5, batch_size=4)
 

@@ -33,6 +33,7 @@ def test_a_true_model(rng):
     assert np.ptp(report["pit_histogram"]) < 0.01
     assert abs(report["z_mean"]) < 0.2
     assert report["z_std"] == pytest.approx(1, abs=0.15)
+    assert "for samples of the model 0: 400 images show no difference" in report["reading"]
     assert "400 images show no error" in report["reading"]
 
 
@@ -42,7 +43,7 @@ def test_few_images_show_no_error_that_chance_explains(rng):
     for _ in range(400):
         report = likelihood_report(made_up(rng, count=20))
         for place, (interval, truth) in enumerate(
-            [(report["coverage_ci95"]["0.9"], 0.9), (report["z_std_ci95"], 1)]
+            [(report["coverage_ci95"]["0.9"], 0.9), (report["excess_mean_ci95"], 0)]
         ):
             missed[place] += not interval[0] <= truth <= interval[1]
     assert np.all(missed / 400 < 0.1)
@@ -55,6 +56,7 @@ def test_a_false_model(rng):
     expected = 1 - 2 * norm.sf(norm.isf(0.05) / 1.3)
     assert report["coverage"]["0.9"] == pytest.approx(expected, abs=0.01)
     assert "they are too narrow" in report["reading"]
+    assert "images are more surprising than samples" in report["reading"]
     right, below = neighbor_correlations(statistics)
     assert right.shape == (6, 6)
     assert below.shape == (5, 7)

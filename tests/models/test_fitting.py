@@ -61,6 +61,45 @@ def test_weights_of_a_training_loop_without_fit_are_kept():
         np.testing.assert_array_equal(before, after)
 
 
+def test_a_training_loop_without_fit_gets_the_gradients_of_what_call_returns():
+    model = tiny.tiny_model(tiny.untrained_pixelcnn, dropout_rate=0.0)
+    images = ops.convert_to_tensor(IMAGES)
+    classes = ops.convert_to_tensor(np.tile(np.arange(3, dtype="int32"), (12, 1)))
+    weights = [model.network.head.bias]
+    found = variable_gradients(lambda: ops.mean(model(images, training=True)[:, 1]), weights)
+    expected = variable_gradients(
+        lambda: ops.mean(model.log_likelihood(images, classes)[:, 1]), weights
+    )
+    assert np.abs(found[0]).max() > 0.1
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
+    model.compile(keras.optimizers.SGD(0.01))
+    model.fit(IMAGES, LABELS, verbose=0)
+    assert model(IMAGES, training=True).shape == (12, 3)  # also after Keras's own steps
+
+
+def test_layers_after_a_model_are_trained_with_it():
+    model = tiny.tiny_model(tiny.untrained_pixelcnn, dropout_rate=0.5)
+    inputs = keras.Input((4, 4, 1), dtype="uint8")
+    whole = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(model(inputs)))
+    before = ops.convert_to_numpy(model.network.head.bias)
+    # The posterior has no part in the outputs of `call`.
+    model.posterior.trainable = False
+    whole.compile(keras.optimizers.SGD(1e-3), loss="sparse_categorical_crossentropy")
+    losses = whole.fit(IMAGES, LABELS, epochs=2, batch_size=6, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert np.abs(ops.convert_to_numpy(model.network.head.bias) - before).max() > 1e-6
+    assert whole.predict(IMAGES, verbose=0).shape == (12, 3)
+
+
+@pytest.mark.once
+def test_the_loss_needs_no_outputs_of_the_model(of_two_labels):
+    images, labels = ops.convert_to_tensor(IMAGES), ops.convert_to_tensor(LABELS)
+    found = of_two_labels.compute_loss(x=images, y=labels, training=False)
+    expected = of_two_labels.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)["loss"]
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(float(of_two_labels.compute_loss(x=images, y=labels)))
+
+
 @pytest.mark.once
 def test_losses_of_regularizers_and_add_loss_count():
     model = tiny.untrained_pixelcnn()

@@ -14,6 +14,8 @@ from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.first_batch import with_first_batch
 
 
 class Batches(keras.utils.PyDataset):
@@ -246,6 +248,69 @@ def test_labels_that_are_neither_classes_nor_missing():
 
 @pytest.mark.once
 @runs_out
+def test_batches_of_an_unconditional_model():
+    """They have no labels, or only -1. A label in a later batch makes the loss NaN."""
+    model = tiny.untrained_pixelcnn(num_classes=0, dropout_rate=0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    none = np.full(len(IMAGES), -1, "int32")
+    losses = [
+        model.fit(IMAGES, sample_weight=np.ones(len(IMAGES)), verbose=0).history["loss"][0],
+        model.fit(Batches(labels=none), verbose=0).history["loss"][0],
+        model.evaluate((batch for batch in [(IMAGES,)]), verbose=0)[0],
+        model.evaluate(IMAGES, none, verbose=0)[0],
+    ]
+    np.testing.assert_allclose(losses, model.bits_per_dim(IMAGES).mean(), rtol=1e-5)
+    none[7] = 0
+    assert np.isnan(model.evaluate(Batches(labels=none), verbose=0)[0])
+
+
+@runs_out
+@pytest.mark.parametrize("make", KINDS)
+def test_the_first_batch_of_a_stream_is_checked(model, make):
+    """Also by `predict`, `evaluate` and in `validation_data`, and if no initialization follows."""
+    dark = np.minimum(IMAGES, 4)  # levels of a model with five
+    match = r"look like levels.*model\.allow_dark_images = True.*num_levels=256"
+    for enter in (
+        lambda: model.fit(make(dark), verbose=0),
+        lambda: model.fit(IMAGES, LABELS, validation_data=make(dark), verbose=0),
+        lambda: model.evaluate(make(dark), verbose=0),
+    ):
+        with pytest.raises(ValueError, match=match):
+            enter()
+    with pytest.warns(UserWarning, match="look like levels"):
+        model.predict(make(dark), verbose=0)
+
+
+@pytest.mark.once
+@runs_out
+def test_images_that_really_are_dark():
+    dark = np.full_like(IMAGES, 100)
+    model = tiny.untrained_pixelcnn(num_levels=128)
+    model.compile("sgd")
+    model.allow_dark_images = True
+    model.fit(dark, LABELS, validation_data=Batches(dark), verbose=0)
+    model.fit(Batches(dark), validation_data=(dark, LABELS), verbose=0)
+    model.evaluate(Batches(dark), verbose=0)
+    model.predict(dark, verbose=0)
+
+
+@pytest.mark.tensorflow
+def test_python_reads_only_the_first_epoch_of_a_stream(monkeypatch):
+    """The order of each epoch is that without a first look."""
+    import tensorflow as tf
+
+    expected, batches = (tf.data.Dataset.range(6).shuffle(6, seed=1) for _ in range(2))
+    read, original = [], type(batches).__iter__
+    monkeypatch.setattr(type(batches), "__iter__", lambda x: read.append(x) or original(x))
+    first, again = with_first_batch(batches, "fit")
+    epochs = [list(again.as_numpy_iterator()) for _ in range(3)]
+    assert epochs == [list(expected.as_numpy_iterator()) for _ in range(3)]
+    assert int(first) == epochs[0][0]
+    assert sum(x is batches for x in read) == 1
+
+
+@pytest.mark.once
+@runs_out
 @pytest.mark.parametrize("kind", ["model", "CNN"])
 def test_levels_are_no_images(kind):
     """Training and `evaluate` reject levels, also the second time; other methods warn."""
@@ -297,6 +362,50 @@ def test_a_callback_may_score_within_an_epoch():
     np.testing.assert_allclose(found[1], model.log_prob(IMAGES, LABELS), rtol=1e-5)
     # A file of a compiled model can be loaded under every backend.
     assert model.get_compile_config()["optimizer"]["module"] == "keras.optimizers"
+
+
+# Methods that Keras calls, whose arguments are tensors, or that need TensorFlow.
+NOT_FOR_CALLBACKS = {"build", "call", "compile", "compute_loss", "compute_metrics", "export"}
+NOT_FOR_CALLBACKS |= {"compute_output_spec", "make_network", "train_step", "test_step"}
+NOT_FOR_CALLBACKS |= {"pixel_parameters", "pixel_log_likelihood", "log_likelihood", "from_preset"}
+
+
+@pytest.mark.jax
+def test_a_callback_may_use_every_method(tmp_path):
+    model = tiny.untrained_pixelcnn(image_shape=(2, 2, 1))
+    images, mask = IMAGES[:, :2, :2], np.eye(2, dtype=bool)
+    how = {
+        **dict.fromkeys(("initialize", "log_prob", "pixel_log_probs"), (images, LABELS)),
+        **dict.fromkeys(("class_log_likelihoods", "class_probabilities"), (images,)),
+        **dict.fromkeys(("bits_per_dim", "pixel_statistics", "compress"), (images,)),
+        "sample": (LABELS, 0, 1.0, 1.0),
+        "complete": (images, mask, LABELS),
+        "evidence_map": (images, LABELS, 0),
+        "decompress": (),
+        "save_to_preset": (tmp_path,),
+    }
+    of_class = {name for name in vars(AutoregressiveModel) if not name.startswith("_")}
+    of_class = {name for name in of_class if callable(getattr(model, name))} - NOT_FOR_CALLBACKS
+    assert set(how) == of_class
+    model.compile(keras.optimizers.SGD(0.0))
+    model.initialize(images, LABELS)
+    model.fit(images, LABELS, verbose=0)
+    how["decompress"] = (model.compress(images, LABELS),)
+    wanted = [*how, "logit_scale", "class_bias"]
+
+    def use(step, logs):
+        if not wanted:
+            return
+        method = getattr(model, name := wanted.pop())
+        if name == "initialize":
+            with pytest.raises(UserError, match="already initialized"):
+                method(*how[name])
+        elif callable(method):
+            method(*how[name])
+
+    every = keras.callbacks.LambdaCallback(on_train_batch_end=use)
+    model.fit(images, LABELS, batch_size=6, epochs=8, verbose=0, callbacks=[every])
+    assert not wanted
 
 
 class SparseAccuracy(keras.metrics.SparseCategoricalAccuracy):

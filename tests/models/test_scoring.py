@@ -80,6 +80,30 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     hybrid._compiled_functions.scorers.clear()
 
 
+@pytest.mark.tensorflow
+def test_large_batches_of_predict_in_parts_that_bound_the_memory(hybrid, monkeypatch):
+    """TensorFlow does not know the batch size when it traces the function."""
+    import tensorflow as tf
+
+    images = np.resize(IMAGES, (25, 4, 4, 1))
+    expected, sizes = hybrid.class_probabilities(images), []
+    width = max(*hybrid.widths, hybrid.distribution.num_parameters)
+    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", 4 * 12 * 16 * width)  # 4 images × 3 classes
+    evaluate = type(hybrid).pixel_parameters
+
+    def watched(self, images, labels=None, training=False):
+        tf.numpy_function(sizes.append, [tf.shape(images)[0]], [])
+        return evaluate(self, images, labels, training)
+
+    monkeypatch.setattr(type(hybrid), "pixel_parameters", watched)
+    hybrid.predict_function = None
+    found = hybrid.predict(images, batch_size=23, verbose=0)
+    hybrid.predict_function = None
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert max(sizes) == 4
+    assert sum(sizes) <= 26  # a batch of two images is not padded
+
+
 @pytest.mark.once
 def test_no_image_at_all(hybrid):
     assert hybrid.log_prob(IMAGES[:0], LABELS[:0]).shape == (0,)

@@ -38,7 +38,7 @@ def expected_statistics(law, values, uniform):
 def check_case(model):
     images = enumeration.all_images(model.image_shape)
     values = to_levels(images, 4).reshape(256, 4)
-    uniform = np.random.default_rng(3).random(images.shape, "float32").reshape(256, 4)
+    uniform = statistics.uniform_numbers(images, seed=3).reshape(256, 4)
     labels = LABELS if model.num_classes else np.full(256, -1)
     given = labels if model.num_classes else -1
     found = model.pixel_statistics(images, given, seed=3, batch_size=100)
@@ -51,6 +51,18 @@ def check_case(model):
             assert received.shape == images.shape
             of_label = received[rows].reshape(-1, 4)
             np.testing.assert_allclose(of_label, expected[rows], atol=2e-5)
+
+
+@pytest.mark.once
+def test_what_is_exact_of_the_surprisal():
+    """Over all 2×2 images, weighted by p: the mean and the variance of its excess, but not of z."""
+    model = enumeration.enumerable_model()
+    found = model.pixel_statistics(images := enumeration.all_images(model.image_shape), 0)
+    p = np.exp(model.log_prob(images, 0).astype("float64"))
+    excess, z = found.excess_surprisal, found.standardized_surprisal
+    assert p @ excess == pytest.approx(0, abs=1e-5)
+    assert p @ excess**2 == pytest.approx(p @ found.variance.sum(axis=(1, 2, 3)), rel=1e-4)
+    assert abs(p @ z) > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -120,10 +132,10 @@ def test_4096_levels_and_improbable_images():
 
 
 @pytest.mark.once
-def test_random_numbers_depend_on_seed_and_position(hybrid):
-    images = np.zeros((6, 4, 4, 1), "uint8") + 64
+def test_random_numbers_depend_on_seed_and_image(hybrid):
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 1)).astype("uint8")
     pit = hybrid.pixel_statistics(images, seed=1).pit
-    again = hybrid.pixel_statistics(images[:3], seed=1, batch_size=2).pit
-    np.testing.assert_allclose(again, pit[:3], atol=1e-6)
+    again = hybrid.pixel_statistics(images[::-2], seed=1, batch_size=2).pit
+    np.testing.assert_allclose(again, pit[::-2], atol=1e-6)
     assert np.abs(hybrid.pixel_statistics(images, seed=2).pit - pit).max() > 0.01
     assert hybrid.pixel_statistics(images[:0]).pit.shape == (0, 4, 4, 1)

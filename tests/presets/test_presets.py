@@ -165,7 +165,7 @@ def test_weights_that_lead_to_another_file(saved, tmp_path):
 def test_weights_for_another_number_of_classes(tmp_path):
     trained = tiny.tiny_model(conditioning="bias+film+spatial", class_names=tiny.NAMES)
     trained.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="a model with 3 classes. The weights of the labels"):
+    with pytest.warns(UserWarning, match=r"a model with 3 classes\. Those of the condition"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
     assert model.num_classes == len(model.class_names) == 5
     np.testing.assert_array_equal(
@@ -173,6 +173,14 @@ def test_weights_for_another_number_of_classes(tmp_path):
         ops.convert_to_numpy(trained.network.head.direction),
     )
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
+
+
+def test_weights_for_classes_of_other_names(tmp_path):
+    tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save_to_preset(tmp_path)
+    words = "dark, gray, bright are used, in this order, for a, b, c"
+    with pytest.warns(UserWarning, match=words):
+        AutoregressiveModel.from_preset(tmp_path, class_names=["a", "b", "c"])
+    AutoregressiveModel.from_preset(tmp_path, class_names=tiny.NAMES)  # without a warning
 
 
 def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
