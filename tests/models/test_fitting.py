@@ -80,11 +80,12 @@ def test_a_training_loop_without_fit_gets_the_gradients_of_what_call_returns():
 def test_layers_after_a_model_are_trained_with_it():
     model = tiny.tiny_model(tiny.untrained_pixelcnn, dropout_rate=0.5)
     inputs = keras.Input((4, 4, 1), dtype="uint8")
-    whole = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(model(inputs)))
-    before = ops.convert_to_numpy(model.network.head.bias)
+    whole = keras.Model(inputs, keras.layers.Dense(3)(model(inputs)))
+    before = ops.convert_to_numpy(model.network.head.bias).copy()
     # The posterior has no part in the outputs of `call`.
     model.posterior.trainable = False
-    whole.compile(keras.optimizers.SGD(1e-3), loss="sparse_categorical_crossentropy")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    whole.compile(keras.optimizers.SGD(1e-3), loss)
     losses = whole.fit(IMAGES, LABELS, epochs=2, batch_size=6, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert np.abs(ops.convert_to_numpy(model.network.head.bias) - before).max() > 1e-6
