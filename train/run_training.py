@@ -29,7 +29,9 @@ from keras_pixelcnnpp.recipe import (
     BaselineRecipe,
     PixelCNNRecipe,
     Recipe,
+    code_of_run,
     recipe_of_run,
+    words_of,
 )
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.claim import claim
@@ -102,13 +104,26 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
         raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
     run = RunFolder(options.run)
     config = run.read_config() if options.resume else {}
-    given = given.over(recipe_of_run(config, given.section)) if config else given
+    if config:
+        _require_same_code(run, config, given)
+        given = given.over(recipe_of_run(config, given.section))
     import_plugins(given.plugin)
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
     callbacks = make_callbacks(given.callback)
     start = Start(run, options.resume, options.overwrite, devices, callbacks, verbose)
     return start, given, given.section in config
+
+
+def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:
+    """The user repeats options that name code, because the run may come from somebody else."""
+    recorded = code_of_run(config, given.section)
+    missing = {name: value for name, value in recorded.items() if getattr(given, name) is None}
+    if missing:
+        raise UserError(
+            f"{run.config_json} names code that the training used, and code from a file is not "
+            f"run. If you trust it, add: {shlex.join(words_of(missing))}"
+        )
 
 
 def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> AutoregressiveModel:
@@ -224,7 +239,7 @@ def next_command(run: RunFolder) -> str:
     config = run.read_config()
     if run.model_keras.exists():
         options = config["pixelcnnpp"]["options"]
-        plugins = [word for name in options.get("plugin", ()) for word in ("--plugin", name)]
+        plugins = words_of({"plugin": code_of_run(config, "pixelcnnpp").get("plugin")})
         subject = "generation" if options.get("conditioning") == "none" else "classification"
         words = [*plugins, "evaluate", subject]
     elif "pixelcnnpp" in config:

@@ -33,7 +33,8 @@ class Preset:
 
     `config.json` is a model in the format of `keras.saving.serialize_keras_object`; only its class
     and arguments are used. `metadata.json` has the training options as `"training"`. For presets
-    with weights, it also has their checksum, results and the recommended `guidance`.
+    with weights, it also has their checksum, results and the recommended `guidance`. Training options
+    are those of the mathematics, `PixelCNNRecipe.names("of_preset")`; others are errors.
 
     Args:
         name: Name of a built-in preset, path of a folder written by `save_to_preset`, or
@@ -73,6 +74,7 @@ class Preset:
         self.training, self.arguments = self.metadata["training"], config.get("config")
         if not (isinstance(self.arguments, dict) and isinstance(self.training, dict)):
             raise UserError(f"{self.path} is damaged: arguments or training options are missing")
+        PixelCNNRecipe.check_preset("of_preset", self.training, facts)
         registered = str(config.get("registered_name"))
         self.model_class = keras.saving.get_registered_object(registered)
 
@@ -88,6 +90,7 @@ class Preset:
     def recipe(self) -> PixelCNNRecipe:
         """Returns the training options and the arguments of the model, for `pixelcnnpp train`."""
         arguments = {name: v for name, v in self.arguments.items() if name not in OF_THE_DATA}
+        PixelCNNRecipe.check_preset("of_model", arguments, self.path / "config.json")
         network = getattr(self.model_class, "network_name", None)
         return PixelCNNRecipe.of({**arguments, "network": network, **self.training})
 
@@ -215,6 +218,7 @@ def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
     if str(path) in preset_names():
         raise UserError(f"{path} is the name of a built-in preset. Save the preset as another name")
     path = Path(path)
+    PixelCNNRecipe.check_preset("of_preset", metadata.get("training", {}), path / "metadata.json")
     with atomic_path(path / "model.weights.h5") as temporary:
         model.save_weights(temporary)
     config = keras.saving.serialize_keras_object(model)
