@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from keras_pixelcnnpp.checkpoints import Checkpoints
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
@@ -94,7 +95,7 @@ class RunFolder:
 
     def has_checkpoint(self, section: str) -> bool:
         """Returns whether the training of `section` has a checkpoint."""
-        return any(self.checkpoints(section).glob("epoch-*.npz"))
+        return bool(Checkpoints(self.checkpoints(section)).saved())
 
     def exists(self) -> bool:
         """Returns whether the folder contains a run, not a preset (which also has a config)."""

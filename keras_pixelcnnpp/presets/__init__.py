@@ -33,8 +33,8 @@ class Preset:
 
     `config.json` is a model in the format of `keras.saving.serialize_keras_object`; only its class
     and arguments are used. `metadata.json` has the training options as `"training"`. For presets
-    with weights, it also has their checksum, results and the recommended `guidance`. Training options
-    are those of the mathematics, `PixelCNNRecipe.names("of_preset")`; others are errors.
+    with weights, it also has their checksum, results and the recommended `guidance`. Training
+    options are those of the mathematics, `PixelCNNRecipe.names("of_preset")`; others are errors.
 
     Args:
         name: Name of a built-in preset, path of a folder written by `save_to_preset`, or
