@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,16 +145,16 @@ def write_json(path: str | Path, content: object) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: str | Path) -> dict:
-    """Returns the JSON object in a file, or raises a `UserError`."""
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """Returns the JSON object, or the value of another kind, in a file; else a `UserError`."""
     path = Path(path)
     try:
         # Only regular files, because opening a pipe would block.
         if path.exists() and not (path.is_file() and path.stat().st_size <= 64 << 20):
             raise ValueError("expected a file of at most 64 MB")
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("expected a JSON object")
+        if not isinstance(content, kind):
+            raise ValueError(f"expected a JSON {'object' if kind is dict else kind.__name__}")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     # Invalid UTF-8 or JSON, numbers with thousands of digits, deeply nested brackets.

@@ -16,6 +16,7 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.load import CLASS_NAMES
 from keras_pixelcnnpp.errors import UserError, is_disk_full, one_line
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
@@ -96,6 +97,9 @@ def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> Non
     with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
         train(dataset, recipe, start)
     print(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
+    if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
+        words = shlex.join(["pixelcnnpp", "export", "--run", str(start.run.path)])
+        print(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {words}")
 
 
 def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
@@ -110,9 +114,20 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
     import_plugins(given.plugin)
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
+    if given.data is not None and given.data not in CLASS_NAMES:
+        _require_apart(run.path.resolve(), Path(given.data).resolve())
     callbacks = make_callbacks(given.callback)
     start = Start(run, options.resume, options.overwrite, devices, callbacks, verbose)
     return start, given, given.section in config
+
+
+def _require_apart(run: Path, data: Path) -> None:
+    """A run writes files that could be taken for data, and removes files of its folder."""
+    if run.is_relative_to(data) or data.is_relative_to(run):
+        raise UserError(
+            "Invalid value for option `run`. Expected a folder outside the data, and data outside "
+            f"the run. Received: run={run}, data={data}"
+        )
 
 
 def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:

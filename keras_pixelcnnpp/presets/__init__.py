@@ -11,7 +11,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import argument_names, arguments_of
 from keras_pixelcnnpp.errors import UserError, as_user_error
-from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
+from keras_pixelcnnpp.files import atomic_files, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.recipe import OF_THE_DATA, READING, PixelCNNRecipe
 
@@ -214,20 +214,23 @@ def _columns(kernel: keras.Variable) -> Tensor:
 
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
-    """Writes a preset with weights. Each file is replaced atomically, and a model card is kept."""
+    """Writes a preset with weights. Its files are replaced together, and a model card is kept."""
     if str(path) in preset_names():
         raise UserError(f"{path} is the name of a built-in preset. Save the preset as another name")
     path = Path(path)
     PixelCNNRecipe.check_preset("of_preset", metadata.get("training", {}), path / "metadata.json")
-    with atomic_path(path / "model.weights.h5") as temporary:
-        model.save_weights(temporary)
+    if (path / "config.json").is_file() and "data" in read_json(path / "config.json"):
+        raise UserError(f"{path} is the folder of a run. Save the preset in another folder")
     config = keras.saving.serialize_keras_object(model)
     config = {name: config[name] for name in ("module", "class_name", "registered_name")}
-    write_json(path / "config.json", {**config, "config": arguments_of(model)})
-    checksum = sha256(path / "model.weights.h5")
-    write_json(path / "metadata.json", {"training": {}, **metadata, "sha256": checksum})
-    if not (path / "README.md").exists():
-        write_bytes(path / "README.md", hub.card(path.resolve().name, model).encode())
+    with atomic_files(path) as folder:
+        weights = folder / "model.weights.h5"
+        model.save_weights(weights)
+        write_json(folder / "config.json", {**config, "config": arguments_of(model)})
+        facts = {"training": {}, **metadata, "sha256": sha256(weights)}
+        write_json(folder / "metadata.json", facts)
+        if not (path / "README.md").exists():
+            write_bytes(folder / "README.md", hub.card(path.resolve().name, model).encode())
 
 
 def upload_preset(uri: str, preset: str | Path) -> None:
