@@ -128,6 +128,11 @@ class RunFolder:
                 raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
         needed = ("source", "fingerprint", "class_names", "image_shape")
         check_data(config.get("data"), self.config_json, needed)
+        for name in self.MODEL_FILES:
+            try:
+                recipe_of_run(config, name)
+            except UserError as error:
+                raise UserError(f"{self.config_json} is damaged: {error}") from error
         return config
 
     def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:

@@ -93,6 +93,15 @@ def test_any_configuration_of_a_preset(preset, data):
     hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, folder)
 
 
+@pytest.mark.parametrize("name", ["max_examples", "seed", "horizontal_flip", "network", "callback"])
+@pytest.mark.parametrize("value", ["x", -1, [1], {}])
+def test_any_option_of_a_run(run, name, value):
+    config = run.read_config()
+    config["pixelcnnpp"]["options"] = {name: value}
+    write_json(run.config_json, config)
+    hostile.result_or_one_line(lambda: run.training_images(run.load_data()))
+
+
 OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function": "f"}}
 
 
