@@ -491,4 +491,4 @@ def code_of_run(config: dict, section: str) -> dict[str, list[str]]:
     A run may come from somebody else, so its `config.json` must not decide which code runs.
     """
     options = config.get(section, {"options": {}})["options"]
-    return Recipe(**{name: options.get(name) for name in CODE}).values()
+    return Recipe(**{name: options.get(name) or None for name in CODE}).values()

@@ -133,7 +133,7 @@ def _require_apart(run: Path, data: Path) -> None:
 def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:
     """The user repeats options that name code, because the run may come from somebody else."""
     recorded = code_of_run(config, given.section)
-    missing = {name: value for name, value in recorded.items() if getattr(given, name) is None}
+    missing = {name: value for name, value in recorded.items() if not getattr(given, name)}
     if missing:
         raise UserError(
             f"{run.config_json} names code that the training used, and code from a file is not "
