@@ -106,7 +106,7 @@ def _flush(path: Path) -> None:
                 os.fsync(opened.fileno())
 
 
-def check_output(path: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+def check_output(path: Path, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
     """Raises a `UserError` if a command would replace a file that it must keep.
 
     This is called before the command does its work.
@@ -114,11 +114,11 @@ def check_output(path: Path, overwrite: bool, inputs: Iterable[Path] = ()) -> No
     Args:
         path: The file that the command will write.
         overwrite: Boolean, the option `--overwrite`.
-        inputs: Files that the command reads.
+        inputs: Files that the command reads; `None` for one that is not given.
     """
     if not path.exists():
         return
-    if any(file.exists() and path.samefile(file) for file in inputs):
+    if any(file and file.exists() and path.samefile(file) for file in inputs):
         raise UserError(f"{path} is an input of this command. Choose another file to write to")
     if not overwrite:
         raise UserError(f"{path} exists. Add --overwrite to replace it, or choose another file")

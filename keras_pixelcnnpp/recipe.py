@@ -100,7 +100,7 @@ class Recipe:
     """Options of the data and the training of both models. `None` means that no value is set.
 
     Raises:
-        UserError: If a number is out of its range.
+        UserError: If a number is out of its range, or a value has another type.
     """
 
     DEFAULTS: ClassVar[dict] = {}

@@ -131,7 +131,7 @@ def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
-    inputs = [path for path in (options.image, options.mask, options.model) if path is not None]
+    inputs = [options.image, options.mask, options.model]
     check_output(options.output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count

@@ -49,7 +49,7 @@ def classify_files(options: ClassifyOptions) -> None:
     trained.model._require_classes()
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     if options.csv is not None:
-        check_output(options.csv, options.overwrite, files)
+        check_output(options.csv, options.overwrite, [*files, options.model])
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     with graphs_as_traced():
