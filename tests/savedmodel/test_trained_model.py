@@ -122,17 +122,18 @@ def test_sample(pixelcnnpp, trained, archive, tmp_path):
     np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
     # Without --seed, the printed seed reproduces the images.
-    out = done(pixelcnnpp("sample", "--model", archive, "--count", 1, "--output", output))
+    command = ("sample", "--model", archive, "--count", 1)
+    out = done(pixelcnnpp(*command, "--output", output, "--overwrite"))
     (seed,) = re.findall(r"--seed (\d+)", out)
     again = tmp_path / "again.png"
-    done(pixelcnnpp("sample", "--model", archive, "--count", 1, "--seed", seed, "--output", again))
+    done(pixelcnnpp(*command, "--seed", seed, "--output", again))
     assert again.read_bytes() == output.read_bytes()
 
 
 def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     levels, path = image
     output = tmp_path / "completions.png"
-    command = ("complete", path, "--model", archive, "--output", output)
+    command = ("complete", path, "--model", archive, "--output", output, "--overwrite")
     of_class = ("--label", "bright", "--count", 2, "--seed", 4)
     assert "2 completions" in done(pixelcnnpp(*command, *of_class))
     grid = np.asarray(Image.open(output))[::16, ::16]
