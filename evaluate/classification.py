@@ -5,19 +5,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.commands import SplitOptions
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
-from keras_pixelcnnpp.files import counted, write_bytes, write_json, write_predictions
+from keras_pixelcnnpp.files import (
+    atomic_files,
+    counted,
+    write_bytes,
+    write_json,
+    write_predictions,
+)
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -46,15 +54,11 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
     print(f"Scoring {counted(len(all_images))} of the split {split} under every class")
     cnn = load_baseline(folder)
     predictions = _predictions(model, cnn, all_images.images, options.batch_size)
-    # Files of an earlier evaluation would not match these predictions.
-    for path in (path for pattern in WRITTEN for path in folder.reports.glob(pattern)):
-        path.unlink()
-    for name, of_model in predictions.items():
-        path = folder.reports / PREDICTIONS[name]
-        of_images = all_images.paths, all_images.labels
-        write_predictions(path, *of_images, of_model.probabilities, class_names)
+    of_all = predictions, all_images, class_names
     known = all_images.labels >= 0
     if not known.any():
+        with atomic_files(folder.reports, WRITTEN) as reports:
+            _write_predictions(reports, *of_all)
         print(f"The split {split} has no labels, so only predictions were written.")
         return
 
@@ -71,7 +75,6 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": floor,
     }
-    write_json(folder.reports / "classification.json", report)
     models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
     figures = {"selective_accuracy": plots.selective_accuracy_png(labels, models)}
     if len(labels) > 1:
@@ -82,10 +85,26 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
         print(f"\n{titles[name]}")
         print(_classification_report(labels, given.predicted, class_names, digits=3))
-    for name, png in figures.items():
-        write_bytes(folder.reports / f"{name}.png", png)
+    # Files of an earlier evaluation, which would not match these predictions, are removed.
+    with atomic_files(folder.reports, WRITTEN) as reports:
+        _write_predictions(reports, *of_all)
+        write_json(reports / "classification.json", report)
+        for name, png in figures.items():
+            write_bytes(reports / f"{name}.png", png)
     _print_comparison(report, titles)
     print(f"Wrote classification.json, predictions and figures to {folder.reports}")
+
+
+def _write_predictions(
+    reports: Path,
+    predictions: dict[str, "Predictions"],
+    images: LabeledImages,
+    class_names: Sequence[str],
+) -> None:
+    for name, of_model in predictions.items():
+        of_images = images.paths, images.labels
+        path = reports / PREDICTIONS[name]
+        write_predictions(path, *of_images, of_model.probabilities, class_names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -243,4 +243,6 @@ def _evaluate(folder: "RunFolder", subject: str, options: RunOptions) -> None:
     with library():
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{subject}")
     function = getattr(module, f"evaluate_{subject}")
-    function(folder, replace(options, data=folder.other_data))
+    folder.read_config()  # an error if there is no run, whose folder the lock would create
+    with folder.locked():
+        function(folder, replace(options, data=folder.other_data))

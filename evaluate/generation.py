@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     memorization,
     nearest_neighbors,
 )
-from keras_pixelcnnpp.files import counted, safe_names, write_bytes, write_json
+from keras_pixelcnnpp.files import atomic_files, counted, safe_names, write_bytes, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -81,10 +82,6 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,
     }
-    # Files of an earlier evaluation would not match these samples.
-    for name in ("generation.json", *(f"{gallery}.png" for gallery in GALLERIES)):
-        (folder.reports / name).unlink(missing_ok=True)
-    _write_samples(folder, samples)
     galleries = {}
     if real is not None:
         report["reference"] = {"split": split, "count": len(real)}
@@ -115,9 +112,16 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
             for each, sampled in sets.items()
         ]
         galleries["temperatures"] = temperatures_gallery(sets)
-    for name, gallery in galleries.items():
-        write_bytes(folder.reports / f"{name}.png", gallery_png(*gallery))
-    write_json(folder.reports / "generation.json", report)
+    # Files of an earlier evaluation, which would not match these samples, are removed.
+    with (
+        atomic_files(folder.samples, ["*_image_*.png"]) as images,
+        atomic_files(folder.reports, [f"{gallery}.png" for gallery in GALLERIES]) as reports,
+    ):
+        samples.write(images)
+        _write_grids(reports, samples)
+        for name, gallery in galleries.items():
+            write_bytes(reports / f"{name}.png", gallery_png(*gallery))
+        write_json(reports / "generation.json", report)
     _print_report(report, samples.class_names)
     print(f"Wrote images to {folder.samples}, grids and generation.json to {folder.reports}")
 
@@ -324,16 +328,12 @@ def nearest_gallery(
     return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
 
 
-def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
-    # No image of an earlier, larger set may remain.
-    for earlier in folder.samples.glob("*_image_*.png"):
-        earlier.unlink()
-    samples.write(folder.samples)
+def _write_grids(reports: Path, samples: ClassSamples) -> None:
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
-        write_bytes(folder.reports / f"samples_{name}.png", png_bytes(grid))
+        write_bytes(reports / f"samples_{name}.png", png_bytes(grid))
     rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
-    write_bytes(folder.reports / "samples.png", gallery_png(rows, list(by_class), []))
+    write_bytes(reports / "samples.png", gallery_png(rows, list(by_class), []))
 
 
 def _print_report(report: dict, class_names: Sequence[str]) -> None:

@@ -20,7 +20,14 @@ from keras_pixelcnnpp.evaluate.classification import model_titles, train_baselin
 from keras_pixelcnnpp.evaluate.commands import RunOptions
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.recipe import COMMANDS, RECIPES, PixelCNNRecipe, recipe_of_run, words_of
+from keras_pixelcnnpp.recipe import (
+    COMMANDS,
+    RECIPES,
+    PixelCNNRecipe,
+    code_of_run,
+    recipe_of_run,
+    words_of,
+)
 from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
@@ -69,8 +76,8 @@ def _facts(run: RunFolder, config: dict) -> dict:
     model = config.get("pixelcnnpp", {})
 
     def command(*words: str) -> str:
-        plugins = model.get("options", {}).get("plugin", ()) if words[0] == "evaluate" else ()
-        plugins = [word for name in plugins for word in ("--plugin", name)]
+        code = code_of_run(config, "pixelcnnpp") if words[0] == "evaluate" else {}
+        plugins = words_of({"plugin": code.get("plugin")})
         if words[0] == "evaluate" and run.other_data and "--data" not in words:
             words += ("--data", str(run.other_data))
         return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
@@ -193,12 +200,12 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # The model's defaults are included, since they may change and presets may differ.
         arguments = config[model].get("model", {})
-        known = PixelCNNRecipe.model_names()
+        known = PixelCNNRecipe.names("of_model")
         recipe = recipe.over(PixelCNNRecipe.of({n: arguments.get(n) for n in known}))
         if recipe.network in (None, "pixelcnnpp"):
             # This preset does not set options that have no value here; the data's preset might.
             words += ["--preset", "course_report"]
-    return [*words, *recipe.words()]
+    return [*words, *recipe.words(), *words_of(code_of_run(config, model))]
 
 
 # Filters of the template. Values that are not numbers become a dash.

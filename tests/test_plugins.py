@@ -77,10 +77,12 @@ def test_commands_use_them(folder, pixelcnnpp):
     one_line(pixelcnnpp(*command), "conditioning='mine'")
     done(pixelcnnpp("--plugin", "users_own", *command))
     done(pixelcnnpp("train-baseline", *common, *with_callback))
-    done(pixelcnnpp("train", "--run", folder / "run", "--resume", "--epochs", 2))
+    resume = ("train", "--run", folder / "run", "--resume", "--epochs", 2)
+    one_line(pixelcnnpp(*resume), "add: --plugin users_own --callback users_own:Count")
+    done(pixelcnnpp(*resume, "--plugin", "users_own", *with_callback))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
-    # Called after the evaluation, and its logs are kept. A resumed run uses the same options.
+    # Called after the evaluation, and its logs are kept. A resumed run is given both again.
     assert [row["seen"] for row in run.history("pixelcnnpp")] == [1.0, 1.0]
     assert [row["seen"] for row in run.history("baseline")] == [1.0]
     assert run.read_config()["pixelcnnpp"]["options"]["callback"] == ["users_own:Count"]

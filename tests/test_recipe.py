@@ -109,6 +109,8 @@ UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
         ),
         (lambda: PixelCNNRecipe(epochs=0), "integer of at least 1. Received: epochs=0"),
         (lambda: PixelCNNRecipe(epochs=True), "integer of at least 1. Received: epochs=True"),
+        (lambda: BaselineRecipe(horizontal_flip="yes"), "Expected true or false. Received: hor"),
+        (lambda: BaselineRecipe(plugin="json"), "Expected a list of names. Received: plugin='j"),
         (lambda: BaselineRecipe(ema_momentum=2), "a number from 0 to 1. Received: ema_momentum=2"),
         (lambda: BaselineRecipe.of({"filters": 3}), "Unknown options of a recipe: filters"),
         (lambda: Preset("fashon_mnist"), "Did you mean 'fashion_mnist'?"),

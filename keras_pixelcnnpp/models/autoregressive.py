@@ -1146,7 +1146,8 @@ class AutoregressiveModel(ImageModel):
                 `"training"`, a dict of training options for `pixelcnnpp train --preset`.
 
         Raises:
-            UserError: If `path` is the name of a built-in preset.
+            UserError: If `path` is the name of a built-in preset or the folder of a run, or
+                `"training"` has an option that a preset may not set.
         """
         self._require_values()
         # A copy without the optimizer, whose moments and averages would quadruple the file size.

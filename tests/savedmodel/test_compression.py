@@ -82,7 +82,7 @@ def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
     np.testing.assert_array_equal(pixels(folder / "a.png"), pixels(file))
     other = tmp_path / "other.png"
     Image.new("L", (4, 5)).save(other)
-    command = ("compress", "--run", run, file, other, "--tiled", "--output", output)
+    command = ("compress", "--run", run, file, other, "--tiled", "--output", tmp_path / "b.pxc")
     one_line(pixelcnnpp(*command), "images of one size in a file. Received: 5×4, 9×6")
 
 
@@ -104,7 +104,7 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
     assert "1 image rounded to the 5 levels of the model" in out
     # A damaged file is named, and the others are compressed.
     bad.write_bytes(files[0].read_bytes()[:50])
-    status, out, err = pixelcnnpp(*command)
+    status, out, err = pixelcnnpp(*command, "--overwrite")
     assert status == 2
     assert "Wrote 1 image" in out
     assert "rounded" not in out

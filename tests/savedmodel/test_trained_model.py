@@ -122,17 +122,18 @@ def test_sample(pixelcnnpp, trained, archive, tmp_path):
     np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
     # Without --seed, the printed seed reproduces the images.
-    out = done(pixelcnnpp("sample", "--model", archive, "--count", 1, "--output", output))
+    command = ("sample", "--model", archive, "--count", 1)
+    out = done(pixelcnnpp(*command, "--output", output, "--overwrite"))
     (seed,) = re.findall(r"--seed (\d+)", out)
     again = tmp_path / "again.png"
-    done(pixelcnnpp("sample", "--model", archive, "--count", 1, "--seed", seed, "--output", again))
+    done(pixelcnnpp(*command, "--seed", seed, "--output", again))
     assert again.read_bytes() == output.read_bytes()
 
 
 def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     levels, path = image
     output = tmp_path / "completions.png"
-    command = ("complete", path, "--model", archive, "--output", output)
+    command = ("complete", path, "--model", archive, "--output", output, "--overwrite")
     of_class = ("--label", "bright", "--count", 2, "--seed", 4)
     assert "2 completions" in done(pixelcnnpp(*command, *of_class))
     grid = np.asarray(Image.open(output))[::16, ::16]
@@ -179,3 +180,20 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
+
+
+@pytest.mark.parametrize("command", ["sample", "classify", "complete", "compress"])
+def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command):
+    image, output = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(image)
+    output.write_text("old")
+    words = [command, "--model", archive, *[image] * (command != "sample")]
+    words += ["--csv" if command == "classify" else "--output"]
+    one_line(pixelcnnpp(*words, output), "Add --overwrite")
+    assert output.read_text() == "old"
+    if command != "sample":
+        before = image.read_bytes()
+        one_line(pixelcnnpp(*words, image, "--overwrite"), "a.png is an input")
+        assert image.read_bytes() == before
+    done(pixelcnnpp(*words, output, "--overwrite"))
+    assert output.read_bytes() != b"old"
