@@ -1,7 +1,6 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import copy
-import csv
 import itertools
 import json
 import os
@@ -19,8 +18,15 @@ from filelock import FileLock, Timeout
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted, read_json, safe_names, write_bytes, write_csv
+from keras_pixelcnnpp.errors import UserError, say
+from keras_pixelcnnpp.files import (
+    counted,
+    read_cells,
+    read_json,
+    safe_names,
+    write_bytes,
+    write_csv,
+)
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
 
@@ -161,7 +167,8 @@ class RunFolder:
                 "Warning: these are the files of the training, but their pixels differ, perhaps "
                 "because another version of Pillow decodes them."
             )
-        print("\n".join(notes), end="\n" * bool(notes))
+        for note in notes:
+            say(note)
         if len(known["class_names"]) < 2 or self._is_unconditional(config):
             return dataset
         return dataset.with_classes(known["class_names"], classes_in_order)
@@ -171,7 +178,7 @@ class RunFolder:
         if not self.split_csv.is_file():
             return []
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows: Any = map(tuple, csv.reader(file))
+            rows: Any = map(tuple, read_cells(file))
             return list(rows)[1:]
 
     def write_listing(self, listing: Listing) -> None:
@@ -226,7 +233,7 @@ class RunFolder:
             except (UserError, OSError):
                 others = f"The training images of {dataset.name} are used instead."
                 none = "Comparisons with training images are omitted."
-                print(
+                say(
                     f"Note: {config['data']['source']}, which the run was trained on, is missing "
                     f"or has changed. {others if 'train' in dataset.splits else none}"
                 )

@@ -143,3 +143,10 @@ def hybrid_images(trained):
     import tiny
 
     return trained, tiny.tiny_split(12).images
+
+
+@pytest.mark.once
+def test_equal_images_have_no_covariance(rng):
+    images = np.concatenate([noise(rng, 10), np.repeat(noise(rng, 1), 110, axis=0)])
+    with pytest.raises(ValueError, match=r"at least 40 different .* Received: 11 of 120"):
+        kp.AnomalyDetector(MadeUp()).fit(images)
