@@ -26,6 +26,8 @@ from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import run_training
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 SMALL = [
     *("--preset", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
     *("--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),

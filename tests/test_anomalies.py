@@ -12,6 +12,8 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.anomalies import FEATURES, image_features
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 
+pytestmark = pytest.mark.once
+
 
 class MadeUp:
     """Has `pixel_statistics` of gray images: Gaussian noise around 128, with any entropy."""

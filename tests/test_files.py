@@ -9,6 +9,8 @@ import pytest
 from keras_pixelcnnpp.errors import UserError, is_disk_full
 from keras_pixelcnnpp.files import atomic_path, read_cells, remove_leftovers, write_bytes, write_csv
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_replaces_what_is_there(tmp_path, folder):

@@ -18,6 +18,8 @@ from keras_pixelcnnpp.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.monitors import with_averaged_weights
 from keras_pixelcnnpp.training import train_epochs
 
+pytestmark = pytest.mark.once
+
 
 class Scores(keras.Model):
     """A model with dropout, so that random state matters, and a second term of the loss."""

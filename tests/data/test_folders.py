@@ -10,6 +10,8 @@ from PIL import Image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def folder(tmp_path):

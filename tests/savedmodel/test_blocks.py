@@ -21,6 +21,8 @@ from keras_pixelcnnpp.savedmodel.scoring import score_folder
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 from keras_pixelcnnpp.tiled import TiledModel
 
+pytestmark = pytest.mark.once
+
 COUNT = 11
 BAD = {
     "02 bad.png": "cannot be read",

@@ -14,6 +14,8 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.compression import _paths_inside
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 @pytest.fixture(scope="module")
 def run(trained, tmp_path_factory):

@@ -12,6 +12,8 @@ from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 @pytest.fixture
 def image(tmp_path):

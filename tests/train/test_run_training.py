@@ -22,6 +22,8 @@ from keras_pixelcnnpp.train.run_training import (
     train_pixelcnnpp,
 )
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
 PRESET = PixelCNNRecipe(**tiny.MODEL, **TRAINING, network="pixelcnnpp", data="tiny")
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learning_rate_decay": 0.99}
