@@ -81,7 +81,7 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         names = class_names, titles[name]
         figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
-        print(end="\n")
+        print()
         say(titles[name])
         shown = [*map(printable, class_names)]
         print(_classification_report(labels, given.predicted, shown, digits=3))

@@ -152,7 +152,8 @@ class _ProgressBar(keras.callbacks.ProgbarLogger):
     """
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        super().on_train_batch_end(batch, _computed(logs))
+        # Otherwise, nothing is printed, and a step need not be waited for.
+        super().on_train_batch_end(batch, _computed(logs) if self.verbose == 1 else None)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         super().on_epoch_end(epoch, _computed(logs))
