@@ -124,10 +124,15 @@ absolute-links:
 	sed -i -E -e 's#(!\[[^]]*\]\()([a-z_]+/)#\1$(REPOSITORY)/raw/$(TAG)/\2#g' -e 's#\]\(\.\./\.\./#]($(REPOSITORY)/#g' \
 		-e 's#\]\(([A-Za-z_]+[/.)])#]($(REPOSITORY)/blob/$(TAG)/\1#g' README.md
 
+# mypy checks what is installed, where it finds the folders that setup.cfg moves into the package.
+INSTALLED := build/installed
+
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	rm -rf $(INSTALLED)
+	.venv/bin/uv pip install --quiet --reinstall --no-deps -b $(VERSIONS) --python .venv/bin/python --target $(INSTALLED) .
+	cd $(INSTALLED) && $(CURDIR)/.venv/bin/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p keras_pixelcnnpp
 	.venv/bin/codespell
 
 format: .venv/installed

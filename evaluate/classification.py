@@ -14,6 +14,7 @@ from sklearn.metrics import classification_report
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
+from keras_pixelcnnpp.errors import printable, say
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.commands import SplitOptions
 from keras_pixelcnnpp.evaluate.figures import print_table
@@ -83,8 +84,10 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         names = class_names, titles[name]
         figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
         figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
-        print(f"\n{titles[name]}")
-        print(_classification_report(labels, given.predicted, class_names, digits=3))
+        print()
+        say(titles[name])
+        shown = [*map(printable, class_names)]
+        print(_classification_report(labels, given.predicted, shown, digits=3))
     # Files of an earlier evaluation, which would not match these predictions, are removed.
     with atomic_files(folder.reports, WRITTEN) as reports:
         _write_predictions(reports, *of_all)
@@ -266,7 +269,7 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
     if report["mcnemar_p"] is not None:
         difference = report["accuracy_difference"]
         low, high = difference["ci95"]
-        print(
+        say(
             f"{titles['pixelcnnpp']} minus baseline: {100 * difference['value']:+.1f} points of "
             f"accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap); "
             f"McNemar's exact test: p = {report['mcnemar_p']:.4g}"

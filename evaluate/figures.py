@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.data.images import image_grid
+from keras_pixelcnnpp.errors import printable
 
 DPI = 100
 
@@ -26,7 +27,7 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look: 
         shape = {"justify": "right", "overflow": "fold"} if index else {"no_wrap": True}
         table.add_column(heading, **shape)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     # Names may look like markup: rich would drop [old] and fail on [/b].
     Console(markup=False, emoji=False).print(table)
 
@@ -133,7 +134,7 @@ def gallery_png(
     return figure_png(figure)
 
 
-def history_png(histories: dict[str, Sequence[dict]], quantity: str, label: str) -> bytes | None:
+def history_png(histories: Mapping[str, list[dict]], quantity: str, label: str) -> bytes | None:
     """Plots a quantity, such as `"accuracy"`, over the epochs of one or more runs.
 
     `histories` has results of `run.read_history` by title. A dotted line marks the epoch in which

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, check_channels, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.commands import GenerationOptions
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
@@ -358,7 +358,7 @@ def _print_report(report: dict, class_names: Sequence[str]) -> None:
             f"{named['chance']:.1%} is chance."
         )
         if len(found := named["sampled"]["predicted_labels"]) == 1 and named["chance"] < 1:
-            print(f"Note: the CNN assigns all samples to one class, {class_names[found[0]]}.")
+            say(f"Note: the CNN assigns all samples to one class, {class_names[found[0]]}.")
     for space, numbers in report.get("memorization", {}).items():
         closer = f"{numbers['share_closer_than_5_percent']:.1%} of the samples"
         print(

@@ -26,9 +26,9 @@ def evaluate_likelihood(folder: RunFolder, options: LikelihoodOptions) -> None:
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
     split, images = two_or_more(dataset, options.split)
-    images = images.some(options.count, options.seed).images
+    total, images = len(images), images.some(options.count, options.seed).images
     model = load_trained_model(path)
-    print(f"Scoring {counted(len(images))} of the split {split}")
+    print(f"Scoring {len(images):,} of {counted(total)} of the split {split}")
     how = {"batch_size": options.batch_size, "verbose": "auto"}
     statistics = model.pixel_statistics(images, seed=options.seed, **how)
     report = {"options": options.given, "split": split, "seed": options.seed}

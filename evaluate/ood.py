@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -67,7 +68,7 @@ def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
     split, images = two_or_more(dataset, options.split)
     # Other images of the split are the normal images that the detectors are fitted to.
     rows = np.random.default_rng(options.seed).permutation(len(images))
-    count = min(options.count, len(images) // 2)
+    total, count = len(images), min(options.count, len(images) // 2)
     measured, normal = images.take(rows[:count]), images.take(rows[count : count + FIT_IMAGES])
     sources = (options.data, config["data"]["source"])
     sets = {NORMAL: normal.images, OWN: measured.images}
@@ -78,7 +79,7 @@ def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
     model = load_trained_model(path)
-    print(f"Scoring {counted(count)} of the split {split}, and the other sets")
+    print(f"Scoring {count:,} of {counted(total)} of the split {split}, and the other sets")
     detector = AnomalyDetector(model, FALSE_ALARMS, options.seed, options.batch_size)
     tick, features = progress(len(sets), unit="set"), {}
     for name, images in sets.items():
@@ -95,7 +96,7 @@ def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
     scores = detector_scores(features, detector, by_classes)
     known = scores.pop(NORMAL)
     del sets[NORMAL]
-    report = {"options": options.given, "split": split, "seed": options.seed}
+    report: dict[str, Any] = {"options": options.given, "split": split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
     report["thresholds"] = {
         name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in known.items()

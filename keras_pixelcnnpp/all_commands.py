@@ -10,7 +10,7 @@ import typer
 
 from keras_pixelcnnpp.app.commands import app as of_app
 from keras_pixelcnnpp.command_helpers import Commands, epilog, library
-from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory
+from keras_pixelcnnpp.errors import UserError, is_disk_full, is_out_of_memory, say
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.savedmodel.commands import app as of_savedmodel
 from keras_pixelcnnpp.train.commands import app as of_train
@@ -95,5 +95,5 @@ def main() -> None:
             message = NO_MEMORY
         else:
             raise
-        print(f"pixelcnnpp: error: {message}", file=sys.stderr)
+        say(f"pixelcnnpp: error: {message}", error=True)
         sys.exit(2)

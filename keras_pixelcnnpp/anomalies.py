@@ -51,7 +51,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         calibration_scores_: Scores of the images that calibrate p-values, ascending.
 
     Raises:
-        ValueError: In `fit`, if there are too few images for the rate of false alarms.
+        ValueError: In `fit`, if there are too few different images for the rate of false alarms.
 
     Example:
 
@@ -83,7 +83,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 trained on: some hundreds.
             y: Ignored.
         """
-        return self.fit_features(self.features(X))
+        features = self.features(X)
+        different = len(np.unique(np.reshape(X, (len(X), -1)), axis=0))
+        if different < self.least_images <= len(X):
+            expected = f"at least {self.least_images} different images"
+            expected += f" for contamination={self.contamination}"
+            raise UserError(f"Expected {expected}. Received: {different} of {len(X)}")
+        return self.fit_features(features)
 
     def features(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""

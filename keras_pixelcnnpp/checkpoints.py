@@ -186,7 +186,8 @@ def recorded_signals() -> Iterator[list[int]]:
 class EpochCheckpoint(keras.callbacks.Callback):
     """Saves a checkpoint after every epoch, and when a signal stops the training.
 
-    Raises a `UserError` after the first step whose loss is not finite.
+    If the batches are the rest of an epoch, `fit` ends after it, and `goes_on` says whether other
+    epochs remain. Raises a `UserError` after the first step whose loss is not finite.
     """
 
     # keras.callbacks.BackupAndRestore does not save the states of seed generators (dropout masks),
@@ -201,6 +202,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.checkpoints = checkpoints
         self.batches = batches
         self.signals = signals
+        self.goes_on = False
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -225,6 +227,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.checkpoints.save(self.model, Progress(epoch + 1))
         if self.signals:
             raise TrainingStopped(self.signals[0])
+        # Unless a callback such as keras.callbacks.EarlyStopping has requested the end.
+        if self.batches.first_step and not self.model.stop_training:
+            self.goes_on = epoch + 1 < self.params["epochs"]
+            self.model.stop_training = True
 
     def _refuse(self, batch: int) -> None:
         rows = self.batches.rows(batch)

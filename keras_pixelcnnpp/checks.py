@@ -117,11 +117,10 @@ def checked_images(
         raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
     if 0 < brightest < max(num_levels, 17) and num_levels < 256:
-        count = num_levels if brightest < num_levels else 17
         message = (
-            f"Expected integers from 0 to 255. Received: integers below {count}, which look like "
-            "levels. Convert K levels with keras_pixelcnnpp.data.to_images(levels, K), such as "
-            f"K={count}"
+            f"Expected integers from 0 to 255. Received: integers from 0 to {brightest}, which "
+            "look like levels. Convert them with keras_pixelcnnpp.data.to_images(levels, K), where "
+            f"K, at least {brightest + 1}, is the number of levels"
         )
         if strict:
             raise UserError(
@@ -136,7 +135,7 @@ def require_no_mask(values: Any, name: str = "images") -> None:
     """Raises a `UserError` for a masked array, or a sequence of them: hidden values would count."""
     if not any(map(np.ma.is_masked, values if isinstance(values, list | tuple) else [values])):
         return
-    advice = ""
+    advice = ". Score rectangles without masked values" if name == "frames" else ""
     if name == "images":
         known = "~images.mask" + (".any(axis=-1)" if np.ndim(values) == 4 else "")
         advice = f". To score or complete known pixels, pass images.data and observed={known}"

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.recipe import option
 
 # Lines that TensorFlow's libraries log on import, before they read TF_CPP_MIN_LOG_LEVEL.
@@ -82,22 +82,42 @@ def _parameter(one: Field) -> inspect.Parameter:
     return inspect.Parameter(one.name, kind, default=default, annotation=annotation)
 
 
-def epilog(*examples: str) -> str:
-    """Formats the examples at the end of a command's help."""
+def epilog(*examples: str) -> str | None:
+    """Formats the examples at the end of a command's help; `None` if there are none."""
+    if not examples:
+        return None
     lines = [f"  pixelcnnpp {example}" for example in examples]
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
-def output_path(text: str, default: Any = None, folder: bool = False) -> Any:
+def output_path(text: str, default: Any = None, folder: bool = False, suffix: str = "") -> Any:
     """Declares an option for an output path, which is checked before the command does its work."""
     kinds = {"file_okay": not folder, "dir_okay": folder}
-    return option(text, default, callback=in_a_folder, **kinds)
+
+    def checked(path: Path | None) -> Path | None:
+        if path is not None and not path.name.lower().endswith(suffix):
+            expected = f"Expected a {suffix} file"
+            raise UserError(f"Invalid value for --output. {expected}. Received: {path}")
+        return in_a_folder(path)
+
+    return option(text, default, callback=checked, **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:
-    """Returns `path` if its parent folder exists. The folder is not created: it may be a typo."""
-    if path is not None and not (folder := path.absolute().parent).is_dir():
+    """Returns `path` if its parent folder can be written to.
+
+    The folder is not created: it may be a typo.
+    """
+    if path is None:
+        return path
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise UserError(f"Cannot write {path.name}: the folder {folder} does not exist")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        why = f"the folder {folder}: {error.strerror}"
+        raise UserError(f"Cannot write {path.name}: {why}") from error
     return path
 
 
@@ -154,7 +174,7 @@ def prepare_process() -> None:
 
 @functools.cache  # Python's filter "once" forgets texts whenever a library changes a filter
 def _print_warning(text: str) -> None:
-    print(f"pixelcnnpp: warning: {text}", file=sys.stderr)
+    say(f"pixelcnnpp: warning: {text}", error=True)
 
 
 def _is_other_advice(record: logging.LogRecord) -> bool:

@@ -2,16 +2,31 @@
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Error for wrong arguments, data or files. Its message is one line."""
+    """Error for wrong arguments, data or files. Its message is one printable line."""
 
     def __init__(self, message: str):
         # A file name in it may have line breaks.
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(printable(" ".join(message.splitlines())))
+
+
+def printable(text: str) -> str:
+    r"""Returns a text without characters that a terminal acts on, or that hide others.
+
+    They are escaped, such as `\x1b` in the name of a file.
+    """
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(escaped)
+
+
+def say(text: str, error: bool = False) -> None:
+    """Prints one line that contains names from files or data, to stdout or stderr."""
+    print(printable(text), file=sys.stderr if error else sys.stdout)
 
 
 def invalid_argument(name: str, value: object, expected: str) -> UserError:

@@ -17,8 +17,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -166,10 +166,13 @@ def read_json(path: str | Path, kind: type = dict) -> Any:
 def safe_names(class_names: Sequence[str]) -> list[str]:
     """Converts class names to different names that are valid in file names.
 
-    Special characters become `_`. If two names are then equal, ignoring case, the number of each
-    class is appended to its name.
+    Special characters, and those that are not printable, become `_`. If two names are then equal,
+    ignoring case, the number of each class is appended to its name.
     """
-    names = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", name) for name in class_names]
+    names = [
+        "".join("_" if c in '\\/:*?"<>|' or not c.isprintable() else c for c in name)
+        for name in class_names
+    ]
     if len({name.casefold() for name in names}) == len(names):
         return names
     return [f"{name}_{label}" for label, name in enumerate(names)]
@@ -224,4 +227,43 @@ def write_csv(path: str | Path, rows: Iterable[Sequence]) -> None:
         atomic_path(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        csv.writer(file).writerows(rows)
+        write_cells(file, rows)
+
+
+# A spreadsheet takes a text with such a beginning for a formula, which may run programs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = r"[-+](\d+(\.\d+)?(e[-+]\d+)?|inf)"
+
+
+def write_cells(file: TextIO, rows: Iterable[Sequence]) -> None:
+    """Writes rows to an open CSV file.
+
+    Texts that a spreadsheet would take for a formula begin with an apostrophe, which spreadsheets
+    do not show, and so do those that begin with one.
+    """
+    csv.writer(file).writerows([_no_formula(str(cell)) for cell in row] for row in rows)
+
+
+def _no_formula(text: str) -> str:
+    is_text = text.startswith((*_FORMULA, "'")) and not re.fullmatch(_NUMBER, text)
+    return f"'{text}" if is_text else text
+
+
+def read_cells(file: TextIO) -> list[list[str]]:
+    """Returns the rows of an open CSV file that `write_cells` has written, as they were."""
+    return [[cell.removeprefix("'") for cell in row] for row in csv.reader(file)]
+
+
+def relative_path(name: str) -> PurePosixPath:
+    r"""Returns an untrusted relative path, after checking that it does not lead out of a folder.
+
+    The rules are those of POSIX and of Windows, where `C:x` and `..\x` lead out, too. Links are not
+    followed. Raises a `UserError`.
+    """
+    path, windows = PurePosixPath(name), PureWindowsPath(name)
+    if path.is_absolute() or windows.anchor or ".." in (*path.parts, *windows.parts):
+        raise UserError(
+            "Expected a path below the folder, without '..' and without a drive such as 'C:'. "
+            f"Received: {name!r:.200}"
+        )
+    return path

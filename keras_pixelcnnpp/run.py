@@ -19,8 +19,15 @@ from keras_pixelcnnpp.checkpoints import Checkpoints
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted, read_json, safe_names, write_bytes, write_csv
+from keras_pixelcnnpp.errors import UserError, say
+from keras_pixelcnnpp.files import (
+    counted,
+    read_cells,
+    read_json,
+    safe_names,
+    write_bytes,
+    write_csv,
+)
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
 
@@ -168,7 +175,8 @@ class RunFolder:
                 "Warning: these are the files of the training, but their pixels differ, perhaps "
                 "because another version of Pillow decodes them."
             )
-        print("\n".join(notes), end="\n" * bool(notes))
+        for note in notes:
+            say(note)
         if len(known["class_names"]) < 2 or self._is_unconditional(config):
             return dataset
         return dataset.with_classes(known["class_names"], classes_in_order)
@@ -179,7 +187,7 @@ class RunFolder:
             return []
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
-                rows: Any = [*map(tuple, csv.reader(file))]
+                rows: Any = [*map(tuple, read_cells(file))]
             except csv.Error as error:
                 raise UserError(f"{self.split_csv} is damaged: {error}") from error
         for number, row in enumerate(rows, start=1):
@@ -242,7 +250,7 @@ class RunFolder:
             except (UserError, OSError):
                 others = f"The training images of {dataset.name} are used instead."
                 none = "Comparisons with training images are omitted."
-                print(
+                say(
                     f"Note: {config['data']['source']}, which the run was trained on, is missing "
                     f"or has changed. {others if 'train' in dataset.splits else none}"
                 )

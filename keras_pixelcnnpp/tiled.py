@@ -275,7 +275,7 @@ class TiledModel:
 
     def checked(self, frames: np.ndarray) -> np.ndarray:
         """Returns frames as an array `(N, H, W, channels)`, or raises a `UserError`."""
-        require_no_mask(frames)
+        require_no_mask(frames, "frames")
         array, channels = np.asarray(frames), self.model.image_shape[-1]
         if array.ndim == 3 and channels == 1:
             array = array[..., None]

@@ -112,16 +112,18 @@ def train_epochs(
 ) -> None:
     """Trains a compiled model for a number of epochs; see `train` for the arguments."""
 
-    def fit(part: ImageBatches, first: int, last: int, *more: keras.callbacks.Callback) -> None:
+    def fit(part: ImageBatches, first: int, *more: keras.callbacks.Callback) -> None:
         # ImageBatches shuffles, by seed and epoch.
-        how = {"initial_epoch": first, "epochs": last, "shuffle": False, "verbose": verbose}
+        how = {"initial_epoch": first, "epochs": epochs, "shuffle": False, "verbose": verbose}
         seeds = [SetEpoch(part)]
         if keras.backend.backend() == "torch" and not isinstance(model, AutoregressiveModel):
             seeds.append(_seed_torch(part))
-        model.fit(wrap(part), callbacks=[*seeds, *callbacks, *more], **how)
+        # The last one, as by default, so that it also prints what the others add to the logs.
+        bar = [_ProgressBar()] if verbose else []
+        model.fit(wrap(part), callbacks=[*seeds, *callbacks, *more, *bar], **how)
 
     if folder is None:
-        fit(batches, 0, epochs)
+        fit(batches, 0)
         return
     # Every call of `model.fit` starts from a checkpoint, so that a resumed run ends with the same
     # weights as an uninterrupted one.
@@ -133,15 +135,34 @@ def train_epochs(
         while progress.epoch < epochs:
             epoch, step = progress
             # The rest of an interrupted epoch comes first.
-            part, last = (batches.from_step(step), epoch + 1) if step else (batches, epochs)
-            fit(part, epoch, last, EpochCheckpoint(checkpoints, part, signals))
-            # A callback such as keras.callbacks.EarlyStopping may request the end.
-            if last == epochs or model.stop_training:
+            part = batches.from_step(step) if step else batches
+            checkpoint = EpochCheckpoint(checkpoints, part, signals)
+            fit(part, epoch, checkpoint)
+            if not checkpoint.goes_on:
                 # `fit` has put the averaged weights into the model; a callback may have replaced
                 # them by the weights of the best epoch.
                 return
             progress = checkpoints.restore(model)  # training continues from the raw weights
     use_averages(model)
+
+
+class _ProgressBar(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar without metrics that are NaN because they are not computed.
+
+    These are accuracy and cross-entropy in epochs of `LikelihoodFirst`.
+    """
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        # Otherwise, nothing is printed, and a step need not be waited for.
+        super().on_train_batch_end(batch, _computed(logs) if self.verbose == 1 else None)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        super().on_epoch_end(epoch, _computed(logs))
+
+
+def _computed(logs: dict | None) -> dict:
+    kept = (logs or {}).items()
+    return {name: value for name, value in kept if name == "loss" or not math.isnan(value)}
 
 
 def _seed_torch(batches: ImageBatches) -> keras.callbacks.Callback:

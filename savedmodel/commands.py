@@ -126,7 +126,7 @@ class CompleteOptions(OverwriteOptions, RandomOptions):
     particles: int = option("Number of particles for each completion, with --mask.", 64, min=1)
     label: str | None = option("Class, by name or number. Default: sampled given the known pixels.")
     count: int = option("Number of completions.", 5, min=1)
-    output: Path = output_path("PNG file to write.", Path("completions.png"))
+    output: Path = output_path("PNG file to write.", Path("completions.png"), suffix=".png")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,18 @@
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import typer
 from PIL import Image
 
-from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images, num_header_bytes
 from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, read_image
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import check_output, counted, write_bytes
+from keras_pixelcnnpp.files import check_output, counted, relative_path, write_bytes
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.tiled import TiledModel
@@ -50,13 +50,14 @@ def compress_files(options: CompressOptions) -> None:
     else:
         data = compress_images(model, images, None, stored).data
     write_bytes(output, data)
-    size = len(data)
-    bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"
+    size, of_header = len(data), num_header_bytes(data)
+    header = f"of which {of_header:,} are the header"
+    bits = f"{8 * (size - of_header) / images.size:.3f} {bits_unit(model.num_levels)} without it"
     ((option, value),) = options.given.items()
     words = ["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)]
     words = shlex.join([*words, *["--tiled"] * tiled])
     print(
-        f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {bits}. "
+        f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {header}; {bits}. "
         f"To decompress: {words} --output FOLDER"
     )
     changed = np.any(quantize(images, model.num_levels) != images, axis=(1, 2, 3)).sum()
@@ -72,7 +73,7 @@ def _names(files: list[Path]) -> dict[Path, str]:
     # Resolved folders have no `..`, which would lead out of the output folder. Links keep names.
     paths = [file.parent.resolve() / file.name for file in files]
     parent = os.path.commonpath([path.parent for path in paths])
-    names = [path.relative_to(parent).as_posix() for path in paths]
+    names = [str(relative_path(path.relative_to(parent).as_posix())) for path in paths]
     names = [name if name.lower().endswith(".png") else f"{name}.png" for name in names]
     known = {}
     for file, name in zip(files, names, strict=True):
@@ -123,10 +124,9 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
     """Returns the paths of files in a folder, after checking their names, which are untrusted."""
     paths = [folder / name for name in names]
     for name, path in zip(names, paths, strict=True):
-        parts = PurePosixPath(name).parts
-        good = "/".join(parts) == name and ".." not in parts and name.lower().endswith(".png")
         try:
-            # Links in the folder and paths of other systems may lead out of it, too.
+            good = str(relative_path(name)) == name and name.lower().endswith(".png")
+            # Links in the folder may lead out of it, too.
             good = good and path.resolve().is_relative_to(folder.resolve())
         # Circular links, null bytes and names that the file system rejects.
         except (OSError, RuntimeError, ValueError):

@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from keras_pixelcnnpp.data.images import (
     png_bytes,
     read_image,
 )
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.files import (
     atomic_path,
     check_output,
@@ -51,7 +52,7 @@ def sample_grid(options: SampleOptions) -> None:
     else:
         write_bytes(output, png_bytes(samples.overview(options.count)))
     rows = ", ".join(name for name, _ in samples.by_class())
-    print(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
+    say(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
 
 
 def sample_folder(options: SampleOptions) -> None:
@@ -67,7 +68,7 @@ def sample_folder(options: SampleOptions) -> None:
     sampled = sample_many(trained, labels, output, seed, how, resume, options.workers)
     kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
     of_classes = f" of {', '.join(names[label] for label in chosen)}" if options.label else ""
-    print(f"Wrote {counted(sampled)}{of_classes} to {output}{kept}")
+    say(f"Wrote {counted(sampled)}{of_classes} to {output}{kept}")
 
 
 def _chosen_seed(seed: int | None) -> int:
@@ -91,7 +92,8 @@ def sample_many(
     `how` has further arguments of `AutoregressiveModel.sample`. They are written to
     `sampling.json`, together with the seed, the labels and a checksum of the model. With `resume`,
     blocks whose files all exist are kept. A `UserError` is raised if the folder has samples and
-    `resume` is false, or if they have other options or another model.
+    `resume` is false, if they have other options or another model, or if this command has not
+    written them.
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
     SamplingOptions(seed, **how).checked(model)
@@ -107,6 +109,11 @@ def sample_many(
             raise UserError(
                 f"{output} has samples with another {' and '.join(other)}. Choose another folder"
             )
+    elif others := sorted(output.glob("*_image_*.png")):
+        raise UserError(
+            f"{output} has images that do not belong to these samples, such as {others[0].name}. "
+            "Choose another folder"
+        )
     resume = resume and known.exists()
     files = [output / name for name in image_names(labels, model.class_names)]
     blocks = {}
@@ -139,11 +146,11 @@ def complete_file(options: CompleteOptions) -> None:
     image = trained.read(options.image)
     known = _known_pixels(options, trained)
     if name is not None:
-        print(f"Class: {model.class_names[label]}")
+        say(f"Class: {model.class_names[label]}")
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
     labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
-    how = {"temperature": options.temperature, "guidance": options.guidance}
+    how: Any = {"temperature": options.temperature, "guidance": options.guidance}
     how["num_particles"] = options.particles
     with graphs_as_traced():
         completed = model.complete(images, known, labels, seed, **how)

@@ -1,6 +1,5 @@
 """The commands `classify` and `score`."""
 
-import csv
 import hashlib
 import io
 from collections.abc import Iterator
@@ -18,12 +17,15 @@ from rich.table import Table
 from keras_pixelcnnpp.backend import graphs_as_traced
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.distributions.bits import bits_unit
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, printable, say
 from keras_pixelcnnpp.files import (
     check_output,
     class_numbers,
     counted,
+    read_cells,
     read_json,
+    sha256,
+    write_cells,
     write_csv,
     write_json,
     write_predictions,
@@ -66,7 +68,7 @@ def classify_files(options: ClassifyOptions) -> None:
         classes = [model.class_names[label]]
         if known.any():
             classes.insert(0, model.class_names[true] if true >= 0 else "")
-        table.add_row(name, *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+        table.add_row(printable(name), *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
     Console(markup=False, emoji=False).print(table)
     if options.csv is not None:
         of_model = result["probabilities"], model.class_names, result["bits_per_dim"]
@@ -92,7 +94,10 @@ def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[
 
 
 def score_files(options: ScoreOptions) -> None:
-    """Scores all image files below a folder, and prints their mean bits/dim."""
+    """Scores all image files below a folder, and prints their mean bits/dim.
+
+    If there are files that cannot be read, the command ends with an error and status 2.
+    """
     trained, output = TrainedModel.named(options), options.output
     if not options.tiled:
         _advise(trained, options.data)
@@ -102,6 +107,9 @@ def score_files(options: ScoreOptions) -> None:
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
         print(f"Mean: {bits[good].mean():.3f} {bits_unit(trained.model.num_levels)}")
+    if not good.all():
+        bad = f"{(~good).sum()} of {counted(len(bits))}"
+        raise UserError(f"{bad} cannot be read: see the column `error` of {output}")
 
 
 def _advise(trained: TrainedModel, data: Path) -> None:
@@ -112,7 +120,7 @@ def _advise(trained: TrainedModel, data: Path) -> None:
         if trained.is_larger(data / first):
             height, width, _ = trained.model.image_shape
             advice = "To score larger images at their own size, add --tiled"
-            print(f"Images such as {first} are resized to {height}×{width}. {advice}.")
+            say(f"Images such as {first} are resized to {height}×{width}. {advice}.")
 
 
 def score_folder(
@@ -140,7 +148,7 @@ def score_folder(
     rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
     record = output.with_name(f"{output.name}.json")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
-    given["images"] = hashlib.sha256(repr(paths).encode()).hexdigest()
+    given["images"] = _checksum(data, paths)
     block_size = 1 if tiled else block_size
     if output.exists():
         if not resume:
@@ -160,12 +168,23 @@ def score_folder(
         write_csv(output, rows)
         with output.open("a", **_TEXT) as file:
             for scored in results:
-                csv.writer(file).writerows(scored)
+                write_cells(file, scored)
                 file.flush()
                 bits += _bits_of(scored)
     except OSError as error:  # such as a full disk
         raise UserError(f"{output}: {error.strerror}. Continue with --resume") from error
     return np.array(bits)
+
+
+def _checksum(data: Path, paths: list[str]) -> str:
+    """Returns the SHA-256 of the names and contents of files below a folder, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        content = ""
+        with suppress(OSError):  # an unreadable file becomes an error in its row
+            content = sha256(data / path)
+        digest.update(repr((path, content)).encode())
+    return digest.hexdigest()
 
 
 def _bits_of(rows: list[list]) -> list[float]:
@@ -176,7 +195,7 @@ def _complete_rows(file: Path) -> list[list]:
     """Returns the complete rows of a CSV file that an interrupted command wrote."""
     with file.open(**_TEXT) as opened:
         text = opened.read()
-    rows = list(csv.reader(io.StringIO(text, newline="")))
+    rows = read_cells(io.StringIO(text, newline=""))
     is_whole = text.endswith("\n") and len(rows[-1]) == len(rows[0])
     return rows if is_whole else rows[:-1]
 

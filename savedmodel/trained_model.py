@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from keras_pixelcnnpp.checks import is_larger
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.images import SUFFIXES, open_image, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -139,5 +138,5 @@ def read_files(files: Iterable[Path], read: Callable[[Path], np.ndarray]) -> dic
     if not images:
         raise errors[0]
     for error in errors:
-        print(f"pixelcnnpp: error: {error}", file=sys.stderr)
+        say(f"pixelcnnpp: error: {error}", error=True)
     return images

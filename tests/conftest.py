@@ -35,47 +35,9 @@ if keras.backend.backend() == "tensorflow":
     # Most graphs run once or twice, so optimizing them takes longer than running them.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-TESTS = Path(__file__).parent
 BACKENDS = ("tensorflow", "jax", "torch")
-# Tests that run under every backend: mathematics, training and sampling. All others run only under
-# the first backend.
-EVERY_BACKEND = (
-    "codec",
-    "distributions",
-    "golden",
-    "layers",
-    "models",
-    "sampling",
-    "test_backend.py",
-    "test_checkpoints.py",
-    "test_optimizers.py",
-    "test_tiled.py",
-    "train/test_devices.py",
-)
-# Tests that call each compiled function only once or twice. TensorFlow runs these functions eagerly
-# in less time than it needs to trace them.
-EAGERLY = (
-    "app",
-    "evaluate",
-    "examples",
-    "presets",
-    "savedmodel/test_compression.py",
-    "savedmodel/test_trained_model.py",
-    "test_all_commands.py",
-    "test_plugins.py",
-    "train/test_monitors.py",
-    "train/test_run_training.py",
-)
 
 keep_freed_memory()
-
-
-def pytest_ignore_collect(collection_path):
-    """Ignores files that run only under the first backend."""
-    if keras.backend.backend() == BACKENDS[0] or collection_path.is_dir():
-        return None
-    path = collection_path.relative_to(TESTS).as_posix()
-    return None if path.startswith(EVERY_BACKEND) else True
 
 
 def pytest_collection_modifyitems(config, items):
@@ -104,8 +66,6 @@ class SharedFixtures:
 
 def pytest_configure(config):
     """Registers a plugin; pytest calls no hook of this file for session fixtures."""
-    gone = [name for name in EVERY_BACKEND + EAGERLY if not (TESTS / name).exists()]
-    assert not gone, f"conftest.py names files that are not there: {gone}"
     config.pluginmanager.register(SharedFixtures())
 
 
@@ -120,9 +80,8 @@ def fresh_keras():
 
 @pytest.fixture(autouse=True, scope="module")
 def eagerly(request):
-    """Runs TensorFlow functions eagerly in the tests of `EAGERLY`."""
-    path = request.path.relative_to(TESTS).as_posix()
-    if keras.backend.backend() != "tensorflow" or not path.startswith(EAGERLY):
+    """Runs TensorFlow functions eagerly in the files marked `eagerly`."""
+    if keras.backend.backend() != "tensorflow" or not request.node.get_closest_marker("eagerly"):
         yield
         return
     import tensorflow as tf

@@ -1,9 +1,11 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import keras
@@ -14,12 +16,17 @@ from command_line import done, one_line
 
 import keras_pixelcnnpp
 from keras_pixelcnnpp.checkpoints import TrainingStopped
-from keras_pixelcnnpp.command_helpers import prepare_process
+from keras_pixelcnnpp.command_helpers import in_a_folder, prepare_process
+from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import run_training
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 SMALL = [
     *("--preset", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
@@ -212,6 +219,54 @@ def test_stopped_training_says_how_to_go_on(
     status, out, _ = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
     assert status == expected
     assert "--resume" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="changes the user")
+def test_a_folder_that_cannot_be_written_to():
+    """It is noticed before the command does its work."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        os.seteuid(user or 65534)  # root may write anywhere
+        try:
+            with pytest.raises(UserError, match=f"a.png: the folder {folder}: Permission denied"):
+                in_a_folder(Path(folder, "a.png"))
+        finally:
+            os.seteuid(user)
+
+
+# Sets the title of a terminal, erases the screen, and writes from right to left.
+ESCAPES = "\x1b]0;title\x07\x1b[2J\u202e"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names of Windows have no such characters")
+def test_no_name_reaches_the_terminal_unescaped(pixelcnnpp, archive, run, tmp_path):
+    images, file = tmp_path / f"images{ESCAPES}", f"a{ESCAPES}.png"
+    (images / "dark").mkdir(parents=True)
+    (images / "dark" / file).write_bytes(png_bytes(tiny.IMAGES[0]))
+    (images / f"b{ESCAPES}.png").write_bytes(b"none")
+    scores = ("--data", images, "--output", tmp_path / "scores.csv")
+    config = run.read_config()
+    config["data"]["source"] = f"gone{ESCAPES}"
+    config["pixelcnnpp"]["title"] = f"model{ESCAPES}"
+    write_json(run.config_json, config)
+    commands = (
+        ("classify", "--model", archive, images),
+        ("classify", "--model", archive, tmp_path / f"no{ESCAPES}.png"),
+        ("score", "--model", archive, *scores),
+        ("train", "--run", tmp_path / "run", *SMALL, "--data", images, "--skip-corrupted"),
+        ("evaluate", "classification", "--run", run.path, "--data", images),
+        ("evaluate", "classification", "--run", run.path),
+    )
+    for command in commands:
+        _, out, err = pixelcnnpp(*command)
+        shown = out + err
+        bad = [line for line in re.split("[\n\r\b]", shown) if not line.isprintable()]
+        assert not bad, command
+
+
+def test_help_without_examples(pixelcnnpp):
+    assert "Example" not in done(pixelcnnpp("presets", "--help"))
 
 
 def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):

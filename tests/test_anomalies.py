@@ -12,6 +12,8 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.anomalies import FEATURES, image_features
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 
+pytestmark = pytest.mark.once
+
 
 class MadeUp:
     """Has `pixel_statistics` of gray images: Gaussian noise around 128, with any entropy."""
@@ -143,3 +145,10 @@ def hybrid_images(trained):
     import tiny
 
     return trained, tiny.tiny_split(12).images
+
+
+@pytest.mark.once
+def test_equal_images_have_no_covariance(rng):
+    images = np.concatenate([noise(rng, 10), np.repeat(noise(rng, 1), 110, axis=0)])
+    with pytest.raises(ValueError, match=r"at least 40 different .* Received: 11 of 120"):
+        kp.AnomalyDetector(MadeUp()).fit(images)

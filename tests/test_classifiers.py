@@ -24,6 +24,8 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.optimizers import LikelihoodFirst
 from keras_pixelcnnpp.training import fit_class_bias, refit_class_bias, stratified_rows
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def classifier():

@@ -1,3 +1,4 @@
+import csv
 import os
 import signal
 import subprocess
@@ -8,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from keras_pixelcnnpp.errors import UserError, is_disk_full
-from keras_pixelcnnpp.files import atomic_files, atomic_path, remove_leftovers, write_bytes
+from keras_pixelcnnpp.files import (
+    atomic_files,
+    atomic_path,
+    read_cells,
+    remove_leftovers,
+    write_bytes,
+    write_csv,
+)
+
+pytestmark = pytest.mark.once
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -117,3 +127,15 @@ def test_urls_are_not_folders(tmp_path, monkeypatch, url):
     with pytest.raises(UserError, match="Expected a local path"):
         write_bytes(url, b"1")
     assert not list(tmp_path.iterdir())
+
+
+def test_spreadsheets_find_no_formula(tmp_path):
+    """Texts that look like one begin with an apostrophe, and are read back as they were."""
+    texts = ["=1+1", "+A1|B", "-2+3", "@SUM(1)", "\t=1", "\r=1", "'=a.png", "a=1", "", "é\udcff"]
+    write_csv(tmp_path / "a.csv", [texts, [-1, 0.5, "-1.5", "-2e-05", "+3"]])
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        first, second = csv.reader(file)
+    assert first == [f"'{text}" for text in texts[:7]] + texts[7:]
+    assert second == ["-1", "0.5", "-1.5", "-2e-05", "+3"]
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert read_cells(file) == [texts, second]

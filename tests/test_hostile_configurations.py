@@ -23,6 +23,8 @@ from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
 
+pytestmark = pytest.mark.once
+
 CONFIG = {
     "data": {**tiny.tiny_data_config(tiny.tiny_dataset()), "source": "digits"},
     "pixelcnnpp": {"options": {"epochs": 1}, "model": {}},

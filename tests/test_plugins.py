@@ -10,6 +10,8 @@ from keras_pixelcnnpp.plugins import import_plugins, imported_plugins, make_call
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.savedmodel import blocks
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 MODULE = """
 import keras
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning

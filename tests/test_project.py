@@ -10,6 +10,8 @@ import results
 
 import keras_pixelcnnpp
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -15,6 +15,8 @@ from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.train.data import load_larger, load_preset
 
+pytestmark = pytest.mark.once
+
 PRESET = PixelCNNRecipe(
     network="pixelcnnpp",
     label_loss_weight=0.3,

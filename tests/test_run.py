@@ -8,6 +8,8 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.run import RunFolder, read_history
 
+pytestmark = pytest.mark.once
+
 
 def test_a_model_that_is_not_there_yet(tmp_path):
     run = RunFolder(tmp_path)

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 
 import keras
@@ -16,6 +17,8 @@ from keras_pixelcnnpp.optimizers import LikelihoodFirst, averaged_weights, varia
 from keras_pixelcnnpp.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.monitors import with_averaged_weights
 from keras_pixelcnnpp.training import train_epochs
+
+pytestmark = pytest.mark.once
 
 
 class Scores(keras.Model):
@@ -228,3 +231,20 @@ def test_weights_that_would_be_ignored_are_refused(crops, devices):
     if crops:
         with pytest.raises(ValueError, match=r"`images.larger`\. Expected the images at their"):
             training.train(tiny.untrained_model(), images, recipe)
+
+
+def test_what_is_printed_of_each_epoch(tmp_path, capsys):
+    """Resumed within an epoch, it counts to the last one, and prints no metric that is NaN."""
+    model = tiny.untrained_pixelcnn(label_loss_weight=0.5)
+    model.compile("adam")
+    batches = ImageBatches(tiny.IMAGES, tiny.LABELS, batch_size=6)
+    model.optimizer.build(model.trainable_variables)
+    first = LikelihoodFirst(2)
+    with pytest.raises(TrainingStopped):
+        train_epochs(model, batches, 3, tmp_path, [first, Record(signal.SIGINT, 1, 0)], verbose=2)
+    train_epochs(model, batches, 3, tmp_path, [first], verbose=2)
+    out = capsys.readouterr().out
+    assert re.findall(r"Epoch \d/\d", out) == [f"Epoch {n}/3" for n in (1, 2, 2, 3)]
+    epochs = [line for line in out.splitlines() if "bits_per_dim" in line]
+    assert ["accuracy" in line for line in epochs] == [False, False, True]
+    assert "nan" not in out

@@ -4,7 +4,7 @@ import shutil
 
 from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.data.dataset import Listing
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.files import remove_leftovers, write_json
 from keras_pixelcnnpp.recipe import DATA, MAY_CHANGE, RECIPES, Recipe, recipe_of_run
 from keras_pixelcnnpp.run import RunFolder
@@ -89,7 +89,7 @@ def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Lis
         for rows in (run.listing(), listing)
     ]
     if files[0] == files[1] and not found:
-        print(
+        say(
             f"Warning: the files are those that {run.path} was trained on, but their pixels "
             "differ, perhaps because another version of Pillow decodes them."
         )

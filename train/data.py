@@ -10,7 +10,7 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.images import open_image
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.recipe import Recipe
 
@@ -22,11 +22,11 @@ def load_training_data(recipe: Recipe) -> Dataset:
     how = {"image_size": recipe.image_size, "channels": recipe.channels, **recipe.loading()}
     dataset = load_dataset(recipe.data, **how)
     for note in dataset.notes:
-        print(note)
+        say(note)
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
     classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes} classes"
-    print(f"{dataset.name}: {counts} images of {shape}, {classes}")
+    say(f"{dataset.name}: {counts} images of {shape}, {classes}")
     if dataset.num_classes < 2:
         print("Warning: there are fewer than two classes, so the model only learns p(x).")
     return dataset

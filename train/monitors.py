@@ -59,7 +59,7 @@ class ValidationMonitor(keras.callbacks.Callback):
     It computes them as `pixelcnnpp evaluate` does: without dropout, with all classes as candidates.
     Callbacks that use these logs must come after it. The attribute `probabilities` is p(y | x) of
     at most `max_examples` validation images, float `[count, classes]`, or `None` if the model is
-    unconditional.
+    unconditional; `measured` has what was added, without `val_`.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class ValidationMonitor(keras.callbacks.Callback):
         self.validation = validation.some(max_examples)
         self.batch_size = batch_size
         self.probabilities: np.ndarray | None = None
+        self.measured: dict[str, float] = {}
 
     def __str__(self) -> str:
         count = len(self.validation)
@@ -77,9 +78,9 @@ class ValidationMonitor(keras.callbacks.Callback):
         return f"After each epoch, val_…: {of} {self.total} validation images, averaged weights."
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        measured = self._measure()
+        self.measured = self._measure()
         if logs is not None:
-            logs.update({f"val_{name}": value for name, value in measured.items()})
+            logs.update({f"val_{name}": value for name, value in self.measured.items()})
 
     def _measure(self) -> dict[str, float]:
         model, images, labels = self.model, self.validation.images, self.validation.labels

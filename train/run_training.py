@@ -17,7 +17,9 @@ from keras_pixelcnnpp.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import CLASS_NAMES
-from keras_pixelcnnpp.errors import UserError, is_disk_full, one_line
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.errors import UserError, is_disk_full, one_line, say
+from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -52,6 +54,9 @@ from keras_pixelcnnpp.train.monitors import (
     with_averaged_weights,
 )
 from keras_pixelcnnpp.training import train
+
+# Number of training images for histograms of each pixel, which take seconds for many.
+HISTOGRAM_IMAGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,10 @@ def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
 def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> None:
     with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
         train(dataset, recipe, start)
-    print(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
+    say(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
     if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
         words = shlex.join(["pixelcnnpp", "export", "--run", str(start.run.path)])
-        print(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {words}")
+        say(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {words}")
 
 
 def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
@@ -247,6 +252,23 @@ def _train_into(
     )
     with atomic_path(run.model(section)) as temporary:
         model.save(temporary)
+    if isinstance(model, AutoregressiveModel):
+        _compare_with_histograms(model, images, monitor)
+
+
+def _compare_with_histograms(
+    model: AutoregressiveModel, images: LabeledImages, monitor: ValidationMonitor
+) -> None:
+    """Prints a warning if histograms of the pixels describe the validation images better."""
+    known, validation = images.some(HISTOGRAM_IMAGES).images, monitor.validation.images
+    log_prob = pixel_histogram_log_prob(known, validation, model.num_levels)
+    simple = bits_per_dim(log_prob, model.image_shape).mean()
+    reached = monitor.measured.get("bits_per_dim", 0.0)  # of the last epoch, if there was one
+    if reached > simple:
+        print(
+            f"Warning: the model needs {reached:.2f} bits/dim for the validation images, for "
+            f"which histograms of the training pixels need {simple:.2f}."
+        )
 
 
 def next_command(run: RunFolder) -> str:

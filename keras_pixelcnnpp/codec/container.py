@@ -99,6 +99,13 @@ def compress_images(
     return Compressed(MAGIC + _digest(body) + body, labels, sum(map(len, coded)))
 
 
+def num_header_bytes(data: bytes) -> int:
+    """Returns the length of the result of `compress_images` without its streams."""
+    before = len(MAGIC) + DIGEST_BYTES
+    (packed,) = struct.unpack_from("<I", data, before)
+    return before + 4 + packed
+
+
 def decompress_images(
     model: keras.Model,
     data: bytes,

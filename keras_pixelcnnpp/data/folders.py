@@ -27,7 +27,7 @@ from keras_pixelcnnpp.data.dataset import (
 )
 from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image, resized_note
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import sha256
+from keras_pixelcnnpp.files import relative_path, sha256
 
 NAMED = 10  # number of corrupted files that an error names
 # Accepted names of columns in the header of a CSV file.
@@ -384,9 +384,7 @@ def _has_any(folder: Path, rows: list[Listed]) -> bool:
 
 def file_inside(folder: Path, path: str) -> Path:
     """Returns the file at an untrusted relative path, which must be inside `folder`."""
-    relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise UserError(f"{path!r} must be a path below the folder, without '..'")
+    relative = relative_path(path)
     with suppress(OSError, ValueError):  # a name that is too long, or holds a null byte
         if (folder / relative).is_file():
             return folder / relative

@@ -6,7 +6,7 @@ from zipfile import ZipFile
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError, as_user_error
+from keras_pixelcnnpp.errors import UserError, as_user_error, say
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
@@ -67,7 +67,7 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
                 f"{name}={expected}. Received: {source}, with {name}={received}"
             )
     if trained.class_names != model.class_names:
-        print(
+        say(
             f"Note: the class names differ. The classes of {source} "
             f"({', '.join(trained.class_names)}) are used, in this order, for: "
             f"{', '.join(model.class_names)}."

@@ -57,7 +57,7 @@ class Particles:
         """Samples `count` particles of each image by weight.
 
         Returns their levels, `(images * count, ...)`; log p of the known pixels `(images,)`, nats;
-        and the number of distinct ancestors if all particles were sampled, int `(images,)`.
+        and the effective number of ancestors, `(images,)`: 1 / the sum of their squared weights.
         """
         log_weights = ops.reshape(carry["log_weight"], (-1, self.count))
         total = ops.logsumexp(log_weights, axis=1, keepdims=True)
@@ -65,13 +65,12 @@ class Particles:
         chosen = self._in_batch(particle_at(weights, systematic(count, uniform)))
         log_evidence = ops.reshape(carry["log_evidence"], (-1, self.count))[:, 0]
         log_evidence = log_evidence + total[:, 0] - math.log(self.count)
-        all_sampled = self._in_batch(particle_at(weights, systematic(self.count, uniform)))
-        ancestors = ops.reshape(
-            ops.take(carry["ancestor"], all_sampled, axis=0), (-1, self.count, 1)
-        )
+        ancestors = ops.reshape(carry["ancestor"], (-1, self.count, 1))
         own = ops.arange(self.count, dtype="int32")
-        distinct = ops.sum(ops.cast(ops.any(ops.equal(ancestors, own), axis=1), "int32"), axis=1)
-        return ops.take(levels, chosen, axis=0), log_evidence, distinct
+        descends = ops.cast(ops.equal(ancestors, own), "float32")
+        shares = ops.sum(weights[..., None] * descends, axis=1)
+        effective = 1.0 / ops.sum(ops.square(shares), axis=1)
+        return ops.take(levels, chosen, axis=0), log_evidence, effective
 
     def _in_batch(self, chosen: Tensor) -> Tensor:
         """Converts indices of particles `(images, n)` to indices in the batch `(images * n,)`."""

@@ -139,12 +139,14 @@ def sample_images(
 
 
 def _warn_of_collapse(ancestors: np.ndarray, num_particles: int, num_samples: int) -> None:
-    collapsed = ancestors < max(2, num_samples)
+    # Resampling at an effective number below one half leaves about that many ancestors, so only
+    # much fewer are a sign of trouble.
+    collapsed = ancestors < max(2, min(num_samples, num_particles) / 4)
     if collapsed.any():
         warnings.warn(
             f"Particles have collapsed in {collapsed.sum()} of {len(collapsed)} runs. In the worst "
-            f"one, all descend from {ancestors.min()} of {num_particles} particles, so completions "
-            "are hardly independent and likelihoods are rough. Increase num_particles",
+            f"one, they effectively descend from about {ancestors.min():.1f} of {num_particles}, "
+            "so completions are hardly independent and likelihoods are rough. Use more particles",
             stacklevel=4,
         )
 
@@ -219,7 +221,8 @@ class PixelSampler:
     Returns:
         Dict of tensors: `"images"`, uint8 `(batch * num_samples, height, width, channels)`;
         `"log_prob"` of the known pixels, `(batch,)`, nats, 0 without particles; and with particles
-        `"ancestors"`, int `(batch,)`, the number of particles from which all others descend.
+        `"ancestors"`, float `(batch,)`, the effective number of particles from which all others
+        descend.
     """
 
     def __init__(

@@ -21,6 +21,8 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 from keras_pixelcnnpp.tiled import TiledModel
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 NAMES = ("dark", "gray", "<b>right")
 IMAGES = tiny.tiny_split(6).images
 KNOWN = np.ones(IMAGES.shape[1:3], bool)

@@ -5,6 +5,8 @@ import pytest
 
 from keras_pixelcnnpp.data.batches import ImageBatches, RandomCrops, SetEpoch
 
+pytestmark = pytest.mark.once
+
 COUNT, CLASSES = 50, 5
 # The first pixel of an image shows which one it is and whether it was flipped.
 IMAGES = np.zeros((COUNT, 2, 3, 1), "uint8")

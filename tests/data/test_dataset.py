@@ -11,6 +11,8 @@ from keras_pixelcnnpp.data.dataset import (
 )
 from keras_pixelcnnpp.errors import UserError
 
+pytestmark = pytest.mark.once
+
 SORTED = np.repeat(np.arange(3), 30).astype("int32")
 IMAGES, LABELS = np.arange(24, dtype="uint8").reshape(3, 2, 4, 1), np.array([0, 1, 0], "int32")
 

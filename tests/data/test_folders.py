@@ -10,6 +10,8 @@ from PIL import Image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -48,7 +50,9 @@ def test_csv_files_as_spreadsheets_write_them(folder):
         ("train/003.png,0", "'train/003.png' was listed before, .*train.csv row 4"),
         ("validation/000.png,1", "'validation/000.png' was listed before"),
         ("train/extra.png", "expected 2 columns, found 1"),
-        ("../outside.png,0", "must be a path below the folder"),
+        ("../outside.png,0", "Expected a path below the folder"),
+        (r"a\..\..\outside.png,0", "Expected a path below the folder"),
+        ("C:/outside.png,0", "Expected a path below the folder"),
         ("train/a\0b.png,0", "no such file|line contains NUL"),
         ("train/notes.png,0", "notes.png: not an image"),
     ],

@@ -16,6 +16,8 @@ from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
 
+pytestmark = pytest.mark.once
+
 SHAPE = (8, 8, 3)
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype="uint8"))
 

@@ -13,6 +13,8 @@ from keras_pixelcnnpp.data.images import (
 )
 from keras_pixelcnnpp.errors import UserError
 
+pytestmark = pytest.mark.once
+
 GRAY = [0.299 * 200 + 0.587 * 100 + 0.114 * 50]
 
 

@@ -15,6 +15,8 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.errors import UserError
 
+pytestmark = pytest.mark.once
+
 
 def test_digits_are_images_and_can_be_resized():
     dataset = load_dataset("digits", image_size=16, channels=3)

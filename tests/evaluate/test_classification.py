@@ -13,6 +13,8 @@ from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_pn
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.files import read_json, write_json
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def report_of(run, name="classification"):
     return read_json(run.reports / f"{name}.json")

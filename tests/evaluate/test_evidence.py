@@ -8,6 +8,8 @@ from PIL import Image
 from keras_pixelcnnpp.evaluate.evidence import choose
 from keras_pixelcnnpp.files import read_json
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def test_half_of_the_images_are_mistakes_where_there_are_so_many():
     labels = np.array([0] * 5 + [1] * 4)

@@ -1,4 +1,8 @@
+import pytest
+
 from keras_pixelcnnpp.evaluate import figures
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
 def test_names_in_tables_are_not_markup(capsys):

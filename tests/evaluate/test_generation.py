@@ -23,6 +23,8 @@ from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 
 

@@ -10,6 +10,8 @@ from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def made_up(rng, scale=1.0, correlation=0.0, count=400):
     """Statistics of a model of Gaussian pixels, whose residuals have another law."""

@@ -23,6 +23,8 @@ from keras_pixelcnnpp.evaluate.ood import (
 from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 IMAGES = tiny.tiny_split(9).images
 
 

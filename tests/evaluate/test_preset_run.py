@@ -13,6 +13,8 @@ from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def test_a_preset_is_measured_as_a_run(pixelcnnpp, preset, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

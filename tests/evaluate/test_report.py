@@ -20,6 +20,8 @@ from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 PREFIX = "data:image/png;base64,"
 # Contents of files by path.
 FILES = json.loads(Path(__file__).with_name("finished_run.json").read_text(encoding="utf-8"))

@@ -9,6 +9,8 @@ import receptive_field
 import three_jobs
 import tiny
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 @pytest.mark.slow
 def test_compare_conditioning(tmp_path, capsys):

@@ -11,7 +11,7 @@ from PIL import Image
 from keras_pixelcnnpp.data.images import read_image
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
 HEIGHT, WIDTH = 24, 40
 

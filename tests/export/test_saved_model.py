@@ -20,7 +20,7 @@ from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_fo
 from keras_pixelcnnpp.files import write_json
 
 tf = pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
 
 def test_signatures(exported):

@@ -192,6 +192,13 @@ def test_advice_for_other_arrays(models, images, advice):
         models[0].log_prob(images, LABELS)
 
 
+def test_advice_for_masked_frames():
+    """`TiledModel` has no argument `observed`."""
+    frames = np.ma.masked_greater(np.full((1, 4, 4), 255, "uint8"), 200)
+    with pytest.raises(ValueError, match=r"Received: a masked array\. Score rectangles without"):
+        kp.TiledModel(tiny.untrained_pixelcnn()).bits_per_dim(frames)
+
+
 def test_masked_labels_and_known_pixels(models):
     labels = np.ma.masked_equal(LABELS, 0)
     observed = np.ma.masked_array(np.ones((4, 4), bool), mask=np.eye(4, dtype=bool))

@@ -15,7 +15,7 @@ from PIL import Image
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
 
-pytestmark = pytest.mark.extras
+pytestmark = [pytest.mark.extras, pytest.mark.once, pytest.mark.eagerly]
 COMMIT = "c" * 40
 FILES = {"config.json", "metadata.json", "model.weights.h5"}
 SPLIT = tiny.tiny_split(6)

@@ -18,6 +18,8 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 SPLIT = tiny.tiny_split(6)
 
 

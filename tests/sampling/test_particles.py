@@ -31,17 +31,18 @@ def test_counts_are_those_of_the_weights(rng):
 
 
 def test_ancestors_of_what_would_be_sampled():
-    """All weight is on a particle, on two with the same ancestor, or on all."""
-    log_weight = np.float32([[0, -90, -90], [0, -90, 0], [0, 0, 0]])
+    """All weight is on a particle, on two with the same ancestor, or on all, or 3/4 on one."""
+    log_weight = np.float32([[0, -90, -90], [0, -90, 0], [0, 0, 0], [np.log(6), 0, 0]])
     carry = {
         "log_weight": log_weight.ravel(),
-        "log_evidence": np.zeros(9, "float32"),
-        "ancestor": np.int32([0, 1, 2, 1, 0, 1, 0, 1, 2]),
+        "log_evidence": np.zeros(12, "float32"),
+        "ancestor": np.int32([0, 1, 2, 1, 0, 1, 0, 1, 2, 2, 0, 1]),
     }
     carry = {name: ops.convert_to_tensor(x) for name, x in carry.items()}
-    uniform = ops.convert_to_tensor(np.full((3, 1), 0.5, "float32"))
-    _, _, distinct = Particles(3).samples(ops.zeros((9, 1)), carry, uniform, 1)
-    np.testing.assert_array_equal(distinct, [1, 1, 3])
+    uniform = ops.convert_to_tensor(np.full((4, 1), 0.5, "float32"))
+    _, _, effective = Particles(3).samples(ops.zeros((12, 1)), carry, uniform, 1)
+    expected = [1, 1, 3, 1 / (0.75**2 + 2 * 0.125**2)]
+    np.testing.assert_allclose(ops.convert_to_numpy(effective), expected, rtol=1e-5)
 
 
 def test_a_particle_without_weight_is_never_chosen():

@@ -1,3 +1,5 @@
+import struct
+
 import hostile
 import numpy as np
 import pytest
@@ -5,12 +7,14 @@ import tiny
 from command_line import done, one_line
 from PIL import Image
 
-from keras_pixelcnnpp.codec.container import compress_images
+from keras_pixelcnnpp.codec.container import DIGEST_BYTES, MAGIC, compress_images
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.compression import _paths_inside
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,11 @@ def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
     one_line(pixelcnnpp(*command, "--tiled", "--resize", "stretch"), "Expected no --resize")
     out = done(pixelcnnpp(*command, "--tiled"))
     assert "--tiled --output FOLDER" in out
+    data = output.read_bytes()
+    before = len(MAGIC) + DIGEST_BYTES
+    coded = len(data) - before - 4 - struct.unpack_from("<I", data, before)[0]
+    assert f"{len(data)} bytes, of which {len(data) - coded} are the header" in out
+    assert f" {8 * coded / 54:.3f} bits/dim" in out
     command = ("decompress", output, "--run", run, "--output", folder)
     one_line(pixelcnnpp(*command), "images of (9, 6)", "add --tiled")
     done(pixelcnnpp(*command, "--tiled"))
@@ -136,6 +145,7 @@ def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, 
     [
         *("../out.png", "/tmp/out.png", "a/../../out.png", "", "\0.png"),
         *("good.txt", ".bashrc", "GOOD.png", "link/out.png"),
+        *("C:/out.png", "c:out.png", r"..\..\out.png", r"\out.png", r"\\host\share\out.png"),
     ],
 )
 def test_names_that_compress_does_not_give(tmp_path, name):

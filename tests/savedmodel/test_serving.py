@@ -17,7 +17,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.serving import application, predict
 
 pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl -d
 IMAGES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]

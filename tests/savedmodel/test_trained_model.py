@@ -12,6 +12,8 @@ from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 @pytest.fixture
 def image(tmp_path):
@@ -174,6 +176,10 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
         # The output is checked before the model is loaded.
         (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["a.png: the folder"]),
         (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
+        (
+            ["complete", "a.png", "--preset", "nowhere", "--output", "c.jpg"],
+            ["Invalid value for --output. Expected a .png file. Received: c.jpg"],
+        ),
         (["classify", "--run", "nowhere", "a.png"], ["No run in nowhere", "Train one first"]),
         (["classify", "--run", "digits", "a.png"], ["digits is the name of a preset", "--preset"]),
     ],

@@ -4,6 +4,8 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.claim import claim
 
+pytestmark = pytest.mark.once
+
 DATA = {
     "source": "digits",
     "fingerprint": "f00d",

@@ -14,6 +14,8 @@ from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_ru
 from keras_pixelcnnpp.run import RunFolder, how_to_read
 from keras_pixelcnnpp.train.data import data_section, load_larger, load_training_data
 
+pytestmark = pytest.mark.once
+
 
 def begun(folder, data, **how):
     """Returns the recipe and the data of a training, and its run, whose first epoch begins."""

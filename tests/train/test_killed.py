@@ -12,7 +12,7 @@ import tiny
 
 from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="SIGKILL"), pytest.mark.once]
 # Dies while it writes the third checkpoint.
 DIES_WRITING = """
 import os, signal

@@ -19,6 +19,8 @@ from keras_pixelcnnpp.train.monitors import (
     with_averaged_weights,
 )
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def log(path, losses):
     """Runs a training that logs a loss for each epoch."""

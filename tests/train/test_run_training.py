@@ -22,6 +22,8 @@ from keras_pixelcnnpp.train.run_training import (
     train_pixelcnnpp,
 )
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
 PRESET = PixelCNNRecipe(**tiny.MODEL, **TRAINING, network="pixelcnnpp", data="tiny")
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learning_rate_decay": 0.99}
@@ -256,3 +258,18 @@ def test_a_run_and_its_data_are_apart(tmp_path, pixelcnnpp):
         command = ("train", "--run", run, "--data", images, "--epochs", 1)
         one_line(pixelcnnpp(*command), "`run`. Expected a folder outside the data", str(run))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_model_worse_than_a_histogram(tmp_path, pixelcnnpp):
+    """A model that has learned nothing of images with two values, of which one is frequent."""
+    rng = np.random.default_rng(0)
+    images = np.where(rng.random((40, 4, 4)) < 0.9, 0, 255).astype("uint8")
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=images[:20], x_validation=images[20:30], x_test=images[30:])
+    command = ["train", "--data", path, "--run", tmp_path / "run", "--preset", "pixelcnn"]
+    command += ["--epochs", 1, "--learning-rate", 1e-9, "--filters", 4, "--num-blocks", 1]
+    out = done(pixelcnnpp(*command))
+    counts = np.stack([np.sum(images[:20] == value, axis=0) for value in (0, 255)])
+    bits = -np.log2((counts + 1) / (20 + 256))
+    expected = np.mean(np.where(images[20:30] == 0, *bits))
+    assert f"for which histograms of the training pixels need {expected:.2f}." in out

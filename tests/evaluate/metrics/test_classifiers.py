@@ -22,6 +22,8 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     selective_accuracy,
 )
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def test_bounds_of_an_accuracy_lie_as_many_of_their_own_deviations_away():
     """The bounds satisfy Wilson's definition."""

@@ -16,6 +16,8 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     precision_recall,
 )
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 
 def with_moments(rng, count, mean, root):
     """Returns points whose mean is exactly `mean` and whose covariance is exactly `rootᵀ root`."""
