@@ -1,6 +1,7 @@
 """`compress` and `decompress`: lossless compression of image files with a model."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.tiled import TiledModel
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def compress_files(options: CompressOptions) -> None:
@@ -83,7 +86,20 @@ def _names(files: list[Path]) -> dict[Path, str]:
         # Some file systems ignore case.
         if known.setdefault(name.casefold(), file) is not file:
             raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
+        if CONTROL.search(name):
+            raise UserError(f"Rename the file {name!r:.200}, whose name has control characters")
+    _require_no_file_as_folder(names)
     return dict(zip(files, names, strict=True))
+
+
+def _require_no_file_as_folder(names: Sequence[str]) -> None:
+    folded = {name.casefold() for name in names}
+    for name in names:
+        for folder in PurePosixPath(name.casefold()).parents:
+            if str(folder) in folded:
+                raise UserError(
+                    f"{folder.name!r:.200} would become a file and a folder, of {name!r:.200}"
+                )
 
 
 def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
@@ -127,6 +143,7 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
     for name, path in zip(names, paths, strict=True):
         parts = PurePosixPath(name).parts
         good = "/".join(parts) == name and ".." not in parts and name.lower().endswith(".png")
+        good = good and not CONTROL.search(name)
         try:
             # Links in the folder and paths of other systems may lead out of it, too.
             good = good and path.resolve().is_relative_to(folder.resolve())
@@ -140,4 +157,5 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
             )
     if len({name.casefold() for name in names}) < len(names):
         raise UserError("Two of the compressed images have the same file name")
+    _require_no_file_as_folder(names)
     return paths

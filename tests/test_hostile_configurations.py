@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import hostile
 import keras
@@ -114,6 +115,20 @@ def test_a_preset_makes_models_of_this_package_alone(preset, tmp_path, change, m
     with pytest.raises(UserError) as error:
         AutoregressiveModel.from_preset(tmp_path, load_weights=False)
     assert str(error.value).isprintable()
+
+
+def test_a_preset_larger_than_its_weights_fills_no_memory(preset, tmp_path):
+    shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
+    content = json.loads((preset / "config.json").read_text())
+    content["config"]["filters"] = 800
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    code = """
+import sys
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+
+assert result_or_one_line(AutoregressiveModel.from_preset, sys.argv[1]) is None
+"""
+    hostile.in_little_memory(code, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])
