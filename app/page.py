@@ -189,7 +189,12 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
     )
     layers = Layers()
     editor.preprocess = _showing_errors(layers.take)  # type: ignore[method-assign]
-    editor.accept_blobs = server(lambda sent: layers.accept(sent))  # type: ignore[method-assign]
+
+    @server
+    def accept(sent: Any) -> None:
+        layers.accept(sent)
+
+    editor.accept_blobs = accept  # type: ignore[method-assign]
 
     @_showing_errors
     def show(path: str | None, invert: bool) -> Image.Image | None:

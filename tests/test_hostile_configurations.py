@@ -76,7 +76,7 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
     assert dataset is None or isinstance(dataset, Dataset)
 
 
-@hostile.examples(25)
+@hostile.examples(200)
 @given(data=st.data())
 def test_any_configuration_of_a_preset(preset, data):
     content = json.loads((preset / "config.json").read_text())

@@ -232,9 +232,15 @@ class TestPage:
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
         other = connect().submit(1, 1, 1, 0, api_name="/sample")
         client, given = connect(), upload(png_bytes(IMAGES[2]))
-        for layers in ([upload(EPS, "b.png")], [given] * 30, [upload(hostile.png(999, 999), "large.png")]):
+        for layers in (
+            [upload(EPS, "b.png")],
+            [given] * 30,
+            [upload(hostile.png(999, 999), "large.png")],
+        ):
             value = {"background": layers[0], "layers": layers, "composite": layers[0]}
-            with pytest.raises(ValueError, match=r"not an image|Expected one layer|at most 280×280"):
+            with pytest.raises(
+                ValueError, match=r"not an image|Expected one layer|at most 280×280"
+            ):
                 client.predict(given, False, value, 1, 5, 1, 0, api_name="/complete")
         assert other.result(120)[1].startswith("Seed 1")
         assert not started.exists()
