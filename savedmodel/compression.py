@@ -98,7 +98,8 @@ def _require_no_file_as_folder(names: Sequence[str]) -> None:
         for folder in PurePosixPath(name.casefold()).parents:
             if str(folder) in folded:
                 raise UserError(
-                    f"{folder.name!r:.200} would become a file and a folder, of {name!r:.200}"
+                    f"Invalid file names: {folder.name!r:.200} would become a file and a folder, "
+                    f"of {name!r:.200}"
                 )
 
 
@@ -107,7 +108,9 @@ def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
     with opened(file) as image:
         is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
         # The mode does not show 16-bit colors and multiple frames.
-        is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
+        is_plain &= (
+            ";16" not in str(getattr(image, "tile", "")) and getattr(image, "n_frames", 1) == 1
+        )
     original = np.asarray(open_image(file, 3))
     height, width, channels = pixels.shape
     if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):

@@ -89,7 +89,7 @@ def open_image(
 
 @contextmanager
 def opened(
-    path_or_bytes: str | Path | bytes, formats: Sequence[str] = FORMATS
+    path_or_bytes: str | Path | bytes, formats: tuple[str, ...] = FORMATS
 ) -> Iterator[Image.Image]:
     """Context manager that opens an image file, whose pixels are decoded when they are used.
 
