@@ -53,6 +53,8 @@ EXTRAS := tensorflow jax torch tfp commands serve ray app hub docs dev
 lock: .venv/installed
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
 		--custom-compile-command "make lock" $(addprefix --extra ,$(EXTRAS)) setup.cfg -o $(VERSIONS)
+	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --generate-hashes \
+		--custom-compile-command "make lock" requirements/release.in -o requirements/release.txt
 
 audit: .venv/installed
 	.venv/bin/uvx pip-audit --strict --disable-pip --no-deps -r $(VERSIONS)
@@ -108,21 +110,29 @@ test-lowest: $(LOWEST:%=%/installed)
 
 # --- distribution -----------------------------------------------------------------------------
 
+# The tools that build a release, with the hashes of their files. The other environments have no
+# hashes, because pip and uv would then also want one of this folder.
+.venv-release/installed: requirements/release.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # Runs the first command of the README in another folder, without the files of this one.
-wheel: .venv/installed
+wheel: .venv-release/installed
 	rm -rf dist
-	.venv/bin/python -m build --outdir dist .
-	.venv/bin/uvx twine check --strict dist/*
+	.venv-release/bin/python -m build --no-isolation --outdir dist .
+	.venv-release/bin/python -m twine check --strict dist/*
 	$(PYTHON) -m venv --clear .venv-wheel
 	.venv-wheel/bin/pip install --quiet -c $(VERSIONS) "$$(echo dist/*.whl)[tensorflow,commands]"
 	cd .venv-wheel && KERAS_BACKEND=tensorflow bin/pixelcnnpp sample --preset fashion_mnist --output samples.png
 
 # Before `wheel` in a release: on PyPI, the README needs absolute links.
 REPOSITORY := https://github.com/keras-pixelcnnpp/keras-pixelcnnpp
-TAG ?= main
 absolute-links:
-	sed -i -E -e 's#(!\[[^]]*\]\()([a-z_]+/)#\1$(REPOSITORY)/raw/$(TAG)/\2#g' -e 's#\]\(\.\./\.\./#]($(REPOSITORY)/#g' \
-		-e 's#\]\(([A-Za-z_]+[/.)])#]($(REPOSITORY)/blob/$(TAG)/\1#g' README.md
+	@tag="$${TAG:-main}"; case "$$tag" in *[!A-Za-z0-9._-]*) \
+		echo "TAG: expected letters, digits, '.', '_' and '-'" >&2; exit 1;; esac; \
+	sed -i -E -e 's#(!\[[^]]*\]\()([a-z_]+/)#\1$(REPOSITORY)/raw/'"$$tag"'/\2#g' -e 's#\]\(\.\./\.\./#]($(REPOSITORY)/#g' \
+		-e 's#\]\(([A-Za-z_]+[/.)])#]($(REPOSITORY)/blob/'"$$tag"'/\1#g' README.md
 
 # mypy checks what is installed, where it finds the folders that setup.cfg moves into the package.
 INSTALLED := build/installed
@@ -190,4 +200,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf $(ENVIRONMENTS) $(LOWEST) .venv-wheel docs/_build build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) $(LOWEST) .venv-release .venv-wheel docs/_build build dist *.egg-info

@@ -1,6 +1,7 @@
 """Computations and figures of the page, without Gradio."""
 
 import functools
+import math
 import secrets
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import softmax
 
-from keras_pixelcnnpp.data.images import check_channels
+from keras_pixelcnnpp.data.images import check_channels, opened
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import maps_figure, name_lines, new_figure
@@ -19,6 +20,8 @@ from keras_pixelcnnpp.tiled import TiledModel
 
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
+CANVAS_SIZE = 280  # approximate size of the painted image in pixels
+MAX_WINDOWS = 4096  # of an image that is scored at its own size, which takes minutes
 ANY = -1  # stands for any label or a random seed
 
 
@@ -68,21 +71,47 @@ class Answers:
             content = Path(path).read_bytes()
         except OSError as error:
             raise UserError("The image no longer exists. Choose it again.") from error
+        if tiled:
+            self._require_few_windows(content)
         pixels = self.trained.read(content, tiled)
         return 255 - pixels if invert else pixels
 
-    def known_pixels(self, layers: list[Image.Image]) -> np.ndarray:
+    def _require_few_windows(self, content: bytes) -> None:
+        with opened(content) as image:
+            sides = (image.height, image.width)
+        scorer = TiledModel(self.model)
+        sides_and_windows = zip(sides, scorer.window, strict=True)
+        count = math.prod(math.ceil(n / (size - scorer.overlap)) for n, size in sides_and_windows)
+        if count > MAX_WINDOWS:
+            raise UserError(
+                f"The page scores images of at most {MAX_WINDOWS:,} windows. Received: "
+                f"{sides[1]}×{sides[0]} pixels, about {count:,} windows. Crop the image, or use "
+                "the command `pixelcnnpp score --tiled`."
+            )
+
+    @property
+    def enlargement(self) -> int:
+        """Factor by which the image to paint on is enlarged."""
+        return max(1, CANVAS_SIZE // max(self.model.image_shape[:2]))
+
+    def known_pixels(self, layer: bytes | None) -> np.ndarray:
         """Returns which pixels are not painted over, bool `(H, W)`.
 
-        `layers` are RGBA images of any size, transparent where nothing is painted. A pixel is
-        unknown if more than half of it is painted.
+        `layer` is a PNG or WebP file of at most the size of the enlarged image, transparent where
+        nothing is painted, or `None`. A pixel is unknown if more than half of it is painted.
         """
         height, width, _ = self.model.image_shape
-        known = np.ones((height, width), bool)
-        for layer in layers:
-            alpha = layer.getchannel("A").resize((width, height), Image.Resampling.BOX)
-            known &= np.asarray(alpha) < 128
-        return known
+        if layer is None:
+            return np.ones((height, width), bool)
+        largest = (width * self.enlargement, height * self.enlargement)
+        with opened(layer, ("PNG", "WEBP")) as image:
+            if image.width > largest[0] or image.height > largest[1]:
+                raise UserError(
+                    f"expected a layer of at most {largest[0]}×{largest[1]} pixels. "
+                    f"Received: {image.width}×{image.height}"
+                )
+            alpha = image.convert("RGBA").getchannel("A")
+        return np.asarray(alpha.resize((width, height), Image.Resampling.BOX)) < 128
 
     def sample(
         self,

@@ -19,15 +19,18 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["no_proxy"] = f"{os.environ.get('no_proxy', '')},localhost,127.0.0.1"
 
 import gradio as gr
+from gradio.components.base import server
 
 from keras_pixelcnnpp.app.answers import ANY, Answers, Samples
+from keras_pixelcnnpp.app.layers import Layers
 from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.savedmodel.limits import middleware
 
 MAX_CLASSES = 10  # bars in a plot of class probabilities
 COLUMNS = 8  # of sampled images
-EDITOR_SIZE = 280  # approximate size of the image editor in pixels
+MAX_UPLOAD_MB = 20  # photographs of a phone are smaller
 BRUSH = 20  # radius of the brush in pixels
 PAINT = "#ff3d00"
 # Requests run one at a time, since each uses all cores, and to bound the memory.
@@ -59,15 +62,17 @@ def launch(page: gr.Blocks, **options: Any) -> str:
     """Starts the server and returns its address. The page works offline, with system fonts."""
     theme = gr.themes.Default(font="system-ui", font_mono="monospace")
     # Further waiting requests, of all browsers together, get an error.
+    limits = middleware(options["server_name"], MAX_UPLOAD_MB + 1 << 20)
     _, address, _ = page.queue(max_size=32).launch(
         **options,
+        app_kwargs={"middleware": limits},
         prevent_thread_lock=True,
         quiet=True,
         share=False,
         ssr_mode=False,
         mcp_server=False,
         footer_links=[],
-        max_file_size="20mb",  # photographs of a phone are smaller
+        max_file_size=f"{MAX_UPLOAD_MB}mb",
         theme=theme,
         css="img { image-rendering: pixelated; object-fit: contain !important; }",
     )
@@ -156,8 +161,10 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     )
 
     @_showing_errors
-    def complete(path: str | None, invert: bool, painted: dict, label: int, *how: Any) -> tuple:
-        pixels, known = answers.read(path, invert), answers.known_pixels(painted["layers"])
+    def complete(
+        path: str | None, invert: bool, painted: bytes | None, label: int, *how: Any
+    ) -> tuple:
+        pixels, known = answers.read(path, invert), answers.known_pixels(painted)
         found = answers.complete(pixels, known, label, *how)
         return *_show(answers, found), found.probabilities
 
@@ -168,10 +175,9 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
 def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageEditor:
     """Creates an editor that shows the image as the model sees it, enlarged."""
     height, width, _ = answers.model.image_shape
-    enlarge = max(1, EDITOR_SIZE // max(height, width))
+    enlarge = answers.enlargement
     editor = gr.ImageEditor(
         label="Paint over the unknown part",
-        type="pil",
         format="png",
         sources=(),
         transforms=(),
@@ -181,6 +187,14 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
         eraser=gr.Eraser(BRUSH),
         canvas_size=(width * enlarge, height * enlarge),
     )
+    layers = Layers()
+    editor.preprocess = _showing_errors(layers.take)  # type: ignore[method-assign]
+
+    @server
+    def accept(sent: Any) -> None:
+        layers.accept(sent)
+
+    editor.accept_blobs = accept  # type: ignore[method-assign]
 
     @_showing_errors
     def show(path: str | None, invert: bool) -> Image.Image | None:

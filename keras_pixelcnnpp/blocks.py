@@ -9,7 +9,8 @@ import numpy as np
 from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.errors import UserError
 
-# Upper bound of the pixels of all windows of a frame, because files are untrusted.
+# Upper bounds of the windows of a frame, and of all their pixels, because files are untrusted.
+MAX_WINDOWS = 1 << 21
 MAX_PIXELS = 1 << 29
 
 
@@ -63,7 +64,7 @@ def rows_of_blocks(
             f"Received: {height}×{width}"
         )
     count = math.ceil(height / (rows - overlap)) * math.ceil(width / (columns - overlap))
-    if count * rows * columns > MAX_PIXELS:
+    if count > MAX_WINDOWS or count * rows * columns > MAX_PIXELS:
         raise UserError(
             f"Expected frames with fewer windows, or a smaller overlap. Received: {height}×{width} "
             f"pixels, about {count} windows of {rows}×{columns} with overlap={overlap}"

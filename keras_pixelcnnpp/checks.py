@@ -11,6 +11,10 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.errors import UserError, invalid_argument
 
+# Upper bounds of a network, because files are untrusted.
+MAX_FILTERS = 4096
+MAX_BLOCKS = 100
+
 
 def plain(value: Any) -> Any:
     """Converts NumPy numbers to Python numbers, for JSON, and sequences to tuples."""

@@ -1,16 +1,22 @@
 """`compress` and `decompress`: lossless compression of image files with a model."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import typer
-from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images, num_header_bytes
-from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, read_image
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    open_image,
+    opened,
+    png_bytes,
+    read_image,
+)
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
@@ -18,6 +24,8 @@ from keras_pixelcnnpp.files import check_output, counted, relative_path, write_b
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.tiled import TiledModel
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def compress_files(options: CompressOptions) -> None:
@@ -80,15 +88,31 @@ def _names(files: list[Path]) -> dict[Path, str]:
         # Some file systems ignore case.
         if known.setdefault(name.casefold(), file) is not file:
             raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
+        if CONTROL.search(name):
+            raise UserError(f"Rename the file {name!r:.200}, whose name has control characters")
+    _require_no_file_as_folder(names)
     return dict(zip(files, names, strict=True))
+
+
+def _require_no_file_as_folder(names: Sequence[str]) -> None:
+    folded = {name.casefold() for name in names}
+    for name in names:
+        for folder in PurePosixPath(name.casefold()).parents:
+            if str(folder) in folded:
+                raise UserError(
+                    f"Invalid file names: {folder.name!r:.200} would become a file and a folder, "
+                    f"of {name!r:.200}"
+                )
 
 
 def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
     """Raises a `UserError` unless `pixels`, read from a file, are all that the file contains."""
-    with Image.open(file) as image:
+    with opened(file) as image:
         is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
         # The mode does not show 16-bit colors and multiple frames.
-        is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
+        is_plain &= (
+            ";16" not in str(getattr(image, "tile", "")) and getattr(image, "n_frames", 1) == 1
+        )
     original = np.asarray(open_image(file, 3))
     height, width, channels = pixels.shape
     if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):
@@ -126,6 +150,7 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
     for name, path in zip(names, paths, strict=True):
         try:
             good = str(relative_path(name)) == name and name.lower().endswith(".png")
+            good = good and not CONTROL.search(name)
             # Links in the folder may lead out of it, too.
             good = good and path.resolve().is_relative_to(folder.resolve())
         # Circular links, null bytes and names that the file system rejects.
@@ -138,4 +163,5 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
             )
     if len({name.casefold() for name in names}) < len(names):
         raise UserError("Two of the compressed images have the same file name")
+    _require_no_file_as_folder(names)
     return paths

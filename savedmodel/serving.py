@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import socket
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,17 @@ from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.savedmodel.limits import impatient_protocol, middleware
 
-# Maximum number of samples per request: a short request for many samples would take long.
-_MAX_SAMPLES = 256
+# Limits of a request, because short ones could ask for many images and much memory.
+MAX_IMAGES = 256
+MAX_BYTES = 16 << 20  # 12 MB of image files in base64
+# Requests that are answered at the same time; further ones wait.
+AT_ONCE = 4
+# Of open connections; further ones get the status 503.
+MAX_CONNECTIONS = 256
+# Decoding one file can take 300 MB.
+_DECODING = threading.Lock()
 
 
 def export_run(run: Path, version: int) -> None:
@@ -39,8 +49,8 @@ def export_run(run: Path, version: int) -> None:
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
     """Serves a SavedModel with KServe until SIGINT or SIGTERM.
 
-    A request samples at most 256 images. The size of a request is not limited, so a server on the
-    Internet needs a proxy that limits it.
+    A request has at most 256 images and 16 MB, and 4 requests are answered at the same time. Their
+    number per client is not limited, so a server on the Internet needs a proxy that limits it.
     """
     folder = version_folder(path)
     # Bound before the model is loaded, so that a used port is reported at once.
@@ -55,17 +65,22 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
         try:
             import uvicorn
 
-            app = application(SavedModelClassifier(folder), name)
+            app = application(SavedModelClassifier(folder), name, host)
         except ImportError as error:
             raise not_installed("Serving", "kserve") from error
-        # The concurrency bounds the memory: further requests are answered with status 503.
-        limits: dict[str, Any] = {"limit_concurrency": 64, "timeout_graceful_shutdown": 30}
+        limits: dict[str, Any] = {
+            "http": impatient_protocol(),
+            "limit_concurrency": MAX_CONNECTIONS,
+            "timeout_graceful_shutdown": 30,
+        }
         print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
         uvicorn.Server(uvicorn.Config(app, log_config=None, **limits)).run(sockets=[listening])
 
 
-def application(model: SavedModelClassifier, name: str) -> Any:
+def application(model: SavedModelClassifier, name: str, host: str = "127.0.0.1") -> Any:
     """Returns the `FastAPI` application that answers requests to a model in KServe's V1 protocol.
+
+    `host` is the address on which it listens.
 
     It has only this protocol, which is that of TensorFlow Serving. KServe's `RESTServer` would
     add its V2 protocol, with which every client can unload the model.
@@ -96,7 +111,7 @@ def application(model: SavedModelClassifier, name: str) -> Any:
         return JSONResponse({"error": str(error)}, statuses[type(error)])
 
     statuses = {InvalidInput: 400, ModelNotFound: 404, NotImplementedError: 501}
-    app = FastAPI(openapi_url=None)
+    app = FastAPI(openapi_url=None, middleware=middleware(host, MAX_BYTES, AT_ONCE))
     for error in statuses:
         app.add_exception_handler(error, refuse)
     model.load()
@@ -165,13 +180,12 @@ def _call(
 ) -> dict[str, list]:
     values = _named(specs, values)
     arrays = {name: _array(name, values[name], spec) for name, spec in specs.items()}
-    if endpoint == "sample" and len(arrays["labels"]) > _MAX_SAMPLES:
-        raise UserError(
-            f"A request samples at most {_MAX_SAMPLES} images. "
-            f"Received: {len(arrays['labels'])} labels"
-        )
+    count = max(len(array) for array in arrays.values() if array.ndim)
+    if count > MAX_IMAGES:
+        raise UserError(f"A request has at most {MAX_IMAGES} images or labels. Received: {count}")
     try:
-        outputs = model.call(endpoint, **arrays)
+        with _DECODING if endpoint == "classify_bytes" else nullcontext():
+            outputs = model.call(endpoint, **arrays)
     # The graph refuses wrong shapes, a temperature of 0 and so on.
     except Exception as error:
         if type(error).__name__ != "InvalidArgumentError":

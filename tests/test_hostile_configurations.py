@@ -81,7 +81,7 @@ def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
     assert dataset is None or isinstance(dataset, Dataset)
 
 
-@hostile.examples(25)
+@hostile.examples(200)
 @given(data=st.data())
 def test_any_configuration_of_a_preset(preset, data):
     content = json.loads((preset / "config.json").read_text())
@@ -168,6 +168,20 @@ def test_a_run_names_no_code_that_runs(run, option, monkeypatch, pixelcnnpp):
     assert not (folder / "ran").exists()
     one_line(pixelcnnpp(*command, f"--{option}", value), "`network`")  # an untrained run
     assert (folder / "ran").exists()
+
+
+def test_a_preset_larger_than_its_weights_fills_no_memory(preset, tmp_path):
+    shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
+    content = json.loads((preset / "config.json").read_text())
+    content["config"]["filters"] = 800
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    code = """
+import sys
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+
+assert result_or_one_line(AutoregressiveModel.from_preset, sys.argv[1]) is None
+"""
+    hostile.in_little_memory(code, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])

@@ -33,13 +33,15 @@ from keras_pixelcnnpp.blocks import rows_of_blocks
 from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
+from keras_pixelcnnpp.codec.streams import SYMBOLS_PER_BYTE
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.errors import UserError, invalid_argument
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16
-# Upper bound. A header usually has a few hundred bytes, and a name for each image.
-MAX_HEADER_BYTES = 64 << 20
+# Upper bound. A header usually has a few hundred bytes, and a name for each image. Python needs
+# about 20 times as much memory for it.
+MAX_HEADER_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,9 @@ def compress_images(
         labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
     labels = model.conditions.checked(labels, count, unknown=False)
     labels = np.zeros(count, "int32") if labels is None else labels
+    # A length has at most 12 characters.
+    if len(json.dumps(names)) + 12 * count * len(blocks) > MAX_HEADER_BYTES - 2**16:
+        raise UserError(f"Expected fewer images for one file. Received: {count} images")
 
     levels = to_levels(images, model.num_levels)
     coded = coder.encode(levels, labels, blocks, verbose)
@@ -133,6 +138,10 @@ def decompress_images(
             f"The file has images of {size}, (height, width), which are larger than the model's, "
             f"{window}. Decompress it with TiledModel(model).decompress, or add --tiled"
         )
+    # Before anything of the size of the images is created; see `streams.encode`.
+    symbols = len(lengths) * math.prod(size) * model.image_shape[-1]
+    if symbols > SYMBOLS_PER_BYTE * len(body):
+        raise _damaged()
     blocks = rows_of_blocks(size, window, header["overlap"])
     if any(len(of_image) != len(blocks) for of_image in lengths):
         raise _damaged()
@@ -200,7 +209,7 @@ def _check(header: dict[str, Any], size: int) -> None:
     names, images = header["names"], header["lengths"]
     lengths = [length for of_image in images for length in of_image]
     good = (
-        all(type(number) is int and number >= 0 for number in lengths)
+        all(type(number) is int and number > 0 for number in lengths)
         and sum(lengths) == size
         and [type(header[name]) for name in ("model", "images")] == [str, str]
         and [type(number) for number in (*header["size"], header["overlap"])] == [int] * 3

@@ -7,6 +7,7 @@ Reference:
     Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,9 @@ from keras_pixelcnnpp.distributions.counts import TOTAL, TOTAL_BITS
 
 # Between symbols, the part of the integer in memory has from 32 to 40 bits.
 LOW_BITS = 32
+# Lower bound of a stream's length: a byte for this number of symbols. The length of a file is thus
+# a bound of its content, which has not been decoded yet.
+SYMBOLS_PER_BYTE = 256
 
 
 def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
@@ -25,7 +29,8 @@ def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
         shares: Integer array `(images, symbols)`, size of each symbol's share, from 1 to 2²⁴.
 
     Returns:
-        A stream for each image, about 3 bytes longer than the sum of `log2(2²⁴ / share)` bits.
+        A stream for each image, about 3 bytes longer than the sum of `log2(2²⁴ / share)` bits, and
+        at least `symbols / SYMBOLS_PER_BYTE`.
     """
     count, symbols = starts.shape
     number, place = np.zeros(count, "int64"), np.zeros(count, "int64")
@@ -40,8 +45,10 @@ def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
             number = np.where(full, number >> 8, number)
         number = (number // share << TOTAL_BITS) + number % share + start
     ends = [value.to_bytes(-(-value.bit_length() // 8)) for value in number.tolist()]
+    # Zeros at the beginning do not change the integer.
+    shortest = math.ceil(symbols / SYMBOLS_PER_BYTE)
     return [
-        end + inner[:length][::-1].tobytes()
+        (end + inner[:length][::-1].tobytes()).rjust(shortest, b"\0")
         for end, inner, length in zip(ends, written, place.tolist(), strict=True)
     ]
 

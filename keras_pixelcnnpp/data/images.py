@@ -4,7 +4,8 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,23 @@ def open_image(
             pixels than Pillow's limit (about 89 million), or is a JPEG with so many scans that
             decoding would take minutes.
     """
+    with opened(path_or_bytes) as image:
+        pages = getattr(image, "n_frames", 1)
+        if image.format == "TIFF" and pages > 1:
+            raise UserError(f"expected one image in a file. Received: a TIFF of {pages} pages")
+        upright = ImageOps.exif_transpose(image)
+        return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)
+
+
+@contextmanager
+def opened(
+    path_or_bytes: str | Path | bytes, formats: tuple[str, ...] = FORMATS
+) -> Iterator[Image.Image]:
+    """Context manager that opens an image file, whose pixels are decoded when they are used.
+
+    Without `formats`, Pillow would open many more, for some of which it starts other programs. Any
+    error in the block becomes a `UserError` that begins with the name of the file.
+    """
     name = "image" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
         content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
@@ -86,19 +104,13 @@ def open_image(
             # exception is the warning that an image is too large.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=formats) as image:
                 _refuse_scans(image, content)
-                pages = getattr(image, "n_frames", 1)
-                if image.format == "TIFF" and pages > 1:
-                    raise UserError(
-                        f"expected one image in a file. Received: a TIFF of {pages} pages"
-                    )
-                upright = ImageOps.exif_transpose(image)
-                return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{name}: not an image ({', '.join(FORMATS)})") from error
+        raise UserError(f"{name}: not an image ({', '.join(formats)})") from error
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
     # Any exception, because Pillow's decoders raise all kinds of errors for damaged files.

@@ -6,7 +6,7 @@ from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS
 
 # Bounds the memory, since a file of a few kilobytes can contain a uniform image of any size.
 # Decoding takes up to 20 bytes per pixel (transparent PNG).
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 1 << 24
 
 
 def decode_images(

@@ -1,5 +1,6 @@
 """The autoregressive models by name, and safe loading of models from untrusted `.keras` files."""
 
+import io
 import json
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,6 +13,7 @@ from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import copy_weights
+from keras_pixelcnnpp.presets.sizes import require_weights
 
 NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 
@@ -20,7 +22,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> Im
     """Loads a model that this package saved, without its optimizer.
 
     Other classes are rejected. Keras's safe mode rejects archives that contain code (a `Lambda`
-    layer) or unpack to much more than their size.
+    layer). An archive whose weights are smaller than its model, or compressed, is rejected, too.
 
     Args:
         path: The `.keras` file.
@@ -31,15 +33,31 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> Im
     """
     # A damaged archive fails in the reader for zip, JSON or HDF5, or in a constructor.
     with as_user_error(f"{path} cannot be loaded as a model"):
-        _require_class(path, kind)
+        _require_model(path, kind)
         # The default, which only `keras.config.enable_unsafe_deserialization` changes.
         return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
-def _require_class(path: str | Path, kind: type) -> None:
-    """Raises an error for an archive of another class, before its content is deserialized."""
-    with ZipFile(path) as archive, archive.open("config.json") as file:
-        config = json.loads(file.read(1 << 20))  # usually a few hundred bytes
+def _require_model(path: str | Path, kind: type) -> None:
+    """Raises an error for another class or size, before anything in the archive is loaded."""
+    # Keras reads files of other names in other formats.
+    if Path(path).suffix != ".keras":
+        raise ValueError("expected a file whose name ends with .keras")
+    with ZipFile(path) as archive:
+        # Keras does not compress archives, so content that is larger than the file is forged.
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > Path(path).stat().st_size:
+            raise ValueError(f"it would unpack to {size:,} bytes, more than its size")
+        with archive.open("config.json") as file:
+            config = json.loads(file.read(1 << 20))  # usually a few hundred bytes
+        _require_class(config, kind)
+        # Keras adds these states to a model after it is created.
+        config = {**config, "build_config": None, "compile_config": None}
+        weights = io.BytesIO(archive.read("model.weights.h5"))
+        require_weights(lambda: keras.saving.deserialize_keras_object(config), weights)
+
+
+def _require_class(config: dict, kind: type) -> None:
     name = config["class_name"]
     found = keras.saving.get_registered_object(config["registered_name"])
     # For some class names, such as "function", Keras ignores the registered name.

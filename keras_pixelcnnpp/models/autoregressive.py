@@ -1129,6 +1129,8 @@ class AutoregressiveModel(ImageModel):
         ((8, 8, 1), 10)
         """
         found = Preset(preset)
+        if load_weights:
+            found.require_weights(cls)
         model = found.make(cls, **kwargs)
         if load_weights:
             found.load_weights(model, **kwargs)

@@ -8,7 +8,14 @@ import numpy as np
 from keras import layers, ops
 
 from keras_pixelcnnpp.backend import Shape, Tensor, with_shape
-from keras_pixelcnnpp.checks import checked_image_shape, plain, require_integer, require_number
+from keras_pixelcnnpp.checks import (
+    MAX_BLOCKS,
+    MAX_FILTERS,
+    checked_image_shape,
+    plain,
+    require_integer,
+    require_number,
+)
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.loss import MeanOverBatch
 
@@ -174,8 +181,8 @@ class BaselineCNN(ImageModel):
         self.shift_rate = plain(shift_rate)
         require_integer("num_classes", num_classes, low=2)
         for width in (self.filters or (0,)) if isinstance(self.filters, tuple) else (self.filters,):
-            require_integer("filters", width)
-        require_integer("num_blocks", num_blocks, high=1000)
+            require_integer("filters", width, high=MAX_FILTERS)
+        require_integer("num_blocks", num_blocks, high=MAX_BLOCKS)
         for name in ("dropout_rate", "label_smoothing", "shift_rate"):
             require_number(name, getattr(self, name), "[0, 1)")
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Nest, Shape, Tensor, Tensors
-from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.checks import MAX_BLOCKS, MAX_FILTERS, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import condition
@@ -94,8 +94,8 @@ class MaskedNetwork(AutoregressiveNetwork):
     ):
         super().__init__(config, **kwargs)
         filters, num_blocks, groups = config.filters, config.num_blocks, config.groups
-        require_integer("filters", filters)
-        require_integer("num_blocks", num_blocks)
+        require_integer("filters", filters, high=MAX_FILTERS)
+        require_integer("num_blocks", num_blocks, high=MAX_BLOCKS)
         if filters % (2 * groups):
             raise invalid_argument("filters", filters, f"a multiple of {2 * groups}")
         self.filters = filters

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.backend import Shape, Tensor, Tensors
-from keras_pixelcnnpp.checks import plain, require_choice, require_integer
+from keras_pixelcnnpp.checks import MAX_BLOCKS, MAX_FILTERS, plain, require_choice, require_integer
 from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
@@ -162,7 +162,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             expected = f"height and width divisible by {step} for {why}"
             raise invalid_argument("image_shape", self.image_shape, expected)
         num_blocks = per_resolution(
-            "num_blocks", self.num_blocks, self.num_resolutions, at_most=1000
+            "num_blocks", self.num_blocks, self.num_resolutions, at_most=MAX_BLOCKS
         )
         config = self.network_config(filters=self.widths, num_blocks=num_blocks)
         return PixelCNNPlusPlusNetwork(config, name="network", dtype=self.dtype_policy)
@@ -170,7 +170,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     @property
     def widths(self) -> tuple[int, ...]:
         """Number of filters at each resolution, highest first."""
-        return per_resolution("filters", self.filters, self.num_resolutions, at_most=2**20)
+        return per_resolution("filters", self.filters, self.num_resolutions, at_most=MAX_FILTERS)
 
 
 def per_resolution(

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.checks import argument_names
 from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.files import atomic_files, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
+from keras_pixelcnnpp.presets.sizes import require_weights
 from keras_pixelcnnpp.recipe import OF_THE_DATA, READING, PixelCNNRecipe
 
 _BUILT_IN = Path(__file__).parent
@@ -115,6 +116,15 @@ class Preset:
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")
             return kind(**{**arguments, **replaced})
 
+    def require_weights(self, base: type) -> None:
+        """Raises a `UserError` unless there are intact weights of the size of the preset's model.
+
+        This is checked before `make`, because the model of a hostile preset could fill the memory.
+        """
+        self._require_file()
+        with as_user_error(f"{self.weights_path}: not the weights of this model"):
+            require_weights(lambda: self.make(base), str(self.weights_path))
+
     def load_weights(self, model: keras.Model, **replaced: Any) -> None:
         """Loads the weights into a model that `make` created with the arguments `replaced`.
 
@@ -159,6 +169,15 @@ class Preset:
         return ", ".join([*names[:5], *["…"] * (len(names) > 5)])
 
     def _load_all_weights(self, model: keras.Model) -> None:
+        self._require_file()
+        # The checksum detects damage, but not a malicious file.
+        refusal = as_user_error(f"{self.weights_path}: not the weights of this model")
+        with refusal, warnings.catch_warnings():
+            # If a layer is missing in the file, Keras only warns.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(self.weights_path)
+
+    def _require_file(self) -> None:
         is_built_in = self.path.parent == _BUILT_IN
         if not self.has_weights and is_built_in and "sha256" in self.metadata:
             raise UserError(
@@ -180,12 +199,6 @@ class Preset:
                 f"{self.weights_path}: the weights are damaged. Expected sha256={expected}. "
                 f"Received: sha256={received}"
             )
-        # The checksum detects damage, but not a malicious file.
-        refusal = as_user_error(f"{self.weights_path}: not the weights of this model")
-        with refusal, warnings.catch_warnings():
-            # If a layer is missing in the file, Keras only warns.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(self.weights_path)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:

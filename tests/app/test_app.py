@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import hostile
 import numpy as np
 import pytest
 import tiny
@@ -27,6 +28,8 @@ NAMES = ("dark", "gray", "<b>right")
 IMAGES = tiny.tiny_split(6).images
 KNOWN = np.ones(IMAGES.shape[1:3], bool)
 KNOWN[1:3, 1] = False  # pixels before known ones
+BLACK = Image.new("L", (4, 4))
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
 needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra `app`")
 
 
@@ -68,10 +71,25 @@ class TestKnownPixels:
         height, width = KNOWN.shape
         layer = np.zeros((10 * height, 10 * width, 4), "uint8")
         layer[:16, :24] = 255  # 60 % of the second row, 40 % of the third column
-        known = answers.known_pixels([Image.fromarray(layer)])
+        known = answers.known_pixels(hostile.encoded(Image.fromarray(layer)))
         expected = np.ones_like(KNOWN)
         expected[:2, :2] = False
         np.testing.assert_array_equal(known, expected)
+        assert answers.known_pixels(None).all()
+
+    @pytest.mark.parametrize(
+        ("layer", "message"),
+        [
+            (EPS, "not an image"),
+            (hostile.encoded(BLACK, "TIFF"), "not an image"),
+            (hostile.png(281, 280), "at most 280×280 pixels. Received: 281×280"),
+            (b"", "not an image"),
+        ],
+        ids=["EPS", "TIFF", "large", "empty"],
+    )
+    def test_another_format_or_size_is_refused(self, answers, layer, message):
+        with pytest.raises(UserError, match=message):
+            answers.known_pixels(layer)
 
 
 class TestClassify:
@@ -102,6 +120,12 @@ class TestClassify:
         Image.fromarray(frame).save(tmp_path / "large.png")
         bits, _ = tiled.score(tiled.read(tmp_path / "large.png", tiled=True))
         assert bits == pytest.approx(TiledModel(model).bits_per_dim(frame[None])[0], rel=1e-5)
+
+    def test_too_many_windows(self, model, tmp_path):
+        tiled = Answers(TrainedModel(model, "tiny", {}), tiled=True)
+        Image.new("L", (9400, 9400)).save(tmp_path / "large.png")
+        with pytest.raises(UserError, match=r"at most 4,096 windows. Received: 9400×9400 pixels"):
+            tiled.read(tmp_path / "large.png", tiled=True)
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(tiny.untrained_pixelcnn, num_classes=0, conditioning="none")
@@ -201,6 +225,55 @@ class TestPage:
         check_grid(path, model.complete(images, KNOWN, [1] * NUM_COMPLETIONS, seed=5))
         expected = model.class_log_likelihoods(IMAGES[2:3], observed=KNOWN)[0]
         assert posterior["label"] == NAMES[expected.argmax()]
+
+    def test_hostile_layers_next_to_another_browser(self, connect, upload, tmp_path, monkeypatch):
+        started = tmp_path / "started"
+        ghostscript = tmp_path / "gs"
+        ghostscript.write_text(f"#!/bin/sh\ntouch {started}\n")
+        ghostscript.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        other = connect().submit(1, 1, 1, 0, api_name="/sample")
+        client, given = connect(), upload(png_bytes(IMAGES[2]))
+        for layers in (
+            [upload(EPS, "b.png")],
+            [given] * 30,
+            [upload(hostile.png(999, 999), "large.png")],
+        ):
+            value = {"background": layers[0], "layers": layers, "composite": layers[0]}
+            with pytest.raises(
+                ValueError, match=r"not an image|Expected one layer|at most 280×280"
+            ):
+                client.predict(given, False, value, 1, 5, 1, 0, api_name="/complete")
+        assert other.result(120)[1].startswith("Seed 1")
+        assert not started.exists()
+
+    def test_the_layer_that_a_browser_sends(self, address, connect, upload):
+        import httpx
+
+        config = httpx.get(f"{address}config").json()
+        (editor,) = [c["id"] for c in config["components"] if c["type"] == "imageeditor"]
+        layer = np.zeros((280, 280, 4), "uint8")
+        layer[70:210, 70:140] = 255
+        files = [("layer", 2 * 10**9, EPS), ("background", "null", EPS), ("layer", "no", EPS)]
+        for kind, index, content in [("layer", 0, hostile.encoded(Image.fromarray(layer))), *files]:
+            facts = {"component_id": editor, "session_hash": "s", "fn_name": "accept_blobs"}
+            facts |= {"type": kind, "index": index, "id": "mine"}
+            place = f"{address}gradio_api/component_server"
+            answer = httpx.post(place, data=facts, files={"file": ("layer.png", content)})
+            assert answer.status_code == 200
+        value = {"id": "mine", "background": None, "layers": [], "composite": None}
+        given = upload(png_bytes(IMAGES[2])), False, value, 1, 5, 1, 0
+        assert "Seed 5" in connect().predict(*given, api_name="/complete")[1]
+        with pytest.raises(ValueError, match="Paint over part"):  # A layer is used once.
+            connect().predict(*given, api_name="/complete")
+
+    def test_foreign_names_and_large_requests_are_refused(self, address):
+        import httpx
+
+        for host, status in (("evil.example", 400), ("localhost:7860", 200), ("[::1]", 200)):
+            assert httpx.get(address, headers={"Host": host}).status_code == status
+        answer = httpx.post(f"{address}gradio_api/queue/join", content=bytes(22 << 20))
+        assert (answer.status_code, answer.text) == (413, "A request has at most 21 MB")
 
     def test_samples_of_several_browsers(self, connect, model):
         jobs = [connect().submit(seed, seed, 1, 0, api_name="/sample") for seed in range(3)]

@@ -240,10 +240,39 @@ class TestFilesOfSomebodyWhoKnows:
             with pytest.raises(UserError):
                 kp.TiledModel(model).decompress(changed, verbose=0)
         endless = rewritten(data, lambda header: {**header, "size": [4, 10**9], "overlap": 3})
-        with pytest.raises(UserError, match="smaller overlap"):
+        with pytest.raises(UserError, match="damaged"):
             kp.TiledModel(model).decompress(endless)
+        with pytest.raises(UserError, match="smaller overlap"):
+            kp.TiledModel(model, 3).blocks((1500, 1500))
         for header in ([], 3, {}, {"model": 1}):
             refused(model, rewritten(data, lambda _, header=header: header))
+
+    def test_more_images_than_the_streams_can_hold(self, model):
+        """Streams of the most probable images would be empty, and take no space for any number."""
+        zeros = np.zeros((8, 4, 4, 1), "uint8")
+        black = compress_images(model, zeros, np.zeros(8, int), verbose=0).data
+        np.testing.assert_array_equal(model.decompress(black, verbose=0), zeros)
+        assert min(min(header_of(black)["lengths"])) > 0
+        tiled = kp.TiledModel(model)
+        frame = {"size": [16000, 16000], "overlap": 2}
+        for change, body in (
+            ({"lengths": [[0]] * 1000}, b""),
+            ({"lengths": [[0] * 7999], **frame}, b""),
+            ({"lengths": [[1] * 7999], **frame}, bytes(7999)),
+        ):
+            forged = rewritten(
+                black,
+                lambda header, change=change: {**header, **change},
+                lambda _, body=body: body,
+            )
+            for one in (model, tiled):
+                with pytest.raises(UserError, match=r"damaged|larger than the model's"):
+                    one.decompress(forged, verbose=0)
+
+    def test_too_many_names_are_not_written(self, model, images):
+        names = ["x" * (4 << 20)] * len(images)
+        with pytest.raises(UserError, match="fewer images for one file"):
+            compress_images(model, images, np.zeros(5, int), names, verbose=0)
 
     def test_a_header_that_unpacks_to_much(self, model):
         packed = zlib.compress(b" " * (200 << 20), 9)

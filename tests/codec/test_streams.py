@@ -40,6 +40,17 @@ def test_streams(symbols):
             assert not read([*coded[:image], stream, *coded[image + 1 :]])
 
 
+def test_the_most_probable_symbols_take_a_byte_for_256():
+    """Otherwise, a file of a few bytes could claim any number of them."""
+    (stream,) = streams.encode(np.zeros((1, 1000), int), np.full((1, 1000), TOTAL - 4))
+    assert stream == bytes(4)
+    decoder = streams.Decoder([stream])
+    for _ in range(1000):
+        assert decoder.slots.tolist() == [0]
+        decoder.read(0, TOTAL - 4)
+    assert decoder.is_finished
+
+
 def shares_of(head, parameters, earlier):
     """Returns the shares of the next sub-pixel, `(N, num_levels)`."""
     tables = [ops.convert_to_numpy(table) for table in head.weights]

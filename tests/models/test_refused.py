@@ -25,7 +25,7 @@ CONSTRUCTORS = each(
         (cls, MASKED, {"conditioning": ["one_hot", "bias+spatial", "adaptive_norm"]})
         for cls in (kp.PixelCNN, kp.GatedPixelCNN)
     ),
-    (kp.PixelCNN, MASKED, {"filters": [9], "num_blocks": [0]}),
+    (kp.PixelCNN, MASKED, {"filters": [9, 4098], "num_blocks": [0, 101]}),
     (kp.PixelCNNPlusPlus, {**PLUS_PLUS, "num_resolutions": 3}, {"image_shape": [(6, 8, 1)]}),
     (kp.PixelCNNPlusPlus, {**PLUS_PLUS, "num_candidates": 2}, {"unlabeled_weight": [1.0]}),
     (
@@ -36,7 +36,7 @@ CONSTRUCTORS = each(
             "num_classes": [2.0],
             "num_levels": [4097],
             "filters": [(4, 4)],
-            "num_blocks": [1001],
+            "num_blocks": [101],
             "head": ["single", ["categorical"], None],
             "conditioning": STRATEGIES,
             "conditioned_blocks": ["down"],
@@ -52,7 +52,8 @@ CONSTRUCTORS = each(
         {"image_shape": (8, 8, 1), "num_classes": 3},
         {
             "num_classes": [1],
-            "filters": [(), (4, 0)],
+            "filters": [(), (4, 0), 4097],
+            "num_blocks": [101],
             "label_smoothing": [-0.1],
         },
     ),

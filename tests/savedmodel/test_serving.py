@@ -3,6 +3,7 @@ import importlib.util
 import json
 import socket
 import sys
+import threading
 
 import hostile
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.savedmodel import limits
 from keras_pixelcnnpp.savedmodel.serving import application, predict
 
 pytest.importorskip("tensorflow")
@@ -81,13 +83,16 @@ def test_bad_request_is_one_line(exported, request_json):
     assert hostile.result_or_one_line(predict, exported, request_json) is None
 
 
-def test_a_request_samples_a_bounded_number_of_images(exported):
+def test_a_request_has_a_bounded_number_of_images(exported):
     sample = {"signature_name": "sample", "inputs": {"seed": 0, "temperature": 1}}
     sample["inputs"]["labels"] = [0] * 256
     assert len(predict(exported, sample)["outputs"]) == 256
     sample["inputs"]["labels"] += [0]
-    with pytest.raises(UserError, match=r"^A request samples at most 256 .* Received: 257 labels$"):
-        predict(exported, sample)
+    images = np.zeros((257, 4, 4, 1), int).tolist()
+    files = {"signature_name": "classify_bytes", "instances": [b64(IMAGES[0])] * 257}
+    for request in (sample, {"instances": images}, files):
+        with pytest.raises(UserError, match=r"^A request has at most 256 .* Received: 257$"):
+            predict(exported, request)
 
 
 ENTRIES = st.recursive(
@@ -129,7 +134,10 @@ def test_a_used_port_is_named(pixelcnnpp, savedmodel):
 def test_no_request_changes_the_server(exported, caplog):
     from fastapi.testclient import TestClient
 
-    client, request = TestClient(application(exported, "m")), {"instances": [[[[0]] * 4] * 4]}
+    client, request = (
+        TestClient(application(exported, "m"), base_url="http://localhost"),
+        {"instances": [[[[0]] * 4] * 4]},
+    )
     for action in ("unload", "load"):
         assert client.post(f"/v2/repository/models/m/{action}").status_code == 404
     assert client.get("/v1/models").json() == {"models": ["m"]}
@@ -143,10 +151,42 @@ def test_no_request_changes_the_server(exported, caplog):
     for content, status in ((json.dumps(request), 200), ("{", 400)):
         answer = client.post("/v1/models/m:predict", content=content, headers=with_charset)
         assert answer.status_code == status
+    large = client.post("/v1/models/m:predict", content=bytes(17 << 20))
+    assert (large.status_code, large.text) == (413, "A request has at most 16 MB")
+    foreign = client.get("/v1/models", headers={"Host": "evil.example"})
+    assert foreign.status_code == 400
     plain = client.post("/v1/models/m:predict", content=json.dumps(request), headers=FORM)
     assert plain.status_code == 400
     assert "Content-Type: application/json. Received: application/x-www" in plain.text
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
+def test_idle_connections_are_closed(monkeypatch):
+    import uvicorn
+
+    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"good"})
+
+    config = uvicorn.Config(app, port=0, http=limits.impatient_protocol(), lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        for sent in (b"", b"GET / HTTP/1.1\r\n"):
+            with socket.create_connection(address, timeout=30) as idle:
+                idle.sendall(sent)
+                assert idle.recv(100) == b""
+        with socket.create_connection(address, timeout=30) as busy:
+            busy.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert busy.recv(1000).startswith(b"HTTP/1.1 200")
+        server.should_exit = True
+        thread.join(30)
 
 
 @pytest.mark.extras

@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -52,6 +55,31 @@ def jpeg_of_scans(side, count):
     content = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
     return content[:-2] + scan * count + content[-2:]
+
+
+def in_little_memory(code, *arguments, megabytes=500, seconds=200):
+    """Runs Python code in a process, which may allocate some megabytes after its imports.
+
+    The code may import modules in its first lines, up to an empty line, and call `hostile`'s
+    `result_or_one_line`. Returns what it prints.
+    """
+    imports, _, rest = code.strip().partition("\n\n")
+    limit = "resource.setrlimit(resource.RLIMIT_AS, 2 * (at_start + megabytes * 2**20,))"
+    at_start = 'int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()'
+    lines = ["import resource, sys", "from hostile import result_or_one_line", imports]
+    lines += [f"megabytes, at_start = {megabytes}, {at_start}", limit, rest]
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, "-c", "\n".join(lines), *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def result_or_one_line(function, *arguments, **options):

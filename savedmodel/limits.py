@@ -1,0 +1,101 @@
+"""Limits of HTTP requests, for the servers of `serve` and `app`."""
+
+import asyncio
+from contextlib import nullcontext
+from typing import Any
+
+# The body of a request must arrive within this time, its header sooner.
+BODY_SECONDS = 120
+HEADER_SECONDS = 10
+LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
+def middleware(host: str, max_bytes: int, at_once: int | None = None) -> list:
+    """Returns the middleware of a Starlette application that listens on `host`.
+
+    A request's body has at most `max_bytes`. `at_once` is the number of requests that are answered
+    at the same time. A server that only this machine can reach answers only requests for a local
+    name, because a page in a browser could send others to it under the name of a foreign host.
+    """
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    limits = Middleware(Limited, max_bytes=max_bytes, at_once=at_once)
+    if host not in LOCAL:
+        return [limits]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=LOCAL, www_redirect=False), limits]
+
+
+class Limited:
+    """ASGI middleware that reads the bodies of requests, and refuses large and slow ones."""
+
+    def __init__(self, app: Any, max_bytes: int, at_once: int | None = None):
+        self._app = app
+        self._max_bytes = max_bytes
+        self._turn: Any = asyncio.Semaphore(at_once) if at_once else nullcontext()
+
+    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
+        """Answers a request as the application does, or with status 408 or 413."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                messages = [await self._body(receive)]
+        except TimeoutError:
+            await _refuse(408, f"The request took more than {BODY_SECONDS} seconds", send)
+            return
+        except ValueError as error:
+            await _refuse(413, str(error), send)
+            return
+
+        async def receive_again() -> dict:
+            return messages.pop() if messages else await receive()
+
+        async with self._turn:
+            await self._app(scope, receive_again, send)
+
+    async def _body(self, receive: Any) -> dict:
+        """Returns the whole body as one message."""
+        body, message = bytearray(), {"more_body": True}
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] != "http.request":  # the client has gone
+                return message
+            body += message.get("body", b"")
+            if len(body) > self._max_bytes:
+                raise ValueError(f"A request has at most {self._max_bytes >> 20} MB")
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+
+async def _refuse(status: int, reason: str, send: Any) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": reason.encode()})
+
+
+def impatient_protocol() -> type:
+    """Returns a protocol for uvicorn that closes connections without the header of a request.
+
+    Uvicorn itself waits for the first request of a connection without a limit.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class ImpatientProtocol(H11Protocol):
+        """Closes a connection if the first header does not arrive in time."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(HEADER_SECONDS, transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None:  # A request has begun.
+                self.timer.cancel()
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self.timer.cancel()
+            super().connection_lost(error)
+
+    return ImpatientProtocol
