@@ -1,17 +1,20 @@
-"""Atomic writing of files and folders; CSV, JSON, file names and checksums."""
+"""Atomic writing of files and folders; CSV, JSON, headers of arrays, file names, checksums."""
 
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from keras_pixelcnnpp.errors import UserError, one_line
 
@@ -96,6 +99,30 @@ def read_json(path: str | Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {one_line(error)}") from error
     return content
+
+
+def array_headers(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns shape and dtype of each array in an `.npz` archive by name, without its values.
+
+    Raises a `ValueError` unless the values have the size that the header declares, since NumPy
+    allocates this size before it reads them.
+    """
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    headers = {}
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        with archive.open(entry) as file:
+            version = npy.read_magic(file)
+            if version not in readers:
+                raise ValueError(f"{name} has the unsupported format {version}")
+            shape, _, dtype = readers[version](file)
+            declared, there = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+        if dtype.itemsize == 0:
+            raise ValueError(f"{name} has {math.prod(shape):,} values of 0 bytes")
+        if declared != there and not dtype.hasobject:  # NumPy does not read objects
+            raise ValueError(f"{name} should have {declared:,} bytes. It has {there:,}")
+        headers[name] = shape, dtype
+    return headers
 
 
 def safe_names(class_names: Sequence[str]) -> list[str]:

@@ -7,10 +7,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import typer
-from PIL import Image
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
-from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, read_image
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    open_image,
+    opened,
+    png_bytes,
+    read_image,
+)
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
@@ -83,10 +88,10 @@ def _names(files: list[Path]) -> dict[Path, str]:
 
 def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
     """Raises a `UserError` unless `pixels`, read from a file, are all that the file contains."""
-    with Image.open(file) as image:
+    with opened(file) as image:
         is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
         # The mode does not show 16-bit colors and multiple frames.
-        is_plain &= ";16" not in str(image.tile) and getattr(image, "n_frames", 1) == 1
+        is_plain &= ";16" not in str(image.tile) and not getattr(image, "is_animated", False)
     original = np.asarray(open_image(file, 3))
     height, width, channels = pixels.shape
     if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -105,7 +104,7 @@ def _advise(trained: TrainedModel, data: Path) -> None:
     """Prints how to score larger images, if the first image file is larger than the model's."""
     first = images_below(data)[0]
     # An unreadable file becomes an error in its row.
-    with suppress(OSError, Image.DecompressionBombError):
+    with suppress(UserError):
         if trained.is_larger(data / first):
             height, width, _ = trained.model.image_shape
             advice = "To score larger images at their own size, add --tiled"

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from keras_pixelcnnpp.checks import is_larger
 from keras_pixelcnnpp.data.folders import visible_files
-from keras_pixelcnnpp.data.images import SUFFIXES, open_image, read_image
+from keras_pixelcnnpp.data.images import SUFFIXES, open_image, opened, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.posterior import log_marginal
@@ -79,7 +78,7 @@ class TrainedModel(NamedTuple):
     def is_larger(self, file: Path) -> bool:
         """Returns whether an image file is larger than the model's images, and is thus resized."""
         channels = self.model.image_shape[-1]
-        with Image.open(file) as image:  # reads only the header
+        with opened(file) as image:
             return is_larger((1, image.height, image.width, channels), self.model.image_shape)
 
     def checksum(self) -> str:

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.folders import file_inside
-from keras_pixelcnnpp.data.images import open_image
+from keras_pixelcnnpp.data.images import open_image, opened
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import Preset, preset_names
@@ -128,7 +127,7 @@ def _whole_images(recipe: Recipe, dataset: Dataset) -> np.ndarray:
 
 def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -> str | None:
     for path in paths:
-        with Image.open(folder / path) as image:  # reads only the header
+        with opened(folder / path) as image:
             if min(image.size) < min(size) or max(image.size) < max(size):
                 return path
     return None
