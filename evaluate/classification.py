@@ -43,6 +43,7 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
     split = dataset.split_to_measure(options.split)
     all_images = dataset.split(split)
     train = folder.training_images(dataset).images
+    trained_on = folder.trained_on(all_images, dataset)
     print(f"Scoring {counted(len(all_images))} of the split {split} under every class")
     cnn = load_baseline(folder)
     predictions = _predictions(model, cnn, all_images.images, options.batch_size)
@@ -52,7 +53,8 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
     for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
         of_images = all_images.paths, all_images.labels
-        write_predictions(path, *of_images, of_model.probabilities, class_names)
+        columns = {"trained_on": trained_on}
+        write_predictions(path, *of_images, of_model.probabilities, class_names, **columns)
     known = all_images.labels >= 0
     if not known.any():
         print(f"The split {split} has no labels, so only predictions were written.")
@@ -68,6 +70,7 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         "options": options.given,
         "split": split,
         "num_levels": model.num_levels,
+        "trained_on": None if trained_on is None else int(trained_on[known].sum()),
         **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": floor,
     }
@@ -244,6 +247,8 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         rows,
         title=f"{counted(report['count'])} of the split {report['split']}",
     )
+    if report.get("trained_on"):
+        print(f"Warning: {report['trained_on']} of {counted(report['count'])} were trained on.")
     if report["mcnemar_p"] is not None:
         difference = report["accuracy_difference"]
         low, high = difference["ci95"]

@@ -1,8 +1,10 @@
 """Checkpoints of a training run, and how it ends early: by a signal or a non-finite loss."""
 
+import io
 import re
 import signal
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, counted
+from keras_pixelcnnpp.files import array_headers, atomic_path, counted
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -34,7 +36,8 @@ class Checkpoints:
     `epoch-0002.npz` contains all variables after two epochs: weights, states of layers and seed
     generators, and the optimizer's moments, averages and step counter. A checkpoint within an
     epoch, such as `epoch-0002-step-00003.npz`, also contains the running means of the metrics. If
-    a crash damaged the newest checkpoint, which its checksums show, the previous one is used.
+    a crash damaged the newest checkpoint, which its checksums show, the previous one is used. A
+    checkpoint that cannot be read for another reason, such as its permissions, is an error.
     """
 
     def __init__(self, folder: str | Path):
@@ -67,14 +70,17 @@ class Checkpoints:
         no checkpoint is intact, or if they belong to another model.
         """
         for progress in reversed(self.saved()):
+            content = self._read(progress)
             try:
-                with self._path(progress).open("rb") as file, np.load(file) as archive:
-                    state = {name: archive[name] for name in archive.files}
+                state = self._arrays(content, _variables(model, with_metrics=progress.step > 0))
+            except UserError:
+                raise
             except Exception as error:  # zipfile and NumPy raise many types for damaged files
                 if is_out_of_memory(error):
                     raise
                 continue
-            self._assign(model, state, progress)
+            for name, variable in _variables(model, with_metrics=progress.step > 0).items():
+                variable.assign(state[name])
             return progress
         if self.saved():
             raise UserError(
@@ -82,11 +88,26 @@ class Checkpoints:
             )
         return Progress()
 
+    def _read(self, progress: Progress) -> bytes:
+        # Apart from the decoding, because an `OSError` of the disk is not damage, but one of
+        # `zipfile`, which may seek to any place, is.
+        path = self._path(progress)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
+
     def saved(self) -> list[Progress]:
         """Returns the progress of each checkpoint, intact or not, in ascending order."""
-        names = (path.stem for path in self.folder.glob("*.npz"))
-        found = (re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", name) for name in names)
-        return sorted(Progress(int(match[1]), int(match[2] or 0)) for match in found if match)
+        found = []
+        for path in self.folder.glob("*.npz"):
+            match = re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", path.stem)
+            progress = Progress(int(match[1]), int(match[2] or 0)) if match else None
+            # Other names of the same numbers, such as `epoch-2`, are not files of this class.
+            if progress and self._path(progress) == path:
+                found.append(progress)
+        return sorted(found)
 
     def advice(self) -> str:
         """Returns a sentence on which checkpoint is left after a training failed."""
@@ -99,13 +120,17 @@ class Checkpoints:
         step = f"-step-{progress.step:05d}" if progress.step else ""
         return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
 
-    def _assign(self, model: keras.Model, state: dict[str, np.ndarray], progress: Progress) -> None:
-        variables = _variables(model, with_metrics=progress.step > 0)
+    def _arrays(self, content: bytes, variables: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Returns the arrays in a file, after a comparison of their headers with the variables."""
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            headers = array_headers(archive)
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        if shapes != {name: value.shape for name, value in state.items()}:
+        # No variable has values of more than eight bytes.
+        small = all(dtype.itemsize <= 8 for _, dtype in headers.values())
+        if not small or shapes != {name: shape for name, (shape, _) in headers.items()}:
             raise UserError(f"The checkpoints in {self.folder} belong to another model.")
-        for name, variable in variables.items():
-            variable.assign(state[name])
+        with np.load(io.BytesIO(content)) as archive:
+            return {name: archive[name] for name in shapes}
 
 
 def _is_finite(value: np.ndarray) -> bool:

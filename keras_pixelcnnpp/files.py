@@ -161,11 +161,12 @@ def write_predictions(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     bits_per_dim: Sequence[float] | None = None,
+    trained_on: np.ndarray | None = None,
 ) -> None:
     """Writes class probabilities of images to a CSV file, atomically.
 
     The columns are `path,label,label_name,predicted,predicted_name,p_0,p_1,…`, and `bits_per_dim`
-    if it is given. The label is -1 if it is unknown.
+    and `trained_on` (1 or 0) if they are given. The label is -1 if it is unknown.
     """
     header = ["path", "label", "label_name", "predicted", "predicted_name"]
     header += [f"p_{label}" for label in range(len(class_names))]
@@ -176,6 +177,9 @@ def write_predictions(
     for image, label, best, row in zip(images, labels, predicted, numbers, strict=True):
         named = [label, class_names[label] if label >= 0 else ""]
         rows.append([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])
+    if trained_on is not None:
+        column = ["trained_on", *trained_on.astype(int).tolist()]
+        rows = [[*row, value] for row, value in zip(rows, column, strict=True)]
     write_csv(path, rows)
 
 

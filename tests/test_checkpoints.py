@@ -1,4 +1,5 @@
 import signal
+import tracemalloc
 
 import keras
 import numpy as np
@@ -88,6 +89,33 @@ def test_torn_checkpoint_is_passed_over(checkpoints, damage):
 
 
 @pytest.mark.once
+def test_a_checkpoint_that_cannot_be_opened_is_not_taken_for_damage(checkpoints):
+    trained = model()
+    train(trained)
+    for epoch in (1, 2):
+        checkpoints.save(trained, Progress(epoch))
+    path = checkpoints.folder / "epoch-0002.npz"
+    path.unlink()
+    path.symlink_to(path)  # opening it fails, even for root
+    with pytest.raises(OSError, match=r"epoch-0002\.npz"):
+        checkpoints.restore(trained)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["epoch-2.npz", "epoch-\u0662.npz", "epoch-0002-step-1.npz"])
+def test_files_of_other_names_are_no_checkpoints(checkpoints, name):
+    trained = model()
+    train(trained)
+    checkpoints.folder.mkdir()
+    (checkpoints.folder / name).touch()
+    assert checkpoints.restore(trained) == Progress()
+    for epoch in range(1, 4):
+        checkpoints.save(trained, Progress(epoch))
+    assert checkpoints.saved() == [Progress(2), Progress(3)]
+    assert (checkpoints.folder / name).exists()
+
+
+@pytest.mark.once
 def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     trained = model()
     train(trained)
@@ -138,3 +166,19 @@ def test_a_closed_pipe_does_not_stop_the_training(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         monkeypatch.undo()
     assert signals == [signal.SIGINT]
+
+
+@pytest.mark.once
+def test_no_array_of_another_model_is_read(checkpoints):
+    """A small file could otherwise take a thousand times its size of memory."""
+    trained = model()
+    checkpoints.folder.mkdir()
+    content = {"model_00000": np.zeros(1 << 26, "uint8")}
+    np.savez_compressed(checkpoints.folder / "epoch-0001.npz", **content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="belong to another model"):
+            checkpoints.restore(trained)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()

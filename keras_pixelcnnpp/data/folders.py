@@ -18,13 +18,13 @@ import numpy as np
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_class_names
 from keras_pixelcnnpp.data.dataset import (
-    HASH_LENGTH,
     SPLIT_NAMES,
     Dataset,
     LabeledImages,
     count_classes,
     named_splits,
 )
+from keras_pixelcnnpp.data.identity import HASH_LENGTH
 from keras_pixelcnnpp.data.images import (
     BLENDED,
     SUFFIXES,
@@ -462,8 +462,8 @@ def _explain_missing(folder: Path, row: Listed) -> None:
         if place is not None:
             raise UserError(
                 f"{row.place}: {row.path!r:.80}: no such file, but there is "
-                f"{(place / name).relative_to(folder).as_posix():.200}. Paths need the extension of "
-                "the file name"
+                f"{(place / name).relative_to(folder).as_posix():.200}. Paths need the extension "
+                "of the file name"
             )
 
 

@@ -341,10 +341,11 @@ def _dataset_of_arrays(
             num_classes = max(num_classes, class_names.size)  # some may have no image
     notes = _channels_note(*shapes)
     if unused:
-        notes += (
+        note = (
             f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "
-            "y_train, x_validation, y_validation, x_test, y_test and class_names.",
+            "y_train, x_validation, y_validation, x_test, y_test and class_names."
         )
+        notes = (*notes, note)
     return Dataset(name, checked_class_names(class_names, num_classes), splits, notes)
 
 
@@ -353,10 +354,11 @@ def _channels_note(shape: tuple[int, ...]) -> tuple[str, ...]:
     height, width, channels = shape
     if height > 4 or channels <= 4 or width <= 4:
         return ()
-    return (
+    note = (
         f"The images are {height} pixels high and have {channels} channels. If their channels are "
-        "the first axis, move them to the last: np.moveaxis(images, 1, -1).",
+        "the first axis, move them to the last: np.moveaxis(images, 1, -1)."
     )
+    return (note,)
 
 
 def _split(
