@@ -53,8 +53,9 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
     for name, of_model in predictions.items():
         path = folder.reports / PREDICTIONS[name]
         of_images = all_images.paths, all_images.labels
-        columns = {"trained_on": trained_on}
-        write_predictions(path, *of_images, of_model.probabilities, class_names, **columns)
+        write_predictions(
+            path, *of_images, of_model.probabilities, class_names, trained_on=trained_on
+        )
     known = all_images.labels >= 0
     if not known.any():
         print(f"The split {split} has no labels, so only predictions were written.")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from keras_pixelcnnpp.checks import code_for_uint8, require_choice
 from keras_pixelcnnpp.errors import UserError, one_line
@@ -93,7 +93,7 @@ def open_image(
     """
     with opened(path_or_bytes) as image:
         # Not `n_frames`, for which Pillow reads all pages, in quadratic time.
-        if image.format == "TIFF" and image.is_animated:
+        if image.format == "TIFF" and getattr(image, "is_animated", False):
             raise UnsupportedImageError(
                 "expected one image in a file. Received: a TIFF of several pages"
             )
@@ -103,8 +103,8 @@ def open_image(
 
 @contextmanager
 def opened(
-    path_or_bytes: str | Path | bytes, formats: Sequence[str] = FORMATS
-) -> Iterator[Image.Image]:
+    path_or_bytes: str | Path | bytes, formats: tuple[str, ...] = FORMATS
+) -> Iterator[ImageFile.ImageFile]:
     """Context manager that opens an image file, whose pixels are decoded when they are used.
 
     Without `formats`, Pillow would open many more, for some of which it starts other programs. Any
@@ -301,7 +301,7 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
-        opaque = image.getextrema()[3][0] == 255
+        opaque = image.getchannel("A").getextrema() == (255, 255)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image.info[BLENDED] = not opaque
     return image if image.mode == mode else image.convert(mode)

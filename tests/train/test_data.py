@@ -165,11 +165,11 @@ def test_images_of_the_training_are_recognized_in_every_form(tmp_path):
     np.savez(tmp_path / "arrays.npz", **arrays)
     for source in (folder, copies, tmp_path / "arrays.npz"):
         given = run.load_images(str(source))
-        for name, images in given.splits.items():
-            trained = run.trained_on(images)
-            assert trained.sum() == (12 if name == "train" else 0)
-            if name == "train":
-                np.testing.assert_array_equal(images.images[trained], chosen.images)
+        for images in given.splits.values():  # validation and test repeat some of the pixels
+            equal = images.images[:, None] == chosen.images[None]
+            expected = equal.all(axis=(2, 3, 4)).any(axis=1)
+            np.testing.assert_array_equal(run.trained_on(images), expected)
+        assert run.trained_on(given.split("train")).sum() == 12
 
 
 def test_folders_that_are_numbers_keep_the_order_of_an_old_run(tmp_path, capsys):
