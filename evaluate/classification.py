@@ -52,10 +52,11 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
     split = dataset.split_to_measure(options.split)
     all_images = dataset.split(split)
     train = folder.training_images(dataset).images
+    trained_on = folder.trained_on(all_images, dataset)
     print(f"Scoring {counted(len(all_images))} of the split {split} under every class")
     cnn = load_baseline(folder)
     predictions = _predictions(model, cnn, all_images.images, options.batch_size)
-    of_all = predictions, all_images, class_names
+    of_all = predictions, all_images, class_names, trained_on
     known = all_images.labels >= 0
     if not known.any():
         with atomic_files(folder.reports, WRITTEN) as reports:
@@ -73,6 +74,7 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         "options": options.given,
         "split": split,
         "num_levels": model.num_levels,
+        "trained_on": None if trained_on is None else int(trained_on[known].sum()),
         **compare(labels, predictions, dataset.image_shape, class_names),
         "pixel_histogram_bits_per_dim": floor,
     }
@@ -103,11 +105,12 @@ def _write_predictions(
     predictions: dict[str, "Predictions"],
     images: LabeledImages,
     class_names: Sequence[str],
+    trained_on: np.ndarray | None,
 ) -> None:
     for name, of_model in predictions.items():
-        of_images = images.paths, images.labels
+        of_images = images.paths, images.labels, of_model.probabilities
         path = reports / PREDICTIONS[name]
-        write_predictions(path, *of_images, of_model.probabilities, class_names)
+        write_predictions(path, *of_images, class_names, trained_on=trained_on)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +269,8 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         rows,
         title=f"{counted(report['count'])} of the split {report['split']}",
     )
+    if report.get("trained_on"):
+        print(f"Warning: {report['trained_on']} of {counted(report['count'])} were trained on.")
     if report["mcnemar_p"] is not None:
         difference = report["accuracy_difference"]
         low, high = difference["ci95"]

@@ -26,12 +26,14 @@ def evaluate_likelihood(folder: RunFolder, options: LikelihoodOptions) -> None:
     path = folder.require_model("pixelcnnpp")
     dataset = folder.load_data(options.data, options.classes_in_order)
     split, images = two_or_more(dataset, options.split)
-    total, images = len(images), images.some(options.count, options.seed).images
+    total, images = len(images), images.some(options.count, options.seed)
+    trained_on, images = folder.trained_on(images, dataset), images.images
     model = load_trained_model(path)
     print(f"Scoring {len(images):,} of {counted(total)} of the split {split}")
     how = {"batch_size": options.batch_size, "verbose": "auto"}
     statistics = model.pixel_statistics(images, seed=options.seed, **how)
     report = {"options": options.given, "split": split, "seed": options.seed}
+    report["trained_on"] = None if trained_on is None else int(trained_on.sum())
     report |= likelihood_report(statistics)
     write_json(folder.reports / "likelihood.json", report)
     figure = likelihood_png(statistics, report, bits_unit(model.num_levels))

@@ -4,6 +4,7 @@ import io
 import re
 import signal
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.files import atomic_path, counted
+from keras_pixelcnnpp.files import array_headers, atomic_path, counted
 from keras_pixelcnnpp.optimizers import variable_value
 
 
@@ -71,13 +72,15 @@ class Checkpoints:
         for progress in reversed(self.saved()):
             content = self._read(progress)
             try:
-                with np.load(io.BytesIO(content)) as archive:
-                    state = {name: archive[name] for name in archive.files}
+                state = self._arrays(content, _variables(model, with_metrics=progress.step > 0))
+            except UserError:
+                raise
             except Exception as error:  # zipfile and NumPy raise many types for damaged files
                 if is_out_of_memory(error):
                     raise
                 continue
-            self._assign(model, state, progress)
+            for name, variable in _variables(model, with_metrics=progress.step > 0).items():
+                variable.assign(state[name])
             return progress
         if self.saved():
             raise UserError(
@@ -117,13 +120,17 @@ class Checkpoints:
         step = f"-step-{progress.step:05d}" if progress.step else ""
         return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
 
-    def _assign(self, model: keras.Model, state: dict[str, np.ndarray], progress: Progress) -> None:
-        variables = _variables(model, with_metrics=progress.step > 0)
+    def _arrays(self, content: bytes, variables: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Returns the arrays in a file, after a comparison of their headers with the variables."""
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            headers = array_headers(archive)
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        if shapes != {name: value.shape for name, value in state.items()}:
+        # No variable has values of more than eight bytes.
+        small = all(dtype.itemsize <= 8 for _, dtype in headers.values())
+        if not small or shapes != {name: shape for name, (shape, _) in headers.items()}:
             raise UserError(f"The checkpoints in {self.folder} belong to another model.")
-        for name, variable in variables.items():
-            variable.assign(state[name])
+        with np.load(io.BytesIO(content)) as archive:
+            return {name: archive[name] for name in shapes}
 
 
 def _is_finite(value: np.ndarray) -> bool:

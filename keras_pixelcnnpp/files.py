@@ -1,4 +1,4 @@
-"""Writing of files by one rule; CSV, JSON, file names and checksums.
+"""Writing of files by one rule; CSV, JSON, headers of arrays, file names and checksums.
 
 The rule holds for all that the package writes, so that nothing of the user is lost:
 
@@ -11,16 +11,19 @@ The rule holds for all that the package writes, so that nothing of the user is l
 import csv
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from keras_pixelcnnpp.errors import UserError, one_line
 
@@ -163,6 +166,30 @@ def read_json(path: str | Path, kind: type = dict) -> Any:
     return content
 
 
+def array_headers(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns shape and dtype of each array in an `.npz` archive by name, without its values.
+
+    Raises a `ValueError` unless the values have the size that the header declares, since NumPy
+    allocates this size before it reads them.
+    """
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    headers = {}
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        with archive.open(entry) as file:
+            version = npy.read_magic(file)
+            if version not in readers:
+                raise ValueError(f"{name} has the unsupported format {version}")
+            shape, _, dtype = readers[version](file)
+            declared, there = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+        if dtype.itemsize == 0:
+            raise ValueError(f"{name} has {math.prod(shape):,} values of 0 bytes")
+        if declared != there and not dtype.hasobject:  # NumPy does not read objects
+            raise ValueError(f"{name} should have {declared:,} bytes. It has {there:,}")
+        headers[name] = shape, dtype
+    return headers
+
+
 def safe_names(class_names: Sequence[str]) -> list[str]:
     """Converts class names to different names that are valid in file names.
 
@@ -202,11 +229,12 @@ def write_predictions(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     bits_per_dim: Sequence[float] | None = None,
+    trained_on: np.ndarray | None = None,
 ) -> None:
     """Writes class probabilities of images to a CSV file, atomically.
 
     The columns are `path,label,label_name,predicted,predicted_name,p_0,p_1,…`, and `bits_per_dim`
-    if it is given. The label is -1 if it is unknown.
+    and `trained_on` (1 or 0) if they are given. The label is -1 if it is unknown.
     """
     header = ["path", "label", "label_name", "predicted", "predicted_name"]
     header += [f"p_{label}" for label in range(len(class_names))]
@@ -217,6 +245,9 @@ def write_predictions(
     for image, label, best, row in zip(images, labels, predicted, numbers, strict=True):
         named = [label, class_names[label] if label >= 0 else ""]
         rows.append([image, *named, best, class_names[best], *(f"{p:.6g}" for p in row)])
+    if trained_on is not None:
+        column = ["trained_on", *trained_on.astype(int).tolist()]
+        rows = [[*row, value] for row, value in zip(rows, column, strict=True)]
     write_csv(path, rows)
 
 

@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from keras_pixelcnnpp.checkpoints import Checkpoints
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
+from keras_pixelcnnpp.data.dataset import (
+    Dataset,
+    LabeledImages,
+    some_rows,
+    with_missing_splits,
+)
+from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
 from keras_pixelcnnpp.errors import UserError, say
@@ -31,7 +37,7 @@ from keras_pixelcnnpp.files import (
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
 
-_LISTED = ("split", "path", "class", "sha256")  # columns of `split.csv`
+_COLUMNS = ("split", "path", "class", "sha256", "pixels")  # of `split.csv`
 
 
 class RunFolder:
@@ -50,8 +56,7 @@ class RunFolder:
 
     Attributes:
         config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
-        split_csv: Path of the list of the images: split, path, class, and the
-            beginning of the SHA-256 of the file, or of the values of an array.
+        split_csv: Path of the list of the images, which are `ListedImage`.
         other_data: Source of other data that the reports are about, as for `load_dataset`, or
             `None` for the run's own data.
         samples: Folder of generated images.
@@ -162,24 +167,42 @@ class RunFolder:
                 f"{self._changes(given)}. Restore it, or choose other data with --data."
             )
         notes = [] if source is None else [*given.notes]
-        if dataset is None:
-            dataset = given
-            trained = {digest for split, _, _, digest in self.listing() if split == "train"}
-            common = sum(digest in trained for _, _, _, digest in given.listing())
-            if common:
-                notes.append(
-                    f"Warning: the run was trained on {common} of the images of {given.name}."
-                )
-        elif dataset.fingerprint() != known["fingerprint"]:
+        is_own = dataset is not None
+        dataset = dataset or given
+        if len(known["class_names"]) > 1 and not self._is_unconditional(config):
+            in_order = classes_in_order and not is_own
+            dataset = dataset.with_classes(known["class_names"], in_order)
+        if is_own and dataset.fingerprint() != known["fingerprint"]:
             notes.append(
                 "Warning: these are the files of the training, but their pixels differ, perhaps "
                 "because another version of Pillow decodes them."
             )
+        for name, images in {} if is_own else dataset.splits.items():
+            trained = self.trained_on(images, dataset)
+            if trained is not None and trained.any():
+                notes.append(f"{trained_on_text(trained)} (split {name} of {dataset.name}).")
         for note in notes:
             say(note)
-        if len(known["class_names"]) < 2 or self._is_unconditional(config):
-            return dataset
-        return dataset.with_classes(known["class_names"], classes_in_order)
+        return dataset
+
+    def trained_on(
+        self, images: LabeledImages, dataset: Dataset | None = None
+    ) -> np.ndarray | None:
+        """Returns which images the run was trained on, boolean `(N,)`; `None` if it has no list.
+
+        A run without a list, such as that of a preset, knows its images if they are in `dataset`.
+        """
+        listing = self.listing()
+        if not listing and dataset is not None:
+            own = self._split_as_in_training(dataset)
+            listing = own.listing() if own else []
+        if not listing:
+            return None
+        options = self.read_config().get("pixelcnnpp", {"options": {}})["options"]
+        train = [image for image in listing if image.split == "train"]
+        rows = some_rows(len(train), options.get("max_examples"), options.get("seed") or 0)
+        chosen = [train[row] for row in np.arange(len(train))[rows]]
+        return are_among(chosen, images.images, images.hashes)
 
     def listing(self) -> Listing:
         """Returns the content of `split_csv`; empty for the run of a preset, which has none."""
@@ -187,20 +210,20 @@ class RunFolder:
             return []
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
-                rows: Any = [*map(tuple, read_cells(file))]
+                rows = [*read_cells(file)]
             except csv.Error as error:
                 raise UserError(f"{self.split_csv} is damaged: {error}") from error
         for number, row in enumerate(rows, start=1):
-            if len(row) != len(_LISTED):
+            if len(row) != len(_COLUMNS):
                 raise UserError(
                     f"{self.split_csv} is damaged: row {number}. Expected the columns "
-                    f"{', '.join(_LISTED)}. Received: {list(row)!r:.80}"
+                    f"{', '.join(_COLUMNS)}. Received: {list(row)!r:.80}"
                 )
-        return rows[1:]
+        return [ListedImage(*row) for row in rows[1:]]
 
     def write_listing(self, listing: Listing) -> None:
         """Writes `split_csv`."""
-        write_csv(self.split_csv, [_LISTED, *listing])
+        write_csv(self.split_csv, [_COLUMNS, *listing])
 
     def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
         """Returns the run's data in their splits, or `None` if `dataset` has other images."""
@@ -217,7 +240,7 @@ class RunFolder:
     def _changes(self, dataset: Dataset) -> str:
         """Describes how the images differ from those of the training."""
         before, after = (
-            {digest: path for _, path, _, digest in listing}
+            {image.sha256: image.path for image in listing}
             for listing in (self.listing(), dataset.listing())
         )
         if not before:

@@ -110,9 +110,8 @@ def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
     with opened(file) as image:
         is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
         # The mode does not show 16-bit colors and multiple frames.
-        is_plain &= (
-            ";16" not in str(getattr(image, "tile", "")) and getattr(image, "n_frames", 1) == 1
-        )
+        is_plain &= ";16" not in str(getattr(image, "tile", ""))
+        is_plain &= not getattr(image, "is_animated", False)
     original = np.asarray(open_image(file, 3))
     height, width, channels = pixels.shape
     if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):

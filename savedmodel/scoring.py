@@ -15,6 +15,7 @@ from rich.table import Table
 
 from keras_pixelcnnpp.backend import graphs_as_traced
 from keras_pixelcnnpp.data.folders import file_inside
+from keras_pixelcnnpp.data.identity import trained_on_text
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError, printable, say
 from keras_pixelcnnpp.files import (
@@ -53,8 +54,10 @@ def classify_files(options: ClassifyOptions) -> None:
         check_output(options.csv, options.overwrite, [*files, options.model])
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
+    pixels = np.stack([*images.values()])
     with graphs_as_traced():
-        result = trained.classify(np.stack([*images.values()]))
+        result = trained.classify(pixels)
+    trained_on = trained.trained_on(pixels, images)
     known = labels >= 0
     table = Table()
     table.add_column("image", overflow="fold")
@@ -70,9 +73,11 @@ def classify_files(options: ClassifyOptions) -> None:
         table.add_row(printable(name), *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
     Console(markup=False, emoji=False).print(table)
     if options.csv is not None:
-        of_model = result["probabilities"], model.class_names, result["bits_per_dim"]
+        of_model = result["probabilities"], model.class_names, result["bits_per_dim"], trained_on
         write_predictions(options.csv, names, labels, *of_model)
         print(f"Wrote {options.csv}")
+    if trained_on is not None and trained_on.any():
+        print(f"{trained_on_text(trained_on)}.")
     if known.any():
         accuracy = np.mean((result["class_id"] == labels)[known])
         print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named after classes")

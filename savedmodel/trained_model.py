@@ -9,10 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pixelcnnpp.checks import is_larger
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
+from keras_pixelcnnpp.data.identity import HASH_LENGTH
 from keras_pixelcnnpp.data.images import SUFFIXES, open_image, opened, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.errors import UserError, say
+from keras_pixelcnnpp.files import sha256
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -43,7 +46,7 @@ class TrainedModel(NamedTuple):
         """Loads a run's model, a preset or a `.keras` file; `UserError` if it does not exist."""
         path, reading = Path(source), {}
         # Images are read as in the training of the run.
-        run = RunFolder(path.parent if path.name == "model.keras" else path)
+        run = _run_of(path)
         if run.exists():
             reading = how_to_read(run.read_config()["data"])
             model = load_trained_model(run.require_model("pixelcnnpp"))
@@ -80,6 +83,18 @@ class TrainedModel(NamedTuple):
         with opened(file) as image:
             return is_larger((1, image.height, image.width, channels), self.model.image_shape)
 
+    def trained_on(self, images: np.ndarray, files: Iterable[Path]) -> np.ndarray | None:
+        """Returns which images were trained on, boolean `(N,)`; `None` for a model without a run.
+
+        `images` are as `read` returns them, `(N, height, width, channels)`, from `files`.
+        """
+        run = _run_of(Path(self.source))
+        if not run.exists():
+            return None
+        hashes = tuple(sha256(file)[:HASH_LENGTH] for file in files)
+        given = LabeledImages(images, np.full(len(images), -1), ("",) * len(images), hashes)
+        return run.trained_on(given)
+
     def checksum(self) -> str:
         """Returns the SHA-256 of the model's configuration and weights, in hexadecimal."""
         config = json.dumps(self.model.get_config(), sort_keys=True, default=str)
@@ -109,6 +124,10 @@ class TrainedModel(NamedTuple):
             "probabilities": probabilities,
             "bits_per_dim": bits_per_dim(log_marginal(scores), images.shape[1:]),
         }
+
+
+def _run_of(path: Path) -> RunFolder:
+    return RunFolder(path.parent if path.name == "model.keras" else path)
 
 
 def images_below(folder: Path) -> list[str]:

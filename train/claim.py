@@ -3,7 +3,7 @@
 import shutil
 
 from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.data.dataset import Listing
+from keras_pixelcnnpp.data.identity import Listing
 from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.files import remove_leftovers, write_json
 from keras_pixelcnnpp.recipe import DATA, MAY_CHANGE, RECIPES, Recipe, recipe_of_run
@@ -85,16 +85,19 @@ def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Lis
     before, given = recipe_of_run(known, "baseline"), recipe_of_run(config, "baseline")
     found = before.differences(given, [name for name in DATA if name != "data"])
     files = [
-        [(split, name, digest) for split, _, name, digest in rows]
+        [(image.split, image.class_name, image.sha256) for image in rows]
         for rows in (run.listing(), listing)
     ]
-    if files[0] == files[1] and not found:
+    in_order = [*known["data"]["class_names"]] == [*config["data"]["class_names"]]
+    if files[0] == files[1] and not found and in_order:
         say(
             f"Warning: the files are those that {run.path} was trained on, but their pixels "
             "differ, perhaps because another version of Pillow decodes them."
         )
         return
     advice = f"Use the options {found}" if found else "They have changed: restore them"
+    if files[0] == files[1] and not in_order:
+        advice = "Its classes had another order: start a new run"
     raise UserError(f"{run.path} was trained on other images. {advice}; or choose another folder.")
 
 

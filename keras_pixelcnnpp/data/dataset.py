@@ -8,15 +8,12 @@ from itertools import chain
 
 import numpy as np
 
+from keras_pixelcnnpp.data.identity import ListedImage, Listing, pixel_hashes
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import class_numbers, counted
 
 VALIDATION_SHARE = 0.1
 MAX_CLASSES = 100_000
-HASH_LENGTH = 16  # hexadecimal digits of a file's SHA-256 that identify it
-
-# The split, path, class name and hash of each image of a data set.
-Listing = list[tuple[str, str, str, str]]
 
 # Common names of the splits, and the names used here.
 SPLIT_NAMES = {
@@ -37,6 +34,13 @@ def named_splits(names: Iterable[str]) -> dict[str, str]:
         if (other := splits.setdefault(SPLIT_NAMES[name.lower()], name)) != name:
             raise UserError(f"There are two names for one split, {other} and {name}.")
     return splits
+
+
+def some_rows(total: int, count: int | None, seed: int = 0) -> np.ndarray | slice:
+    """Returns at most `count` random rows of `total` in their original order; all for `None`."""
+    if count is None or count >= total:
+        return slice(None)
+    return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +89,7 @@ class LabeledImages:
         """Returns the same images with their hashes."""
         if self.hashes or not len(self):
             return self
-        digests = (hashlib.sha256(image.tobytes()).hexdigest() for image in self.images)
-        return replace(self, hashes=tuple(digest[:HASH_LENGTH] for digest in digests))
+        return replace(self, hashes=pixel_hashes(self.images))
 
     def labeled(self) -> "LabeledImages":
         """Returns the labeled images."""
@@ -97,9 +100,7 @@ class LabeledImages:
 
         The choice is random because images are often sorted by class.
         """
-        if count is None or count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+        return self.take(some_rows(len(self), count, seed))
 
     def hold_out(self, share: float, seed: int) -> tuple["LabeledImages", "LabeledImages"]:
         """Holds out a fraction of the labeled images, stratified by class.
@@ -231,13 +232,17 @@ class Dataset:
         return counts
 
     def listing(self) -> Listing:
-        """Returns the split, path, class name and hash of each image."""
+        """Returns what identifies each image."""
         names = [*self.class_names, ""]  # the last one is for unlabeled images
         return [
-            (split, path, names[label], digest)
+            ListedImage(split, path, names[label], digest, pixels)
             for split, images in self.splits.items()
-            for path, label, digest in zip(
-                images.paths, images.labels.tolist(), images.with_hashes().hashes, strict=True
+            for path, label, digest, pixels in zip(
+                images.paths,
+                images.labels.tolist(),
+                images.with_hashes().hashes,
+                pixel_hashes(images.images),
+                strict=True,
             )
         ]
 
@@ -250,13 +255,14 @@ class Dataset:
         if own == listing:
             return self
         rows = defaultdict(list)
-        for row, (_, _, name, digest) in enumerate(own):
-            rows[name, digest].append(row)
+        for row, image in enumerate(own):
+            rows[image.class_name, image.sha256].append(row)
         chosen = defaultdict(list)
-        for split, _, name, digest in listing:
-            if not rows[name, digest]:
+        for image in listing:
+            same = rows[image.class_name, image.sha256]
+            if not same:
                 return None
-            chosen[split].append(rows[name, digest].pop(0))
+            chosen[image.split].append(same.pop(0))
         if any(rows.values()):
             return None
         splits = [images.with_hashes() for images in self.splits.values() if len(images)]

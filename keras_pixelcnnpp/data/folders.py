@@ -7,36 +7,55 @@ links are followed.
 import csv
 import os
 import re
-from collections import Counter, namedtuple
-from collections.abc import Sequence
+from collections import Counter, defaultdict, namedtuple
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.checks import checked_class_names
 from keras_pixelcnnpp.data.dataset import (
-    HASH_LENGTH,
     SPLIT_NAMES,
     Dataset,
     LabeledImages,
     count_classes,
     named_splits,
 )
-from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image, resized_note
+from keras_pixelcnnpp.data.identity import HASH_LENGTH
+from keras_pixelcnnpp.data.images import (
+    BLENDED,
+    SUFFIXES,
+    UnsupportedImageError,
+    fit_image,
+    open_image,
+    resized_note,
+)
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import relative_path, sha256
 
 NAMED = 10  # number of corrupted files that an error names
 # Accepted names of columns in the header of a CSV file.
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image")
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_id", "id")
 LABEL_COLUMNS = ("label", "class", "class_name", "target")
+SPLIT_COLUMNS = ("split",)
+MAX_CSV_BYTES = 256 << 20
 _INTEGER = re.compile("-?[0-9]{1,9}")  # int() also accepts "1_0" and digits of other scripts
 
 # An unread image file: its path relative to the folder, its label, and where it is listed.
 Listed = namedtuple("Listed", ("path", "label", "place"))
+
+
+class Columns(NamedTuple):
+    """Numbers of the columns of a CSV file, `None` for one that it does not have."""
+
+    path: int
+    label: int | None = None
+    split: int | None = None
+
+
 # Class names, files of each split, and messages for the user.
 Listing = tuple[tuple[str, ...], dict[str, list[Listed]], list[str]]
 
@@ -53,14 +72,15 @@ def load_folder(
     """Loads a folder of image files, in one of three forms.
 
     1. CSV files: `train.csv`, `validation.csv` and `test.csv`, or a single file of any name. Rows
-       are `path,label`. A header may name these columns (`filename,label`) and others. Labels are
+       are `path,label`. A header may name these columns (`filename,label`) and others, of which
+       `split` says whether an image is in `train`, `validation` (or `val`) or `test`. Labels are
        integers from 0, for classes `Class0`, `Class1`, …, or class names. Empty labels and -1 mark
        unlabeled images, and the labels may be missing. Paths are relative to the folder, or to a
        subfolder with the files. If there is a `validation.csv`, `train.csv` may list an image
        several times, which is then trained on more often.
     2. A folder for each class: `train/burger/*.jpg`, `validation/burger/*.jpg`, …, or only
        `burger/*.jpg`, …, at any depth. The classes are the folders of the training split in
-       alphabetical order, without empty folders.
+       alphabetical order, or in numerical order if all are integers, without empty folders.
     3. Images without a folder for each class, such as `test/*.jpg`. They are unlabeled.
 
     With `None` as height and width in `image_shape`, `(height, width, channels)`, all images keep
@@ -95,7 +115,7 @@ def _read(
     """Returns the images of each split, and messages for the user."""
     size: Any = image_shape[:2]
     channels = image_shape[2]
-    splits, bad, sizes = {}, [], Counter()
+    splits, bad, sizes, blended = {}, [], Counter(), 0
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():
         images, good, hashes = None, [], []
@@ -115,9 +135,12 @@ def _read(
                     pixels = fit_image(image, size, resize)
                 except UserError as error:  # too small for a crop
                     raise UserError(f"{file}: {error}") from error
+            except UnsupportedImageError as error:
+                raise UserError(f"{row.place}: {error}. Convert or remove this file") from error
             except UserError as error:
                 bad.append(f"{row.place}: {error}")
                 continue
+            blended += image.info.get(BLENDED, False)
             if images is None:
                 images = np.zeros((len(rows), *pixels.shape), pixels.dtype)
             images[len(good)] = pixels
@@ -145,6 +168,8 @@ def _read(
                 "files)"
             )
         notes.append(f"Skipped {len(bad)} files that cannot be read: {first}.")
+    if blended:
+        notes.append(f"Transparent images, blended with white: {blended}.")
     if resize == "crop":
         return splits, notes
     notes += resized_note(sizes, size)
@@ -165,7 +190,7 @@ def _list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
     found = {split: _files_by_class(place, skipped) for split, place in folders.items()}
     # The classes are those of the training images, if there are any.
     first = [found[split] for split in ("train", "all") if split in found] or found.values()
-    class_names = sorted({name for by_class in first for name in by_class if by_class[name]})
+    class_names = _in_order({name for by_class in first for name in by_class if by_class[name]})
     class_names = checked_class_names(class_names, len(class_names))
     listed = {}
     for split, place in folders.items():
@@ -184,6 +209,12 @@ def _list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     notes = [f"Files were skipped: {kinds}."] if skipped else []
+    other = [(n, name) for n, name in enumerate(class_names) if name.isdecimal() and int(name) != n]
+    if other:
+        notes.append(
+            "Labels are not the names of the classes: "
+            f"label {other[0][0]} is the class {other[0][1]}."
+        )
     others_here = [name for name in folders_here if names and name not in names.values()]
     other_files = [path for name in others_here for path in visible_files(folder / name)]
     if not class_names and any(map(_is_image, other_files)):
@@ -201,6 +232,12 @@ def _list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
     if len(class_names) == 1 and any(_subfolders(path) for path in of_class if path.is_dir()):
         notes.append(f"The folders in {class_names[0]} are not used as classes.")
     return class_names, listed, notes
+
+
+def _in_order(class_names: Iterable[str]) -> list[str]:
+    """Sorts class names by the alphabet, or by their numbers if all are integers."""
+    names = sorted(class_names)
+    return sorted(names, key=int) if all(map(_INTEGER.fullmatch, names)) else names
 
 
 def _files_by_class(folder: Path, skipped: Counter) -> dict[str, list[Path]]:
@@ -260,9 +297,8 @@ def visible_files(folder: Path) -> list[Path]:
 def _list_csv_files(folder: Path, unlabeled_others: bool) -> Listing:
     """Returns class names, files in the CSV file of each split, and messages for the user."""
     files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
-    order = list(SPLIT_NAMES)  # the training split first
-    stems = [stem for stem in files if stem.lower() in order]
-    splits = named_splits(sorted(stems, key=lambda stem: order.index(stem.lower())))
+    order = list(SPLIT_NAMES.values())  # the training split first
+    splits = named_splits(stem for stem in files if stem.lower() in SPLIT_NAMES)
     if not splits and len(files) == 1:
         splits = {"all": next(iter(files))}
     if not splits:
@@ -270,7 +306,11 @@ def _list_csv_files(folder: Path, unlabeled_others: bool) -> Listing:
             f"{folder}: expected train.csv, or a single CSV file that lists the images. "
             f"Received: {', '.join(files.values())}"
         )
-    listed = {split: _list_csv(folder, files[stem]) for split, stem in splits.items()}
+    found, unused = defaultdict(list), {}
+    for split, stem in splits.items():
+        for row_split, row in _list_csv(folder, files[stem], split, unused):
+            found[row_split].append(row)
+    listed = {split: found[split] for split in ("all", *dict.fromkeys(order)) if split in found}
     seen = {}
     for split, rows in listed.items():
         for row in rows:
@@ -280,8 +320,10 @@ def _list_csv_files(folder: Path, unlabeled_others: bool) -> Listing:
             if first is not row and not repeats:
                 raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     others = [name for stem, name in files.items() if stem not in splits.values()]
-    notes = [f"Skipped other CSV files: {', '.join(others)}."]
-    return *_with_labels(listed, unlabeled_others), notes if others else []
+    notes = [f"Skipped other CSV files: {', '.join(others)}."] if others else []
+    if unused:
+        notes.append(f"Columns of CSV files that are not used: {', '.join(unused)}.")
+    return *_with_labels(listed, unlabeled_others), notes
 
 
 def _with_labels(
@@ -317,68 +359,127 @@ def _with_labels(
     return class_names, listed
 
 
-def _list_csv(folder: Path, name: str) -> list[Listed]:
-    """Returns the rows of a CSV file, with strings as labels."""
+def _list_csv(
+    folder: Path, name: str, split: str, unused: dict[str, None]
+) -> Iterator[tuple[str, Listed]]:
+    """Yields the split and the content of each row of a CSV file, with strings as labels.
+
+    The split is that of the row, or by default that of the file. Adds names of columns to `unused`.
+    """
+    file, rows, names = folder / name, [], []
+    lines = _lines(folder, name)
+    columns, has_header = _columns(folder, *lines[0]) if lines else (Columns(0), True)
+    for place, fields in lines[has_header:]:
+        if len(fields) != len(lines[0][1]):
+            raise UserError(f"{place}: expected {len(lines[0][1])} columns, found {len(fields)}")
+        path, label, of_row = (fields[n] if n is not None else "" for n in columns)
+        rows.append(Listed(path, label, place))
+        names.append(split if columns.split is None else _named_split(of_row, split, place))
+    if not rows:
+        raise UserError(f"{file} lists no image")
+    place = _place_of(folder, file.stem, [row.path for row in rows])
+    if place is None:
+        _explain_missing(folder, rows[0])
+    below = (place or folder).relative_to(folder).as_posix()
+    for of_row, row in zip(names, rows, strict=True):
+        yield of_row, row if below == "." else row._replace(path=f"{below}/{row.path}")
+    header = lines[0][1] if has_header else []
+    unused |= dict.fromkeys(name for n, name in enumerate(header) if n not in columns)
+
+
+def _lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
+    """Returns the place and the fields of each line of a CSV file."""
     file = folder / name
     try:
         # utf-8-sig, because spreadsheet programs write a byte order mark.
         with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as opened:
+            if os.fstat(opened.fileno()).st_size > MAX_CSV_BYTES:
+                raise UserError(f"{file}: expected a file of at most {MAX_CSV_BYTES >> 20} MiB")
             reader = csv.reader(opened)
-            lines = [
+            return [
                 (f"{file} row {reader.line_num}", [field.strip() for field in fields])
                 for fields in reader
                 if fields
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read as a CSV file: {error}") from error
-    columns, has_header = _columns(*lines[0]) if lines else ((), True)
-    rows = []
-    for place, fields in lines[has_header:]:
-        if len(fields) != len(lines[0][1]):
-            raise UserError(f"{place}: expected {len(lines[0][1])} columns, found {len(fields)}")
-        path, label = (fields[column] if column is not None else "" for column in columns)
-        rows.append(Listed(path, label, place))
-    if not rows:
-        raise UserError(f"{file} lists no image")
-    below = _place_of(folder, file.stem, rows).relative_to(folder).as_posix()
-    return rows if below == "." else [row._replace(path=f"{below}/{row.path}") for row in rows]
 
 
-def _columns(place: str, fields: list[str]) -> tuple[tuple[int, int | None], bool]:
-    """Returns the columns of path and label (or `None`), and whether the line is a header."""
-    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
-        return (0, 1 if len(fields) > 1 else None), False
-    if len(fields) == 1 and ";" in fields[0]:
+def _named_split(given: str, of_file: str, place: str) -> str:
+    """Returns the split that a row gives, after a check."""
+    split = SPLIT_NAMES.get(given.lower())
+    if split is None:
+        known = ", ".join(SPLIT_NAMES)
+        raise UserError(f"{place}: split {given!r:.80} is unknown. Expected one of: {known}")
+    if of_file not in ("all", split):
         raise UserError(
-            f"{place}: expected columns separated by commas. Received: {fields[0]!r:.80}"
+            f"{place}: split {given!r:.80} contradicts the name of the file. Rename the file, for "
+            "example to images.csv, if its column split is right"
+        )
+    return split
+
+
+def _columns(folder: Path, place: str, fields: list[str]) -> tuple[Columns, bool]:
+    """Returns the columns of path, label and split, and whether the line is a header."""
+    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
+        return Columns(0, 1 if len(fields) > 1 else None), False
+    for character, name in ((";", "semicolons"), ("\t", "tabs")):
+        if character in fields[0]:
+            raise UserError(
+                f"{place}: expected columns separated by commas, not by {name}. "
+                f"Received: {fields[0]!r:.80}"
+            )
+    if len(fields) == 2 and _is_image(PurePosixPath(fields[1])):
+        raise UserError(
+            f"{place}: the path {fields[1]:.80} is in the second column. Expected path,label. To "
+            "keep the order, add the header label,path"
         )
     names = [field.lower() for field in fields]
-    path, label = (
+    path, label, split = (
         next((names.index(name) for name in known if name in names), None)
-        for known in (PATH_COLUMNS, LABEL_COLUMNS)
+        for known in (PATH_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS)
     )
-    if path is None or (label is None and len(names) > 1):
+    if path is None or (label is None and {*names} - {*PATH_COLUMNS, *SPLIT_COLUMNS}):
+        _explain_missing(folder, Listed(fields[0], "", place))
         raise UserError(
             f"{place}: expected path,label, or a header with a column {' or '.join(PATH_COLUMNS)} "
             f"and a column {' or '.join(LABEL_COLUMNS)}. Received: {','.join(fields)!r:.200}. A "
             "folder must not contain a CSV file that doesn't list images."
         )
-    return (path, label), True
+    return Columns(path, label, split), True
 
 
-def _place_of(folder: Path, stem: str, rows: list[Listed]) -> Path:
+def _explain_missing(folder: Path, row: Listed) -> None:
+    """Raises a `UserError` if the reason is known why a row's path is not that of a file."""
+    if _is_image(PurePosixPath(row.label)) and not _is_image(PurePosixPath(row.path)):
+        raise UserError(
+            f"{row.place}: the path {row.label:.80} is in the column label. Exchange the names of "
+            "the columns in the header"
+        )
+    for suffix in SUFFIXES:
+        name = row.path + suffix
+        place = _place_of(folder, "", [name])
+        if place is not None:
+            raise UserError(
+                f"{row.place}: {row.path!r:.80}: no such file, but there is "
+                f"{(place / name).relative_to(folder).as_posix():.200}. Paths need the extension "
+                "of the file name"
+            )
+
+
+def _place_of(folder: Path, stem: str, paths: list[str]) -> Path | None:
     """Returns the folder of the paths: the given one, that of the split, or its only subfolder."""
     for place in (folder, folder / stem):
-        if _has_any(place, rows):
+        if _has_any(place, paths):
             return place
-    below = [place for place in _subfolders(folder) if _has_any(place, rows)]
-    return below[0] if len(below) == 1 else folder
+    below = [place for place in _subfolders(folder) if _has_any(place, paths)]
+    return below[0] if len(below) == 1 else None
 
 
-def _has_any(folder: Path, rows: list[Listed]) -> bool:
-    for row in rows[:100]:
+def _has_any(folder: Path, paths: list[str]) -> bool:
+    for path in paths[:100]:
         with suppress(UserError):
-            return bool(file_inside(folder, row.path))
+            return bool(file_inside(folder, path))
     return False
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from keras_pixelcnnpp.checks import code_for_uint8, require_choice
 from keras_pixelcnnpp.errors import UserError, one_line
@@ -23,9 +23,21 @@ UNKNOWN_GRAY = 200  # value of unknown pixels in grids of completions
 # Usual files have about ten scans. A malicious file of 260 kB can have thousands, and Pillow, which
 # has no limit, would decode it for minutes.
 MAX_SCANNED_PIXELS = 1_000_000_000
+# A file without compression has at most about four bytes for each pixel of Pillow's limit.
+MAX_FILE_BYTES = 4 * 89_478_485
+# Upper bound of the pixels of a TIFF file's tile that is larger than the image. Decoders allocate
+# whole tiles, of which common sizes are 256×256 to 1024×1024.
+MAX_TILE_PIXELS = 1 << 20
+TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF files
+# Key in the `info` of an image that `open_image` blended with white.
+BLENDED = "blended with white"
 # Marker, length and number of components (1 to 4) of a scan. The marker alone also occurs in data
 # that phones append to photographs.
 SCAN_HEADER = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+
+
+class UnsupportedImageError(UserError):
+    """Error for an image file that is not damaged, but has a form that cannot be used."""
 
 
 def read_image(
@@ -76,13 +88,15 @@ def open_image(
 
     Raises:
         UserError: If the file has another format, is damaged, is a TIFF of several pages, has more
-            pixels than Pillow's limit (about 89 million), or is a JPEG with so many scans that
-            decoding would take minutes.
+            pixels than Pillow's limit (about 89 million) or four bytes for each of them, is a JPEG
+            with so many scans that decoding would take minutes, or a TIFF with a huge tile.
     """
     with opened(path_or_bytes) as image:
-        pages = getattr(image, "n_frames", 1)
-        if image.format == "TIFF" and pages > 1:
-            raise UserError(f"expected one image in a file. Received: a TIFF of {pages} pages")
+        # Not `n_frames`, for which Pillow reads all pages, in quadratic time.
+        if image.format == "TIFF" and getattr(image, "is_animated", False):
+            raise UnsupportedImageError(
+                "expected one image in a file. Received: a TIFF of several pages"
+            )
         upright = ImageOps.exif_transpose(image)
         return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)
 
@@ -90,7 +104,7 @@ def open_image(
 @contextmanager
 def opened(
     path_or_bytes: str | Path | bytes, formats: tuple[str, ...] = FORMATS
-) -> Iterator[Image.Image]:
+) -> Iterator[ImageFile.ImageFile]:
     """Context manager that opens an image file, whose pixels are decoded when they are used.
 
     Without `formats`, Pillow would open many more, for some of which it starts other programs. Any
@@ -106,6 +120,7 @@ def opened(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=formats) as image:
                 _refuse_scans(image, content)
+                _refuse_tiles(image)
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
@@ -113,6 +128,8 @@ def opened(
         raise UserError(f"{name}: not an image ({', '.join(formats)})") from error
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
+    except UnsupportedImageError as error:
+        raise UnsupportedImageError(f"{name}: {error}") from error
     # Any exception, because Pillow's decoders raise all kinds of errors for damaged files.
     except Exception as error:
         raise UserError(f"{name}: cannot be read: {one_line(error)}") from error
@@ -252,6 +269,10 @@ def _content(path: str | Path) -> bytes:
     # Opening a pipe or a device would block.
     if path.exists() and not path.is_file():
         raise UserError("not a file")
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        limit = f"at most {MAX_FILE_BYTES >> 20} MiB"
+        raise UserError(f"expected a file of {limit}. Received: {size:,} bytes")
     return path.read_bytes()
 
 
@@ -259,6 +280,16 @@ def _refuse_scans(image: Image.Image, content: bytes) -> None:
     scans = len(SCAN_HEADER.findall(content)) if image.format in ("JPEG", "MPO") else 0
     if scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise UserError(f"{scans} scans are too many to decode safely")
+
+
+def _refuse_tiles(image: Image.Image) -> None:
+    tags = getattr(image, "tag_v2", {})
+    width, height = (tags.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH))
+    if width * height > max(MAX_TILE_PIXELS, 4 * image.width * image.height):
+        raise UserError(
+            f"a tile of {width}×{height} pixels is too large for an image of "
+            f"{image.width}×{image.height}"
+        )
 
 
 def _converted(image: Image.Image, channels: int, white_level: int | None = None) -> Image.Image:
@@ -270,14 +301,18 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
         image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
+        opaque = image.getchannel("A").getextrema() == (255, 255)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image.info[BLENDED] = not opaque
     return image if image.mode == mode else image.convert(mode)
 
 
 def _deep(image: Image.Image) -> Image.Image:
     """Returns a gray image of 16 bits with its values, in a mode that Pillow can resize."""
     if not image.mode.startswith("I"):
-        raise UserError(f"expected a gray image of 16 bits. Received: mode {image.mode}")
+        raise UnsupportedImageError(
+            f"expected a gray image of 16 bits. Received: mode {image.mode}"
+        )
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
         raise UserError(

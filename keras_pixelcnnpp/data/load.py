@@ -1,6 +1,8 @@
 """Loads data sets in every form of `--data`: built-in names, `.npz` files and folders."""
 
+import math
 import zipfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from keras_pixelcnnpp.checks import (
     require_integer,
 )
 from keras_pixelcnnpp.data.dataset import (
+    MAX_CLASSES,
     SPLIT_NAMES,
     VALIDATION_SHARE,
     Dataset,
@@ -30,6 +33,7 @@ from keras_pixelcnnpp.data.folders import load_folder
 from keras_pixelcnnpp.data.images import RESIZES, resize_images, resized_note
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.errors import UserError, invalid_argument, one_line
+from keras_pixelcnnpp.files import array_headers
 
 CLASS_NAMES = {
     "digits": tuple("0123456789"),
@@ -43,6 +47,13 @@ CLASS_NAMES = {
         *("dog", "frog", "horse", "ship", "truck"),
     ),
 }
+
+# Arrays of an `.npz` file, which has `images` and `labels` if it has no splits.
+_IMAGES = ("images", *(f"x_{split}" for split in SPLIT_NAMES))
+_LABELS = ("labels", *(f"y_{split}" for split in SPLIT_NAMES))
+BYTES_FOR_NAMES = 200  # of the path and the hash of an image in memory
+# Shares of values that are unusual at 255 (or 65535), and at 0, which backgrounds may have.
+MANY_WHITE, MANY_BLACK = 0.1, 0.9
 
 
 def load_dataset(
@@ -108,7 +119,13 @@ def load_dataset(
         require_integer("image_size", side)
     if len(size) != 2:
         raise invalid_argument("image_size", image_size, "an integer, or a pair (height, width)")
-    require_choice("channels", channels, (None, 1, 3))
+    if channels not in (None, 1, 3):
+        raise invalid_argument(
+            "channels",
+            channels,
+            "1 (gray) or 3 (RGB), as which image files are read. Images of other channels can be "
+            "arrays in an .npz file, without this argument",
+        )
     require_choice("resize", resize, RESIZES)
     path = Path(source)
     if as_uint16 and (white_level is not None or str(source) in CLASS_NAMES):
@@ -144,7 +161,7 @@ def load_dataset(
             )
             for name, split in splits.items()
         }
-    notes = (*notes, *_dark_note(splits, path.is_dir()))
+    notes = (*notes, *_dark_note(splits, path.is_dir()), *_saturation_notes(splits, white_level))
     if make_splits:
         try:
             splits, made = with_missing_splits(splits, seed)
@@ -168,6 +185,21 @@ def _dark_note(splits: dict[str, LabeledImages], are_files: bool) -> tuple[str, 
         f"keras_pixelcnnpp.data.to_images(levels, {brightest + 1})."
     )
     return (f"All images are nearly black: the largest value is {brightest} of 255. {advice}",)
+
+
+def _saturation_notes(splits: dict[str, LabeledImages], white_level: int | None) -> list[str]:
+    """Returns messages if unusually many values are black or white, perhaps because of clipping."""
+    arrays = [split.images for split in splits.values() if len(split)]
+    total = sum(images.size for images in arrays)
+    white = np.iinfo(arrays[0].dtype).max if arrays else 0
+    notes = []
+    for value, name, limit in ((0, "black", MANY_BLACK), (white, "white", MANY_WHITE)):
+        share = sum(np.count_nonzero(images == value) for images in arrays) / max(total, 1)
+        if share > limit:
+            notes.append(f"{100 * share:.0f} % of the values are {value} ({name}).")
+    if white_level and notes:
+        notes[-1] += f" A larger white_level than {white_level} clips fewer values."
+    return notes
 
 
 def load_built_in(name: str) -> Dataset:
@@ -250,17 +282,24 @@ def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
     """
     # The limit of Keras's archives: images are not compressed to a hundredth, unlike zip bombs.
     limit = max(256 << 20, 100 * path.stat().st_size)
-    arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
             # zipfile does not unpack more than the declared sizes.
             unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > limit:
                 raise ValueError(f"{path.stat().st_size} bytes would unpack to {unpacked}")
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    arrays[name.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
-        return _dataset_of_arrays(path.stem, arrays, "uint16" if as_uint16 else "uint8")
+            headers = array_headers(archive)
+            count = sum(math.prod(headers[name][0][:1]) for name in headers.keys() & _IMAGES)
+            if unpacked + count * BYTES_FOR_NAMES > limit:
+                raise ValueError(
+                    f"{count:,} images and their names would take more than {limit >> 20} MiB"
+                )
+            arrays = {}
+            for name in headers.keys() & {*_IMAGES, *_LABELS, "class_names"}:
+                with archive.open(f"{name}.npy") as file:
+                    arrays[name] = npy.read_array(file, allow_pickle=False)
+        others = headers.keys() - arrays
+        return _dataset_of_arrays(path.stem, arrays, "uint16" if as_uint16 else "uint8", others)
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
@@ -268,15 +307,21 @@ def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
         raise UserError(f"{path} cannot be read as an .npz file: {one_line(error)}") from error
 
 
-def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], dtype: str = "uint8") -> Dataset:
-    """Creates a `Dataset` from arrays with the names of `load_npz`."""
+def _dataset_of_arrays(
+    name: str, arrays: dict[str, np.ndarray], dtype: str = "uint8", others: Collection[str] = ()
+) -> Dataset:
+    """Creates a `Dataset` from arrays with the names of `load_npz`, of which `others` are unknown.
+
+    `others` are only named in a note.
+    """
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
     pairs = {split: (f"x_{name}", f"y_{name}") for split, name in there.items()}
     if "images" in arrays and not pairs:
         pairs = {"all": ("images", "labels")}
+    used = {"class_names", *(name for pair in pairs.values() for name in pair)}
+    unused = sorted(filter(str.isprintable, {*arrays, *others} - used))
     if not pairs:
-        found = ", ".join(sorted(filter(str.isprintable, arrays)))
-        raise UserError(f"Expected an array x_train, or images. Received: {found}")
+        raise UserError(f"Expected an array x_train, or images. Received: {', '.join(unused)}")
     splits = {split: _split(arrays, split, *pair, dtype) for split, pair in pairs.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
@@ -286,9 +331,34 @@ def _dataset_of_arrays(name: str, arrays: dict[str, np.ndarray], dtype: str = "u
         lambda name, row: f"labels of {name}, row {row}",
     )
     class_names = arrays.get("class_names")
-    if class_names is not None and "train" not in splits and "all" not in splits:
-        num_classes = max(num_classes, class_names.size)  # some may have no image
-    return Dataset(name, checked_class_names(class_names, num_classes), splits)
+    if class_names is not None:
+        if class_names.size > MAX_CLASSES:
+            raise UserError(
+                f"class_names must have at most {MAX_CLASSES:,} names. "
+                f"Received: {class_names.size:,}"
+            )
+        if "train" not in splits and "all" not in splits:
+            num_classes = max(num_classes, class_names.size)  # some may have no image
+    notes = _channels_note(*shapes)
+    if unused:
+        note = (
+            f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "
+            "y_train, x_validation, y_validation, x_test, y_test and class_names."
+        )
+        notes = (*notes, note)
+    return Dataset(name, checked_class_names(class_names, num_classes), splits, notes)
+
+
+def _channels_note(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Returns a message for images whose channels may be the first axis."""
+    height, width, channels = shape
+    if height > 4 or channels <= 4 or width <= 4:
+        return ()
+    note = (
+        f"The images are {height} pixels high and have {channels} channels. If their channels are "
+        "the first axis, move them to the last: np.moveaxis(images, 1, -1)."
+    )
+    return (note,)
 
 
 def _split(
@@ -302,11 +372,19 @@ def _split(
             f"{images_of} must be {dtype} (N, height, width) or (N, height, width, channels), "
             f"and not empty. Received: {given.dtype} {given.shape}"
         )
+    # Of images with channels last, no width equals the number of channels.
+    if images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] > 4:
+        raise UserError(
+            f"{images_of} must be {dtype} (N, height, width, channels). Received: {given.shape}, "
+            f"whose channels are first. Move them: np.moveaxis({images_of}, 1, -1)"
+        )
     if images.dtype != dtype:
-        code = f". Convert them to uint8 with {code_for_uint8(images, images_of)}"
+        code = f"onvert them to uint8 with {code_for_uint8(images, images_of)}"
+        deep = "Load them with as_uint16=True, for a model of more than 256 levels, or c"
+        advice = f". {deep if images.dtype == 'uint16' else 'C'}{code}"
         raise UserError(
             f"{images_of} must be {dtype}. Received: {given.dtype}, values from "
-            f"{images.min()} to {images.max()}{code * (dtype == 'uint8')}"
+            f"{images.min()} to {images.max()}{advice * (dtype == 'uint8')}"
         )
     count = len(images)
     labels = arrays.get(labels_of, np.full(count, -1))

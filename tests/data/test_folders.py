@@ -1,6 +1,7 @@
 """Folders of image files, with CSV files or class folders."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ CLASSES = ("burger", "koala")
 def write_classes(folder, count=10, classes=CLASSES):
     for label, name in enumerate(classes):
         for index in range(count):
-            write_image(folder / name / f"{index}.jpg", color=(0, 100 * label, index))
+            write_image(folder / name / f"{index}.jpg", color=(0, 100 * label % 256, index))
     return folder
 
 
@@ -234,6 +235,32 @@ def write_listed(folder, name, rows, count=20, place="img"):
 ODD = ["cat" if index % 2 else "an apple" for index in range(20)]
 
 
+@pytest.mark.parametrize("name", ["split", "Split"])
+def test_a_column_divides_the_images_into_splits(tmp_path, name):
+    """Test images are never trained on, and columns without a meaning are told."""
+    parts = [("train", "Val", "validation", "test")[index % 4] for index in range(20)]
+    rows = [f"{index}.png,{index // 4 % 2},ann,{part}" for index, part in enumerate(parts)]
+    write_listed(tmp_path, "all.csv", [f"image_id,label,author,{name}", *rows])
+    dataset = load_dataset(tmp_path, image_size=4)
+    assert dataset.counts() == {"train": [3, 2, 0], "validation": [6, 4, 0], "test": [3, 2, 0]}
+    assert dataset.split("test").paths == tuple(f"img/{index}.png" for index in range(3, 20, 4))
+    assert "Columns of CSV files that are not used: author." in dataset.notes
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "message"),
+    [
+        ("all.csv", "holdout", r"all\.csv row 3: split 'holdout'.* one of: train, .*validation"),
+        ("all.csv", "", "all.csv row 3: split ''"),
+        ("train.csv", "test", r"train\.csv row 3: split 'test' .*the name of the file"),
+    ],
+)
+def test_a_bad_split_is_named(tmp_path, file, value, message):
+    write_listed(tmp_path, file, ["path,label,split", "0.png,0,train", f"1.png,1,{value}"])
+    with pytest.raises(UserError, match=message):
+        load_dataset(tmp_path, image_size=4)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
@@ -269,6 +296,16 @@ def test_a_csv_file_without_labels(tmp_path, header):
         (["name,date,author", "0.png,1,2"], "row 1: .*must not contain a CSV file"),
         (["filename;label", "0.png;cat"], "row 1: expected columns separated by commas"),
         (["0.png,1,2"], "row 1: expected path,label, or a header"),
+        (["filename\tlabel", "0.png\tcat"], "columns separated by commas, not by tabs"),
+        (["0.png\tcat", "1.png\tcat"], "columns separated by commas, not by tabs"),
+        (["cat,0.png", "dog,1.png"], "row 1: the path 0.png is in the second column.*label,path"),
+        (["path,label", "cat,0.png"], "row 2: the path 0.png is in the column label"),
+        (
+            ["image_id,label", "0,cat", "1,dog"],
+            r"row 2: '0': no such file, but there is img/0\.png",
+        ),
+        (["id", "0", "1"], r"row 2: '0': no such file, but there is img/0\.png"),
+        (["0,cat", "1,dog"], r"row 1: '0': no such file, but there is img/0\.png"),
         (["path,label", "0.png,0", "1.png,cat"], "row 3: label 'cat' is not an integer, as others"),
         (["path,label"], "lists no image"),
         (["path,label", "99.png,0"], "'99.png': no such file"),
@@ -343,3 +380,47 @@ def test_links_in_a_circle_end(tmp_path):
     dataset = load_dataset(tmp_path / "data", image_size=4)
     # The class koala has ten images of its own, and the folder `a` has those of the class burger.
     assert dataset.counts()["train"] == [9, 18, 0]
+
+
+def test_folders_that_are_numbers_are_in_their_order(tmp_path):
+    """The label of an image is the name of its folder, as far as the numbers allow it."""
+    names = [str(number) for number in range(12)]
+    write_classes(tmp_path / "all", 1, names)
+    dataset = load_dataset(tmp_path / "all", image_size=4, make_splits=False)
+    assert dataset.class_names == tuple(names)
+    assert not any("label" in note for note in dataset.notes)
+    write_classes(tmp_path / "some", 1, ["2", "10"])
+    dataset = load_dataset(tmp_path / "some", image_size=4, make_splits=False)
+    assert dataset.class_names == ("2", "10")
+    assert "Labels are not the names of the classes: label 0 is the class 2." in dataset.notes
+
+
+def test_a_valid_image_is_not_skipped_as_corrupted(tmp_path):
+    write_classes(tmp_path)
+    page = Image.new("RGB", (12, 10))
+    page.save(tmp_path / "koala/pages.tif", save_all=True, append_images=[page])
+    with pytest.raises(UserError, match=r"koala/pages\.tif: expected one image in a file"):
+        load_dataset(tmp_path, image_size=4, skip_corrupted=True)
+
+
+def test_transparent_images_are_told(tmp_path):
+    for index in range(3):
+        path = write_image(tmp_path / f"{index}.png", mode="RGBA")
+    image = Image.open(path)
+    image.putalpha(100)
+    image.save(path)
+    notes = load_dataset(tmp_path, image_size=4, make_splits=False).notes
+    assert "Transparent images, blended with white: 1." in notes
+
+
+@pytest.mark.parametrize(
+    ("value", "note"), [(700, r"53 % of the values are 255 \(white\).*larger white_level"), (0, "")]
+)
+def test_saturated_values_are_told(tmp_path, value, note):
+    for index in range(3):
+        values = np.full((10, 10), 200 + index, "uint16")
+        values.ravel()[:53] = value
+        Image.fromarray(values).save(tmp_path / f"{index}.png")
+    how = {"image_size": 10, "channels": 1, "make_splits": False}
+    notes = load_dataset(tmp_path, white_level=255, **how).notes
+    assert any(re.search(note, text) for text in notes) if note else not notes

@@ -96,7 +96,7 @@ def test_other_formats(kind):
     several = {} if kind in ("BMP", "TIFF") else {"save_all": True, "append_images": [second]}
     pixels = read_image(encoded(first, kind, **several), (8, 8, 3))
     if kind == "TIFF":  # no page is left out
-        with pytest.raises(UserError, match="a TIFF of 2 pages"):
+        with pytest.raises(UserError, match="a TIFF of several pages"):
             read_image(encoded(first, kind, save_all=True, append_images=[second]), (8, 8, 3))
     np.testing.assert_allclose(pixels[4, 4].astype(int), (255, 0, 0), atol=3)
 

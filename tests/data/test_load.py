@@ -39,7 +39,7 @@ def test_digits_are_images_and_can_be_resized():
     [
         ({"image_size": 0}, "argument `image_size`"),
         ({"image_size": (8, 8, 3)}, "argument `image_size`. Expected an integer, or a pair"),
-        ({"channels": 2}, "argument `channels`. Expected one of: None, 1, 3"),
+        ({"channels": 2}, r"argument `channels`. Expected 1 .*3 \(RGB\).* \.npz file"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -193,11 +193,41 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
         ({"class_names": ["cat", "cat"]}, "Class names must be unique"),
         ({"x_valid": np.zeros((4, 6, 4, 3), "uint8")}, "two names for one split, valid and val"),
+        (
+            {"x_train": np.zeros((20, 3, 8, 8), "uint8")},
+            r"x_train .*np\.moveaxis\(x_train, 1, -1\)",
+        ),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         load_dataset(write_npz(tmp_path, **changes))
+
+
+def test_what_may_not_be_meant_is_told(tmp_path):
+    """Arrays with unknown names, which are not used, and oblong images with channels first."""
+    images = np.zeros((20, 3, 24, 32), "uint8")
+    images[:, 1] = 9
+    path = tmp_path / "a.npz"
+    np.savez(path, x_train=images, y_train=np.arange(20) % 2, X_valid=images, fold=np.arange(3))
+    notes = load_dataset(path).notes
+    assert any("Arrays that are not used: X_valid, fold. " in note for note in notes)
+    assert any("3 pixels high and have 32 channels. If" in note for note in notes)
+    assert len(load_dataset(write_npz(tmp_path), make_splits=False).notes) == 1  # on labels
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "note"),
+    [
+        ([0] * 10 + [255] * 6, "uint8", "38 % of the values are 255 (white)."),
+        ([0] * 15 + [200], "uint8", "94 % of the values are 0 (black)."),
+        ([9] * 8 + [65535] * 8, "uint16", "50 % of the values are 65535 (white)."),
+    ],
+)
+def test_saturated_arrays_are_told(tmp_path, values, dtype, note):
+    images = np.tile(np.array(values, dtype).reshape(1, 4, 4, 1), (20, 1, 1, 1))
+    path = write_npz(tmp_path, x_train=images, x_val=None, y_val=None, x_test=None)
+    assert note in load_dataset(path, as_uint16=dtype == "uint16").notes
 
 
 def test_arrays_in_no_split(tmp_path):
@@ -249,6 +279,7 @@ def test_other_numbers_are_refused_with_code_that_works(tmp_path, given, expecte
     with pytest.raises(UserError, match=r"x_train must be uint8\. Received: .* with ") as caught:
         load_dataset(write_npz(tmp_path, x_train=x_train))
     code = str(caught.value).split("to uint8 with ")[1]
+    assert ("as_uint16=True" in str(caught.value)) == (given.dtype == "uint16")
     converted = eval(code, {"x_train": x_train})
     assert converted.dtype == np.uint8
     np.testing.assert_array_equal(converted[0].ravel(), np.round(expected))

@@ -170,6 +170,23 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     assert [row["label_name"] for row in rows] == ["dark"] * 3
 
 
+def test_images_that_were_trained_on_are_told(pixelcnnpp, run_without_baseline, tmp_path):
+    run, dataset = run_without_baseline, tiny.tiny_dataset()
+    run.write_listing(dataset.listing())
+    parts = [dataset.split("train").take(slice(4)), dataset.split("validation").take(slice(5))]
+    images, labels = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "labels")
+    )
+    path = tmp_path / "other.npz"
+    np.savez(path, x_test=images, y_test=labels, class_names=tiny.NAMES)
+    out = done(pixelcnnpp("evaluate", "classification", "--run", run.path, "--data", path))
+    assert "4 of 9 images were trained on" in out
+    folder = run.measured_on(path).reports
+    assert read_json(folder / "classification.json")["trained_on"] == 4
+    rows = read_rows(folder / "predictions.csv")
+    assert [row["trained_on"] for row in rows] == [*"111100000"]
+
+
 @pytest.mark.slow
 def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, run, tmp_path):
     command = ("evaluate", "classification", "--run", run.path)

@@ -88,6 +88,20 @@ def test_classify_a_folder(pixelcnnpp, trained, archive, tmp_path):
     assert out.splitlines()[-1].startswith(f"Accuracy: {right:.1%} of 5 images")
 
 
+def test_classify_says_which_images_were_trained_on(pixelcnnpp, run, tmp_path):
+    """PNG files of an array's images are recognized."""
+    dataset = tiny.tiny_dataset()
+    run.write_listing(dataset.listing())
+    for name, row in (("train", 0), ("train", 5), ("validation", 0)):
+        file = tmp_path / f"{name}{row}.png"
+        file.write_bytes(png_bytes(dataset.split(name).images[row]))
+    table = tmp_path / "out.csv"
+    files = sorted(tmp_path.glob("*.png"))
+    out = done(pixelcnnpp("classify", "--run", run.path, *files, "--csv", table))
+    assert "Warning: 2 of 3 images were trained on." in out
+    assert [row["trained_on"] for row in read_rows(table)] == ["1", "1", "0"]
+
+
 def test_models_of_more_levels_are_for_python(pixelcnnpp, tmp_path):
     tiny.untrained_model(num_levels=4096).save(tmp_path / "model.keras")
     command = ("sample", "--model", tmp_path / "model.keras", "--output", tmp_path / "a.png")

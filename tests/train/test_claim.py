@@ -1,5 +1,6 @@
 import pytest
 
+from keras_pixelcnnpp.data.identity import ListedImage
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.claim import claim
@@ -14,7 +15,10 @@ DATA = {
 }
 
 
-LISTING = [("train", "a.png", "0", "1a"), ("validation", "b.png", "1", "2b")]
+LISTING = [
+    ListedImage("train", "a.png", "0", "1a", "3c"),
+    ListedImage("validation", "b.png", "1", "2b", "4d"),
+]
 
 
 def start(run, section="pixelcnnpp", data=DATA, listing=LISTING, how="", **options):
@@ -41,7 +45,7 @@ def run(tmp_path):
 
 
 def test_the_other_model_has_the_same_data(run):
-    other, others = {**DATA, "fingerprint": "beef"}, [(*LISTING[0][:3], "3c"), LISTING[1]]
+    other, others = {**DATA, "fingerprint": "beef"}, [LISTING[0]._replace(sha256="3c"), LISTING[1]]
     start(run, "baseline", how="overwrite")
     finish(run, "baseline")
     for section in ("baseline", "pixelcnnpp"):
@@ -59,11 +63,14 @@ def test_the_other_model_has_the_same_data(run):
 def test_the_same_files_with_other_pixels_are_a_warning(run, capsys, how):
     """Another version of a decoder gives other pixels; files may also be at another place."""
     other = {**DATA, "fingerprint": "beef", "source": "elsewhere"}
-    moved = [(split, f"x/{path}", name, digest) for split, path, name, digest in LISTING]
+    moved = [image._replace(path=f"x/{image.path}", pixels="5e") for image in LISTING]
     start(run, "pixelcnnpp" if how else "baseline", other, moved, how, epochs=5)
     assert "Warning: the files are those that" in capsys.readouterr().out
     assert run.read_config()["data"]["source"] == "digits"
     assert run.listing() == LISTING
+    other["class_names"] = ("1", "0")
+    with pytest.raises(UserError, match="Its classes had another order: start a new run"):
+        start(run, "pixelcnnpp" if how else "baseline", other, moved, how, epochs=5)
 
 
 def test_a_run_that_is_there_is_resumed_or_overwritten(run):

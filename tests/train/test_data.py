@@ -99,7 +99,7 @@ def test_evaluation_reads_the_same_white_level(tmp_path, capsys):
     assert moved.split("test").paths == dataset.split("test").paths
     capsys.readouterr()
     other = run.load_data(str(tmp_path / "data" / "b"))
-    assert "Warning: the run was trained on 8 of the images of b" in capsys.readouterr().out
+    assert "Warning: 8 of 10 images were trained on (split all of b)." in capsys.readouterr().out
     assert other.split("all").images.max() == 255
     assert how_to_read(run.read_config()["data"]) == {"resize": "center_crop", "white_level": 4095}
 
@@ -149,3 +149,43 @@ def test_an_unconditional_model_takes_other_classes(tmp_path):
     unconditional = {"options": {"conditioning": "none"}}
     write_json(run.config_json, {**run.read_config(), "pixelcnnpp": unconditional})
     assert len(run.load_data(str(tmp_path / "other")).split("all")) == 1
+
+
+def test_images_of_the_training_are_recognized_in_every_form(tmp_path):
+    """As files, copies in another format and arrays; only those that were chosen count."""
+    folder = write_course_folder(tmp_path / "data")
+    recipe, dataset, run = begun(tmp_path, folder, image_size=10, max_examples=12)
+    options = {"pixelcnnpp": {"options": recipe.options()}}
+    write_json(run.config_json, {**run.read_config(), **options})
+    chosen = dataset.split("train").some(12)
+    copies = tmp_path / "copies"
+    for path in (*dataset.split("train").paths, *dataset.split("test").paths):
+        copy = (copies / path).with_suffix(".bmp")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(folder / path).save(copy)
+    arrays = {f"x_{name}": split.images for name, split in dataset.splits.items()}
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    for source in (folder, copies, tmp_path / "arrays.npz"):
+        given = run.load_images(str(source))
+        for images in given.splits.values():  # validation and test repeat some of the pixels
+            equal = images.images[:, None] == chosen.images[None]
+            expected = equal.all(axis=(2, 3, 4)).any(axis=1)
+            np.testing.assert_array_equal(run.trained_on(images), expected)
+        assert run.trained_on(given.split("train")).sum() == 12
+
+
+def test_folders_that_are_numbers_keep_the_order_of_an_old_run(tmp_path, capsys):
+    for number in range(12):
+        write_image(tmp_path / "data/train" / str(number) / "a.png", color=(number, 9, 9))
+        write_image(tmp_path / "data/validation" / str(number) / "b.png", color=(9, number, 9))
+    _, dataset, run = begun(tmp_path, tmp_path / "data", image_size=4)
+    names = sorted(dataset.class_names)
+    assert names[2] == "10"
+    data = {**run.read_config()["data"], "class_names": names}
+    data["fingerprint"] = dataset.with_classes(names).fingerprint()
+    write_json(run.config_json, {"data": data})
+    capsys.readouterr()
+    again = run.load_data()
+    assert capsys.readouterr().out == ""
+    assert again.class_names == tuple(names)
+    assert again.split("train").labels[2] == names.index("2")

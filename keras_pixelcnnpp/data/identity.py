@@ -1,0 +1,61 @@
+"""What identifies images: the hash of an image file, and the hash of the values of its pixels.
+
+The hash of a file does not depend on the version of a decoder. The hash of the values is the same
+for a file, a copy of it in another lossless format, and an array.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+HASH_LENGTH = 16  # hexadecimal digits of a SHA-256 that identify an image
+
+
+class ListedImage(NamedTuple):
+    """An image in the list of a data set, which is a row of a run's `split.csv`.
+
+    Args:
+        split: Name of its split.
+        path: Its path, or its name in an array.
+        class_name: Name of its class, empty for an unlabeled image.
+        sha256: The beginning of the SHA-256 of its file, or of its values in an array.
+        pixels: The beginning of the SHA-256 of its values, uint8 or uint16, as a model gets them.
+    """
+
+    split: str
+    path: str
+    class_name: str
+    sha256: str
+    pixels: str = ""
+
+
+# The images of a data set, in the order of their splits.
+Listing = list[ListedImage]
+
+
+def pixel_hashes(images: np.ndarray) -> tuple[str, ...]:
+    """Returns the beginning of the SHA-256 of the values of each image `(N, H, W, channels)`."""
+    digests = (hashlib.sha256(image.tobytes()).hexdigest() for image in images)
+    return tuple(digest[:HASH_LENGTH] for digest in digests)
+
+
+def are_among(
+    listing: Iterable[ListedImage], images: np.ndarray, files: Sequence[str] = ()
+) -> np.ndarray:
+    """Returns which images are in a listing, boolean `(N,)`, by their values or their files.
+
+    Args:
+        listing: The known images.
+        images: Images `(N, height, width, channels)` in the form that a model gets.
+        files: Hashes of their files, if they are known.
+    """
+    known = {digest for row in listing for digest in (row.sha256, row.pixels) if digest}
+    found = np.array([digest in known for digest in pixel_hashes(images)], bool)
+    return found | np.array([digest in known for digest in files], bool) if files else found
+
+
+def trained_on_text(known: np.ndarray) -> str:
+    """Returns a sentence on how many of the images a model was trained on."""
+    return f"Warning: {known.sum():,} of {len(known):,} images were trained on"
