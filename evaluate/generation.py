@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,12 @@ from rich.box import SIMPLE_HEAD
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, check_channels, png_bytes
+from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.classification import load_baseline
-from keras_pixelcnnpp.evaluate.commands import GenerationOptions
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
+from keras_pixelcnnpp.evaluate.measurements.generation import GenerationOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import (
     FIDELITY_METRICS,
@@ -27,42 +27,29 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     memorization,
     nearest_neighbors,
 )
-from keras_pixelcnnpp.files import counted, safe_names, write_bytes, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import counted, safe_names, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
 
-GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 NEIGHBORS = 3  # shown next to each image, for each distance
 
 
-def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
-    """Samples images of each class, compares them with real images, and writes a report."""
-    config = folder.read_config()
-    check_channels(config["data"]["image_shape"])  # PNG files can be only gray or RGB
-    model_file = folder.require_model("pixelcnnpp")
-    if (folder.samples / SAMPLING).exists():
+def measure_generation(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
+    """Samples images of each class, compares them with real images, and returns the metrics."""
+    if (subject.samples / SAMPLING).exists():
         raise UserError(
-            f"{folder.samples} has images that `pixelcnnpp sample` wrote, which would be replaced. "
-            "Move them to another folder"
+            f"{subject.samples} has images that `pixelcnnpp sample` wrote, which would be "
+            "replaced. Move them to another folder"
         )
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
-    if options.reference != "none":
-        dataset = folder.load_data(options.data, options.classes_in_order)
-        if options.reference == "train" and options.data is None:
-            raise UserError(
-                "Invalid value for option --reference. Expected images that the model wasn't "
-                "trained on, such as the split validation. Received: train"
-            )
-        split = dataset.split_to_measure(options.reference)
-        real = reference_images(dataset, split)
-        cnn = load_baseline(folder)
-    model = load_trained_model(model_file)
+    if options.compare:
+        real, cnn = reference_images(subject.dataset, subject.split), subject.cnn
+    model = subject.model
     how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}
 
     def sample(temperature: float) -> ClassSamples:
@@ -73,7 +60,6 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
     samples = sample(options.temperature)
     seconds = time.perf_counter() - start
     report = {
-        "options": options.given,
         "per_class": options.per_class,
         **how,
         "seconds": round(seconds, 3),
@@ -81,15 +67,12 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,
     }
-    # Files of an earlier evaluation would not match these samples.
-    for name in ("generation.json", *(f"{gallery}.png" for gallery in GALLERIES)):
-        (folder.reports / name).unlink(missing_ok=True)
-    _write_samples(folder, samples)
+    _write_samples(subject.samples, folder, samples)
     galleries = {}
     if real is not None:
-        report["reference"] = {"split": split, "count": len(real)}
-        train = folder.training_images(dataset)
+        report["reference"] = {"split": subject.split, "count": len(real)}
         # Quantized as the model sees them; otherwise no sample could equal a training image.
+        train = subject.training_images
         train = replace(train, images=quantize(train.images, model.num_levels))
         if cnn is not None:
             by_class = model.num_classes > 0
@@ -97,7 +80,7 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
             report |= comparison.report(samples)
         if len(train):
             known, unseen = train.images, quantize(real.images, model.num_levels)
-            if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
+            if subject.config["pixelcnnpp"]["options"].get("horizontal_flip"):
                 known = np.concatenate([known, known[:, :, ::-1]])
             report["memorization"], found = nearest_training(samples, known, unseen, cnn)
             galleries["nearest_neighbors"] = nearest_gallery(samples, known, found)
@@ -116,10 +99,10 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
         ]
         galleries["temperatures"] = temperatures_gallery(sets)
     for name, gallery in galleries.items():
-        write_bytes(folder.reports / f"{name}.png", gallery_png(*gallery))
-    write_json(folder.reports / "generation.json", report)
+        write_bytes(folder / f"{name}.png", gallery_png(*gallery))
     _print_report(report, samples.class_names)
-    print(f"Wrote images to {folder.samples}, grids and generation.json to {folder.reports}")
+    print(f"Wrote images to {subject.samples}")
+    return report
 
 
 def parse_temperatures(text: str) -> list[float]:
@@ -324,16 +307,17 @@ def nearest_gallery(
     return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
 
 
-def _write_samples(folder: RunFolder, samples: ClassSamples) -> None:
+def _write_samples(images: Path, grids: Path, samples: ClassSamples) -> None:
+    """Writes the samples to the folder `images`, and grids of them to the folder `grids`."""
     # No image of an earlier, larger set may remain.
-    for earlier in folder.samples.glob("*_image_*.png"):
+    for earlier in images.glob("*_image_*.png"):
         earlier.unlink()
-    samples.write(folder.samples)
+    samples.write(images)
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
-        write_bytes(folder.reports / f"samples_{name}.png", png_bytes(grid))
+        write_bytes(grids / f"samples_{name}.png", png_bytes(grid))
     rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
-    write_bytes(folder.reports / "samples.png", gallery_png(rows, list(by_class), []))
+    write_bytes(grids / "samples.png", gallery_png(rows, list(by_class), []))
 
 
 def _print_report(report: dict, class_names: Sequence[str]) -> None:

@@ -1,8 +1,6 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
-import copy
 import csv
-import itertools
 import json
 import os
 import platform
@@ -18,14 +16,135 @@ from filelock import FileLock, Timeout
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted, read_json, safe_names, write_bytes, write_csv
+from keras_pixelcnnpp.files import counted, read_json, write_bytes, write_csv
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
 
 
-class RunFolder:
+class TrainedImages:
+    """The images that a model was trained on, and other images in the form that it expects."""
+
+    def read_config(self) -> dict:
+        """Returns the content of a `config.json`: its section `data`, and those of models."""
+        raise NotImplementedError
+
+    def listing(self) -> Listing:
+        """Returns the split, path, class and hash of each image; empty if they are not known."""
+        return []
+
+    def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
+        """Loads the data of the run, or other data in the form that its models expect.
+
+        The data of the run are recognized by the hashes of their files, wherever they are, and
+        split as in training. Other data are not split randomly, and notes on them are printed.
+        `classes_in_order` matches their classes with those of the run by order, not by name.
+
+        Raises:
+            UserError: If the run's own images have changed, or the classes of other data don't fit.
+        """
+        config = self.read_config()
+        known = config["data"]
+        given = self.load_images(source or known["source"])
+        dataset = self._split_as_in_training(given)
+        if dataset is None and (source is None or str(Path(source).resolve()) == known["source"]):
+            raise UserError(
+                f"{known['source']} has changed since the run was trained on it"
+                f"{self._changes(given)}. Restore it, or choose other data with --data."
+            )
+        notes = [] if source is None else [*given.notes]
+        if dataset is None:
+            dataset = given
+            trained = {digest for split, _, _, digest in self.listing() if split == "train"}
+            common = sum(digest in trained for _, _, _, digest in given.listing())
+            if common:
+                notes.append(
+                    f"Warning: the run was trained on {common} of the images of {given.name}."
+                )
+        elif dataset.fingerprint() != known["fingerprint"]:
+            notes.append(
+                "Warning: these are the files of the training, but their pixels differ, perhaps "
+                "because another version of Pillow decodes them."
+            )
+        print("\n".join(notes), end="\n" * bool(notes))
+        if len(known["class_names"]) < 2 or self._is_unconditional(config):
+            return dataset
+        return dataset.with_classes(known["class_names"], classes_in_order)
+
+    def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
+        """Returns the run's data in their splits, or `None` if `dataset` has other images."""
+        if listing := self.listing():
+            return dataset.split_as(listing)
+        known = self.read_config()["data"]
+        try:
+            splits, _ = with_missing_splits(dataset.splits, known.get("split_seed", 0))
+        except UserError:  # too few images
+            return None
+        split = replace(dataset, splits=splits)
+        return split if split.fingerprint() == known["fingerprint"] else None
+
+    def _changes(self, dataset: Dataset) -> str:
+        """Describes how the images differ from those of the training."""
+        before, after = (
+            {digest: path for _, path, _, digest in listing}
+            for listing in (self.listing(), dataset.listing())
+        )
+        if not before:
+            return ""
+        missing = [path for digest, path in before.items() if digest not in after]
+        new = [path for digest, path in after.items() if digest not in before]
+        found = [
+            f"{counted(len(paths))} {what}, such as {paths[0]}"
+            for what, paths in (("missing", missing), ("new", new))
+            if paths
+        ]
+        return f": {'; '.join(found) or 'other labels'}"
+
+    @staticmethod
+    def _is_unconditional(config: dict) -> bool:
+        """Returns whether no model of the run has classes."""
+        options = config.get("pixelcnnpp", {"options": {}})["options"]
+        return options.get("conditioning") == "none" and "baseline" not in config
+
+    def training_images(self, dataset: Dataset) -> LabeledImages:
+        """Returns the images that the run was trained on, for an evaluation of `dataset`.
+
+        If the run's own data are not available, a note is printed, and the split `train` of
+        `dataset` is used. Without this split, the result has no images.
+        """
+        config = self.read_config()
+        if self._split_as_in_training(dataset) is None:
+            try:
+                dataset = self.load_data(classes_in_order=True)
+            except (UserError, OSError):
+                others = f"The training images of {dataset.name} are used instead."
+                none = "Comparisons with training images are omitted."
+                print(
+                    f"Note: {config['data']['source']}, which the model was trained on, is missing "
+                    f"or has changed. {others if 'train' in dataset.splits else none}"
+                )
+        trained = config.get("pixelcnnpp", {"options": {}})["options"]
+        unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
+        any_split = dataset.split(dataset.split_to_measure())
+        train = dataset.splits.get("train", any_split.take(slice(0)))
+        train = train.some(trained.get("max_examples"), trained.get("seed") or 0)
+        return train.labeled() if dataset.num_classes and not unlabeled else train
+
+    def load_images(self, source: str) -> Dataset:
+        """Loads images of any classes in the form that the models expect, not split randomly."""
+        config = self.read_config()
+        how = recipe_of_run(config, "baseline").loading()
+        # Of other data, files that cannot be read are skipped with a note.
+        how["skip_corrupted"] |= source != config["data"]["source"]
+        how["unlabeled_others"] = self._is_unconditional(config)
+        *size, channels = config["data"]["image_shape"]
+        channels = channels if channels in (1, 3) else None
+        how |= {"image_size": tuple(size), "channels": channels, "make_splits": False}
+        return load_dataset(source, **how)
+
+
+class RunFolder(TrainedImages):
     """Paths of a training run, `runs/NAME/`, its lock and its data.
 
     ```
@@ -43,8 +162,6 @@ class RunFolder:
         config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
         split_csv: Path of the list of the images: split, path, class, and the
             beginning of the SHA-256 of the file, or of the values of an array.
-        other_data: Source of other data that the reports are about, as for `load_dataset`, or
-            `None` for the run's own data.
         samples: Folder of generated images.
         reports: Folder of the results of the `evaluate` commands.
         savedmodel: Folder of exported SavedModels, with a numbered folder for each version.
@@ -63,7 +180,6 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.other_data: str | None = None
         self.config_json = self.path / "config.json"
         self.split_csv = self.path / "split.csv"
         self.samples = self.path / "samples"
@@ -128,46 +244,8 @@ class RunFolder:
         check_data(config.get("data"), self.config_json, needed)
         return config
 
-    def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
-        """Loads the data of the run, or other data in the form that its models expect.
-
-        The data of the run are recognized by the hashes of their files, wherever they are, and
-        split as in training. Other data are not split randomly, and notes on them are printed.
-        `classes_in_order` matches their classes with those of the run by order, not by name.
-
-        Raises:
-            UserError: If the run's own images have changed, or the classes of other data don't fit.
-        """
-        config = self.read_config()
-        known = config["data"]
-        given = self.load_images(source or known["source"])
-        dataset = self._split_as_in_training(given)
-        if dataset is None and (source is None or str(Path(source).resolve()) == known["source"]):
-            raise UserError(
-                f"{known['source']} has changed since the run was trained on it"
-                f"{self._changes(given)}. Restore it, or choose other data with --data."
-            )
-        notes = [] if source is None else [*given.notes]
-        if dataset is None:
-            dataset = given
-            trained = {digest for split, _, _, digest in self.listing() if split == "train"}
-            common = sum(digest in trained for _, _, _, digest in given.listing())
-            if common:
-                notes.append(
-                    f"Warning: the run was trained on {common} of the images of {given.name}."
-                )
-        elif dataset.fingerprint() != known["fingerprint"]:
-            notes.append(
-                "Warning: these are the files of the training, but their pixels differ, perhaps "
-                "because another version of Pillow decodes them."
-            )
-        print("\n".join(notes), end="\n" * bool(notes))
-        if len(known["class_names"]) < 2 or self._is_unconditional(config):
-            return dataset
-        return dataset.with_classes(known["class_names"], classes_in_order)
-
     def listing(self) -> Listing:
-        """Returns the content of `split_csv`; empty for the run of a preset, which has none."""
+        """Returns the content of `split_csv`; empty if the run has none."""
         if not self.split_csv.is_file():
             return []
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -177,95 +255,6 @@ class RunFolder:
     def write_listing(self, listing: Listing) -> None:
         """Writes `split_csv`."""
         write_csv(self.split_csv, [("split", "path", "class", "sha256"), *listing])
-
-    def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
-        """Returns the run's data in their splits, or `None` if `dataset` has other images."""
-        if listing := self.listing():
-            return dataset.split_as(listing)
-        known = self.read_config()["data"]
-        try:
-            splits, _ = with_missing_splits(dataset.splits, known.get("split_seed", 0))
-        except UserError:  # too few images
-            return None
-        split = replace(dataset, splits=splits)
-        return split if split.fingerprint() == known["fingerprint"] else None
-
-    def _changes(self, dataset: Dataset) -> str:
-        """Describes how the images differ from those of the training."""
-        before, after = (
-            {digest: path for _, path, _, digest in listing}
-            for listing in (self.listing(), dataset.listing())
-        )
-        if not before:
-            return ""
-        missing = [path for digest, path in before.items() if digest not in after]
-        new = [path for digest, path in after.items() if digest not in before]
-        found = [
-            f"{counted(len(paths))} {what}, such as {paths[0]}"
-            for what, paths in (("missing", missing), ("new", new))
-            if paths
-        ]
-        return f": {'; '.join(found) or 'other labels'}"
-
-    @staticmethod
-    def _is_unconditional(config: dict) -> bool:
-        """Returns whether no model of the run has classes."""
-        options = config.get("pixelcnnpp", {"options": {}})["options"]
-        return options.get("conditioning") == "none" and "baseline" not in config
-
-    def training_images(self, dataset: Dataset) -> LabeledImages:
-        """Returns the images that the run was trained on, for an evaluation of `dataset`.
-
-        If the run's own data are not available, a note is printed, and the split `train` of
-        `dataset` is used. Without this split, the result has no images.
-        """
-        config = self.read_config()
-        if self._split_as_in_training(dataset) is None:
-            try:
-                dataset = self.load_data(classes_in_order=True)
-            except (UserError, OSError):
-                others = f"The training images of {dataset.name} are used instead."
-                none = "Comparisons with training images are omitted."
-                print(
-                    f"Note: {config['data']['source']}, which the run was trained on, is missing "
-                    f"or has changed. {others if 'train' in dataset.splits else none}"
-                )
-        trained = config.get("pixelcnnpp", {"options": {}})["options"]
-        unlabeled = trained.get("conditioning") == "none" or trained.get("unlabeled_weight")
-        any_split = dataset.split(dataset.split_to_measure())
-        train = dataset.splits.get("train", any_split.take(slice(0)))
-        train = train.some(trained.get("max_examples"), trained.get("seed") or 0)
-        return train.labeled() if dataset.num_classes and not unlabeled else train
-
-    def load_images(self, source: str) -> Dataset:
-        """Loads images of any classes in the form that the models expect, not split randomly."""
-        config = self.read_config()
-        how = recipe_of_run(config, "baseline").loading()
-        # Of other data, files that cannot be read are skipped with a note.
-        how["skip_corrupted"] |= source != config["data"]["source"]
-        how["unlabeled_others"] = self._is_unconditional(config)
-        *size, channels = config["data"]["image_shape"]
-        channels = channels if channels in (1, 3) else None
-        how |= {"image_size": tuple(size), "channels": channels, "make_splits": False}
-        return load_dataset(source, **how)
-
-    def measured_on(self, source: str) -> "RunFolder":
-        """Returns this run with a separate folder of reports and samples for other data.
-
-        The folder has the name of the data, and a number if other data of this name were measured.
-        """
-        path = Path(source).resolve()
-        (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])
-        other = copy.copy(self)
-        other.other_data = str(source) if str(source) in CLASS_NAMES else str(path)
-        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-        other.reports = next(
-            folder
-            for folder in map(self.reports.joinpath, names)
-            if _source_of_reports(folder) in (None, other.other_data)
-        )
-        other.samples = other.reports / "samples"
-        return other
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -306,14 +295,6 @@ class RunFolder:
             f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} "
             f"--data … --run {shlex.quote(str(self.path))}"
         )
-
-
-def _source_of_reports(folder: Path) -> str | None:
-    for file in sorted(folder.glob("*.json")):
-        options = read_json(file).get("options")
-        if isinstance(options, dict) and "data" in options:
-            return options["data"]
-    return None
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
