@@ -47,7 +47,7 @@ def measure_generation(subject: Subject, options: GenerationOptions, folder: Pat
         )
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
-    if options.compare:
+    if not options.samples_only:
         real, cnn = reference_images(subject.dataset, subject.split), subject.cnn
     model = subject.model
     how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}

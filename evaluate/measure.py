@@ -11,9 +11,7 @@ from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.files import write_bytes, write_json
 
 
-def measure(
-    measurement: Measurement, options: DataOptions, subject: Subject | None = None
-) -> None:
+def measure(measurement: Measurement, options: DataOptions, subject: Subject | None = None) -> None:
     """Measures, replaces the results of an earlier measurement on the same images, and the page."""
     subject = subject or Subject(options)
     if reason := measurement.reason_against(subject):

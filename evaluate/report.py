@@ -47,13 +47,17 @@ def _write_page(subject: Subject) -> list[str]:
             folder.name: {"parts": _parts(found, facts, folder), "images": _images(folder)}
             for folder, found in _others(subject)
         }
-        page = _environment().get_template("report.html.j2").render(
-            facts,
-            missing=missing,
-            others=others,
-            outdated=outdated,
-            parts=_parts(results, facts, subject.folder),
-            reproduction=_reproduction(subject, [results, *dict(_others(subject)).values()]),
+        page = (
+            _environment()
+            .get_template("report.html.j2")
+            .render(
+                facts,
+                missing=missing,
+                others=others,
+                outdated=outdated,
+                parts=_parts(results, facts, subject.folder),
+                reproduction=_reproduction(subject, [results, *dict(_others(subject)).values()]),
+            )
         )
     write_bytes(subject.folder / "index.html", f"{page.strip()}\n".encode())
     return [

@@ -17,7 +17,7 @@ class GenerationOptions(SamplerOptions, DataOptions):
 
     per_class: int = option("Number of images per class.", 25, min=1)
     seed: int = option("Random seed.", 0, min=0)
-    compare: bool = option("Compare with the real images of the split.", True)
+    samples_only: bool = option("Do not compare the samples with real images.", False)
     temperatures: str = option(
         "Temperatures of further sets of samples; may be empty.", "0.7,0.85,1,1.15"
     )

@@ -82,5 +82,6 @@ def test_declarations():
     patterns = [pattern for one in found for pattern in one.writes]
     assert len(set(patterns)) == len(patterns)
     for one in found:
-        assert one.__doc__ and one.title
+        assert one.__doc__
+        assert one.title
         report._environment().get_template(f"{one.name}.html.j2")
