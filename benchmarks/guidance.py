@@ -26,11 +26,11 @@ from common import RESULTS, Data, Output, Split, facts, pixelcnnpp, save, show, 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.evaluate.subject import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png
 from keras_pixelcnnpp.evaluate.generation import Comparison, baseline_features, mean_bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.metrics.images import frechet_distance
+from keras_pixelcnnpp.evaluate.subject import load_baseline
 from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples

@@ -14,7 +14,7 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run, words_of
+from keras_pixelcnnpp.recipe import COMMANDS, READING, plugins_of_run, recipe_of_run, words_of
 from keras_pixelcnnpp.run import RunFolder, TrainedImages
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
@@ -166,11 +166,9 @@ class Subject:
 
     def command(self, *words: str) -> str:
         """Returns a command line with the options that choose the model and the folder."""
-        plugins = self.config.get("pixelcnnpp", {}).get("options", {}).get("plugin", ())
-        named = self.options.given
-        if words[0] == "evaluate":
-            named = {**named, "output": self.options.output}
-        plugins = words_of({"plugin": plugins}) if words[0] == "evaluate" else []
+        plugins = words_of({"plugin": plugins_of_run(self.config)})
+        output = self.options.output if words[0] == "evaluate" else None
+        named = {**self.options.given, "output": output}
         return shlex.join(["pixelcnnpp", *plugins, *words, *words_of(named)])
 
     def measure_command(self, measurement: Measurement) -> str:

@@ -25,7 +25,7 @@ DATA = (
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
 # Options that may differ when a training is resumed.
-MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", "plugin", "callback", *MONITORING)
+MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", "callback", *MONITORING)
 # Arguments of a model that the data determine.
 OF_THE_DATA = ("image_shape", "num_classes", "class_names")
 # Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
@@ -142,11 +142,9 @@ class Recipe:
         "that the evaluation takes no longer than the epoch.",
         min=0,
     )
-    plugin: list[str] | None = option(
-        "Module to import first, such as one with a strategy. Can be repeated."
-    )
     callback: list[str] | None = option(
-        "Keras callback, or function that returns one, as MODULE:OBJECT. Can be repeated."
+        "Keras callback, or function of `run` and `recipe` that returns one, as MODULE:OBJECT. Can "
+        "be repeated."
     )
 
     def __post_init__(self) -> None:
@@ -331,7 +329,7 @@ class PixelCNNRecipe(Recipe):
         defaults. The model's arguments are in another file of the preset.
         """
         of_the_run = ("precision", "jit_compile", "seed", "max_examples", "initial_weights")
-        left_out = {*DATA, *of_the_run, *MONITORING, "plugin", "callback"} - {*READING}
+        left_out = {*DATA, *of_the_run, *MONITORING, "callback"} - {*READING}
         left_out |= {"network", *self.model_names()}
         return {
             name: value
@@ -433,3 +431,12 @@ def recipe_of_run(config: dict, section: str) -> Any:
         chosen = [one for one in options.values() if one.get("max_examples")]
         options = {section: {n: one.get(n) for one in chosen for n in ("max_examples", "seed")}}
     return RECIPES[section].of({**options[section], **values})
+
+
+def plugins_of_run(config: dict, section: str = "pixelcnnpp") -> list[str]:
+    """Returns the plugins with which a model was trained, to show them to the user.
+
+    They are not imported, because a run may come from somebody else.
+    """
+    found = config.get(section, {}).get("plugins")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -268,7 +268,7 @@ class TiledModel:
         frames = self.checked(frames)
         if self.model.num_classes and labels is None:
             labels = self.class_log_likelihoods(frames).argmax(axis=1)
-        return compress_images(self.model, frames, labels, names, verbose, self.overlap).data
+        return compress_images(self.model, frames, labels, names, verbose, self.overlap)
 
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"

@@ -47,7 +47,7 @@ def compress_files(options: CompressOptions) -> None:
     if tiled:
         data = TiledModel(model).compress(images, names=stored)
     else:
-        data = compress_images(model, images, None, stored).data
+        data = compress_images(model, images, None, stored)
     write_bytes(output, data)
     size = len(data)
     bits = f"{8 * size / images.size:.3f} {bits_unit(model.num_levels)}"

@@ -73,7 +73,7 @@ def test_a_preset_gets_back_what_it_gave(name):
 def test_the_words_of_a_recipe(pixelcnnpp, tmp_path, monkeypatch):
     """The command that a recipe gives has this recipe."""
     recipe = BaselineRecipe(
-        data="digits", split_seed=3, epochs=2, horizontal_flip=False, plugin=["json", "csv"]
+        data="digits", split_seed=3, epochs=2, horizontal_flip=False, callback=["a:b", "c:d"]
     )
     given = []
     monkeypatch.setattr(run_training, "train_cnn", lambda options, recipe: given.append(recipe))
@@ -115,8 +115,8 @@ UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
         (lambda: make_callbacks(["not_there:Count"]), "'not_there:Count' .No module named 'not_"),
         (lambda: make_callbacks(["keras:Cuont"]), "'keras' has no attribute 'Cuont'"),
         (lambda: make_callbacks(["keras"]), "Expected module:object"),
-        (lambda: make_callbacks(["keras:callbacks.ModelCheckpoint"]), "without arg.*'filepath'"),
-        (lambda: make_callbacks(["builtins:dict"]), "it returns {}"),
+        (lambda: make_callbacks(["keras:callbacks.ModelCheckpoint"]), "`run` and.*'filepath'"),
+        (lambda: make_callbacks(["collections:Counter"]), "it returns Counter"),
     ],
 )
 def test_refused(monkeypatch, call, message):

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.plugins import import_plugins, make_callbacks
+from keras_pixelcnnpp.plugins import imported_plugins, make_callbacks
 from keras_pixelcnnpp.recipe import (
     COMMANDS,
     MONITORING,
@@ -29,7 +29,9 @@ from keras_pixelcnnpp.recipe import (
     BaselineRecipe,
     PixelCNNRecipe,
     Recipe,
+    plugins_of_run,
     recipe_of_run,
+    words_of,
 )
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.claim import claim
@@ -92,7 +94,8 @@ def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
 
 def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> None:
     with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
-        train(dataset, recipe, start)
+        callbacks = make_callbacks(recipe.callback, run=start.run, recipe=recipe)
+        train(dataset, recipe, replace(start, callbacks=callbacks))
     print(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
 
 
@@ -103,11 +106,13 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
     run = RunFolder(options.run)
     config = run.read_config() if options.resume else {}
     given = given.over(recipe_of_run(config, given.section)) if config else given
-    import_plugins(given.plugin)
+    plugins = plugins_of_run(config, given.section)
+    if not {*plugins} <= {*imported_plugins}:
+        words = ["pixelcnnpp", *words_of({"plugin": plugins}), COMMANDS[given.section]]
+        raise UserError(f"{run.path} was trained with code of a plugin: {shlex.join(words)} …")
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
-    callbacks = make_callbacks(given.callback)
-    start = Start(run, options.resume, options.overwrite, devices, callbacks, verbose)
+    start = Start(run, options.resume, options.overwrite, devices, verbose=verbose)
     return start, given, given.section in config
 
 
@@ -175,6 +180,7 @@ def _begin(
         "parameters": model.count_params(),
         "versions": backend.versions(),
         "images": [len(images), available],
+        "plugins": [*dict.fromkeys(imported_plugins)],
     }
     config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}
@@ -224,14 +230,14 @@ def next_command(run: RunFolder) -> str:
     config = run.read_config()
     if run.model_keras.exists():
         options = config["pixelcnnpp"]["options"]
-        plugins = [word for name in options.get("plugin", ()) for word in ("--plugin", name)]
         subject = "generation" if options.get("conditioning") == "none" else "classification"
-        words = [*plugins, "evaluate", subject]
+        words = ["evaluate", subject]
     elif "pixelcnnpp" in config:
         words = [COMMANDS["pixelcnnpp"], "--resume"]
     else:
         words = [COMMANDS["pixelcnnpp"], *recipe_of_run(config, "pixelcnnpp").words()]
-    return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
+    plugins = words_of({"plugin": plugins_of_run(config)})
+    return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
         "options": {"max_examples": None, "seed": 3, "callback": ["mine:stop", "mine:log"]},
         "versions": {"backend": "jax"},
     }
-    generative = {"options": {"plugin": ["my_parts"]}}
+    generative = {"options": {}, "plugins": ["my_parts"]}
     write_json(run.config_json, {"data": data, "baseline": section, "pixelcnnpp": generative})
     options = {"data": "/other data", "split": "test"}
     result = {"options": options, "data": "/other data", "reading": "", "count": 3}

@@ -78,5 +78,8 @@ def write(path, names=tiny.NAMES):
 
 
 if __name__ == "__main__":
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
     with tempfile.TemporaryDirectory() as temporary:
         write_json(STORED, finish(Path(temporary)))
