@@ -27,10 +27,11 @@ PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baselin
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
 
 
-def measure_classification(subject: Subject, options: BatchOptions, folder: Path) -> dict | None:
+def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | None:
     """Measures the models as classifiers of a split, writes figures and prints tables."""
     model, class_names, all_images = subject.model, subject.class_names, subject.images
-    titles, dataset, train = subject.titles, subject.dataset, subject.training_images.images
+    titles, dataset = subject.titles, subject.dataset
+    train = subject.training_images(dataset).images
     print(f"Scoring {counted(len(all_images))} of the split {subject.split} under every class")
     predictions = _predictions(model, subject.cnn, all_images.images, options.batch_size)
     for name, of_model in predictions.items():

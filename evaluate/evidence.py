@@ -10,7 +10,7 @@ from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.files import counted, write_bytes
 
 
-def measure_evidence(subject: Subject, options: EvidenceOptions, folder: Path) -> dict:
+def measure(subject: Subject, options: EvidenceOptions, folder: Path) -> dict:
     """Writes maps of `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`, in nats.
 
     `against` is the most probable class that is not the true one.

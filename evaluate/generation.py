@@ -38,7 +38,7 @@ MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 NEIGHBORS = 3  # shown next to each image, for each distance
 
 
-def measure_generation(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
+def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
     """Samples images of each class, compares them with real images, and returns the metrics."""
     if (subject.samples / SAMPLING).exists():
         raise UserError(
@@ -72,7 +72,7 @@ def measure_generation(subject: Subject, options: GenerationOptions, folder: Pat
     if real is not None:
         report["reference"] = {"split": subject.split, "count": len(real)}
         # Quantized as the model sees them; otherwise no sample could equal a training image.
-        train = subject.training_images
+        train = subject.training_images(subject.dataset)
         train = replace(train, images=quantize(train.images, model.num_levels))
         if cnn is not None:
             by_class = model.num_classes > 0

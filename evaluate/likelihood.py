@@ -21,7 +21,7 @@ BINS = 20
 COVERAGES = (0.5, 0.9)
 
 
-def measure_likelihood(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
+def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     """Compares the conditional distributions of the sub-pixels with the images of a split."""
     images = two_or_more(subject).some(options.count, options.seed).images
     model = subject.model

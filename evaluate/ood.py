@@ -57,7 +57,7 @@ DETECTORS = {
 }
 
 
-def measure_ood(subject: Subject, options: OODOptions, folder: Path) -> dict:
+def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
     """Scores in-distribution and other images, and returns how well the latter are detected."""
     images = two_or_more(subject)
     # Other images of the split are the normal images that the detectors are fitted to.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
 from keras_pixelcnnpp.data.load import CLASS_NAMES
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
 from keras_pixelcnnpp.files import read_json, safe_names, sha256
@@ -21,7 +21,7 @@ from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
 
 
-class Subject:
+class Subject(TrainedImages):
     """The model, the images and the folder of results that a command's options choose.
 
     Args:
@@ -43,8 +43,11 @@ class Subject:
     def __init__(self, options: DataOptions):
         self.options = options
         self.run = None if options.run is None else RunFolder(options.run)
-        self._source: TrainedImages = self.run or _Images(self.trained, self._preset)
-        self.config = self._source.read_config()
+        self._preset = None if options.preset is None else Preset(options.preset)
+        if self.run is None:
+            self.config = _known_about(self.model, self.trained.reading, self._preset)
+        else:
+            self.config = self.run.read_config()
         self.data = options.data
         if self.data is not None and self.data not in CLASS_NAMES:
             self.data = str(Path(self.data).resolve())
@@ -71,6 +74,12 @@ class Subject:
             if all(data == self.data for data in _measured_data(folder))
         )
 
+    def read_config(self) -> dict:
+        return self.config
+
+    def listing(self) -> Listing:
+        return [] if self.run is None else self.run.listing()
+
     @property
     def name(self) -> str:
         """Name of the run, the preset or the file."""
@@ -88,16 +97,12 @@ class Subject:
         return self.trained.model
 
     @cached_property
-    def _preset(self) -> Preset | None:
-        return None if self.options.preset is None else Preset(self.options.preset)
-
-    @cached_property
     def cnn(self) -> BaselineCNN | None:
         """The baseline CNN of the run, or `None`."""
         if self.run is None:
             return None
         if self.run.baseline_keras.exists():
-            return load_baseline(self.run)
+            return load_trained_model(self.run.baseline_keras, BaselineCNN)
         if len(self.config["data"]["class_names"]) > 1:
             command = self.train_command("baseline")
             print(f"The run has no baseline CNN to compare with. To train it: {command}")
@@ -129,7 +134,7 @@ class Subject:
     @cached_property
     def dataset(self) -> Dataset:
         """The images in all splits."""
-        return self._source.load_data(self.data, self.options.classes_in_order)
+        return self.load_data(self.data, self.options.classes_in_order)
 
     @property
     def split(self) -> str:
@@ -140,15 +145,6 @@ class Subject:
     def images(self) -> LabeledImages:
         """The images to measure on."""
         return self.dataset.split(self.split)
-
-    @cached_property
-    def training_images(self) -> LabeledImages:
-        """The images that the model was trained on, none if they are not available."""
-        return self._source.training_images(self.dataset)
-
-    def load_images(self, source: str) -> Dataset:
-        """Loads images of any classes in the form that the model expects."""
-        return self._source.load_images(source)
 
     @cached_property
     def _weights(self) -> dict[str, str]:
@@ -182,45 +178,35 @@ class Subject:
         return self.command(COMMANDS[section], *words)
 
 
-def load_baseline(run: RunFolder) -> BaselineCNN:
-    """Loads the baseline CNN of a run."""
-    return load_trained_model(run.require_model("baseline"), BaselineCNN)
-
-
 def _measured_data(folder: Path) -> Iterator[str | None]:
     """Yields the sources of the images that the results in a folder are about."""
     for file in sorted(folder.glob("*.json")):
         yield read_json(file).get("data")
 
 
-class _Images(TrainedImages):
-    """The images of a model without a run, as far as the metadata of its preset describe them."""
-
-    def __init__(self, trained: TrainedModel, preset: Preset | None):
-        facts = {} if preset is None else preset.metadata
-        model, training = trained.model, facts.get("training", {})
-        options = {name: value for name, value in training.items() if name not in READING}
-        # Weights may have been trained for more epochs than the recipe of the preset.
-        options |= {"epochs": facts.get("epochs", training.get("epochs"))}
-        options |= {"network": model.network_name}
-        options |= {} if model.num_classes else {"conditioning": "none"}
-        self.config = {
-            "data": {
-                "source": facts.get("data", "an unnamed data set"),
-                "split_seed": facts.get("split_seed", 0),
-                **trained.reading,
-                "fingerprint": facts.get("fingerprint", "unknown"),
-                "class_names": list(model.class_names or ()),
-                "image_shape": list(model.image_shape),
-            },
-            "pixelcnnpp": {
-                "title": model._title,
-                "options": options,
-                "model": model.get_config(),
-                "parameters": model.count_params(),
-                "versions": facts.get("versions", {}),
-            },
-        }
-
-    def read_config(self) -> dict:
-        return self.config
+def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | None) -> dict:
+    """Returns what is known about a model without a run, in the form of `config.json`."""
+    facts = {} if preset is None else preset.metadata
+    training = facts.get("training", {})
+    options = {name: value for name, value in training.items() if name not in READING}
+    # Weights may have been trained for more epochs than the recipe of the preset.
+    options |= {"epochs": facts.get("epochs", training.get("epochs"))}
+    options |= {"network": model.network_name}
+    options |= {} if model.num_classes else {"conditioning": "none"}
+    return {
+        "data": {
+            "source": facts.get("data", "an unnamed data set"),
+            "split_seed": facts.get("split_seed", 0),
+            **reading,
+            "fingerprint": facts.get("fingerprint", "unknown"),
+            "class_names": list(model.class_names or ()),
+            "image_shape": list(model.image_shape),
+        },
+        "pixelcnnpp": {
+            "title": model._title,
+            "options": options,
+            "model": model.get_config(),
+            "parameters": model.count_params(),
+            "versions": facts.get("versions", {}),
+        },
+    }

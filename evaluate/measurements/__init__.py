@@ -1,6 +1,6 @@
 """Measurements, each declared by a Python file in this folder and shown by the template next to it.
 
-Like `commands.py`, these files do not import Keras or NumPy; `measure` imports them when it runs.
+Like `commands.py`, these files do not import Keras or NumPy, which only `measure` needs.
 """
 
 import importlib
@@ -88,9 +88,11 @@ class Measurement:
     def measure(self, subject: "Subject", options: Any, folder: Path) -> dict | None:
         """Writes the files of `writes` to an empty folder, and returns the content of `NAME.json`.
 
-        `None` means that there is no result.
+        `None` means that there is no result. By default, the function `measure` of
+        `evaluate/NAME.py` does this.
         """
-        raise NotImplementedError
+        module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{self.name}")
+        return module.measure(subject, options, folder)
 
 
 def measurements() -> list[Measurement]:

@@ -1,9 +1,8 @@
 """Declares `evaluate classification`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keras_pixelcnnpp.evaluate.measurements import BatchOptions, Measurement
+from keras_pixelcnnpp.evaluate.measurements import Measurement
 
 if TYPE_CHECKING:
     from keras_pixelcnnpp.evaluate.subject import Subject
@@ -34,11 +33,6 @@ class Classification(Measurement):
         if subject.num_classes:
             return None
         return "An unconditional model does not classify images"
-
-    def measure(self, subject: "Subject", options: BatchOptions, folder: Path) -> dict | None:
-        from keras_pixelcnnpp.evaluate.classification import measure_classification
-
-        return measure_classification(subject, options, folder)
 
 
 MEASUREMENT = Classification()

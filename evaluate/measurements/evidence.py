@@ -1,7 +1,6 @@
 """Declares `evaluate evidence`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_pixelcnnpp.command_helpers import option
@@ -36,11 +35,6 @@ class Evidence(Measurement):
         if subject.num_classes > 1:
             return None
         return f"Evidence compares two classes. Received: num_classes={subject.num_classes}"
-
-    def measure(self, subject: "Subject", options: EvidenceOptions, folder: Path) -> dict:
-        from keras_pixelcnnpp.evaluate.evidence import measure_evidence
-
-        return measure_evidence(subject, options, folder)
 
 
 MEASUREMENT = Evidence()

@@ -1,7 +1,6 @@
 """Declares `evaluate generation`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_pixelcnnpp.command_helpers import SamplerOptions, option
@@ -51,11 +50,6 @@ class Generation(Measurement):
                 "split validation. Received: --split train"
             )
         return None
-
-    def measure(self, subject: "Subject", options: GenerationOptions, folder: Path) -> dict:
-        from keras_pixelcnnpp.evaluate.generation import measure_generation
-
-        return measure_generation(subject, options, folder)
 
 
 MEASUREMENT = Generation()

@@ -1,14 +1,9 @@
 """Declares `evaluate likelihood`."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keras_pixelcnnpp.command_helpers import option
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, Measurement
-
-if TYPE_CHECKING:
-    from keras_pixelcnnpp.evaluate.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +27,6 @@ class Likelihood(Measurement):
     place = 4
     options = LikelihoodOptions
     writes = ("likelihood.png",)
-
-    def measure(self, subject: "Subject", options: LikelihoodOptions, folder: Path) -> dict:
-        from keras_pixelcnnpp.evaluate.likelihood import measure_likelihood
-
-        return measure_likelihood(subject, options, folder)
 
 
 MEASUREMENT = Likelihood()

@@ -1,14 +1,9 @@
 """Declares `evaluate ood`."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keras_pixelcnnpp.command_helpers import option
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, Measurement
-
-if TYPE_CHECKING:
-    from keras_pixelcnnpp.evaluate.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +35,6 @@ class OOD(Measurement):
     examples = ("--run runs/digits", "--run runs/digits --ood-data other_images")
     writes = ("ood.csv", "ood.png", "improbable.png")
     uses_cnn = True
-
-    def measure(self, subject: "Subject", options: OODOptions, folder: Path) -> dict:
-        from keras_pixelcnnpp.evaluate.ood import measure_ood
-
-        return measure_ood(subject, options, folder)
 
 
 MEASUREMENT = OOD()
