@@ -51,12 +51,12 @@ def measure_all(options: DataOptions) -> None:
         names = {one.name for one in fields(measurement.options)}
         shared = {name: value for name, value in vars(options).items() if name in names}
         measure(measurement, measurement.options(**shared), subject)
-    report(options)
+    report(options, subject)
 
 
-def report(options: DataOptions) -> None:
+def report(options: DataOptions, subject: Subject | None = None) -> None:
     """Writes the page, and prints the commands for missing and outdated results."""
-    subject = Subject(options)
+    subject = subject or Subject(options)
     for line in write_pages(subject):
         print(line)
     print(f"Wrote {subject.folder / 'index.html'}")
