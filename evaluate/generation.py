@@ -28,7 +28,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     nearest_neighbors,
 )
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import counted, safe_names, write_bytes
+from keras_pixelcnnpp.files import atomic_files, counted, safe_names, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
@@ -67,7 +67,6 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
         "bits_per_dim": mean_bits_per_dim(model, samples),
         "num_levels": model.num_levels,
     }
-    _write_samples(subject.samples, folder, samples)
     galleries = {}
     if real is not None:
         report["reference"] = {"split": subject.split, "count": len(real)}
@@ -100,6 +99,9 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
         galleries["temperatures"] = temperatures_gallery(sets)
     for name, gallery in galleries.items():
         write_bytes(folder / f"{name}.png", gallery_png(*gallery))
+    _write_grids(folder, samples)
+    with atomic_files(subject.samples, ["*_image_*.png"]) as images:
+        samples.write(images)
     _print_report(report, samples.class_names)
     print(f"Wrote images to {subject.samples}")
     return report
@@ -307,17 +309,12 @@ def nearest_gallery(
     return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
 
 
-def _write_samples(images: Path, grids: Path, samples: ClassSamples) -> None:
-    """Writes the samples to the folder `images`, and grids of them to the folder `grids`."""
-    # No image of an earlier, larger set may remain.
-    for earlier in images.glob("*_image_*.png"):
-        earlier.unlink()
-    samples.write(images)
+def _write_grids(folder: Path, samples: ClassSamples) -> None:
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
-        write_bytes(grids / f"samples_{name}.png", png_bytes(grid))
+        write_bytes(folder / f"samples_{name}.png", png_bytes(grid))
     rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
-    write_bytes(grids / "samples.png", gallery_png(rows, list(by_class), []))
+    write_bytes(folder / "samples.png", gallery_png(rows, list(by_class), []))
 
 
 def _print_report(report: dict, class_names: Sequence[str]) -> None:

@@ -1,14 +1,13 @@
 """The commands `pixelcnnpp evaluate`: measures, keeps the results, and writes the page."""
 
-import tempfile
 from dataclasses import fields
-from pathlib import Path
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
 from keras_pixelcnnpp.evaluate.report import write_pages
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import write_bytes, write_json
+from keras_pixelcnnpp.files import atomic_files, write_json
+from keras_pixelcnnpp.run import locked_around
 
 
 def measure(measurement: Measurement, options: DataOptions, subject: Subject | None = None) -> None:
@@ -18,27 +17,18 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
         raise UserError(reason)
     if subject.run is not None:
         subject.run.require_model("pixelcnnpp")
-    with tempfile.TemporaryDirectory() as temporary:
-        report = measurement.measure(subject, options, Path(temporary))
-        if report is not None:
-            given = options.chosen | ({"data": subject.data} if subject.data else {})
-            facts = {"data": subject.data, "weights": subject.weights(measurement)}
-            path = Path(temporary, f"{measurement.name}.json")
-            write_json(path, {"options": given, **facts, **report})
-        written = _replace(measurement, Path(temporary), subject.folder)
-    write_pages(subject)
+    run, file = subject.run, f"{measurement.name}.json"
+    with locked_around(subject.folder) if run is None else run.locked():
+        # Files of an earlier measurement, which would not match this one, are removed.
+        with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
+            report = measurement.measure(subject, options, folder)
+            if report is not None:
+                given = options.chosen | ({"data": subject.data} if subject.data else {})
+                facts = {"data": subject.data, "weights": subject.weights(measurement)}
+                write_json(folder / file, {"options": given, **facts, **report})
+            written = sorted(path.name for path in folder.iterdir())
+        write_pages(subject)
     print(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
-
-
-def _replace(measurement: Measurement, new: Path, folder: Path) -> list[str]:
-    """Moves the files in `new` to `folder` in place of earlier ones; returns their names."""
-    for pattern in (f"{measurement.name}.json", *measurement.writes):
-        for earlier in folder.glob(pattern):
-            earlier.unlink()
-    files = sorted(new.iterdir())
-    for file in files:
-        write_bytes(folder / file.name, file.read_bytes())
-    return [file.name for file in files]
 
 
 def measure_all(options: DataOptions) -> None:
@@ -57,6 +47,7 @@ def measure_all(options: DataOptions) -> None:
 def report(options: DataOptions, subject: Subject | None = None) -> None:
     """Writes the page, and prints the commands for missing and outdated results."""
     subject = subject or Subject(options)
-    for line in write_pages(subject):
-        print(line)
+    with locked_around(subject.folder):
+        lines = write_pages(subject)
+    print("\n".join(lines), end="\n" * bool(lines))
     print(f"Wrote {subject.folder / 'index.html'}")

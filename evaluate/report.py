@@ -21,7 +21,14 @@ from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.measurements import FOLDERS, measurements
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.recipe import COMMANDS, RECIPES, PixelCNNRecipe, recipe_of_run, words_of
+from keras_pixelcnnpp.recipe import (
+    COMMANDS,
+    RECIPES,
+    PixelCNNRecipe,
+    code_of_run,
+    recipe_of_run,
+    words_of,
+)
 
 NONE = "–"
 
@@ -221,12 +228,12 @@ def training_words(config: dict, model: str) -> list[str]:
     if model == "pixelcnnpp":
         # The model's defaults are included, since they may change and presets may differ.
         arguments = config[model].get("model", {})
-        known = PixelCNNRecipe.model_names()
+        known = PixelCNNRecipe.names("of_model")
         recipe = recipe.over(PixelCNNRecipe.of({n: arguments.get(n) for n in known}))
         if recipe.network in (None, "pixelcnnpp"):
             # This preset does not set options that have no value here; the data's preset might.
             words += ["--preset", "course_report"]
-    return [*words, *recipe.words()]
+    return [*words, *recipe.words(), *words_of(code_of_run(config, model))]
 
 
 # Filters of the template. Values that are not numbers become a dash.

@@ -1,5 +1,6 @@
 """Checkpoints of a training run, and how it ends early: by a signal or a non-finite loss."""
 
+import io
 import re
 import signal
 import threading
@@ -34,7 +35,8 @@ class Checkpoints:
     `epoch-0002.npz` contains all variables after two epochs: weights, states of layers and seed
     generators, and the optimizer's moments, averages and step counter. A checkpoint within an
     epoch, such as `epoch-0002-step-00003.npz`, also contains the running means of the metrics. If
-    a crash damaged the newest checkpoint, which its checksums show, the previous one is used.
+    a crash damaged the newest checkpoint, which its checksums show, the previous one is used. A
+    checkpoint that cannot be read for another reason, such as its permissions, is an error.
     """
 
     def __init__(self, folder: str | Path):
@@ -67,8 +69,9 @@ class Checkpoints:
         no checkpoint is intact, or if they belong to another model.
         """
         for progress in reversed(self.saved()):
+            content = self._read(progress)
             try:
-                with self._path(progress).open("rb") as file, np.load(file) as archive:
+                with np.load(io.BytesIO(content)) as archive:
                     state = {name: archive[name] for name in archive.files}
             except Exception as error:  # zipfile and NumPy raise many types for damaged files
                 if is_out_of_memory(error):
@@ -82,11 +85,26 @@ class Checkpoints:
             )
         return Progress()
 
+    def _read(self, progress: Progress) -> bytes:
+        # Apart from the decoding, because an `OSError` of the disk is not damage, but one of
+        # `zipfile`, which may seek to any place, is.
+        path = self._path(progress)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
+
     def saved(self) -> list[Progress]:
         """Returns the progress of each checkpoint, intact or not, in ascending order."""
-        names = (path.stem for path in self.folder.glob("*.npz"))
-        found = (re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", name) for name in names)
-        return sorted(Progress(int(match[1]), int(match[2] or 0)) for match in found if match)
+        found = []
+        for path in self.folder.glob("*.npz"):
+            match = re.fullmatch(r"epoch-(\d+)(?:-step-(\d+))?", path.stem)
+            progress = Progress(int(match[1]), int(match[2] or 0)) if match else None
+            # Other names of the same numbers, such as `epoch-2`, are not files of this class.
+            if progress and self._path(progress) == path:
+                found.append(progress)
+        return sorted(found)
 
     def advice(self) -> str:
         """Returns a sentence on which checkpoint is left after a training failed."""

@@ -74,7 +74,8 @@ def _parameter(one: Field) -> inspect.Parameter:
     if one.metadata:
         # An option that is off by default has no form --no-….
         names = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
-        declared = {name: value for name, value in one.metadata.items() if name != "of_model"}
+        given = one.metadata.items()
+        declared = {name: value for name, value in given if not name.startswith("of_")}
         annotation = Annotated[one.type, typer.Option(*names, **declared)]
     default = inspect.Parameter.empty if one.default is MISSING else one.default
     kind = inspect.Parameter.KEYWORD_ONLY

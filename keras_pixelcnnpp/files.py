@@ -1,4 +1,12 @@
-"""Atomic writing of files and folders; CSV, JSON, file names and checksums."""
+"""Writing of files by one rule; CSV, JSON, file names and checksums.
+
+The rule holds for all that the package writes, so that nothing of the user is lost:
+
+- Files and folders are written completely in a hidden folder next to their place, flushed to the
+  disk, and renamed. What they replace is removed only then. (`atomic_path`, `atomic_files`)
+- A command replaces a file that its options name, and that is there already, only with
+  `--overwrite`, and never replaces its own input. (`check_output`)
+"""
 
 import csv
 import hashlib
@@ -10,6 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,33 +39,89 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     `OSError` without a file name, such as that of a full disk, gets the name of `path`.
     """
     path = Path(path)
+    _require_no_device(path)
+    with atomic_files(path.parent) as folder:
+        try:
+            yield folder / path.name
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
+
+
+@contextmanager
+def atomic_files(folder: str | Path, earlier: Iterable[str] = ()) -> Iterator[Path]:
+    """Context manager that yields a temporary folder, and moves its content to `folder` on success.
+
+    This replaces files and folders of the same names, each by a single rename, after all new ones
+    are complete. Then other files in `folder` that match the patterns `earlier`, those of an
+    earlier result, are deleted. If the block raises an error, `folder` does not change.
+    """
+    folder = Path(folder)
     # Otherwise, a local folder `s3:` would be created.
-    if re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
-        raise UserError(f"Expected a local path to write to. Received: {path}, a URL")
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise UserError(
-            f"Expected a file or folder to write to. Received: {path}, a pipe or device"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent) as folder:
-        temporary = Path(folder, path.name)
+    if re.match(r"[A-Za-z][\w+.-]+:/", str(folder)):
+        raise UserError(f"Expected a local path to write to. Received: {folder}, a URL")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as name:
+        temporary = Path(name)
         try:
             yield temporary
             _flush(temporary)
         except OSError as error:
-            error.filename = error.filename or str(path)
+            error.filename = error.filename or str(folder)
             raise
-        # A folder can't be renamed over a non-empty folder, so the old one is moved first.
-        if temporary.is_dir() and path.exists():
-            path.rename(temporary.with_name(f"{path.name}.old"))
-        temporary.replace(path)
+        written = [*temporary.iterdir()]
+        left = {path for pattern in earlier for path in folder.glob(pattern)}
+        for path in written:
+            _replace(path, folder / path.name)
+        for path in left - {folder / path.name for path in written}:
+            path.unlink()
+
+
+def _replace(new: Path, path: Path) -> None:
+    _require_no_device(path)
+    if not (new.is_dir() and path.exists()):
+        new.replace(path)
+        return
+    # A folder can't be renamed over a non-empty folder, so the old one is moved first.
+    old = new.with_name(f"{_PREFIX}{path.name}")
+    path.rename(old)
+    try:
+        new.replace(path)
+    except OSError:
+        old.rename(path)
+        raise
+
+
+def _require_no_device(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(
+            f"Expected a file or folder to write to. Received: {path}, a pipe or device"
+        )
 
 
 def _flush(path: Path) -> None:
-    for file in [path, *path.rglob("*")]:
+    for file in path.rglob("*"):
         if file.is_file():
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
+
+
+def check_output(path: Path, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
+    """Raises a `UserError` if a command would replace a file that it must keep.
+
+    This is called before the command does its work.
+
+    Args:
+        path: The file that the command will write.
+        overwrite: Boolean, the option `--overwrite`.
+        inputs: Files that the command reads; `None` for one that is not given.
+    """
+    if not path.exists():
+        return
+    if any(file and file.exists() and path.samefile(file) for file in inputs):
+        raise UserError(f"{path} is an input of this command. Choose another file to write to")
+    if not overwrite:
+        raise UserError(f"{path} exists. Add --overwrite to replace it, or choose another file")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -80,16 +145,16 @@ def write_json(path: str | Path, content: object) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
-def read_json(path: str | Path) -> dict:
-    """Returns the JSON object in a file, or raises a `UserError`."""
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """Returns the JSON object, or the value of another kind, in a file; else a `UserError`."""
     path = Path(path)
     try:
         # Only regular files, because opening a pipe would block.
         if path.exists() and not (path.is_file() and path.stat().st_size <= 64 << 20):
             raise ValueError("expected a file of at most 64 MB")
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("expected a JSON object")
+        if not isinstance(content, kind):
+            raise ValueError(f"expected a JSON {'object' if kind is dict else kind.__name__}")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     # Invalid UTF-8 or JSON, numbers with thousands of digits, deeply nested brackets.

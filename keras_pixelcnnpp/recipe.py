@@ -8,8 +8,9 @@ value that the user gives comes first, then that of a run (with `--resume`), of 
 import math
 import shlex
 from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, Self
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
 from keras_pixelcnnpp.errors import UserError
 
@@ -25,7 +26,7 @@ DATA = (
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
 # Options that may differ when a training is resumed.
-MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", "callback", *MONITORING)
+MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
 # Arguments of a model that the data determine.
 OF_THE_DATA = ("image_shape", "num_classes", "class_names")
 # Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
@@ -37,7 +38,9 @@ def option(text: str, default: Any = None, **declaration: Any) -> Any:
 
     `command_helpers.with_options` gives commands these fields. `text` is the help text. The default
     `...` makes the option required. `declaration` has further arguments of `typer.Option`, such as
-    `min`, and `of_model` for an argument of the model.
+    `min`. Those that begin with `of_` say where the option belongs: `of_model` to the arguments of
+    the model, `of_preset` to the training options that a preset may set, and `of_code` to the code
+    that only the user may name, never a file.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})
@@ -60,14 +63,14 @@ def numbers(text: str | None) -> int | list[int] | None:
 def words_of(options: dict) -> list[str]:
     """Converts options to command-line arguments, `--filters 24,48`, and omits `None`.
 
-    The options `plugin` and `callback` are lists and are repeated for each value.
+    Plugins and other options that name code are lists and are repeated for each value.
     """
     words = []
     for name, value in options.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif name in ("plugin", "callback"):
+        elif name in ("plugin", *CODE):
             words += [word for one in value or () for word in (f"--{flag}", str(one))]
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -75,12 +78,29 @@ def words_of(options: dict) -> list[str]:
     return words
 
 
+def _require_type(one: Field, value: object) -> None:
+    """Raises a `UserError` if a value of an option, perhaps from a file, has another type."""
+    kind: Any = get_args(one.type)[0]  # of `kind | None`
+    if get_origin(kind) is list:
+        good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    elif get_origin(kind) is Literal:
+        good = isinstance(value, str)  # plugins may add choices, such as a network
+    else:
+        good = type(value) is kind
+    if not good:
+        names = {bool: "true or false", int: "an integer", list[str]: "a list of names"}
+        raise UserError(
+            f"Invalid value for option `{one.name}`. Expected {names.get(kind, 'a name')}. "
+            f"Received: {one.name}={value!r:.80}"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Options of the data and the training of both models. `None` means that no value is set.
 
     Raises:
-        UserError: If a number is out of its range.
+        UserError: If a number is out of its range, or a value has another type.
     """
 
     DEFAULTS: ClassVar[dict] = {}
@@ -99,7 +119,7 @@ class Recipe:
         "1 for gray, 3 for RGB. Default: 3 for a folder, otherwise unchanged."
     )
     resize: Literal["center_crop", "stretch"] | None = option(
-        "How to resize images of another aspect ratio. Default: center_crop."
+        "How to resize images of another aspect ratio. Default: center_crop.", of_preset=True
     )
     random_crops: bool | None = option(
         "Train on random crops of images at their own size, and validate on their centers."
@@ -108,6 +128,7 @@ class Recipe:
     white_level: int | None = option(
         "Value of white in 16-bit gray image files, such as 4095 for 12-bit data. Default: 65535.",
         min=1,
+        of_preset=True,
     )
     split_seed: int | None = option(
         "Random number seed of missing splits. Default: 0.", min=0, max=2**32 - 1
@@ -115,20 +136,26 @@ class Recipe:
     max_examples: int | None = option(
         "Number of training images, labeled or not, to choose at random. Default: all.", min=1
     )
-    epochs: int | None = option("Number of passes over the training images.", min=1)
-    batch_size: int | None = option("Number of images per training step.", min=1)
-    learning_rate: float | None = option("Peak learning rate.", min=0)
+    epochs: int | None = option("Number of passes over the training images.", min=1, of_preset=True)
+    batch_size: int | None = option("Number of images per training step.", min=1, of_preset=True)
+    learning_rate: float | None = option("Peak learning rate.", min=0, of_preset=True)
     ema_momentum: float | None = option(
-        "Momentum of the weight average, capped at 1 - 10/steps; 0 for no averaging.", min=0, max=1
+        "Momentum of the weight average, capped at 1 - 10/steps; 0 for no averaging.",
+        min=0,
+        max=1,
+        of_preset=True,
     )
     gradient_clip_norm: float | None = option(
-        "Maximum norm of the gradient; 0 for no clipping.", min=0
+        "Maximum norm of the gradient; 0 for no clipping.", min=0, of_preset=True
     )
-    horizontal_flip: bool | None = option("Randomly flip training images horizontally.")
+    horizontal_flip: bool | None = option(
+        "Randomly flip training images horizontally.", of_preset=True
+    )
     crop_margin: int | None = option(
         "Read image files this many pixels larger, and randomly crop them half of the time. All "
         "files must be large enough.",
         min=0,
+        of_preset=True,
     )
     precision: Precision | None = option("Floating-point precision. Default: float32.")
     jit_compile: bool | None = option(
@@ -144,13 +171,18 @@ class Recipe:
     )
     callback: list[str] | None = option(
         "Keras callback, or function of `run` and `recipe` that returns one, as MODULE:OBJECT. Can "
-        "be repeated."
+        "be repeated.",
+        of_code=True,
     )
 
     def __post_init__(self) -> None:
         for one in fields(self):
             value, low = getattr(self, one.name), one.metadata.get("min")
-            if value is None or low is None:
+            if value is None:
+                continue
+            if low is None:
+                if "of_model" not in one.metadata:  # the model checks its arguments
+                    _require_type(one, value)
                 continue
             high = one.metadata.get("max", math.inf)
             declared: Any = one.type
@@ -166,14 +198,18 @@ class Recipe:
     @classmethod
     def of(cls, values: dict) -> Self:
         """Returns the recipe with the values of a dict; unknown names raise a `UserError`."""
-        known = {one.name for one in fields(cls)}
-        if unknown := values.keys() - known:
+        if unknown := values.keys() - set(cls.names()):
             raise UserError(f"Unknown options of a recipe: {', '.join(sorted(unknown))}")
         return cls(**values)
 
+    @classmethod
+    def names(cls, place: str | None = None) -> list[str]:
+        """Returns the names of all options, or of those that belong to a place, `"of_model"`."""
+        return [one.name for one in fields(cls) if place is None or place in one.metadata]
+
     def values(self, names: Iterable[str] = ()) -> dict[str, Any]:
         """Returns the values that are set by name, of all options or those with some names."""
-        names = names or [one.name for one in fields(self)]
+        names = names or self.names()
         return {name: v for name in names if (v := getattr(self, name)) is not None}
 
     def over(self, other: "Recipe") -> Self:
@@ -289,53 +325,53 @@ class PixelCNNRecipe(Recipe):
         "Weights to start from: a preset, a run folder or a .keras file. Default: random."
     )
     optimizer: Literal["adam", "muon"] | None = option(
-        "adam, or muon: Muon for convolution kernels and Adam for all other weights."
+        "adam, or muon: Muon for convolution kernels and Adam for all other weights.",
+        of_preset=True,
     )
     likelihood_epochs: int | None = option(
         "Number of initial epochs without the cross-entropy. Default: the preset's fraction of "
         "--epochs; 0 with --unlabeled-weight.",
         min=0,
+        of_preset=True,
     )
     learning_rate_schedule: Literal["exponential", "cosine"] | None = option(
-        "exponential: multiply by a factor per step. cosine: decay to 1 % of the peak."
+        "exponential: multiply by a factor per step. cosine: decay to 1 % of the peak.",
+        of_preset=True,
     )
     learning_rate_decay: float | None = option(
         "Factor per step of the exponential schedule, which it selects if no schedule is given.",
         min=0,
         max=1,
+        of_preset=True,
     )
     learning_rate_warmup: int | None = option(
         "Number of warmup steps, at the start and after --likelihood-epochs; at most a tenth of "
         "all steps.",
         min=1,
+        of_preset=True,
     )
     sample_every: int | None = option(
         "Number of epochs between sample grids in TensorBoard; 0 for none.", min=0
     )
 
-    @classmethod
-    def model_names(cls) -> list[str]:
-        """Returns the names of the model's arguments, without those that the data determine."""
-        return [one.name for one in fields(cls) if "of_model" in one.metadata]
-
     def model_arguments(self) -> dict[str, Any]:
         """Returns the arguments of the model that are set, without those of the data."""
-        return self.values(self.model_names())
+        return self.values(self.names("of_model"))
 
-    def for_preset(self) -> dict[str, Any]:
-        """Returns the options that belong to a preset, for the `"training"` of its metadata.
+    @classmethod
+    def check_preset(cls, place: str, values: dict, file: Path) -> None:
+        """Raises a `UserError` unless a file of a preset has only options of a place.
 
-        These are the number of epochs, and how image files are read, and values that are not the
-        defaults. The model's arguments are in another file of the preset.
+        A preset may come from somebody else. It decides on the mathematics of a training, but not
+        on code, files and the machine.
         """
-        of_the_run = ("precision", "jit_compile", "seed", "max_examples", "initial_weights")
-        left_out = {*DATA, *of_the_run, *MONITORING, "callback"} - {*READING}
-        left_out |= {"network", *self.model_names()}
-        return {
-            name: value
-            for name, value in self.values().items()
-            if name not in left_out and (name == "epochs" or self.DEFAULTS.get(name) != value)
-        }
+        names = cls.names(place)
+        for name in values.keys() - set(names):
+            raise UserError(
+                f"{file}: {name} is not an option that a preset may set. Expected some of: "
+                f"{', '.join(names)}"
+            )
+        cls.of(values)
 
     def loading(self) -> dict[str, Any]:
         # An unconditional model does not need the classes of the images that it is evaluated on.
@@ -405,6 +441,7 @@ class BaselineRecipe(Recipe):
         return {**self.values(), **fixed, "learning_rate_warmup": steps // 20}
 
 
+CODE = Recipe.names("of_code")
 RECIPES: dict[str, Any] = {"pixelcnnpp": PixelCNNRecipe, "baseline": BaselineRecipe}
 
 
@@ -412,7 +449,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
     """Returns the recipe of a model in the `config.json` of its run.
 
     If the run does not have this model yet, the recipe only selects the images that the run's other
-    model was trained on.
+    model was trained on. Options that name code are left out; see `code_of_run`.
     """
     data = config["data"]
     height, width, _ = data["image_shape"]
@@ -430,13 +467,20 @@ def recipe_of_run(config: dict, section: str) -> Any:
     if section not in options:
         chosen = [one for one in options.values() if one.get("max_examples")]
         options = {section: {n: one.get(n) for one in chosen for n in ("max_examples", "seed")}}
-    return RECIPES[section].of({**options[section], **values})
+    trained = {name: value for name, value in options[section].items() if name not in CODE}
+    return RECIPES[section].of({**trained, **values})
+
+
+def code_of_run(config: dict, section: str) -> dict[str, list[str]]:
+    """Returns the options of a run that name code, to show them to the user.
+
+    A run may come from somebody else, so its `config.json` must not decide which code runs.
+    """
+    options = config.get(section, {"options": {}})["options"]
+    return Recipe(**{name: options.get(name) or None for name in CODE}).values()
 
 
 def plugins_of_run(config: dict, section: str = "pixelcnnpp") -> list[str]:
-    """Returns the plugins with which a model was trained, to show them to the user.
-
-    They are not imported, because a run may come from somebody else.
-    """
+    """Returns the plugins with which a model was trained, to show them like `code_of_run`."""
     found = config.get(section, {}).get("plugins")
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -1,19 +1,19 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import csv
-import json
 import os
 import platform
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from keras_pixelcnnpp.checkpoints import Checkpoints
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing, with_missing_splits
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
@@ -21,6 +21,8 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import counted, read_json, write_bytes, write_csv
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
+
+_LISTED = ("split", "path", "class", "sha256")  # columns of `split.csv`
 
 
 class TrainedImages:
@@ -210,7 +212,7 @@ class RunFolder(TrainedImages):
 
     def has_checkpoint(self, section: str) -> bool:
         """Returns whether the training of `section` has a checkpoint."""
-        return any(self.checkpoints(section).glob("epoch-*.npz"))
+        return bool(Checkpoints(self.checkpoints(section)).saved())
 
     def exists(self) -> bool:
         """Returns whether the folder contains a run, not a preset (which also has a config)."""
@@ -242,6 +244,11 @@ class RunFolder(TrainedImages):
                 raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
         needed = ("source", "fingerprint", "class_names", "image_shape")
         check_data(config.get("data"), self.config_json, needed)
+        for name in self.MODEL_FILES:
+            try:
+                recipe_of_run(config, name)
+            except UserError as error:
+                raise UserError(f"{self.config_json} is damaged: {error}") from error
         return config
 
     def listing(self) -> Listing:
@@ -249,23 +256,37 @@ class RunFolder(TrainedImages):
         if not self.split_csv.is_file():
             return []
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows: Any = map(tuple, csv.reader(file))
-            return list(rows)[1:]
+            try:
+                rows: Any = [*map(tuple, csv.reader(file))]
+            except csv.Error as error:
+                raise UserError(f"{self.split_csv} is damaged: {error}") from error
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(_LISTED):
+                raise UserError(
+                    f"{self.split_csv} is damaged: row {number}. Expected the columns "
+                    f"{', '.join(_LISTED)}. Received: {list(row)!r:.80}"
+                )
+        return rows[1:]
 
     def write_listing(self, listing: Listing) -> None:
         """Writes `split_csv`."""
-        write_csv(self.split_csv, [("split", "path", "class", "sha256"), *listing])
+        write_csv(self.split_csv, [_LISTED, *listing])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Context manager that locks the folder for training, or raises a `UserError`."""
+        """Context manager that locks the folder, or raises a `UserError`.
+
+        All commands that write to a run lock it: training replaces what the others read. A link in
+        the folder that leads out of it is an error, because the commands would write there.
+        """
+        self._require_no_links()
         self.path.mkdir(parents=True, exist_ok=True)
         lock, holder = FileLock(self.path / ".lock"), self.path / ".lock.txt"
         try:
             lock.acquire(timeout=0)
         except Timeout:
             by = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
-            raise UserError(f"{self.path} is locked by the training of {by}") from None
+            raise UserError(f"{self.path} is in use by {by}. Try again later") from None
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             text = f"process {os.getpid()} on {platform.node()}, since {since}"
@@ -274,6 +295,16 @@ class RunFolder(TrainedImages):
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+    def _require_no_links(self) -> None:
+        root = self.path.resolve()
+        for folder, names, _ in os.walk(root):
+            for path in (Path(folder, name) for name in names):
+                if not path.resolve().is_relative_to(root):
+                    raise UserError(
+                        f"{path} is a link that leads out of the run, to {path.resolve()}. "
+                        "Commands write only to the folder of a run. Replace the link by a folder"
+                    )
 
     def require_model(self, section: str) -> Path:
         """Returns the path of the trained model of `section`.
@@ -295,6 +326,23 @@ class RunFolder(TrainedImages):
             f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} "
             f"--data … --run {shlex.quote(str(self.path))}"
         )
+
+
+@contextmanager
+def locked_around(path: Path) -> Iterator[None]:
+    """Context manager that locks the run in whose folder `path` lies, if it lies in one."""
+    path = path.resolve()
+    runs = (RunFolder(folder) for folder in (path, *path.parents) if _is_run(folder))
+    run = next(runs, None)
+    with nullcontext() if run is None else run.locked():
+        yield
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return RunFolder(folder).exists()
+    except (OSError, UserError):  # another program's config.json
+        return False
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:
@@ -334,11 +382,19 @@ def how_to_read(data: dict) -> dict:
 def read_history(path: str | Path) -> list[dict]:
     """Returns the epochs in a `history.json` in order, as dicts of metrics.
 
-    Each dict has `epoch`, counted from 1, `seconds`, and the logged metrics. A missing or damaged
-    file gives an empty list, because it must not stop a training.
+    Each dict has `epoch`, counted from 1, `seconds`, and the logged metrics, numbers or `None`. A
+    missing or damaged file gives an empty list, because it must not stop a training.
     """
     try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))
-        return sorted(rows, key=lambda row: row["epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        rows = read_json(path, list)
+    except UserError:
         return []
+    return sorted(rows, key=lambda row: row["epoch"]) if all(map(_is_epoch, rows)) else []
+
+
+def _is_epoch(row: object) -> bool:
+    return (
+        isinstance(row, dict)
+        and type(row.get("epoch")) is int
+        and all(value is None or type(value) in (int, float) for value in row.values())
+    )

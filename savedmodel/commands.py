@@ -78,7 +78,14 @@ class BlockOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(BlockOptions, RandomOptions):
+class OverwriteOptions:
+    """Options of the commands that write a file at once."""
+
+    overwrite: bool = option("Replace existing files.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(OverwriteOptions, BlockOptions, RandomOptions):
     """Options of `sample`."""
 
     label: list[str] | None = option(
@@ -94,7 +101,7 @@ class SampleOptions(BlockOptions, RandomOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions(ModelOptions):
+class ClassifyOptions(OverwriteOptions, ModelOptions):
     """Options of `classify`."""
 
     images: Annotated[
@@ -108,7 +115,7 @@ class ClassifyOptions(ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompleteOptions(RandomOptions):
+class CompleteOptions(OverwriteOptions, RandomOptions):
     """Options of `complete`."""
 
     image: Annotated[Path, Argument(help="Image file of any size.")]
@@ -131,7 +138,7 @@ class ScoreOptions(BlockOptions, TiledOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressOptions(TiledOptions):
+class CompressOptions(OverwriteOptions, TiledOptions):
     """Options of `compress`."""
 
     images: Annotated[
@@ -144,12 +151,11 @@ class CompressOptions(TiledOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecompressOptions(TiledOptions):
+class DecompressOptions(OverwriteOptions, TiledOptions):
     """Options of `decompress`."""
 
     file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
     output: Path = output_path("Folder to write the images to.", ..., folder=True)
-    overwrite: bool = option("Replace existing files.", False)
 
 
 @app.command(
@@ -175,9 +181,13 @@ def sample(options: SampleOptions) -> None:
             "--workers and --resume need a folder of images as --output. "
             f"Received: --output {output}"
         )
+    if options.overwrite and many:
+        raise UserError("--overwrite replaces a file. Choose another folder as --output")
     with library():
+        from keras_pixelcnnpp.run import locked_around
         from keras_pixelcnnpp.savedmodel.sampling import sample_folder, sample_grid
-    sample_folder(options) if many else sample_grid(options)
+    with locked_around(output):
+        sample_folder(options) if many else sample_grid(options)
 
 
 @app.command("classify", "classify --preset fashion_mnist image.png --csv predictions.csv")

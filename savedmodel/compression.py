@@ -14,7 +14,7 @@ from keras_pixelcnnpp.data.images import check_channels, open_image, png_bytes, 
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import counted, write_bytes
+from keras_pixelcnnpp.files import check_output, counted, write_bytes
 from keras_pixelcnnpp.savedmodel.commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.tiled import TiledModel
@@ -25,12 +25,13 @@ def compress_files(options: CompressOptions) -> None:
 
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
-    trained, output = TrainedModel.named(options), options.output
+    files, output = [file for path in options.images for file in images_in(path)], options.output
+    check_output(output, options.overwrite, [*files, options.model])
+    trained = TrainedModel.named(options)
     (model, _, reading), tiled = trained, options.tiled
     check_channels(model.image_shape)
     if tiled and options.resize:
         raise UserError("--tiled keeps the size of images. Expected no --resize with it")
-    files = [file for path in options.images for file in images_in(path)]
     names, how = _names(files), (options.resize or "center_crop", reading.get("white_level"))
 
     def read_one(file: Path) -> np.ndarray:
@@ -111,6 +112,8 @@ def decompress_file(options: DecompressOptions) -> None:
     except UserError as error:
         raise UserError(f"{options.file}: {error}") from error
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
+    for path in paths:
+        check_output(path, options.overwrite, [options.file])
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
     print(f"Wrote {counted(len(images))} to {output}")

@@ -16,7 +16,14 @@ from keras_pixelcnnpp.data.images import (
     read_image,
 )
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import atomic_path, counted, read_json, write_bytes, write_json
+from keras_pixelcnnpp.files import (
+    atomic_path,
+    check_output,
+    counted,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
@@ -27,7 +34,9 @@ from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
 
 def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
-    model, output = TrainedModel.named(options).model, options.output
+    output = options.output
+    check_output(output, options.overwrite)
+    model = TrainedModel.named(options).model
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
         check_channels(model.image_shape)
@@ -122,6 +131,8 @@ def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
+    inputs = [options.image, options.mask, options.model]
+    check_output(options.output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
     label = -1 if name is None else class_label(model.class_names, name)

@@ -20,6 +20,7 @@ from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import (
+    check_output,
     class_numbers,
     counted,
     read_json,
@@ -47,6 +48,8 @@ def classify_files(options: ClassifyOptions) -> None:
     trained = TrainedModel.named(options)
     trained.model._require_classes()
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
+    if options.csv is not None:
+        check_output(options.csv, options.overwrite, [*files, options.model])
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     with graphs_as_traced():

@@ -31,7 +31,8 @@ def export_run(run: Path, version: int) -> None:
     from keras_pixelcnnpp.export.endpoints import export_saved_model  # needs TensorFlow
 
     path = folder.savedmodel / str(version)
-    export_saved_model(load_trained_model(source), path, config)
+    with folder.locked():
+        export_saved_model(load_trained_model(source), path, config)
     print(f"Wrote {path}. Next: pixelcnnpp serve --run {shlex.quote(str(folder.path))}")
 
 

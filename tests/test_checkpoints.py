@@ -88,6 +88,33 @@ def test_torn_checkpoint_is_passed_over(checkpoints, damage):
 
 
 @pytest.mark.once
+def test_a_checkpoint_that_cannot_be_opened_is_not_taken_for_damage(checkpoints):
+    trained = model()
+    train(trained)
+    for epoch in (1, 2):
+        checkpoints.save(trained, Progress(epoch))
+    path = checkpoints.folder / "epoch-0002.npz"
+    path.unlink()
+    path.symlink_to(path)  # opening it fails, even for root
+    with pytest.raises(OSError, match=r"epoch-0002\.npz"):
+        checkpoints.restore(trained)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["epoch-2.npz", "epoch-\u0662.npz", "epoch-0002-step-1.npz"])
+def test_files_of_other_names_are_no_checkpoints(checkpoints, name):
+    trained = model()
+    train(trained)
+    checkpoints.folder.mkdir()
+    (checkpoints.folder / name).touch()
+    assert checkpoints.restore(trained) == Progress()
+    for epoch in range(1, 4):
+        checkpoints.save(trained, Progress(epoch))
+    assert checkpoints.saved() == [Progress(2), Progress(3)]
+    assert (checkpoints.folder / name).exists()
+
+
+@pytest.mark.once
 def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     trained = model()
     train(trained)

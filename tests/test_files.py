@@ -2,11 +2,13 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from keras_pixelcnnpp.errors import UserError, is_disk_full
-from keras_pixelcnnpp.files import atomic_path, remove_leftovers, write_bytes
+from keras_pixelcnnpp.files import atomic_files, atomic_path, remove_leftovers, write_bytes
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -24,10 +26,42 @@ def test_replaces_what_is_there(tmp_path, folder):
         assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_folder_that_cannot_be_replaced_is_kept(tmp_path, monkeypatch):
+    """The old folder is moved away first, and comes back."""
+    path = tmp_path / "1"
+    path.mkdir()
+    (path / "old").touch()
+
+    def no_replace(self, target):
+        raise OSError("no rename")
+
+    monkeypatch.setattr(Path, "replace", no_replace)
+    with pytest.raises(OSError, match="no rename"), atomic_path(path) as temporary:
+        temporary.mkdir()
+    assert [file.name for file in path.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_are_replaced_together(tmp_path):
+    for name in ("a.txt", "roc_1.png", "roc_2.png", "other.png"):
+        (tmp_path / name).write_text("old")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    with suppress(ValueError), atomic_files(tmp_path, ["roc_*"]) as folder:
+        (folder / "a.txt").write_text("new")
+        raise ValueError
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    with atomic_files(tmp_path, ["roc_*"]) as folder:
+        (folder / "a.txt").write_text("new")
+        (folder / "roc_2.png").write_text("new")
+    del before["roc_1.png"]
+    expected = before | {"a.txt": "new", "roc_2.png": "new"}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == expected
+
+
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from keras_pixelcnnpp.files import atomic_path
+from keras_pixelcnnpp.files import atomic_files, atomic_path
 folder = Path(sys.argv[1])
 with atomic_path(folder / "old.txt") as temporary:
     temporary.write_text("half")

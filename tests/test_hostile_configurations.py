@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import shutil
+import sys
 
 import hostile
 import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_pixelcnnpp.checkpoints import Checkpoints
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.plugins import imported_plugins
+from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
 
 CONFIG = {
@@ -89,6 +94,15 @@ def test_any_configuration_of_a_preset(preset, data):
     hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, folder)
 
 
+@pytest.mark.parametrize("name", ["max_examples", "seed", "horizontal_flip", "network", "callback"])
+@pytest.mark.parametrize("value", ["x", -1, [1], {}])
+def test_any_option_of_a_run(run, name, value):
+    config = run.read_config()
+    config["pixelcnnpp"]["options"] = {name: value}
+    write_json(run.config_json, config)
+    hostile.result_or_one_line(lambda: run.training_images(run.load_data()))
+
+
 OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function": "f"}}
 
 
@@ -114,6 +128,51 @@ def test_a_preset_makes_models_of_this_package_alone(preset, tmp_path, change, m
     with pytest.raises(UserError) as error:
         AutoregressiveModel.from_preset(tmp_path, load_weights=False)
     assert str(error.value).isprintable()
+
+
+NOT_OF_A_PRESET = {
+    "callback": ["planted:run"],
+    "plugin": ["planted"],
+    "initial_weights": "hf://user/name",
+    "data": "/",
+    "jit_compile": True,
+}
+
+
+@pytest.mark.parametrize("name", NOT_OF_A_PRESET)
+@pytest.mark.parametrize("file", ["metadata.json", "config.json"])
+def test_a_preset_sets_only_the_mathematics_of_a_training(preset, tmp_path, file, name):
+    shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
+    content = read_json(tmp_path / file)
+    content["training" if file == "metadata.json" else "config"][name] = NOT_OF_A_PRESET[name]
+    write_json(tmp_path / file, content)
+    with pytest.raises(UserError, match=rf"{file}: {name} is not an option that a preset may set"):
+        Preset(tmp_path).recipe()
+
+
+@pytest.mark.parametrize("option", ["callback", "plugin"])
+def test_a_run_names_no_code_that_runs(run, option, monkeypatch, pixelcnnpp):
+    """It may come from somebody else; its own user repeats the option."""
+    folder = run.path.parent
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    module = f"planted_{option}"
+    code = "import keras, pathlib; pathlib.Path('ran').touch(); run = keras.callbacks.Callback()"
+    (folder / f"{module}.py").write_text(code)
+    config, value = run.read_config(), f"{module}:run" if option == "callback" else module
+    section, given = config["pixelcnnpp"], (f"--{option}", value)
+    if option == "plugin":
+        section["plugins"] = [value]
+    else:
+        section["options"][option] = [value]
+    write_json(run.config_json, config)
+    command = ("train", "--resume", "--run", run.path)
+    one_line(pixelcnnpp(*command), " ".join(given), str(run.config_json))
+    assert not (folder / "ran").exists()
+    words = (*given, *command) if option == "plugin" else (*command, *given)
+    one_line(pixelcnnpp(*words), "`network`")  # an untrained run
+    imported_plugins.clear()
+    assert (folder / "ran").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])

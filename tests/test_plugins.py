@@ -91,11 +91,12 @@ def test_commands_use_them(folder, pixelcnnpp):
     done(pixelcnnpp("train-baseline", *common, *with_callback))
     resume = ("train", "--run", folder / "run", "--resume", "--epochs", 2)
     imported_plugins.clear()
-    one_line(pixelcnnpp(*resume), "pixelcnnpp --plugin users_own train")
-    done(pixelcnnpp(*plugin, *resume))
+    callback = ("--callback", "users_own:tracker")
+    one_line(pixelcnnpp(*resume), f"pixelcnnpp --plugin users_own train {' '.join(callback)}")
+    done(pixelcnnpp(*plugin, *resume, *callback))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
-    # Called after the evaluation, and its logs are kept. A resumed run uses the same options.
+    # Called after the evaluation, and its logs are kept. A resumed run is given both again.
     assert [row["seen"] for row in run.history("pixelcnnpp")] == [1.0, 1.0]
     assert [row["seen"] for row in run.history("baseline")] == [1.0]
     assert run.read_config()["pixelcnnpp"]["options"]["callback"] == ["users_own:tracker"]

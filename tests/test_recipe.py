@@ -66,7 +66,9 @@ def test_a_preset_gets_back_what_it_gave(name):
     recipe = PixelCNNRecipe().for_data(preset.recipe(), num_classes=4)
     usual = PixelCNNRecipe.DEFAULTS
     given = {n: v for n, v in preset.training.items() if v != usual.get(n)}
-    assert recipe.for_preset() == {**given, "epochs": recipe.epochs}
+    found = recipe.values(recipe.names("of_preset"))
+    found = {n: v for n, v in found.items() if n == "epochs" or v != usual.get(n)}
+    assert found == {**given, "epochs": recipe.epochs}
     assert recipe.model_arguments().items() <= preset.arguments.items()
 
 
@@ -109,6 +111,11 @@ UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
         ),
         (lambda: PixelCNNRecipe(epochs=0), "integer of at least 1. Received: epochs=0"),
         (lambda: PixelCNNRecipe(epochs=True), "integer of at least 1. Received: epochs=True"),
+        (lambda: BaselineRecipe(horizontal_flip="yes"), "Expected true or false. Received: hor"),
+        (
+            lambda: BaselineRecipe(callback="json"),
+            "Expected a list of names. Received: callback='j",
+        ),
         (lambda: BaselineRecipe(ema_momentum=2), "a number from 0 to 1. Received: ema_momentum=2"),
         (lambda: BaselineRecipe.of({"filters": 3}), "Unknown options of a recipe: filters"),
         (lambda: Preset("fashon_mnist"), "Did you mean 'fashion_mnist'?"),

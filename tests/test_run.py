@@ -2,10 +2,11 @@ import os
 
 import pytest
 import tiny
+from command_line import one_line
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.run import RunFolder, read_history
 
 
 def test_a_model_that_is_not_there_yet(tmp_path):
@@ -40,7 +41,7 @@ def test_images_that_were_not_trained_on_are_none_of_its_training_images(tmp_pat
 def test_one_training_at_a_time(tmp_path):
     """A second training in the folder gets an error that names the first process."""
     run = RunFolder(tmp_path / "runs" / "run")
-    who = rf"run is locked by the training of process {os.getpid()} on \S+, since \d{{4}}-"
+    who = rf"run is in use by process {os.getpid()} on \S+, since \d{{4}}-"
 
     def train():
         with run.locked():
@@ -53,3 +54,47 @@ def test_one_training_at_a_time(tmp_path):
             train()
     with RunFolder(run.path).locked():
         pass
+
+
+def test_commands_do_not_write_to_a_run_in_use(run, pixelcnnpp):
+    commands = [
+        ("evaluate", "likelihood", "--run", run.path),
+        ("export", "--run", run.path),
+        ("sample", "--run", run.path, "--count", 1, "--output", run.samples),
+        ("sample", "--run", run.path, "--count", 1, "--output", run.path / "a.png"),
+    ]
+    before = sorted(run.path.rglob("*"))
+    with RunFolder(run.path).locked():
+        for command in commands:
+            one_line(pixelcnnpp(*command), f"in use by process {os.getpid()}")
+    assert {*run.path.rglob("*")} - {*before} <= {run.path / ".lock"}
+
+
+@pytest.mark.parametrize("name", ["reports", "samples", "logs/pixelcnnpp"])
+def test_links_do_not_lead_out_of_a_run(run, pixelcnnpp, name):
+    outside, link = run.path.parent / "outside", run.path / name
+    outside.mkdir()
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    command = ("evaluate", "generation", "--run", run.path, "--reference", "none")
+    one_line(pixelcnnpp(*command, "--per-class", 1), f"{link} is a link that leads out of the run")
+    assert not list(outside.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", ["split\na,b\n", "split,path,class,sha256\ntrain\n", "a" * 2**18]
+)
+def test_damaged_list_of_images(run, pixelcnnpp, content):
+    run.split_csv.write_text(content)
+    command = ("evaluate", "likelihood", "--run", run.path)
+    one_line(pixelcnnpp(*command), "split.csv is damaged")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '[{"epoch": "one"}]', "[1]", '[{"epoch": 1, "loss": []}]', '{"epoch": 1}'],
+)
+def test_damaged_history_does_not_stop_a_training(tmp_path, content):
+    path = tmp_path / "history.json"
+    path.write_text(content)
+    assert read_history(path) == []

@@ -125,8 +125,10 @@ def _remove_replaced(run: RunFolder, section: str, known: dict, config: dict, re
     folders = [] if is_continued else [run.checkpoints(section), run.logs(section)]
     if has_results:
         folders.append(run.reports)
-        folders += [run.samples, run.savedmodel] if section == "pixelcnnpp" else []
+        # A server may be reading `savedmodel`, which the next export replaces.
+        folders += [run.samples] if section == "pixelcnnpp" else []
     # Errors are raised here, because old checkpoints would be used for the new run.
     for folder in filter(lambda path: path.exists(), folders):
+        print(f"Removing {folder}, which belongs to the earlier training")
         shutil.rmtree(folder)
     run.model(section).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.checks import require_choice
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.load import CLASS_NAMES
 from keras_pixelcnnpp.errors import UserError, is_disk_full, one_line
 from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
@@ -29,6 +30,7 @@ from keras_pixelcnnpp.recipe import (
     BaselineRecipe,
     PixelCNNRecipe,
     Recipe,
+    code_of_run,
     plugins_of_run,
     recipe_of_run,
     words_of,
@@ -97,6 +99,9 @@ def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> Non
         callbacks = make_callbacks(recipe.callback, run=start.run, recipe=recipe)
         train(dataset, recipe, replace(start, callbacks=callbacks))
     print(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
+    if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
+        words = shlex.join(["pixelcnnpp", "export", "--run", str(start.run.path)])
+        print(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {words}")
 
 
 def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
@@ -105,15 +110,37 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
         raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
     run = RunFolder(options.run)
     config = run.read_config() if options.resume else {}
-    given = given.over(recipe_of_run(config, given.section)) if config else given
-    plugins = plugins_of_run(config, given.section)
-    if not {*plugins} <= {*imported_plugins}:
-        words = ["pixelcnnpp", *words_of({"plugin": plugins}), COMMANDS[given.section]]
-        raise UserError(f"{run.path} was trained with code of a plugin: {shlex.join(words)} …")
+    if config:
+        _require_same_code(run, config, given)
+        given = given.over(recipe_of_run(config, given.section))
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
+    if given.data is not None and given.data not in CLASS_NAMES:
+        _require_apart(run.path.resolve(), Path(given.data).resolve())
     start = Start(run, options.resume, options.overwrite, devices, verbose=verbose)
     return start, given, given.section in config
+
+
+def _require_apart(run: Path, data: Path) -> None:
+    """A run writes files that could be taken for data, and removes files of its folder."""
+    if run.is_relative_to(data) or data.is_relative_to(run):
+        raise UserError(
+            "Invalid value for option `run`. Expected a folder outside the data, and data outside "
+            f"the run. Received: run={run}, data={data}"
+        )
+
+
+def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:
+    """The user repeats options that name code, because the run may come from somebody else."""
+    section, recorded = given.section, code_of_run(config, given.section)
+    missing = {name: value for name, value in recorded.items() if getattr(given, name) is None}
+    plugins = [name for name in plugins_of_run(config, section) if name not in imported_plugins]
+    if missing or plugins:
+        words = ["pixelcnnpp", *words_of({"plugin": plugins}), COMMANDS[section]]
+        raise UserError(
+            f"{run.config_json} names code that the training used, and code from a file is not "
+            f"run. If you trust it: {shlex.join([*words, *words_of(missing)])} …"
+        )
 
 
 def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> AutoregressiveModel:

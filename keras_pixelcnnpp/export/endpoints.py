@@ -48,8 +48,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
 
     Args:
         model: A trained `AutoregressiveModel` under the TensorFlow backend.
-        path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or a
-            SavedModel, which is replaced.
+        path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or
+            nothing but a SavedModel, which is replaced.
         config: Optional dict, the configuration of the training run. It is written as the asset
             `config.json`, together with `class_names`, `image_shape`, `num_levels`, `resize` and
             `white_level`.
@@ -93,12 +93,18 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
             tf.saved_model.save(module, str(temporary), signatures=signatures)
 
 
+# All that TensorFlow writes into the folder of a SavedModel.
+_WRITTEN = ("assets", "fingerprint.pb", "saved_model.pb", "variables")
+
+
 def _check(model: keras.Model, path: Path) -> None:
-    is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    if not is_new and not (path / "saved_model.pb").is_file():
+    others = [path] if path.is_file() else []
+    if path.is_dir():
+        others = [file for file in sorted(path.iterdir()) if file.name not in _WRITTEN]
+    if others:
         raise UserError(
             f"{path} would be replaced completely. Expected a folder that is new, empty or a "
-            "SavedModel. Received: a folder with other content"
+            f"SavedModel alone. Received: a folder with other content, such as {others[0].name}"
         )
     require_integer("num_levels", model.num_levels, low=2, high=256)
 

@@ -965,7 +965,8 @@ class AutoregressiveModel(ImageModel):
                 `"training"`, a dict of training options for `pixelcnnpp train --preset`.
 
         Raises:
-            UserError: If `path` is the name of a built-in preset.
+            UserError: If `path` is the name of a built-in preset or the folder of a run, or
+                `"training"` has an option that a preset may not set.
         """
         # A copy without the optimizer, whose moments and averages would quadruple the file size.
         copy = type(self).from_config(self.get_config())

@@ -11,7 +11,7 @@ from keras import ops
 from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.checks import argument_names, arguments_of
 from keras_pixelcnnpp.errors import UserError, as_user_error
-from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_bytes, write_json
+from keras_pixelcnnpp.files import atomic_files, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.recipe import OF_THE_DATA, READING, PixelCNNRecipe
 
@@ -33,7 +33,8 @@ class Preset:
 
     `config.json` is a model in the format of `keras.saving.serialize_keras_object`; only its class
     and arguments are used. `metadata.json` has the training options as `"training"`. For presets
-    with weights, it also has their checksum, results and the recommended `guidance`.
+    with weights, it also has their checksum, results and the recommended `guidance`. Training
+    options are those of the mathematics, `PixelCNNRecipe.names("of_preset")`; others are errors.
 
     Args:
         name: Name of a built-in preset, path of a folder written by `save_to_preset`, or
@@ -73,6 +74,7 @@ class Preset:
         self.training, self.arguments = self.metadata["training"], config.get("config")
         if not (isinstance(self.arguments, dict) and isinstance(self.training, dict)):
             raise UserError(f"{self.path} is damaged: arguments or training options are missing")
+        PixelCNNRecipe.check_preset("of_preset", self.training, facts)
         registered = str(config.get("registered_name"))
         self.model_class = keras.saving.get_registered_object(registered)
 
@@ -88,6 +90,7 @@ class Preset:
     def recipe(self) -> PixelCNNRecipe:
         """Returns the training options and the arguments of the model, for `pixelcnnpp train`."""
         arguments = {name: v for name, v in self.arguments.items() if name not in OF_THE_DATA}
+        PixelCNNRecipe.check_preset("of_model", arguments, self.path / "config.json")
         network = getattr(self.model_class, "network_name", None)
         return PixelCNNRecipe.of({**arguments, "network": network, **self.training})
 
@@ -211,19 +214,23 @@ def _columns(kernel: keras.Variable) -> Tensor:
 
 
 def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
-    """Writes a preset with weights. Each file is replaced atomically, and a model card is kept."""
+    """Writes a preset with weights. Its files are replaced together, and a model card is kept."""
     if str(path) in preset_names():
         raise UserError(f"{path} is the name of a built-in preset. Save the preset as another name")
     path = Path(path)
-    with atomic_path(path / "model.weights.h5") as temporary:
-        model.save_weights(temporary)
+    PixelCNNRecipe.check_preset("of_preset", metadata.get("training", {}), path / "metadata.json")
+    if (path / "config.json").is_file() and "data" in read_json(path / "config.json"):
+        raise UserError(f"{path} is the folder of a run. Save the preset in another folder")
     config = keras.saving.serialize_keras_object(model)
     config = {name: config[name] for name in ("module", "class_name", "registered_name")}
-    write_json(path / "config.json", {**config, "config": arguments_of(model)})
-    checksum = sha256(path / "model.weights.h5")
-    write_json(path / "metadata.json", {"training": {}, **metadata, "sha256": checksum})
-    if not (path / "README.md").exists():
-        write_bytes(path / "README.md", hub.card(path.resolve().name, model).encode())
+    with atomic_files(path) as folder:
+        weights = folder / "model.weights.h5"
+        model.save_weights(weights)
+        write_json(folder / "config.json", {**config, "config": arguments_of(model)})
+        facts = {"training": {}, **metadata, "sha256": sha256(weights)}
+        write_json(folder / "metadata.json", facts)
+        if not (path / "README.md").exists():
+            write_bytes(folder / "README.md", hub.card(path.resolve().name, model).encode())
 
 
 def upload_preset(uri: str, preset: str | Path) -> None:

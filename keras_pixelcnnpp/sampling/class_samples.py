@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
-from keras_pixelcnnpp.files import safe_names
+from keras_pixelcnnpp.files import atomic_files, safe_names
 
 SAMPLING = "sampling.json"  # written by the command `sample` next to its images
 
@@ -85,9 +85,9 @@ class ClassSamples:
                 replaced.
         """
         names = image_names(self.labels, self.class_names)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for name, image in zip(names, self.images, strict=True):
-            Path(folder, name).write_bytes(png_bytes(image))
+        with atomic_files(folder) as temporary:
+            for name, image in zip(names, self.images, strict=True):
+                (temporary / name).write_bytes(png_bytes(image))
 
 
 def image_names(labels: np.ndarray, class_names: Sequence[str]) -> list[str]:

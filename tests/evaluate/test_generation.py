@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.evaluate import generation
 from keras_pixelcnnpp.evaluate.generation import (
     Comparison,
     baseline_features,
@@ -264,3 +265,21 @@ def test_bad_options(pixelcnnpp, run, options, message):
     one_line(pixelcnnpp("evaluate", "generation", "--run", run.path, *options), message)
     assert not run.samples.exists()
     assert not run.reports.exists()
+
+
+def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypatch):
+    old = [run.reports / "generation.json", run.reports / "completions.png"]
+    old.append(run.samples / "dark_image_09.png")
+    for file in old:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("old")
+    command = ("evaluate", "generation", "--run", run.path, "--per-class", 1)
+
+    def interrupted(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr(generation, "gallery_png", interrupted)
+    with pytest.raises(RuntimeError):
+        pixelcnnpp(*command, "--samples-only", "--temperatures", "")
+    assert [file.read_text() for file in old] == ["old"] * 3
+    assert len(list(run.samples.iterdir())) == 1

@@ -197,11 +197,12 @@ def test_without_classes_and_with_two_channels(tmp_path, rng):
 
 
 def test_only_a_savedmodel_is_replaced(trained, tmp_path):
+    (tmp_path / "saved_model.pb").touch()
     (tmp_path / "mine.txt").write_text("mine")
     for path in (tmp_path, tmp_path / "mine.txt"):
-        with pytest.raises(UserError, match="new, empty or a SavedModel"):
+        with pytest.raises(UserError, match=r"new, empty or a SavedModel.*such as mine\.txt"):
             trained.export(path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "saved_model.pb"}
 
 
 def test_it_is_loaded_at_its_first_use(savedmodel, tmp_path, monkeypatch):

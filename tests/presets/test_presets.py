@@ -94,6 +94,20 @@ def test_name_of_a_built_in_preset_is_not_hidden(trained):
         trained.save_to_preset("digits")
 
 
+def test_a_preset_that_cannot_be_written_leaves_the_old_one(saved, trained):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    with pytest.raises(ValueError, match="Out of range float"):
+        tiny.untrained_model(num_levels=7).save_to_preset(saved, {"bits_per_dim": float("nan")})
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_the_folder_of_a_run_is_no_place_for_a_preset(run, trained):
+    before = run.config_json.read_bytes()
+    with pytest.raises(UserError, match="is the folder of a run"):
+        trained.save_to_preset(run.path)
+    assert run.config_json.read_bytes() == before
+
+
 def test_without_weights(saved):
     (saved / "model.weights.h5").unlink()
     assert int(PixelCNNPlusPlus.from_preset(saved, load_weights=False)._initialized) == 0

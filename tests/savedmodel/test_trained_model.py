@@ -179,3 +179,20 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
+
+
+@pytest.mark.parametrize("command", ["sample", "classify", "complete", "compress"])
+def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command):
+    image, output = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(image)
+    output.write_text("old")
+    words = [command, "--model", archive, *[image] * (command != "sample")]
+    words += ["--csv" if command == "classify" else "--output"]
+    one_line(pixelcnnpp(*words, output), "Add --overwrite")
+    assert output.read_text() == "old"
+    if command != "sample":
+        before = image.read_bytes()
+        one_line(pixelcnnpp(*words, image, "--overwrite"), "a.png is an input")
+        assert image.read_bytes() == before
+    done(pixelcnnpp(*words, output, "--overwrite"))
+    assert output.read_bytes() != b"old"

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done
+from command_line import done, one_line
 from images import write_course_folder
 from layer_checks import flat_weights
 
@@ -246,3 +246,13 @@ def test_the_next_command_works(tmp_path, pixelcnnpp):
     options = run.read_config()
     assert options["data"]["split_seed"] == 2
     assert options["pixelcnnpp"]["options"]["seed"] == 4
+
+
+def test_a_run_and_its_data_are_apart(tmp_path, pixelcnnpp):
+    """`split.csv` in the data would be the list of the images, and a run replaces its folders."""
+    data = write_course_folder(tmp_path / "data")
+    before = sorted(tmp_path.rglob("*"))
+    for run, images in ((data, data), (data / "run", data), (tmp_path, data)):
+        command = ("train", "--run", run, "--data", images, "--epochs", 1)
+        one_line(pixelcnnpp(*command), "`run`. Expected a folder outside the data", str(run))
+    assert sorted(tmp_path.rglob("*")) == before
