@@ -1,6 +1,9 @@
 """The commands `pixelcnnpp evaluate`: measures, keeps the results, and writes the page."""
 
+import shutil
+import tempfile
 from dataclasses import fields
+from pathlib import Path
 
 from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
@@ -19,14 +22,16 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
         subject.run.require_model("pixelcnnpp")
     run, file = subject.run, f"{measurement.name}.json"
     with locked_around(subject.folder) if run is None else run.locked():
-        # Files of an earlier measurement, which would not match this one, are removed.
-        with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
-            report = measurement.measure(subject, options, folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            report = measurement.measure(subject, options, Path(temporary))
             if report is not None:
                 given = options.chosen | ({"data": subject.data} if subject.data else {})
                 facts = {"data": subject.data, "weights": subject.weights(measurement)}
-                write_json(folder / file, {"options": given, **facts, **report})
-            written = sorted(path.name for path in folder.iterdir())
+                write_json(Path(temporary, file), {"options": given, **facts, **report})
+            # Files of an earlier measurement, which would not match this one, are removed.
+            with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
+                shutil.copytree(temporary, folder, dirs_exist_ok=True)
+            written = sorted(path.name for path in Path(temporary).iterdir())
         write_pages(subject)
     print(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
 
