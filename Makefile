@@ -188,9 +188,8 @@ demo: .venv/installed
 	@rm -rf $(RUN)
 	pixelcnnpp train --data digits --run $(RUN) $(TRAIN_ARGS)
 	pixelcnnpp train-baseline --data digits --run $(RUN) --epochs 15 $(TRAIN_ARGS)
-	pixelcnnpp evaluate classification --run $(RUN) --split test
+	pixelcnnpp evaluate classification --run $(RUN)
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
-	pixelcnnpp evaluate report --run $(RUN)
 	pixelcnnpp export --run $(RUN)
 	python examples/write_digits.py $(RUN)/images
 	pixelcnnpp classify --run $(RUN) $(RUN)/images/*.png --csv $(RUN)/images.csv

@@ -10,9 +10,9 @@ that split. It adds a row to `benchmarks/results/cnn_tuning-NAME.json`. The spli
 
 import shlex
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import keras
 import numpy as np
@@ -22,34 +22,39 @@ from typer import Option
 
 from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.command_helpers import with_options
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.optimizers import make_optimizer
 from keras_pixelcnnpp.recipe import NOT_MIRRORED, BaselineRecipe, numbers, words_of
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
-from keras_pixelcnnpp.training import train
+from keras_pixelcnnpp.training import train_epochs
 
-
-@dataclass(frozen=True, kw_only=True)
-class Trial(BaselineRecipe):
-    """The recipe of `pixelcnnpp train-baseline`, with the defaults from before the tuning."""
-
-    DEFAULTS: ClassVar[dict] = {
-        **BaselineRecipe.DEFAULTS,
-        "learning_rate": 2e-3,
-        "precision": "mixed_bfloat16",
-    }
-
-    optimizer: Literal["adam", "muon"] = "adam"
-
-    def of_optimizer(self, steps):
-        return super().of_optimizer(steps) | {"optimizer": self.optimizer}
+# The defaults are those from before the tuning.
+DEFAULTS = {**BaselineRecipe.DEFAULTS, "learning_rate": 2e-3, "precision": "mixed_bfloat16"}
+# Options of `pixelcnnpp train-baseline` that a trial uses.
+USED = (
+    *("data", "image_size", "channels", "resize", "skip_corrupted", "white_level", "split_seed"),
+    *("max_examples", "epochs", "batch_size", "learning_rate", "ema_momentum", "weight_decay"),
+    *("gradient_clip_norm", "horizontal_flip", "crop_margin", "precision", "jit_compile", "seed"),
+)
+Given = make_dataclass(
+    "Given",
+    [
+        (one.name, one.type, field(default=one.default, metadata=one.metadata))
+        for one in fields(BaselineRecipe)
+        if one.name in USED
+    ],
+    kw_only=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The other options, also with the defaults from before the tuning."""
+    """The other options."""
 
+    optimizer: Literal["adam", "muon"] = "adam"
     held_out: Annotated[float, Option(help="Share of the training split to measure on.")] = 1 / 6
     filters: Annotated[str, Option(help="Of the first stage, or of each.", callback=numbers)] = 32
     num_blocks: int = 3
@@ -60,21 +65,21 @@ class Options:
     mixed: Annotated[float, Option(help="Share of the batches that are mixed.")] = 1.0
 
 
-class Mixed(keras.utils.PyDataset):
+class Mixed(ImageBatches):
     """Batches with one-hot labels, some of them mixed by CutMix (Yun et al. 2019)."""
 
-    def __init__(self, batches, num_classes, options, seed):
-        super().__init__(workers=1)
-        self.batches, self.num_classes = batches, num_classes
+    def __init__(self, images, num_classes, options, recipe):
+        how = {"seed": recipe.seed, "horizontal_flip": recipe.horizontal_flip}
+        how |= {"batch_size": recipe.batch_size, "larger_images": images.larger}
+        super().__init__(images.images, images.labels, **how)
+        self.workers = 1  # because the random numbers below depend on the order of the calls
+        self.num_classes = num_classes
         self.mixed = options.mixed if options.cutmix else 0
-        self.rng = np.random.default_rng(seed)
-        self.cutmix = keras.layers.CutMix(options.cutmix or 1.0, seed=seed)
-
-    def __len__(self):
-        return len(self.batches)
+        self.rng = np.random.default_rng(recipe.seed)
+        self.cutmix = keras.layers.CutMix(options.cutmix or 1.0, seed=recipe.seed)
 
     def __getitem__(self, index):
-        images, labels = self.batches[index]
+        images, labels = super().__getitem__(index)
         labels = np.eye(self.num_classes, dtype="float32")[labels]
         if self.rng.random() >= self.mixed:
             return images, labels
@@ -97,22 +102,24 @@ def trained(options, recipe, dataset):
             dropout_rate=options.dropout_rate,
             shift_rate=options.shift_rate,
         )
-    train(
-        model,
-        fitted.some(recipe.max_examples),
-        recipe,
-        wrap=lambda batches: Mixed(batches, dataset.num_classes, options, recipe.seed),
-        verbose=2,
+    batches = Mixed(fitted.some(recipe.max_examples), dataset.num_classes, options, recipe)
+    steps = recipe.epochs * len(batches)
+    chosen = recipe.of_optimizer(steps) | {"optimizer": options.optimizer}
+    model.compile(
+        make_optimizer(chosen, steps, weight_decay=recipe.weight_decay),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=options.label_smoothing),
         metrics=["accuracy"],
+        jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
     )
+    train_epochs(model, batches, recipe.epochs, verbose=2)
     return model, held_out
 
 
 def main(options, given):
     """Train and measure the CNN once, and add the result to those before."""
-    name = Path(given.data).stem
-    recipe = given.over(Trial(horizontal_flip=name not in NOT_MIRRORED)).with_defaults()
+    name, given = Path(given.data).stem, BaselineRecipe(**vars(given))
+    usual = BaselineRecipe(**{**DEFAULTS, "horizontal_flip": name not in NOT_MIRRORED})
+    recipe = given.over(usual)
     dataset, recipe = load_larger(given, recipe, load_training_data(recipe))
     start = time.process_time()
     model, held_out = trained(options, recipe, dataset)
@@ -121,8 +128,7 @@ def main(options, given):
     scaled, _ = metrics.cross_fitted_temperature(held_out.labels, probabilities)
     usual = {field.name: field.default for field in fields(options)}
     changed = {key: value for key, value in vars(options).items() if str(value) != str(usual[key])}
-    used = {key: value for key, value in given.values().items() if key not in ("data", "optimizer")}
-    used |= {"optimizer": given.optimizer} if given.optimizer != "adam" else {}
+    used = {key: value for key, value in given.values().items() if key != "data"}
     row = {
         "options": shlex.join(words_of(used | changed)),
         "epochs": recipe.epochs,
@@ -139,4 +145,4 @@ def main(options, given):
 
 
 if __name__ == "__main__":
-    typer.run(with_options(Options, Trial)(main))
+    typer.run(with_options(Options, Given)(main))

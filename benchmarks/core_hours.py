@@ -1,7 +1,7 @@
 """Measures bits/dim of p(x) against processor time, and plots it with published models.
 
     python benchmarks/core_hours.py binarize mnist.npz binarized_mnist.npz
-    SNAPSHOTS=runs/mine/snapshots taskset -c 1 pixelcnnpp train --data fashion_mnist.npz \
+    taskset -c 1 pixelcnnpp train --data fashion_mnist.npz \
         --run runs/mine --callback core_hours:snapshots
     python benchmarks/core_hours.py measure runs/mine --data fashion_mnist.npz
 
@@ -10,7 +10,6 @@ evaluates these weights on some test images, and the trained model on all of the
 `benchmarks/results/core_hours-RUN.json`.
 """
 
-import os
 import shlex
 import time
 from pathlib import Path
@@ -61,9 +60,9 @@ class Snapshots(keras.callbacks.Callback):
         write_json(self._clock, {"core_hours": self.core_hours()})
 
 
-def snapshots() -> Snapshots:
-    """Returns the callback, for `--callback`; the variable SNAPSHOTS names its folder."""
-    folder = Path(os.environ["SNAPSHOTS"])
+def snapshots(run: RunFolder) -> Snapshots:
+    """Returns the callback, for `--callback`, which writes to the folder `snapshots` of the run."""
+    folder = run.path / "snapshots"
     folder.mkdir(parents=True, exist_ok=True)
     return Snapshots(folder)
 

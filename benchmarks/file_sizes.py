@@ -10,6 +10,7 @@ benchmarks/results/compression-NAME.json.
 
 import io
 import math
+import struct
 from contextlib import suppress
 from functools import partial
 
@@ -18,7 +19,12 @@ import typer
 from common import RESULTS, Data, Output, Split, facts, save, show, timed
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.codec.container import (
+    DIGEST_BYTES,
+    MAGIC,
+    compress_images,
+    decompress_images,
+)
 from keras_pixelcnnpp.data.images import as_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
@@ -59,21 +65,24 @@ def measure(model, images, batch_size, weights):
     compress = partial(compress_images, model, verbose=0)
     decompress = partial(decompress_images, model, batch_size=batch_size, verbose=0)
     compress(images)  # compiles the functions that are timed, as does the next line
-    decompress(compress(images[:batch_size]).data)
-    compressed, encoding = timed(lambda: compress(images))
-    (back, _, _), decoding = timed(lambda: decompress(compressed.data))
+    decompress(compress(images[:batch_size]))
+    data, encoding = timed(lambda: compress(images))
+    (back, labels, _), decoding = timed(lambda: decompress(data))
     kept = quantize(images, model.num_levels)
     if not (back == kept).all():
         raise SystemExit("The decompressed images differ from the original images")
-    model.sample(compressed.labels[:batch_size], seed=0, batch_size=batch_size)
-    _, sampling = timed(lambda: model.sample(compressed.labels, seed=0, batch_size=batch_size))
+    model.sample(labels[:batch_size], seed=0, batch_size=batch_size)
+    _, sampling = timed(lambda: model.sample(labels, seed=0, batch_size=batch_size))
     # An ideal coder of images and labels, with equally likely labels.
-    nats = -model.log_prob(images, compressed.labels, verbose="auto").astype("float64").sum()
+    nats = -model.log_prob(images, labels, verbose="auto").astype("float64").sum()
     nats += len(images) * np.log(max(model.num_classes, 1))
+    # The length of the header is stored in four bytes, after the checksum.
+    start = len(MAGIC) + DIGEST_BYTES + 4
+    (header,) = struct.unpack("<I", data[start - 4 : start])
     sizes = {
         "promised": float(nats / np.log(2)) / 8,
-        "coded": compressed.num_coded_bytes,
-        "file": len(compressed.data),
+        "coded": len(data) - start - header,
+        "file": len(data),
     }
     image = as_image(mosaic(kept))
     others = {kind: size_as(kind, image) for kind in FORMATS}

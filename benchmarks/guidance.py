@@ -26,12 +26,13 @@ from common import RESULTS, Data, Output, Split, facts, pixelcnnpp, save, show, 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.evaluate.classification import load_baseline
 from keras_pixelcnnpp.evaluate.figures import gallery_png
 from keras_pixelcnnpp.evaluate.generation import Comparison, baseline_features, mean_bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.metrics.images import frechet_distance
 from keras_pixelcnnpp.files import write_bytes
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
@@ -118,7 +119,7 @@ def measure(
     """Measure samples of a preset with several strengths of guidance, by the CNN of a run."""
     kp.keep_freed_memory()
     dataset = load_dataset(data) if data else RunFolder(run).load_data()
-    cnn = load_baseline(RunFolder(run))
+    cnn = load_trained_model(RunFolder(run).require_model("baseline"), BaselineCNN)
     model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
     options = {"data": data and Path(data).stem, "split": split, "per_class": per_class}
     options |= {"weights": weights, "scales": scales}

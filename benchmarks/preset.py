@@ -87,9 +87,13 @@ def write(
     run = Run(folder)
     config = run.config
     recipe = recipe_of_run(config, "pixelcnnpp")
+    of_preset = recipe.with_epochs(epochs) if epochs else recipe
+    training = of_preset.values(recipe.names("of_preset"))
     metadata = {
         "description": description,
-        "training": (recipe.with_epochs(epochs) if epochs else recipe).for_preset(),
+        "training": {
+            n: v for n, v in training.items() if n == "epochs" or recipe.DEFAULTS.get(n) != v
+        },
         "data": config["data"]["source"],
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),

@@ -1,6 +1,7 @@
 """Writes RESULTS.md and the tables in docs/benchmarks from the results of runs and benchmarks.
 
     python benchmarks/results.py keep runs/photographs   # copies its numbers to results/photographs
+    python benchmarks/results.py keep runs/mnist --split test      # those of `--split test`
     python benchmarks/results.py figures             # plots the figures in docs/images
     python benchmarks/results.py                     # writes the pages from benchmarks/results
 
@@ -29,7 +30,8 @@ from keras_pixelcnnpp.recipe import words_of
 from keras_pixelcnnpp.run import RunFolder
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
-KEPT = ("config.json", "reports/*.json", "reports/samples.png", "logs/*/history.json")
+KEPT = ("config.json", "logs/*/history.json")
+REPORTS = ("*.json", "samples.png")
 WAYS = {
     "pixelcnnpp": "PixelCNN++, labeled images",
     "pixelcnnpp_all": "PixelCNN++, all images",
@@ -82,22 +84,26 @@ class Run(RunFolder):
         return max((row["epoch"] for row in self.history(model)), default=None)
 
 
-def keep(folder):
+def keep(folder, split=None):
     """Copies the JSON files and samples of a run, without weights, and plots its training curve.
 
-    The commit of this repository is written to its `config.json`.
+    The results are those on a split, by default `validation`. The commit of this repository is
+    written to `config.json`.
     """
     describe = ["git", "describe", "--always", "--exclude=*", "--dirty"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     kept = Run(RESULTS / folder.name)
     shutil.rmtree(kept.path, ignore_errors=True)
-    for file in (file for pattern in KEPT for file in folder.glob(pattern)):
-        copy = kept.path / file.relative_to(folder)
+    reports = folder / "reports" / (split or "")
+    copies = {kept.path / file.relative_to(folder): file for p in KEPT for file in folder.glob(p)}
+    copies |= {kept.reports / file.name: file for p in REPORTS for file in reports.glob(p)}
+    for copy, file in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)
     for path in kept.reports.glob("*.json"):
         report = read_json(path)
         options = report.get("options", {})
+        report.pop("data", None)
         for name in {"data", "ood_data"} & options.keys():
             options[name] = Path(options[name]).stem  # its folder does not matter
         write_json(path, report)
@@ -294,11 +300,12 @@ def draw(content):
 def main(
     action: Annotated[Literal["write", "keep", "figures"], typer.Argument()] = "write",
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders, for keep.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the results, for keep.")] = None,
 ):
     """Write the pages, keep the results of runs, or plot the figures."""
     if action == "keep":
         for run in runs or ():
-            keep(run)
+            keep(run, split)
     elif action == "figures":
         draw(template_content())
     else:

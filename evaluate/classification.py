@@ -1,6 +1,5 @@
 """`evaluate classification`: compares PixelCNN++ and the baseline CNN as classifiers."""
 
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,57 +11,39 @@ import numpy as np
 from sklearn.metrics import classification_report
 
 from keras_pixelcnnpp.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.errors import printable, say
 from keras_pixelcnnpp.evaluate import classification_figures as plots
-from keras_pixelcnnpp.evaluate.commands import SplitOptions
 from keras_pixelcnnpp.evaluate.figures import print_table
+from keras_pixelcnnpp.evaluate.measurements import BatchOptions
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
-from keras_pixelcnnpp.files import (
-    atomic_files,
-    counted,
-    write_bytes,
-    write_json,
-    write_predictions,
-)
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import counted, write_bytes, write_predictions
 from keras_pixelcnnpp.layers.posterior import log_marginal
-from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.recipe import COMMANDS, recipe_of_run
-from keras_pixelcnnpp.run import RunFolder
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
-# All files of an evaluation except the predictions.
-WRITTEN = (
-    *("classification.json", "reliability.png", "selective_accuracy.png"),
-    *("confusion_*.png", "roc_*.png"),
-)
 
 
-def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
-    """Evaluates the run's models as classifiers of a split, writes files and prints tables."""
-    config = folder.read_config()
-    class_names, titles = config["data"]["class_names"], model_titles(config)
-    model = load_trained_model(folder.require_model("pixelcnnpp"))
-    dataset = folder.load_data(options.data, options.classes_in_order)
-    split = dataset.split_to_measure(options.split)
-    all_images = dataset.split(split)
-    train = folder.training_images(dataset).images
-    trained_on = folder.trained_on(all_images, dataset)
-    print(f"Scoring {counted(len(all_images))} of the split {split} under every class")
-    cnn = load_baseline(folder)
-    predictions = _predictions(model, cnn, all_images.images, options.batch_size)
-    of_all = predictions, all_images, class_names, trained_on
+def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | None:
+    """Measures the models as classifiers of a split, writes figures and prints tables."""
+    model, class_names, all_images = subject.model, subject.class_names, subject.images
+    titles, dataset = subject.titles, subject.dataset
+    train = subject.training_images(dataset).images
+    trained_on = subject.trained_on(all_images, dataset)
+    print(f"Scoring {counted(len(all_images))} of the split {subject.split} under every class")
+    predictions = _predictions(model, subject.cnn, all_images.images, options.batch_size)
+    for name, of_model in predictions.items():
+        of_images = all_images.paths, all_images.labels, of_model.probabilities
+        path = folder / PREDICTIONS[name]
+        write_predictions(path, *of_images, class_names, trained_on=trained_on)
     known = all_images.labels >= 0
     if not known.any():
-        with atomic_files(folder.reports, WRITTEN) as reports:
-            _write_predictions(reports, *of_all)
-        print(f"The split {split} has no labels, so only predictions were written.")
-        return
+        print(f"The split {subject.split} has no labels, so only predictions were written.")
+        return None
 
     images, labels = all_images.images[known], all_images.labels[known]
     predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
@@ -71,8 +52,7 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         histogram = pixel_histogram_log_prob(train, images, model.num_levels)
         floor = float(bits_per_dim(histogram, dataset.image_shape).mean())
     report = {
-        "options": options.given,
-        "split": split,
+        "split": subject.split,
         "num_levels": model.num_levels,
         "trained_on": None if trained_on is None else int(trained_on[known].sum()),
         **compare(labels, predictions, dataset.image_shape, class_names),
@@ -90,27 +70,10 @@ def evaluate_classification(folder: RunFolder, options: SplitOptions) -> None:
         say(titles[name])
         shown = [*map(printable, class_names)]
         print(_classification_report(labels, given.predicted, shown, digits=3))
-    # Files of an earlier evaluation, which would not match these predictions, are removed.
-    with atomic_files(folder.reports, WRITTEN) as reports:
-        _write_predictions(reports, *of_all)
-        write_json(reports / "classification.json", report)
-        for name, png in figures.items():
-            write_bytes(reports / f"{name}.png", png)
+    for name, png in figures.items():
+        write_bytes(folder / f"{name}.png", png)
     _print_comparison(report, titles)
-    print(f"Wrote classification.json, predictions and figures to {folder.reports}")
-
-
-def _write_predictions(
-    reports: Path,
-    predictions: dict[str, "Predictions"],
-    images: LabeledImages,
-    class_names: Sequence[str],
-    trained_on: np.ndarray | None,
-) -> None:
-    for name, of_model in predictions.items():
-        of_images = images.paths, images.labels, of_model.probabilities
-        path = reports / PREDICTIONS[name]
-        write_predictions(path, *of_images, class_names, trained_on=trained_on)
+    return report
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,29 +125,6 @@ def _predictions(
         )
         predictions["baseline"] = Predictions(probabilities, None, speed)
     return predictions
-
-
-def load_baseline(folder: RunFolder) -> BaselineCNN | None:
-    """Loads the run's baseline CNN, or prints how to train it and returns `None`."""
-    if folder.baseline_keras.exists():
-        return load_trained_model(folder.baseline_keras, BaselineCNN)
-    if len(folder.read_config()["data"]["class_names"]) > 1:
-        command = train_baseline_command(folder)
-        print(f"The run has no baseline CNN to compare with. To train it: {command}")
-    return None
-
-
-def model_titles(config: dict) -> dict[str, str]:
-    """Returns the titles of a run's models in tables and plots, by section of `config.json`."""
-    titles = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
-    return {name: str(config.get(name, {}).get("title", title)) for name, title in titles.items()}
-
-
-def train_baseline_command(folder: RunFolder) -> str:
-    """Returns the command that trains a baseline CNN on the same images as the run's PixelCNN++."""
-    words = recipe_of_run(folder.read_config(), "baseline").words()
-    run = ["--run", str(folder.path)]
-    return shlex.join(["pixelcnnpp", COMMANDS["baseline"], *words, *run])
 
 
 def compare(

@@ -1,28 +1,23 @@
 """`evaluate evidence`: maps which pixels the classifications of PixelCNN++ rest on."""
 
+from pathlib import Path
+
 import numpy as np
 
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.commands import EvidenceOptions
 from keras_pixelcnnpp.evaluate.figures import figure_png, maps_figure
-from keras_pixelcnnpp.files import counted, write_bytes, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.evaluate.measurements.evidence import EvidenceOptions
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import counted, write_bytes
 
 
-def evaluate_evidence(folder: RunFolder, options: EvidenceOptions) -> None:
+def measure(subject: Subject, options: EvidenceOptions, folder: Path) -> dict:
     """Writes maps of `log p(x_i | x_<i, true) - log p(x_i | x_<i, against)`, in nats.
 
     `against` is the most probable class that is not the true one.
     """
-    class_names = folder.read_config()["data"]["class_names"]
-    if len(class_names) == 1:
-        raise UserError("Evidence compares two classes. Received: a run with a single class")
-    model = load_trained_model(folder.require_model("pixelcnnpp"))
-    dataset = folder.load_data(options.data, options.classes_in_order)
-    split = dataset.split_to_measure(options.split)
-    images = dataset.images(split, with_labels=True)
-    print(f"Scoring {counted(len(images))} of the split {split} under every class")
+    model, class_names = subject.model, subject.class_names
+    images = subject.dataset.images(subject.split, with_labels=True)
+    print(f"Scoring {counted(len(images))} of the split {subject.split} under every class")
     scores = model.class_log_likelihoods(images.images, options.batch_size, verbose="auto")
     # Not the probabilities, of which several may be rounded to 0.
     logits = model.posterior.class_logits(scores.astype(np.float64))
@@ -43,11 +38,9 @@ def evaluate_evidence(folder: RunFolder, options: EvidenceOptions) -> None:
     figure = maps_figure(
         images.images, maps, titles, signed=True, columns=min(options.per_class, 4)
     )
-    write_bytes(folder.reports / "evidence.png", figure_png(figure))
-    facts = {"split": split, "logit_scale": model.logit_scale}
-    report = {"options": options.given, **facts, "count": len(rows), "images": rows}
-    write_json(folder.reports / "evidence.json", report)
-    print(f"Wrote evidence.png and evidence.json for {counted(len(rows))} to {folder.reports}")
+    write_bytes(folder / "evidence.png", figure_png(figure))
+    facts = {"split": subject.split, "logit_scale": model.logit_scale}
+    return {**facts, "count": len(rows), "images": rows}
 
 
 def choose(labels: np.ndarray, predicted: np.ndarray, per_class: int) -> np.ndarray:

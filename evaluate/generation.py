@@ -14,13 +14,12 @@ from rich.box import SIMPLE_HEAD
 from keras_pixelcnnpp.backend import full_float32
 from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, check_channels, png_bytes
+from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.errors import UserError, say
-from keras_pixelcnnpp.evaluate.classification import load_baseline
-from keras_pixelcnnpp.evaluate.commands import GenerationOptions
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
+from keras_pixelcnnpp.evaluate.measurements.generation import GenerationOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import (
     FIDELITY_METRICS,
@@ -28,42 +27,29 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     memorization,
     nearest_neighbors,
 )
-from keras_pixelcnnpp.files import atomic_files, counted, safe_names, write_bytes, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import atomic_files, counted, safe_names, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
 
-GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 NEIGHBORS = 3  # shown next to each image, for each distance
 
 
-def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
-    """Samples images of each class, compares them with real images, and writes a report."""
-    config = folder.read_config()
-    check_channels(config["data"]["image_shape"])  # PNG files can be only gray or RGB
-    model_file = folder.require_model("pixelcnnpp")
-    if (folder.samples / SAMPLING).exists():
+def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
+    """Samples images of each class, compares them with real images, and returns the metrics."""
+    if (subject.samples / SAMPLING).exists():
         raise UserError(
-            f"{folder.samples} has images that `pixelcnnpp sample` wrote, which would be replaced. "
-            "Move them to another folder"
+            f"{subject.samples} has images that `pixelcnnpp sample` wrote, which would be "
+            "replaced. Move them to another folder"
         )
     temperatures = parse_temperatures(options.temperatures)
     real = cnn = comparison = None
-    if options.reference != "none":
-        dataset = folder.load_data(options.data, options.classes_in_order)
-        if options.reference == "train" and options.data is None:
-            raise UserError(
-                "Invalid value for option --reference. Expected images that the model wasn't "
-                "trained on, such as the split validation. Received: train"
-            )
-        split = dataset.split_to_measure(options.reference)
-        real = reference_images(dataset, split)
-        cnn = load_baseline(folder)
-    model = load_trained_model(model_file)
+    if not options.samples_only:
+        real, cnn = reference_images(subject.dataset, subject.split), subject.cnn
+    model = subject.model
     how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}
 
     def sample(temperature: float) -> ClassSamples:
@@ -74,7 +60,6 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
     samples = sample(options.temperature)
     seconds = time.perf_counter() - start
     report = {
-        "options": options.given,
         "per_class": options.per_class,
         **how,
         "seconds": round(seconds, 3),
@@ -84,9 +69,9 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
     }
     galleries = {}
     if real is not None:
-        report["reference"] = {"split": split, "count": len(real)}
-        train = folder.training_images(dataset)
+        report["reference"] = {"split": subject.split, "count": len(real)}
         # Quantized as the model sees them; otherwise no sample could equal a training image.
+        train = subject.training_images(subject.dataset)
         train = replace(train, images=quantize(train.images, model.num_levels))
         if cnn is not None:
             by_class = model.num_classes > 0
@@ -94,7 +79,7 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
             report |= comparison.report(samples)
         if len(train):
             known, unseen = train.images, quantize(real.images, model.num_levels)
-            if config.get("pixelcnnpp", {}).get("options", {}).get("horizontal_flip"):
+            if subject.config["pixelcnnpp"]["options"].get("horizontal_flip"):
                 known = np.concatenate([known, known[:, :, ::-1]])
             report["memorization"], found = nearest_training(samples, known, unseen, cnn)
             galleries["nearest_neighbors"] = nearest_gallery(samples, known, found)
@@ -112,18 +97,14 @@ def evaluate_generation(folder: RunFolder, options: GenerationOptions) -> None:
             for each, sampled in sets.items()
         ]
         galleries["temperatures"] = temperatures_gallery(sets)
-    # Files of an earlier evaluation, which would not match these samples, are removed.
-    with (
-        atomic_files(folder.samples, ["*_image_*.png"]) as images,
-        atomic_files(folder.reports, [f"{gallery}.png" for gallery in GALLERIES]) as reports,
-    ):
+    for name, gallery in galleries.items():
+        write_bytes(folder / f"{name}.png", gallery_png(*gallery))
+    _write_grids(folder, samples)
+    with atomic_files(subject.samples, ["*_image_*.png"]) as images:
         samples.write(images)
-        _write_grids(reports, samples)
-        for name, gallery in galleries.items():
-            write_bytes(reports / f"{name}.png", gallery_png(*gallery))
-        write_json(reports / "generation.json", report)
     _print_report(report, samples.class_names)
-    print(f"Wrote images to {folder.samples}, grids and generation.json to {folder.reports}")
+    print(f"Wrote images to {subject.samples}")
+    return report
 
 
 def parse_temperatures(text: str) -> list[float]:
@@ -328,12 +309,12 @@ def nearest_gallery(
     return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
 
 
-def _write_grids(reports: Path, samples: ClassSamples) -> None:
+def _write_grids(folder: Path, samples: ClassSamples) -> None:
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
-        write_bytes(reports / f"samples_{name}.png", png_bytes(grid))
+        write_bytes(folder / f"samples_{name}.png", png_bytes(grid))
     rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
-    write_bytes(reports / "samples.png", gallery_png(rows, list(by_class), []))
+    write_bytes(folder / "samples.png", gallery_png(rows, list(by_class), []))
 
 
 def _print_report(report: dict, class_names: Sequence[str]) -> None:

@@ -2,55 +2,51 @@
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 from scipy.stats import norm
 
-from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.evaluate.commands import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.files import counted, write_bytes, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.evaluate.measurements.likelihood import LikelihoodOptions
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.models.statistics import PixelStatistics
-from keras_pixelcnnpp.run import RunFolder
 
 BINS = 20
 COVERAGES = (0.5, 0.9)
 
 
-def evaluate_likelihood(folder: RunFolder, options: LikelihoodOptions) -> None:
+def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     """Compares the conditional distributions of the sub-pixels with the images of a split."""
-    path = folder.require_model("pixelcnnpp")
-    dataset = folder.load_data(options.data, options.classes_in_order)
-    split, images = two_or_more(dataset, options.split)
+    images = two_or_more(subject)
     total, images = len(images), images.some(options.count, options.seed)
-    trained_on, images = folder.trained_on(images, dataset), images.images
-    model = load_trained_model(path)
-    print(f"Scoring {len(images):,} of {counted(total)} of the split {split}")
+    trained_on, images = subject.trained_on(images, subject.dataset), images.images
+    model = subject.model
+    print(f"Scoring {len(images):,} of {counted(total)} of the split {subject.split}")
     how = {"batch_size": options.batch_size, "verbose": "auto"}
     statistics = model.pixel_statistics(images, seed=options.seed, **how)
-    report = {"options": options.given, "split": split, "seed": options.seed}
+    report = {"split": subject.split, "seed": options.seed}
     report["trained_on"] = None if trained_on is None else int(trained_on.sum())
     report |= likelihood_report(statistics)
-    write_json(folder.reports / "likelihood.json", report)
     figure = likelihood_png(statistics, report, bits_unit(model.num_levels))
-    write_bytes(folder.reports / "likelihood.png", figure)
+    write_bytes(folder / "likelihood.png", figure)
     print(report["reading"])
-    print(f"Wrote likelihood.json and likelihood.png to {folder.reports}")
+    return report
 
 
-def two_or_more(dataset: Dataset, split: str | None) -> tuple[str, LabeledImages]:
-    """Returns the name of the split to measure, and its images, of which one is not enough."""
-    split = dataset.split_to_measure(split)
-    images = dataset.split(split)
-    if len(images) < 2:
+def two_or_more(subject: Subject) -> LabeledImages:
+    """Returns the images to measure on, of which one is not enough."""
+    if len(subject.images) < 2:
         raise UserError(
-            f"Expected at least two images in the split {split}. Received: {len(images)}"
+            f"Expected at least two images in the split {subject.split}. "
+            f"Received: {len(subject.images)}"
         )
-    return split, images
+    return subject.images
 
 
 def likelihood_report(statistics: PixelStatistics) -> dict:

@@ -15,8 +15,6 @@ from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
-from keras_pixelcnnpp.evaluate.classification import load_baseline
-from keras_pixelcnnpp.evaluate.commands import OODOptions
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
     maps_figure,
@@ -26,12 +24,12 @@ from keras_pixelcnnpp.evaluate.figures import (
 )
 from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.likelihood import two_or_more
+from keras_pixelcnnpp.evaluate.measurements.ood import OODOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
-from keras_pixelcnnpp.files import counted, write_bytes, write_csv, write_json
-from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import counted, write_bytes, write_csv
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder
 
 EXAMPLES = 6
 BLUR, NOISE = 0.7, 8.0  # standard deviations, in pixels and in values of 0 to 255
@@ -60,25 +58,23 @@ DETECTORS = {
 }
 
 
-def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
-    """Scores in-distribution and other images, and writes how well the latter are detected."""
-    config = folder.read_config()
-    path = folder.require_model("pixelcnnpp")
-    dataset = folder.load_data(options.data, options.classes_in_order)
-    split, images = two_or_more(dataset, options.split)
+def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
+    """Scores in-distribution and other images, and returns how well the latter are detected."""
+    images = two_or_more(subject)
     # Other images of the split are the normal images that the detectors are fitted to.
     rows = np.random.default_rng(options.seed).permutation(len(images))
     total, count = len(images), min(options.count, len(images) // 2)
     measured, normal = images.take(rows[:count]), images.take(rows[count : count + FIT_IMAGES])
-    sources = (options.data, config["data"]["source"])
+    sources = (subject.data, subject.config["data"]["source"])
     sets = {NORMAL: normal.images, OWN: measured.images}
     sets |= ood_inputs(measured.images, sources, options.seed)
     if options.ood_data is not None:
-        other = folder.load_images(options.ood_data)
+        other = subject.load_images(options.ood_data)
         # A folder may have the name of one of the sets.
         name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
         sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
-    model = load_trained_model(path)
+    model = subject.model
+    split = subject.split
     print(f"Scoring {count:,} of {counted(total)} of the split {split}, and the other sets")
     detector = AnomalyDetector(model, FALSE_ALARMS, options.seed, options.batch_size)
     tick, features = progress(len(sets), unit="set"), {}
@@ -91,12 +87,12 @@ def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
             f"split besides those measured. There are {len(normal)}: choose a lower --count."
         )
         detector = None
-    cnn, size = load_baseline(folder), options.batch_size
+    cnn, size = subject.cnn, options.batch_size
     by_classes = {name: class_detectors(images, model, cnn, size) for name, images in sets.items()}
     scores = detector_scores(features, detector, by_classes)
     known = scores.pop(NORMAL)
     del sets[NORMAL]
-    report: dict[str, Any] = {"options": options.given, "split": split, "seed": options.seed}
+    report: dict[str, Any] = {"split": subject.split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
     report["thresholds"] = {
         name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in known.items()
@@ -109,7 +105,7 @@ def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
             columns[name] = {"p_value": p_values, **of_set}
             numbers = report["inputs"].get(name, report[OWN])
             numbers["detected"] = float(np.mean(p_values <= FALSE_ALARMS))
-    write_rows(folder.reports / "ood.csv", columns, measured.paths)
+    write_rows(folder / "ood.csv", columns, measured.paths)
     order = scores[OWN].get("anomaly_detector", scores[OWN]["log_likelihood"])
     rows = np.argsort(-order)[:EXAMPLES]
     report["most_anomalous"] = [
@@ -123,11 +119,10 @@ def evaluate_ood(folder: RunFolder, options: OODOptions) -> None:
         for one in report["most_anomalous"]
     ]
     figure = maps_figure(measured.images[rows], maps, titles)
-    write_bytes(folder.reports / "improbable.png", figure_png(figure))
-    write_json(folder.reports / "ood.json", report)
-    write_bytes(folder.reports / "ood.png", ood_png(sets, scores, report))
+    write_bytes(folder / "improbable.png", figure_png(figure))
+    write_bytes(folder / "ood.png", ood_png(sets, scores, report))
     _print_report(report)
-    print(f"Wrote ood.json, ood.csv, ood.png and improbable.png to {folder.reports}")
+    return report
 
 
 def _print_report(report: dict) -> None:

@@ -1,11 +1,12 @@
-"""`evaluate report`: collects the results of a run, for the page `templates/report.html.j2`."""
+"""Collects the results in a folder for the page `templates/report.html.j2`."""
 
 import base64
 import functools
 import io
 import shlex
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.errors import UserError, as_user_error
-from keras_pixelcnnpp.evaluate.classification import model_titles, train_baseline_command
-from keras_pixelcnnpp.evaluate.commands import RunOptions
 from keras_pixelcnnpp.evaluate.figures import history_png
+from keras_pixelcnnpp.evaluate.measurements import FOLDERS, measurements
+from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
 from keras_pixelcnnpp.recipe import (
     COMMANDS,
@@ -28,108 +29,134 @@ from keras_pixelcnnpp.recipe import (
     recipe_of_run,
     words_of,
 )
-from keras_pixelcnnpp.run import RunFolder
 
 NONE = "–"
-REPORTS = ("likelihood", "classification", "generation", "evidence", "ood")
 
 
-def evaluate_report(run: RunFolder, options: RunOptions | None = None) -> None:
-    """Writes the results of a run as one page, and prints the commands for missing results."""
-    config = run.read_config()
+def write_pages(subject: Subject) -> list[str]:
+    """Writes the results on the subject's images as a page, and the page of a run that lists them.
+
+    Returns a line for each missing and each outdated result, with the command that measures it.
+    """
+    if subject.run is not None and subject.folder != subject.root:
+        _write_page(Subject(replace(subject.options, data=None, split=None)))
+    return _write_page(subject)
+
+
+def _write_page(subject: Subject) -> list[str]:
     # Files that the commands did not write may have any structure.
-    files = f"config.json, history.json or a report in {run.path}"
+    files = f"A file of {subject.name} or in {subject.folder}"
     with as_user_error(f"{files} is damaged or was written by another version"):
-        facts = _facts(run, config)
-        page = _template().render(facts)
-    path = run.reports / "index.html"
-    write_bytes(path, f"{page.strip()}\n".encode())
-    for command, titles in facts["missing"].items():
-        print(f"Not measured yet: {', '.join(titles)}. {command}")
-    print(f"Wrote {path}")
+        results = _results(subject.folder)
+        missing, outdated = _missing(subject, results), _outdated(subject, results)
+        facts = _facts(subject)
+        others = {
+            folder.name: {"parts": _parts(found, facts, folder), "images": _images(folder)}
+            for folder, found in _others(subject)
+        }
+        page = (
+            _environment()
+            .get_template("report.html.j2")
+            .render(
+                facts,
+                missing=missing,
+                others=others,
+                outdated=outdated,
+                parts=_parts(results, facts, subject.folder),
+                reproduction=_reproduction(subject, [results, *dict(_others(subject)).values()]),
+            )
+        )
+    write_bytes(subject.folder / "index.html", f"{page.strip()}\n".encode())
+    return [
+        *(f"Not measured yet: {title}. {line}" for line, title in missing.items()),
+        *(f"Outdated: {title}. {line}" for title, line in outdated.values()),
+    ]
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__),
+        loader=jinja2.FileSystemLoader([Path(__file__).with_name("templates"), *FOLDERS]),
         # Class names come from the user's folders.
         autoescape=True,
-        # Missing values are shown as dashes.
-        undefined=jinja2.ChainableUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {function.__name__: function for function in FILTERS}
-    return environment.get_template("report.html.j2")
+    return environment
 
 
-def _facts(run: RunFolder, config: dict) -> dict:
-    """Returns the variables of the template."""
-    names, reports = model_titles(config), _reports(run.reports)
-    histories = {title: rows for name, title in names.items() if (rows := run.history(name))}
-    class_names = config["data"]["class_names"]
+def _results(folder: Path) -> dict[str, dict]:
+    """Reads the results in a folder, by the name of the measurement."""
+    files = {one.name: folder / f"{one.name}.json" for one in measurements()}
+    return {name: read_json(file) for name, file in files.items() if file.is_file()}
+
+
+def _others(subject: Subject) -> list[tuple[Path, dict[str, dict]]]:
+    """Returns the subfolders with results on other images, and these results."""
+    found = [(path, _results(path)) for path in sorted(subject.folder.glob("[!.]*/"))]
+    return [(path, results) for path, results in found if results]
+
+
+def _missing(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
+    """Returns the titles of what is missing, by the command that adds it."""
+    missing = {}
+    for name, title in subject.titles.items() if subject.run is not None else ():
+        if name not in subject.config and (name == "pixelcnnpp" or len(subject.class_names) > 1):
+            missing[subject.train_command(name)] = title
+    for one in measurements():
+        if one.name not in results and one.reason_against(subject) is None:
+            missing[subject.measure_command(one)] = one.title
+    return missing
+
+
+def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, tuple[str, str]]:
+    """Returns the titles and commands of results of other weights than the model now has."""
+    return {
+        one.name: (one.title, subject.measure_command(one))
+        for one in measurements()
+        if one.name in results and results[one.name].get("weights") != subject.weights(one)
+    }
+
+
+def _facts(subject: Subject) -> dict:
+    """Returns the variables of the page that do not depend on the results."""
+    config, titles, class_names = subject.config, subject.titles, subject.class_names
+    histories = {}
+    if subject.run is not None:
+        histories = {t: rows for n, t in titles.items() if (rows := subject.run.history(n))}
 
     def by_title(models: dict) -> dict:
-        return {title: models[name] for name, title in names.items() if name in (models or {})}
+        return {title: models[name] for name, title in titles.items() if name in models}
 
     model = config.get("pixelcnnpp", {})
-
-    def command(*words: str) -> str:
-        code = code_of_run(config, "pixelcnnpp") if words[0] == "evaluate" else {}
-        plugins = words_of({"plugin": code.get("plugin")})
-        if words[0] == "evaluate" and run.other_data and "--data" not in words:
-            words += ("--data", str(run.other_data))
-        return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
-
-    # Results on other data are in subfolders.
-    folders = [path for path in run.reports.glob("[!.]*/") if any(path.glob("*.json"))]
-    others = {path.name: (_reports(path), _images(path)) for path in sorted(folders)}
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
-    training = {
-        "pixelcnnpp": command(
-            "train", *recipe_of_run({"data": config["data"]}, "pixelcnnpp").words()
-        ),
-        "baseline": train_baseline_command(run),
-    }
     return {
-        **reports,
         "by_title": by_title,
         "class_files": list(zip(class_names, safe_names(class_names), strict=True)),
-        "command": command,
         "config": config,
         "curves": _curves(histories, unit),
-        "image": lambda name: _image(run.reports / f"{name}.png"),
-        "name": run.path.resolve().name,
+        "images_of": {"data": subject.data, "split": subject.options.split},
+        "main_title": titles["pixelcnnpp"],
+        "name": subject.name,
         "options": _option_rows(by_title(config).values()),
-        "names": names,
-        "others": others,
-        "num_classes": model.get("model", {}).get("num_classes", len(class_names)),
-        "reproduction": {
-            "Train, with every option": _training_commands(config, command),
-            "Measure": [
-                *_evaluation_commands(reports, command),
-                *(c for other, _ in others.values() for c in _evaluation_commands(other, command)),
-                command("evaluate", "report"),
-            ],
-        },
         "summaries": {title: _summary(rows) for title, rows in histories.items()},
-        "training": training,
+        "titles": titles,
+        "trained": model.get("options", {}),
         "unit": unit,
         "version": __version__,
-        # The template adds the titles of missing sections by command.
-        "missing": {
-            training[name]: [title]
-            for name, title in names.items()
-            if name not in config and (len(class_names) > 1 or name == "pixelcnnpp")
-        },
     }
 
 
-def _reports(folder: Path) -> dict[str, dict]:
-    """Reads all reports in a folder by name; a missing report is empty."""
-    files = {name: folder / f"{name}.json" for name in REPORTS}
-    return {name: read_json(file) if file.is_file() else {} for name, file in files.items()}
+def _parts(results: dict[str, dict], facts: dict, folder: Path) -> dict[str, Any]:
+    """Renders the section of each result, a template's module with its `numbers`."""
+    parts = {}
+    for name, result in results.items():
+        own = {"report": result, "image": lambda name: _image(folder / f"{name}.png")}
+        with as_user_error(str(folder / f"{name}.json")):
+            parts[name] = _environment().get_template(f"{name}.html.j2").make_module(facts | own)
+    return parts
 
 
 def _images(folder: Path) -> dict[str, dict]:
@@ -180,18 +207,19 @@ def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
     }
 
 
-def _training_commands(config: dict, command: Callable) -> list[str]:
-    commands = []
-    for model in (name for name in RECIPES if name in config):
-        backend = config[model].get("versions", {}).get("backend")
+def _reproduction(subject: Subject, results: Iterable[dict[str, dict]]) -> dict[str, list[str]]:
+    """Returns the commands that trained the models of a run and measured the results."""
+    training = []
+    for model in (name for name in RECIPES if subject.run is not None and name in subject.config):
+        backend = subject.config[model].get("versions", {}).get("backend")
         prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
-        commands.append(prefix + command(*training_words(config, model)))
-    return commands
-
-
-def _evaluation_commands(reports: dict[str, dict], command: Callable) -> list[str]:
-    given = {name: reports[name].get("options", {}) for name in REPORTS if reports[name]}
-    return [command("evaluate", name, *words_of(options)) for name, options in given.items()]
+        training.append(prefix + subject.command(*training_words(subject.config, model)))
+    measuring = [
+        subject.command("evaluate", name, *words_of(result.get("options", {})))
+        for of_folder in results
+        for name, result in of_folder.items()
+    ]
+    return {"Train, with every option": training, "Measure": measuring}
 
 
 def training_words(config: dict, model: str) -> list[str]:

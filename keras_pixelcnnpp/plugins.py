@@ -1,10 +1,12 @@
 """Imports the user's code that `--plugin module` and `--callback module:object` name."""
 
 import importlib
+import inspect
 import pkgutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -31,22 +33,28 @@ def import_plugins(names: Iterable[str] | None, folder: Path | None = None) -> N
         imported_plugins.append(name)
 
 
-def make_callbacks(names: Iterable[str] | None) -> list[keras.callbacks.Callback]:
-    """Returns the Keras callbacks named `module:object`; a function is called to create one."""
-    return [_callback(name) for name in names or ()]
+def make_callbacks(names: Iterable[str] | None, **arguments: Any) -> list[keras.callbacks.Callback]:
+    """Returns the Keras callbacks named `module:object`; a function is called to create one.
+
+    It is called with those of the keyword arguments that its signature names.
+    """
+    return [_callback(name, arguments) for name in names or ()]
 
 
-def _callback(name: str) -> keras.callbacks.Callback:
+def _callback(name: str, arguments: dict[str, Any]) -> keras.callbacks.Callback:
     _search(Path.cwd())
     try:
         found = pkgutil.resolve_name(name)
-        made = found if isinstance(found, keras.callbacks.Callback) else found()
+        if isinstance(found, keras.callbacks.Callback):
+            return found
+        wanted = arguments.keys() & inspect.signature(found).parameters.keys()
+        made = found(**{argument: arguments[argument] for argument in wanted})
         if not isinstance(made, keras.callbacks.Callback):
             raise TypeError(f"it returns {made!r:.80}")
     except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
             "Invalid value for option `callback`. Expected module:object, a Keras callback or a "
-            "function that returns one when called without arguments. "
+            "function that returns one, whose arguments may be `run` and `recipe`. "
             f"Received: {name!r} ({error})"
         ) from error
     return made

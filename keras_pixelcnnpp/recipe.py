@@ -63,14 +63,14 @@ def numbers(text: str | None) -> int | list[int] | None:
 def words_of(options: dict) -> list[str]:
     """Converts options to command-line arguments, `--filters 24,48`, and omits `None`.
 
-    Options that name code are lists and are repeated for each value.
+    Plugins and other options that name code are lists and are repeated for each value.
     """
     words = []
     for name, value in options.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif name in CODE:
+        elif name in ("plugin", *CODE):
             words += [word for one in value or () for word in (f"--{flag}", str(one))]
         elif value is not None:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -169,11 +169,9 @@ class Recipe:
         "that the evaluation takes no longer than the epoch.",
         min=0,
     )
-    plugin: list[str] | None = option(
-        "Module to import first, such as one with a strategy. Can be repeated.", of_code=True
-    )
     callback: list[str] | None = option(
-        "Keras callback, or function that returns one, as MODULE:OBJECT. Can be repeated.",
+        "Keras callback, or function of `run` and `recipe` that returns one, as MODULE:OBJECT. Can "
+        "be repeated.",
         of_code=True,
     )
 
@@ -360,18 +358,6 @@ class PixelCNNRecipe(Recipe):
         """Returns the arguments of the model that are set, without those of the data."""
         return self.values(self.names("of_model"))
 
-    def for_preset(self) -> dict[str, Any]:
-        """Returns the options that belong to a preset, for the `"training"` of its metadata.
-
-        These are the number of epochs, and how image files are read, and values that are not the
-        defaults. The model's arguments are in another file of the preset.
-        """
-        return {
-            name: value
-            for name, value in self.values(self.names("of_preset")).items()
-            if name == "epochs" or self.DEFAULTS.get(name) != value
-        }
-
     @classmethod
     def check_preset(cls, place: str, values: dict, file: Path) -> None:
         """Raises a `UserError` unless a file of a preset has only options of a place.
@@ -492,3 +478,9 @@ def code_of_run(config: dict, section: str) -> dict[str, list[str]]:
     """
     options = config.get(section, {"options": {}})["options"]
     return Recipe(**{name: options.get(name) or None for name in CODE}).values()
+
+
+def plugins_of_run(config: dict, section: str = "pixelcnnpp") -> list[str]:
+    """Returns the plugins with which a model was trained, to show them like `code_of_run`."""
+    found = config.get(section, {}).get("plugins")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

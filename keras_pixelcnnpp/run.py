@@ -1,8 +1,6 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
-import copy
 import csv
-import itertools
 import os
 import platform
 import shlex
@@ -24,128 +22,25 @@ from keras_pixelcnnpp.data.dataset import (
 )
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.errors import UserError, say
-from keras_pixelcnnpp.files import (
-    counted,
-    read_cells,
-    read_json,
-    safe_names,
-    write_bytes,
-    write_csv,
-)
+from keras_pixelcnnpp.files import counted, read_cells, read_json, write_bytes, write_csv
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipe import COMMANDS, READING, recipe_of_run
 
 _COLUMNS = ("split", "path", "class", "sha256", "pixels")  # of `split.csv`
 
 
-class RunFolder:
-    """Paths of a training run, `runs/NAME/`, its lock and its data.
-
-    ```
-    config.json  split.csv  model.keras  baseline.keras  checkpoints/  logs/
-    samples/  reports/  savedmodel/1/
-    ```
-
-    `config.json` has a section for each trained model (`pixelcnnpp`, `baseline`), and a common
-    section `data`, because the models can be compared only if they are trained on the same images.
-
-    Args:
-        path: The folder, which may not exist yet.
-
-    Attributes:
-        config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
-        split_csv: Path of the list of the images, which are `ListedImage`.
-        other_data: Source of other data that the reports are about, as for `load_dataset`, or
-            `None` for the run's own data.
-        samples: Folder of generated images.
-        reports: Folder of the results of the `evaluate` commands.
-        savedmodel: Folder of exported SavedModels, with a numbered folder for each version.
-        model_keras: Path of the trained PixelCNN++.
-        baseline_keras: Path of the trained baseline CNN.
-
-    Example:
-
-    ```python
-    run = RunFolder("runs/digits")
-    model = keras.models.load_model(run.model("pixelcnnpp"))
-    ```
-    """
-
-    MODEL_FILES = {"pixelcnnpp": "model.keras", "baseline": "baseline.keras"}  # noqa: RUF012
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.other_data: str | None = None
-        self.config_json = self.path / "config.json"
-        self.split_csv = self.path / "split.csv"
-        self.samples = self.path / "samples"
-        self.reports = self.path / "reports"
-        self.savedmodel = self.path / "savedmodel"
-        self.model_keras = self.model("pixelcnnpp")
-        self.baseline_keras = self.model("baseline")
-
-    def model(self, section: str) -> Path:
-        """Returns the path of the trained model of `section`, `"pixelcnnpp"` or `"baseline"`."""
-        return self.path / self.MODEL_FILES[section]
-
-    def checkpoints(self, section: str) -> Path:
-        """Returns the folder of the checkpoints of `section`."""
-        return self.path / "checkpoints" / section
-
-    def logs(self, section: str) -> Path:
-        """Returns the folder of the TensorBoard logs of `section`."""
-        return self.path / "logs" / section
-
-    def history_json(self, section: str) -> Path:
-        """Returns the path of the metrics of each epoch in the training of `section`."""
-        return self.logs(section) / "history.json"
-
-    def history(self, section: str) -> list[dict]:
-        """Returns the metrics of each epoch in the training of `section`; see `read_history`."""
-        return read_history(self.history_json(section))
-
-    def has_checkpoint(self, section: str) -> bool:
-        """Returns whether the training of `section` has a checkpoint."""
-        return bool(Checkpoints(self.checkpoints(section)).saved())
-
-    def exists(self) -> bool:
-        """Returns whether the folder contains a run, not a preset (which also has a config)."""
-        return self.config_json.is_file() and "data" in read_json(self.config_json)
+class TrainedImages:
+    """The images that a model was trained on, and other images in the form that it expects."""
 
     def read_config(self) -> dict:
-        """Returns the content of `config.json`.
+        """Returns the content of a `config.json`: its section `data`, and those of models."""
+        raise NotImplementedError
 
-        Raises:
-            UserError: If it is missing or damaged. The message names the entry.
-        """
-        if not self.config_json.is_file():
-            if not self.path.exists() and str(self.path) in preset_names():
-                raise UserError(f"{self.path} is the name of a preset. Use it with --preset")
-            if self.model_keras.is_file():
-                raise UserError(
-                    f"{self.path} has a model.keras, but no config.json, which describes its "
-                    f"training. Use the model with --model {shlex.quote(str(self.model_keras))}, "
-                    "or restore config.json"
-                )
-            raise UserError(
-                f"No run in {self.path}: it has no config.json. Train one first: "
-                f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}"
-            )
-        config = read_json(self.config_json)
-        for name in self.MODEL_FILES:
-            section = config.get(name, {"options": {}})
-            if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
-                raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
-        needed = ("source", "fingerprint", "class_names", "image_shape")
-        check_data(config.get("data"), self.config_json, needed)
-        for name in self.MODEL_FILES:
-            try:
-                recipe_of_run(config, name)
-            except UserError as error:
-                raise UserError(f"{self.config_json} is damaged: {error}") from error
-        return config
+    def listing(self) -> Listing:
+        """Returns the split, path, class and hash of each image; empty if they are not known."""
+        return []
 
     def load_data(self, source: str | None = None, classes_in_order: bool = False) -> Dataset:
         """Loads the data of the run, or other data in the form that its models expect.
@@ -203,27 +98,6 @@ class RunFolder:
         rows = some_rows(len(train), options.get("max_examples"), options.get("seed") or 0)
         chosen = [train[row] for row in np.arange(len(train))[rows]]
         return are_among(chosen, images.images, images.hashes)
-
-    def listing(self) -> Listing:
-        """Returns the content of `split_csv`; empty for the run of a preset, which has none."""
-        if not self.split_csv.is_file():
-            return []
-        with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            try:
-                rows = [*read_cells(file)]
-            except csv.Error as error:
-                raise UserError(f"{self.split_csv} is damaged: {error}") from error
-        for number, row in enumerate(rows, start=1):
-            if len(row) != len(_COLUMNS):
-                raise UserError(
-                    f"{self.split_csv} is damaged: row {number}. Expected the columns "
-                    f"{', '.join(_COLUMNS)}. Received: {list(row)!r:.80}"
-                )
-        return [ListedImage(*row) for row in rows[1:]]
-
-    def write_listing(self, listing: Listing) -> None:
-        """Writes `split_csv`."""
-        write_csv(self.split_csv, [_COLUMNS, *listing])
 
     def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
         """Returns the run's data in their splits, or `None` if `dataset` has other images."""
@@ -296,23 +170,131 @@ class RunFolder:
         how |= {"image_size": tuple(size), "channels": channels, "make_splits": False}
         return load_dataset(source, **how)
 
-    def measured_on(self, source: str) -> "RunFolder":
-        """Returns this run with a separate folder of reports and samples for other data.
 
-        The folder has the name of the data, and a number if other data of this name were measured.
+class RunFolder(TrainedImages):
+    """Paths of a training run, `runs/NAME/`, its lock and its data.
+
+    ```
+    config.json  split.csv  model.keras  baseline.keras  checkpoints/  logs/
+    samples/  reports/  savedmodel/1/
+    ```
+
+    `config.json` has a section for each trained model (`pixelcnnpp`, `baseline`), and a common
+    section `data`, because the models can be compared only if they are trained on the same images.
+
+    Args:
+        path: The folder, which may not exist yet.
+
+    Attributes:
+        config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
+        split_csv: Path of the list of the images, which are `ListedImage`.
+        samples: Folder of generated images.
+        reports: Folder of the results of the `evaluate` commands.
+        savedmodel: Folder of exported SavedModels, with a numbered folder for each version.
+        model_keras: Path of the trained PixelCNN++.
+        baseline_keras: Path of the trained baseline CNN.
+
+    Example:
+
+    ```python
+    run = RunFolder("runs/digits")
+    model = keras.models.load_model(run.model("pixelcnnpp"))
+    ```
+    """
+
+    MODEL_FILES = {"pixelcnnpp": "model.keras", "baseline": "baseline.keras"}  # noqa: RUF012
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config_json = self.path / "config.json"
+        self.split_csv = self.path / "split.csv"
+        self.samples = self.path / "samples"
+        self.reports = self.path / "reports"
+        self.savedmodel = self.path / "savedmodel"
+        self.model_keras = self.model("pixelcnnpp")
+        self.baseline_keras = self.model("baseline")
+
+    def model(self, section: str) -> Path:
+        """Returns the path of the trained model of `section`, `"pixelcnnpp"` or `"baseline"`."""
+        return self.path / self.MODEL_FILES[section]
+
+    def checkpoints(self, section: str) -> Path:
+        """Returns the folder of the checkpoints of `section`."""
+        return self.path / "checkpoints" / section
+
+    def logs(self, section: str) -> Path:
+        """Returns the folder of the TensorBoard logs of `section`."""
+        return self.path / "logs" / section
+
+    def history_json(self, section: str) -> Path:
+        """Returns the path of the metrics of each epoch in the training of `section`."""
+        return self.logs(section) / "history.json"
+
+    def history(self, section: str) -> list[dict]:
+        """Returns the metrics of each epoch in the training of `section`; see `read_history`."""
+        return read_history(self.history_json(section))
+
+    def has_checkpoint(self, section: str) -> bool:
+        """Returns whether the training of `section` has a checkpoint."""
+        return bool(Checkpoints(self.checkpoints(section)).saved())
+
+    def exists(self) -> bool:
+        """Returns whether the folder contains a run, not a preset (which also has a config)."""
+        return self.config_json.is_file() and "data" in read_json(self.config_json)
+
+    def read_config(self) -> dict:
+        """Returns the content of `config.json`.
+
+        Raises:
+            UserError: If it is missing or damaged. The message names the entry.
         """
-        path = Path(source).resolve()
-        (name,) = safe_names([(path.name if path.is_dir() else path.stem) or "data"])
-        other = copy.copy(self)
-        other.other_data = str(source) if str(source) in CLASS_NAMES else str(path)
-        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-        other.reports = next(
-            folder
-            for folder in map(self.reports.joinpath, names)
-            if _source_of_reports(folder) in (None, other.other_data)
-        )
-        other.samples = other.reports / "samples"
-        return other
+        if not self.config_json.is_file():
+            if not self.path.exists() and str(self.path) in preset_names():
+                raise UserError(f"{self.path} is the name of a preset. Use it with --preset")
+            if self.model_keras.is_file():
+                raise UserError(
+                    f"{self.path} has a model.keras, but no config.json, which describes its "
+                    f"training. Use the model with --model {shlex.quote(str(self.model_keras))}, "
+                    "or restore config.json"
+                )
+            raise UserError(
+                f"No run in {self.path}: it has no config.json. Train one first: "
+                f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}"
+            )
+        config = read_json(self.config_json)
+        for name in self.MODEL_FILES:
+            section = config.get(name, {"options": {}})
+            if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
+                raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
+        needed = ("source", "fingerprint", "class_names", "image_shape")
+        check_data(config.get("data"), self.config_json, needed)
+        for name in self.MODEL_FILES:
+            try:
+                recipe_of_run(config, name)
+            except UserError as error:
+                raise UserError(f"{self.config_json} is damaged: {error}") from error
+        return config
+
+    def listing(self) -> Listing:
+        """Returns the content of `split_csv`; empty if the run has none."""
+        if not self.split_csv.is_file():
+            return []
+        with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            try:
+                rows = [*read_cells(file)]
+            except csv.Error as error:
+                raise UserError(f"{self.split_csv} is damaged: {error}") from error
+        for number, row in enumerate(rows, start=1):
+            if len(row) != len(_COLUMNS):
+                raise UserError(
+                    f"{self.split_csv} is damaged: row {number}. Expected the columns "
+                    f"{', '.join(_COLUMNS)}. Received: {list(row)!r:.80}"
+                )
+        return [ListedImage(*row) for row in rows[1:]]
+
+    def write_listing(self, listing: Listing) -> None:
+        """Writes `split_csv`."""
+        write_csv(self.split_csv, [_COLUMNS, *listing])
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -385,14 +367,6 @@ def _is_run(folder: Path) -> bool:
         return RunFolder(folder).exists()
     except (OSError, UserError):  # another program's config.json
         return False
-
-
-def _source_of_reports(folder: Path) -> str | None:
-    for file in sorted(folder.glob("*.json")):
-        options = read_json(file).get("options")
-        if isinstance(options, dict) and "data" in options:
-            return options["data"]
-    return None
 
 
 def check_data(data: object, path: Path, needed: tuple[str, ...]) -> None:

@@ -265,7 +265,7 @@ class TiledModel:
         frames = self.checked(frames)
         if self.model.conditions.are_labels and labels is None:
             labels = self.class_log_likelihoods(frames).argmax(axis=1)
-        return compress_images(self.model, frames, labels, names, verbose, self.overlap).data
+        return compress_images(self.model, frames, labels, names, verbose, self.overlap)
 
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"

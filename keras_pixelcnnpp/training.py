@@ -1,7 +1,7 @@
 """Trains a model by a recipe, with checkpoints, and fits its class biases at the end."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     devices: int = 1,
     verbose: int | str = "auto",
-    wrap: Callable[[ImageBatches], keras.utils.PyDataset] = lambda batches: batches,
     **compiled: Any,
 ) -> None:
     """Compiles and trains a model. It ends with averaged weights and newly fitted class biases.
@@ -52,7 +51,6 @@ def train(
         devices: Number of devices that share a batch. More than one need the context of
             `keras.distribution` or `tf.distribute`.
         verbose: Like the argument of `keras.Model.fit`.
-        wrap: Function that returns the batches for `fit` from an `ImageBatches`, on one device.
         **compiled: Further arguments of `model.compile`.
 
     Raises:
@@ -68,16 +66,15 @@ def train(
     per_epoch, steps = len(batches), recipe.epochs * len(batches)
     options = recipe.of_optimizer(steps)
     jit_compile = "auto" if recipe.jit_compile is None else recipe.jit_compile
-    if devices > 1:
-        wrap = lambda batches: DividedBatches(batches, devices)  # noqa: E731
-        # XLA can't compile TensorFlow's strategies.
-        jit_compile = False if keras.backend.backend() == "tensorflow" else jit_compile
+    if devices > 1 and keras.backend.backend() == "tensorflow":
+        jit_compile = False  # XLA can't compile TensorFlow's strategies.
     decay = options.get("weight_decay")
     optimizer = make_optimizer(options, steps, first * per_epoch, weight_decay=decay)
     model.compile(optimizer, jit_compile=jit_compile, **compiled)
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
-        train_epochs(model, batches, recipe.epochs, folder, callbacks, wrap=wrap, verbose=verbose)
+        how: Any = {"devices": devices, "verbose": verbose}
+        train_epochs(model, batches, recipe.epochs, folder, callbacks, **how)
     if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
         given = images.images, images.labels, recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, sample_weight)
@@ -107,7 +104,7 @@ def train_epochs(
     folder: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
-    wrap: Callable[[ImageBatches], keras.utils.PyDataset] = lambda batches: batches,
+    devices: int = 1,
     verbose: int | str = "auto",
 ) -> None:
     """Trains a compiled model for a number of epochs; see `train` for the arguments."""
@@ -118,9 +115,10 @@ def train_epochs(
         seeds = [SetEpoch(part)]
         if keras.backend.backend() == "torch" and not isinstance(model, AutoregressiveModel):
             seeds.append(_seed_torch(part))
+        given = DividedBatches(part, devices) if devices > 1 else part
         # The last one, as by default, so that it also prints what the others add to the logs.
         bar = [_ProgressBar()] if verbose else []
-        model.fit(wrap(part), callbacks=[*seeds, *callbacks, *more, *bar], **how)
+        model.fit(given, callbacks=[*seeds, *callbacks, *more, *bar], **how)
 
     if folder is None:
         fit(batches, 0)

@@ -56,7 +56,7 @@ def compress_files(options: CompressOptions) -> None:
     if tiled:
         data = TiledModel(model).compress(images, names=stored)
     else:
-        data = compress_images(model, images, None, stored).data
+        data = compress_images(model, images, None, stored)
     write_bytes(output, data)
     size, of_header = len(data), num_header_bytes(data)
     header = f"of which {of_header:,} are the header"

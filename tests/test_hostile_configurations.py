@@ -20,6 +20,7 @@ from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.plugins import imported_plugins
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.run import RunFolder
 
@@ -161,12 +162,18 @@ def test_a_run_names_no_code_that_runs(run, option, monkeypatch, pixelcnnpp):
     code = "import keras, pathlib; pathlib.Path('ran').touch(); run = keras.callbacks.Callback()"
     (folder / f"{module}.py").write_text(code)
     config, value = run.read_config(), f"{module}:run" if option == "callback" else module
-    config["pixelcnnpp"]["options"][option] = [value]
+    section, given = config["pixelcnnpp"], (f"--{option}", value)
+    if option == "plugin":
+        section["plugins"] = [value]
+    else:
+        section["options"][option] = [value]
     write_json(run.config_json, config)
     command = ("train", "--resume", "--run", run.path)
-    one_line(pixelcnnpp(*command), f"--{option} {value}", str(run.config_json))
+    one_line(pixelcnnpp(*command), " ".join(given), str(run.config_json))
     assert not (folder / "ran").exists()
-    one_line(pixelcnnpp(*command, f"--{option}", value), "`network`")  # an untrained run
+    words = (*given, *command) if option == "plugin" else (*command, *given)
+    one_line(pixelcnnpp(*words), "`network`")  # an untrained run
+    imported_plugins.clear()
     assert (folder / "ran").exists()
 
 

@@ -7,6 +7,7 @@ from command_line import done, one_line
 
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.plugins import import_plugins, imported_plugins, make_callbacks
+from keras_pixelcnnpp.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.savedmodel import blocks
 
@@ -26,6 +27,11 @@ class Count(keras.callbacks.Callback):
         logs["seen"] = float("val_accuracy" in logs)
 
 made = Count()
+
+def tracker(recipe, run):
+    callback = Count()
+    callback.given = (run.path.name, recipe.epochs, recipe.batch_size)
+    return callback
 """
 
 
@@ -38,6 +44,7 @@ def folder(tmp_path, monkeypatch):
     yield tmp_path
     STRATEGIES.pop("mine", None)
     sys.modules.pop("users_own", None)
+    imported_plugins.clear()
 
 
 @pytest.mark.usefixtures("folder")
@@ -48,6 +55,9 @@ def test_callbacks_are_taken_or_made():
     (stopping,) = make_callbacks(["keras.callbacks:EarlyStopping"])
     assert isinstance(stopping, keras.callbacks.EarlyStopping)
     assert make_callbacks(None) == []
+    run, recipe = RunFolder("runs/mine"), PixelCNNRecipe(epochs=3, batch_size=5)
+    (tracker,) = make_callbacks(["users_own:tracker"], run=run, recipe=recipe)
+    assert tracker.given == ("mine", 3, 5)
 
 
 def test_a_worker_process_imports_them(folder, tmp_path_factory, monkeypatch):
@@ -72,19 +82,23 @@ def test_commands_use_them(folder, pixelcnnpp):
     with_callback = ("--callback", "users_own:Count")
     one_line(pixelcnnpp(*train, *small, "--conditioning", "mine"), "conditioning='mine'")
     one_line(pixelcnnpp(*train, "--callback", "users_own:Cuont"), "Cuont")
-    options = (*small, *with_callback, "--conditioning", "mine", "--plugin", "users_own")
-    done(pixelcnnpp(*train, *options))
+    options = (*small, "--conditioning", "mine", "--callback", "users_own:tracker")
+    plugin = ("--plugin", "users_own")
+    done(pixelcnnpp(*plugin, *train, *options))
+    imported_plugins.clear()
     command = ("evaluate", "classification", "--run", folder / "run")
     del STRATEGIES["mine"], sys.modules["users_own"]  # as in a new process
     one_line(pixelcnnpp(*command), "conditioning='mine'")
-    done(pixelcnnpp("--plugin", "users_own", *command))
+    done(pixelcnnpp(*plugin, *command))
     done(pixelcnnpp("train-baseline", *common, *with_callback))
     resume = ("train", "--run", folder / "run", "--resume", "--epochs", 2)
-    one_line(pixelcnnpp(*resume), "add: --plugin users_own --callback users_own:Count")
-    done(pixelcnnpp(*resume, "--plugin", "users_own", *with_callback))
+    imported_plugins.clear()
+    callback = ("--callback", "users_own:tracker")
+    one_line(pixelcnnpp(*resume), f"pixelcnnpp --plugin users_own train {' '.join(callback)}")
+    done(pixelcnnpp(*plugin, *resume, *callback))
     run = RunFolder(folder / "run")
     assert run.read_config()["pixelcnnpp"]["model"]["conditioning"] == "mine"
     # Called after the evaluation, and its logs are kept. A resumed run is given both again.
     assert [row["seen"] for row in run.history("pixelcnnpp")] == [1.0, 1.0]
     assert [row["seen"] for row in run.history("baseline")] == [1.0]
-    assert run.read_config()["pixelcnnpp"]["options"]["callback"] == ["users_own:Count"]
+    assert run.read_config()["pixelcnnpp"]["options"]["callback"] == ["users_own:tracker"]

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.plugins import import_plugins, make_callbacks
+from keras_pixelcnnpp.plugins import imported_plugins, make_callbacks
 from keras_pixelcnnpp.recipe import (
     COMMANDS,
     MONITORING,
@@ -33,6 +33,7 @@ from keras_pixelcnnpp.recipe import (
     PixelCNNRecipe,
     Recipe,
     code_of_run,
+    plugins_of_run,
     recipe_of_run,
     words_of,
 )
@@ -100,7 +101,8 @@ def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
 
 def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> None:
     with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
-        train(dataset, recipe, start)
+        callbacks = make_callbacks(recipe.callback, run=start.run, recipe=recipe)
+        train(dataset, recipe, replace(start, callbacks=callbacks))
     say(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
     if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
         words = shlex.join(["pixelcnnpp", "export", "--run", str(start.run.path)])
@@ -116,13 +118,11 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
     if config:
         _require_same_code(run, config, given)
         given = given.over(recipe_of_run(config, given.section))
-    import_plugins(given.plugin)
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
     if given.data is not None and given.data not in CLASS_NAMES:
         _require_apart(run.path.resolve(), Path(given.data).resolve())
-    callbacks = make_callbacks(given.callback)
-    start = Start(run, options.resume, options.overwrite, devices, callbacks, verbose)
+    start = Start(run, options.resume, options.overwrite, devices, verbose=verbose)
     return start, given, given.section in config
 
 
@@ -137,12 +137,14 @@ def _require_apart(run: Path, data: Path) -> None:
 
 def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:
     """The user repeats options that name code, because the run may come from somebody else."""
-    recorded = code_of_run(config, given.section)
-    missing = {name: value for name, value in recorded.items() if not getattr(given, name)}
-    if missing:
+    section, recorded = given.section, code_of_run(config, given.section)
+    missing = {name: value for name, value in recorded.items() if getattr(given, name) is None}
+    plugins = [name for name in plugins_of_run(config, section) if name not in imported_plugins]
+    if missing or plugins:
+        words = ["pixelcnnpp", *words_of({"plugin": plugins}), COMMANDS[section]]
         raise UserError(
             f"{run.config_json} names code that the training used, and code from a file is not "
-            f"run. If you trust it, add: {shlex.join(words_of(missing))}"
+            f"run. If you trust it: {shlex.join([*words, *words_of(missing)])} …"
         )
 
 
@@ -210,6 +212,7 @@ def _begin(
         "parameters": model.count_params(),
         "versions": backend.versions(),
         "images": [len(images), available],
+        "plugins": [*dict.fromkeys(imported_plugins)],
     }
     config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}
@@ -276,14 +279,14 @@ def next_command(run: RunFolder) -> str:
     config = run.read_config()
     if run.model_keras.exists():
         options = config["pixelcnnpp"]["options"]
-        plugins = words_of({"plugin": code_of_run(config, "pixelcnnpp").get("plugin")})
         subject = "generation" if options.get("conditioning") == "none" else "classification"
-        words = [*plugins, "evaluate", subject]
+        words = ["evaluate", subject]
     elif "pixelcnnpp" in config:
         words = [COMMANDS["pixelcnnpp"], "--resume"]
     else:
         words = [COMMANDS["pixelcnnpp"], *recipe_of_run(config, "pixelcnnpp").words()]
-    return shlex.join(["pixelcnnpp", *words, "--run", str(run.path)])
+    plugins = words_of({"plugin": plugins_of_run(config)})
+    return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
 
 @contextmanager

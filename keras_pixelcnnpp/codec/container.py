@@ -21,7 +21,6 @@ import json
 import math
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -44,22 +43,6 @@ DIGEST_BYTES = 16
 MAX_HEADER_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, eq=False)
-class Compressed:
-    """Result of `compress_images`.
-
-    Args:
-        data: Bytes, the content of the file.
-        labels: int32 array `(N,)`, the label with which each image was encoded; zeros for an
-            unconditional model.
-        num_coded_bytes: Integer, total length of the streams, without header and checksums.
-    """
-
-    data: bytes
-    labels: np.ndarray
-    num_coded_bytes: int
-
-
 def compress_images(
     model: keras.Model,
     images: np.ndarray,
@@ -67,7 +50,7 @@ def compress_images(
     names: list[str] | None = None,
     verbose: int | str = "auto",
     overlap: int | None = None,
-) -> Compressed:
+) -> bytes:
     """Compresses images losslessly at the model's levels; see `AutoregressiveModel.compress`.
 
     `names` has a name for each image. `overlap` is that of the windows of a `TiledModel`, for
@@ -101,7 +84,7 @@ def compress_images(
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
     body = struct.pack("<I", len(packed)) + packed + b"".join(coded)
-    return Compressed(MAGIC + _digest(body) + body, labels, sum(map(len, coded)))
+    return MAGIC + _digest(body) + body
 
 
 def num_header_bytes(data: bytes) -> int:

@@ -1079,7 +1079,7 @@ class AutoregressiveModel(ImageModel):
         Reference:
             Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
         """
-        return compress_images(self, images, labels, None, verbose).data
+        return compress_images(self, images, labels, None, verbose)
 
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"

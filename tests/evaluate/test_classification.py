@@ -124,7 +124,7 @@ class TestCommand:
         np.savez(tmp_path / "other.npz", **arrays)
         options = ("--run", run.path, "--data", tmp_path / "other.npz")
         assert pixelcnnpp("evaluate", "classification", *options)[0] == 0
-        run = run.measured_on(tmp_path / "other.npz")
+        run.reports /= "other"
         report = report_of(run)
         assert report["count"] == 6
         assert report["models"]["pixelcnnpp"]["roc_auc"]["classes"]["bright"] is None
@@ -144,12 +144,16 @@ class TestCommand:
 
     def test_no_labels(self, pixelcnnpp, run):
         """Files of an earlier evaluation are removed."""
+        folder = run.reports / "test"
+        folder.mkdir(parents=True)
+        for name in ("classification.json", "roc_baseline.png", "mine.png"):
+            (folder / name).write_text("{}")
         command = ("evaluate", "classification", "--run", run.path)
-        done(pixelcnnpp(*command))
         out = done(pixelcnnpp(*command, "--split", "test"))
         assert "only predictions were written" in out
-        files = {path.name for path in run.reports.iterdir()}
-        assert files == {"predictions.csv", "predictions_baseline.csv"}
+        files = {path.name for path in folder.iterdir()}
+        written = {"predictions.csv", "predictions_baseline.csv", "index.html"}
+        assert files == {*written, "mine.png"}
 
 
 def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
@@ -164,7 +168,7 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     command = ("evaluate", "classification", "--run", run.path, "--data", path)
     one_line(pixelcnnpp(*command), "Received: cat. --classes-in-order")
     done(pixelcnnpp(*command, "--classes-in-order"))
-    report = report_of(run.measured_on(path))
+    report = read_json(run.reports / "other" / "classification.json")
     assert report["options"]["classes_in_order"] is True
     rows = read_rows(run.reports / "other" / "predictions.csv")
     assert [row["label_name"] for row in rows] == ["dark"] * 3

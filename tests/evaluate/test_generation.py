@@ -10,7 +10,6 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate import generation
 from keras_pixelcnnpp.evaluate.generation import (
-    GALLERIES,
     Comparison,
     baseline_features,
     nearest_gallery,
@@ -21,10 +20,12 @@ from keras_pixelcnnpp.evaluate.generation import (
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
 from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
+GALLERIES = ("nearest_neighbors", "completions", "temperatures")
 TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
 
 
@@ -155,10 +156,10 @@ def report_of(run):
 
 
 def test_images_grids_and_report(pixelcnnpp, run):
-    command = ("evaluate", "generation", "--run", run.path, "--reference", "none")
+    command = ("evaluate", "generation", "--run", run.path, "--samples-only")
     command += ("--temperatures", "")
     run.reports.mkdir()
-    for name in GALLERIES:  # files of an earlier evaluation are removed
+    for name in GALLERIES:  # files of an earlier measurement are removed
         (run.reports / f"{name}.png").touch()
     assert pixelcnnpp(*command, "--per-class", 3, "--seed", 5)[0] == 0
     assert {path.name for path in run.samples.iterdir()} == {
@@ -171,7 +172,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert not {"metrics", "memorization", "temperatures"} & set(report)
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
     options = {"per_class": 3, "seed": 5, "temperature": 1, "guidance": 0, "completions": 4}
-    assert report["options"] == {**options, "reference": "none", "temperatures": ""}
+    assert report["options"] == {**options, "samples_only": True, "temperatures": ""}
     model = keras.models.load_model(run.model_keras)
     labels = np.repeat(np.arange(3), 3)
     images = model.sample(labels, seed=5)
@@ -239,7 +240,8 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     other = ("--data", tmp_path / "other.npz")
     assert pixelcnnpp(*command, *other)[0] == 0
     assert report_of(run)["memorization"]["pixels"] == expected
-    on_other = run.measured_on(tmp_path / "other.npz")
+    on_other = RunFolder(run.path)
+    on_other.reports /= "other"
     assert report_of(on_other)["memorization"]["pixels"] == expected
     # A model that was trained on flipped images may have copied these.
     config = run.read_config()
@@ -247,17 +249,17 @@ def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_bas
     config["data"]["source"] = str(tmp_path / "gone.npz")
     write_json(run.config_json, config)
     out = done(pixelcnnpp(*command, *other))
-    assert "gone.npz, which the run was trained on, is missing or has" in out
+    assert "gone.npz, which the model was trained on, is missing or has" in out
     assert report_of(on_other)["memorization"]["pixels"] != expected
-    assert (on_other.samples / "dark_image_01.png").is_file()
+    assert (on_other.reports / "samples" / "dark_image_01.png").is_file()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--temperatures", "1,-1"), "numbers above 0"),
-        (("--reference", "train"), "wasn't trained on"),
-        (("--reference", "tset"), "validation"),
+        (("--split", "train"), "wasn't trained on"),
+        (("--split", "tset"), "validation"),
         (("--data", "nowhere"), "nowhere"),
     ],
 )
@@ -280,6 +282,6 @@ def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypat
 
     monkeypatch.setattr(generation, "gallery_png", interrupted)
     with pytest.raises(RuntimeError):
-        pixelcnnpp(*command, "--reference", "none", "--temperatures", "")
+        pixelcnnpp(*command, "--samples-only", "--temperatures", "")
     assert [file.read_text() for file in old] == ["old"] * 3
     assert len(list(run.samples.iterdir())) == 1

@@ -2,12 +2,12 @@ import base64
 import io
 import json
 import shlex
+from fnmatch import fnmatch
 from html.parser import HTMLParser
-from pathlib import Path
 
+import finished_run
 import hostile
 import keras
-import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
@@ -15,21 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_pixelcnnpp.evaluate.report import evaluate_report, training_words
-from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.evaluate.measure import report
+from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
+from keras_pixelcnnpp.evaluate.report import training_words
+from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.run import RunFolder
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 PREFIX = "data:image/png;base64,"
-# Contents of files by path.
-FILES = json.loads(Path(__file__).with_name("finished_run.json").read_text(encoding="utf-8"))
-IMAGES = (
-    *("samples", "temperatures", "completions", "nearest_neighbors", "evidence", "ood"),
-    *("improbable", "likelihood", "reliability", "selective_accuracy"),
-    *("confusion_pixelcnnpp", "confusion_baseline", "roc_pixelcnnpp", "roc_baseline"),
-)
 EMPTY = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -59,25 +54,10 @@ class HtmlPage(HTMLParser):
         return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
-def write_finished_run(path, class_names=("cat", "dog")):
-    """Writes a run folder with the files of all commands, without running them."""
-    run = RunFolder(path)
-    for name, content in FILES.items():
-        text = json.dumps(content)
-        for old, new in zip(("cat", "dog"), class_names, strict=True):
-            text = text.replace(json.dumps(old), json.dumps(new))
-        file = run.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    noise = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype="uint8")
-    for name in (*IMAGES, *(f"samples_{name}" for name in class_names if "/" not in name)):
-        Image.fromarray(noise).save(run.reports / f"{name}.png")
-    return run
-
-
 @pytest.fixture
 def finished(tmp_path):
-    return write_finished_run(tmp_path / "run")
+    """A finished run, without its models."""
+    return finished_run.write(tmp_path / "run")
 
 
 def page_of(pixelcnnpp, run):
@@ -108,26 +88,65 @@ def changed(run, name, **content):
 
 def test_finished_run(pixelcnnpp, finished):
     page = page_of(pixelcnnpp, finished)
-    # Those from files, a grid for each of two classes, and three curves.
-    assert len(page.attributes("src")) == len(IMAGES) + 2 + 3
-    assert "Not measured yet" not in page.text
-    for fact in ("80.0 %", "49.0–94.3 %", "−10.0 points (−30.0 to +10.0)"):
-        assert fact in page.text
+    # All figures, and three curves.
+    assert len(page.attributes("src")) == len([*finished.reports.glob("*.png")]) + 3
+    for words in ("Not measured yet", "Outdated"):
+        assert words not in page.text
+    report = read_json(finished.reports / "classification.json")
+    models, difference = report["models"], report["accuracy_difference"]
+    for numbers in models.values():
+        assert f"{100 * numbers['accuracy']:.1f} %" in page.text
+    low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in difference["ci95"])
+    assert f"({low} to {high})" in page.text
+    metrics = read_json(finished.reports / "generation.json")["metrics"]["all"]
+    assert f"{metrics['frechet_distance']:.3f}" in page.text
+    assert read_json(finished.reports / "likelihood.json")["reading"] in page.text
+    for name in ("dark", "gray", "bright"):
+        assert name in page.text
+    rows = finished.history("pixelcnnpp")
+    assert f"{rows[-1]['val_bits_per_dim']:.3f}" in page.text
+
+
+def test_each_file_belongs_to_one_measurement():
+    stored = read_json(finished_run.STORED)
+    reports = {name.removeprefix("reports/") for name in stored["files"] if "reports/" in name}
+    written = {*stored["others"], *reports} - {"index.html"}
+    patterns = [p for one in measurements() for p in (f"{one.name}.json", *one.writes)]
+    for name in written:
+        assert sum(fnmatch(name, pattern) for pattern in patterns) == 1, name
+    for pattern in patterns:
+        assert any(fnmatch(name, pattern) for name in written), pattern
+
+
+def structure(content):
+    """Returns the names in JSON data, with the types of their values."""
+    if isinstance(content, dict):
+        return {name: structure(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [structure(value) for value in content[:1]]
+    return "number" if isinstance(content, int | float) else type(content).__name__
+
+
+@pytest.mark.slow
+def test_the_stored_run_is_like_a_new_one(tmp_path):
+    """If it fails after a change of the results, run python tests/support/finished_run.py."""
+    new = finished_run.finish(tmp_path)
+    assert structure(new) == structure(read_json(finished_run.STORED))
 
 
 def test_run_that_was_only_started(pixelcnnpp, finished):
     run = RunFolder(finished.path.parent / "started")
     write_json(run.config_json, {"data": finished.read_config()["data"]})
     page = page_of(pixelcnnpp, run)
-    for command in ("likelihood", "classification", "generation", "evidence", "ood"):
-        # One line for each command, for all of its sections.
-        assert page.text.count(f"pixelcnnpp evaluate {command} --run {run.path}") == 1
-    assert "PixelCNN++, Training, Model: pixelcnnpp train --" in page.text
+    for one in measurements():
+        assert page.text.count(f"pixelcnnpp evaluate {one.name} --run {run.path}") == 1
+    assert "PixelCNN++: pixelcnnpp train --" in page.text
+    assert "Baseline CNN: pixelcnnpp train-baseline --" in page.text
 
 
 def test_what_users_named_is_text(pixelcnnpp, tmp_path):
-    names = ("<script>alert(1)</script> a&lt;b", "\"><img src='x' onerror='alert(2)'>")
-    page = page_of(pixelcnnpp, write_finished_run(tmp_path / "<i>run & co", names))
+    names = ("<script>alert(1)</script> a&lt;b", "\"><img src='x' onerror='alert(2)'>", "$x$")
+    page = page_of(pixelcnnpp, finished_run.write(tmp_path / "<i>run & co", names))
     for name in ("<i>run & co", *names):
         assert name in page.text
 
@@ -156,21 +175,21 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
         "options": {"max_examples": None, "seed": 3, "callback": ["mine:stop", "mine:log"]},
         "versions": {"backend": "jax"},
     }
-    generative = {"options": {"plugin": ["my_parts"]}}
+    generative = {"options": {}, "plugins": ["my_parts"]}
     write_json(run.config_json, {"data": data, "baseline": section, "pixelcnnpp": generative})
     options = {"data": "/other data", "split": "test"}
-    write_json(run.reports / "classification.json", {"options": options})
-    options = {"per_class": 9, "temperature": 0.5, "temperatures": ""}
-    write_json(run.reports / "generation.json", {"options": options})
+    result = {"options": options, "data": "/other data", "reading": "", "count": 3}
+    write_json(run.reports / "data" / "likelihood.json", {**result, "split": "test"})
+    result["options"] = {"count": 9, "seed": 5}
+    write_json(run.reports / "likelihood.json", {**result, "data": None, "split": "validation"})
     words = training_words(run.read_config(), "baseline")
     expected = ["train-baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
     assert words == [*expected, "--callback", "mine:stop", "--callback", "mine:log"]
     text, evaluate = page_of(pixelcnnpp, run).text, "pixelcnnpp --plugin my_parts evaluate"
     for line in (
-        f"KERAS_BACKEND=jax pixelcnnpp {shlex.join(words)}",
-        f"{evaluate} classification --data '/other data' --split test",
-        f"{evaluate} generation --per-class 9 --temperature 0.5 --temperatures ''",
-        f"{evaluate} report",
+        f"KERAS_BACKEND=jax pixelcnnpp --plugin my_parts {shlex.join(words)}",
+        f"{evaluate} likelihood --data '/other data' --split test",
+        f"{evaluate} likelihood --count 9 --seed 5",
     ):
         assert f"{line} --run '{run.path}'" in text
 
@@ -234,23 +253,24 @@ def replaced(content, path, value):
 
 @pytest.fixture(scope="module")
 def hostile_run(tmp_path_factory):
-    return write_finished_run(tmp_path_factory.mktemp("finished") / "run")
+    return finished_run.write(tmp_path_factory.mktemp("finished") / "run")
 
 
 # Any content of a run's JSON files gives a page or a one-line error.
 @hostile.examples(60)
 @given(data=st.data())
 def test_any_value_in_any_place(hostile_run, data):
-    files = sorted(hostile_run.path.rglob("*.json"))
+    run = hostile_run
+    files = sorted(run.path.rglob("*.json"))
     file = data.draw(st.sampled_from(files), "file")
     original = file.read_text(encoding="utf-8")
     content = json.loads(original)
     path = data.draw(st.sampled_from(places(content)), "place")
     file.write_text(json.dumps(replaced(content, path, data.draw(VALUES, "value"))))
-    page = hostile_run.reports / "index.html"
+    page = run.reports / "index.html"
     page.unlink(missing_ok=True)
     try:
-        hostile.result_or_one_line(evaluate_report, hostile_run, None)
+        hostile.result_or_one_line(report, BatchOptions(run=run.path))
     finally:
         file.write_text(original, encoding="utf-8")
     assert not page.exists() or "</html>" in page.read_text(encoding="utf-8")

@@ -140,7 +140,7 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
 def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, run, tmp_path):
     file, back = tmp_path / "images.pxc", tmp_path / "back"
     images, names = tiny.tiny_split(2).images, ["a.png", "../b.png"]
-    file.write_bytes(compress_images(trained, images, names=names, verbose=0).data)
+    file.write_bytes(compress_images(trained, images, names=names, verbose=0))
     command = ("decompress", file, "--run", run, "--output", back)
     one_line(pixelcnnpp(*command), "Invalid file name", "'../b.png'")
     assert not back.exists()

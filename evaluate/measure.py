@@ -1,0 +1,58 @@
+"""The commands `pixelcnnpp evaluate`: measures, keeps the results, and writes the page."""
+
+import shutil
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
+from keras_pixelcnnpp.evaluate.report import write_pages
+from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.files import atomic_files, write_json
+from keras_pixelcnnpp.run import locked_around
+
+
+def measure(measurement: Measurement, options: DataOptions, subject: Subject | None = None) -> None:
+    """Measures, replaces the results of an earlier measurement on the same images, and the page."""
+    subject = subject or Subject(options)
+    if reason := measurement.reason_against(subject):
+        raise UserError(reason)
+    if subject.run is not None:
+        subject.run.require_model("pixelcnnpp")
+    run, file = subject.run, f"{measurement.name}.json"
+    with locked_around(subject.folder) if run is None else run.locked():
+        with tempfile.TemporaryDirectory() as temporary:
+            report = measurement.measure(subject, options, Path(temporary))
+            if report is not None:
+                given = options.chosen | ({"data": subject.data} if subject.data else {})
+                facts = {"data": subject.data, "weights": subject.weights(measurement)}
+                write_json(Path(temporary, file), {"options": given, **facts, **report})
+            # Files of an earlier measurement, which would not match this one, are removed.
+            with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
+                shutil.copytree(temporary, folder, dirs_exist_ok=True)
+            written = sorted(path.name for path in Path(temporary).iterdir())
+        write_pages(subject)
+    print(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
+
+
+def measure_all(options: DataOptions) -> None:
+    """Runs all measurements that apply, and prints why the others do not."""
+    subject = Subject(options)
+    for measurement in measurements():
+        if reason := measurement.reason_against(subject):
+            print(f"Left out: {measurement.name}. {reason}")
+            continue
+        names = {one.name for one in fields(measurement.options)}
+        shared = {name: value for name, value in vars(options).items() if name in names}
+        measure(measurement, measurement.options(**shared), subject)
+    report(options, subject)
+
+
+def report(options: DataOptions, subject: Subject | None = None) -> None:
+    """Writes the page, and prints the commands for missing and outdated results."""
+    subject = subject or Subject(options)
+    with locked_around(subject.folder):
+        lines = write_pages(subject)
+    print("\n".join(lines), end="\n" * bool(lines))
+    print(f"Wrote {subject.folder / 'index.html'}")

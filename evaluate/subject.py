@@ -1,0 +1,212 @@
+"""The subject of a measurement: a model, the images, and the folder of the results."""
+
+import itertools
+import shlex
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
+from keras_pixelcnnpp.data.load import CLASS_NAMES
+from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
+from keras_pixelcnnpp.files import read_json, safe_names, sha256
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.recipe import COMMANDS, READING, plugins_of_run, recipe_of_run, words_of
+from keras_pixelcnnpp.run import RunFolder, TrainedImages
+from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+
+HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
+
+
+class Subject(TrainedImages):
+    """The model, the images and the folder of results that a command's options choose.
+
+    Args:
+        options: The options, a `DataOptions`.
+
+    Attributes:
+        run: `RunFolder` of the model, or `None` for a preset or a file.
+        config: Content of the run's `config.json`, or what is known about a preset or a file.
+        data: Source of the images, as for `load_dataset`, or `None` for those of the run.
+        root: Folder of all results of the model.
+        folder: Folder of the results on these images: `root` for the run's split validation, and
+            otherwise a subfolder.
+        samples: Folder of generated images.
+
+    Raises:
+        UserError: If the run, the preset or the file does not exist.
+    """
+
+    def __init__(self, options: DataOptions):
+        self.options = options
+        self.run = None if options.run is None else RunFolder(options.run)
+        self._preset = None if options.preset is None else Preset(options.preset)
+        if self.run is None:
+            self.config = _known_about(self.model, self.trained.reading, self._preset)
+        else:
+            self.config = self.run.read_config()
+        self.data = options.data
+        if self.data is not None and self.data not in CLASS_NAMES:
+            self.data = str(Path(self.data).resolve())
+        usual = Path("reports", self.name) if self.run is None else self.run.reports
+        self.root = options.output or usual
+        self.folder = self._folder()
+        is_own = self.run is not None and self.folder == self.run.reports
+        self.samples = self.run.samples if is_own else self.folder / "samples"
+
+    def _folder(self) -> Path:
+        """Returns the folder of the results, with a number if other images have its name."""
+        path, split = Path(self.data or ""), self.options.split
+        words = [] if self.data is None else [path.name if path.is_dir() else path.stem]
+        if split is not None and (words or split != "validation"):
+            words.append(split)
+        if not words:
+            return self.root
+        (name,) = safe_names(["-".join(words) or "data"])
+        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        folders = map(self.root.joinpath, names)
+        return next(
+            folder
+            for folder in folders
+            if all(data == self.data for data in _measured_data(folder))
+        )
+
+    def read_config(self) -> dict:
+        return self.config
+
+    def listing(self) -> Listing:
+        return [] if self.run is None else self.run.listing()
+
+    @property
+    def name(self) -> str:
+        """Name of the run, the preset or the file."""
+        path = Path(next(iter(self.options.given.values()))).resolve()
+        return path.name if self.options.model is None else path.stem
+
+    @cached_property
+    def trained(self) -> TrainedModel:
+        """The model, loaded."""
+        return TrainedModel.named(self.options)
+
+    @property
+    def model(self) -> AutoregressiveModel:
+        """The model, loaded."""
+        return self.trained.model
+
+    @cached_property
+    def cnn(self) -> BaselineCNN | None:
+        """The baseline CNN of the run, or `None`."""
+        if self.run is None:
+            return None
+        if self.run.baseline_keras.exists():
+            return load_trained_model(self.run.baseline_keras, BaselineCNN)
+        if len(self.config["data"]["class_names"]) > 1:
+            command = self.train_command("baseline")
+            print(f"The run has no baseline CNN to compare with. To train it: {command}")
+        return None
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the models in tables and plots, by section of `config`."""
+        usual = {"pixelcnnpp": "PixelCNN++", "baseline": "Baseline CNN"}
+        return {n: str(self.config.get(n, {}).get("title", title)) for n, title in usual.items()}
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes of the data that the model was trained on."""
+        return self.config["data"]["class_names"]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the model."""
+        model = self.config.get("pixelcnnpp", {}).get("model", {})
+        return model.get("num_classes", len(self.class_names))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape `(height, width, channels)` of the model's images."""
+        height, width, channels = self.config["data"]["image_shape"]
+        return height, width, channels
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The images in all splits."""
+        return self.load_data(self.data, self.options.classes_in_order)
+
+    @property
+    def split(self) -> str:
+        """Name of the split to measure on."""
+        return self.dataset.split_to_measure(self.options.split)
+
+    @property
+    def images(self) -> LabeledImages:
+        """The images to measure on."""
+        return self.dataset.split(self.split)
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        if self.run is not None:
+            files = {name: self.run.model(name) for name in self.run.MODEL_FILES}
+        else:
+            weights = self._preset.weights_path if self._preset else self.options.model
+            files = {"pixelcnnpp": weights}
+        return {n: sha256(file)[:HASH_LENGTH] for n, file in files.items() if file.is_file()}
+
+    def weights(self, measurement: Measurement) -> dict[str, str]:
+        """Returns the hashes of the weights that a measurement depends on."""
+        sections = ("pixelcnnpp", "baseline") if measurement.uses_cnn else ("pixelcnnpp",)
+        return {name: digest for name, digest in self._weights.items() if name in sections}
+
+    def command(self, *words: str) -> str:
+        """Returns a command line with the options that choose the model and the folder."""
+        plugins = words_of({"plugin": plugins_of_run(self.config)})
+        output = self.options.output if words[0] == "evaluate" else None
+        named = {**self.options.given, "output": output}
+        return shlex.join(["pixelcnnpp", *plugins, *words, *words_of(named)])
+
+    def measure_command(self, measurement: Measurement) -> str:
+        """Returns the command that measures the model on these images."""
+        images = {"data": self.data, "split": self.options.split}
+        return self.command("evaluate", measurement.name, *words_of(images))
+
+    def train_command(self, section: str) -> str:
+        """Returns the command that trains a model of the run on the same images."""
+        words = recipe_of_run(self.config, section).words()
+        return self.command(COMMANDS[section], *words)
+
+
+def _measured_data(folder: Path) -> Iterator[str | None]:
+    """Yields the sources of the images that the results in a folder are about."""
+    for file in sorted(folder.glob("*.json")):
+        yield read_json(file).get("data")
+
+
+def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | None) -> dict:
+    """Returns what is known about a model without a run, in the form of `config.json`."""
+    facts = {} if preset is None else preset.metadata
+    training = facts.get("training", {})
+    options = {name: value for name, value in training.items() if name not in READING}
+    # Weights may have been trained for more epochs than the recipe of the preset.
+    options |= {"epochs": facts.get("epochs", training.get("epochs"))}
+    options |= {"network": model.network_name}
+    options |= {} if model.num_classes else {"conditioning": "none"}
+    return {
+        "data": {
+            "source": facts.get("data", "an unnamed data set"),
+            "split_seed": facts.get("split_seed", 0),
+            **reading,
+            "fingerprint": facts.get("fingerprint", "unknown"),
+            "class_names": list(model.class_names or ()),
+            "image_shape": list(model.image_shape),
+        },
+        "pixelcnnpp": {
+            "title": model._title,
+            "options": options,
+            "model": model.get_config(),
+            "parameters": model.count_params(),
+            "versions": facts.get("versions", {}),
+        },
+    }

@@ -1,0 +1,87 @@
+"""A measurement is one Python file and one template; its command and its section follow."""
+
+import importlib
+import sys
+
+import pytest
+import tiny
+from command_line import done
+
+from keras_pixelcnnpp import all_commands
+from keras_pixelcnnpp.evaluate import commands, measurements, report
+from keras_pixelcnnpp.files import read_json
+
+DECLARATION = '''
+from keras_pixelcnnpp.evaluate.measurements import Measurement
+
+class Brightness(Measurement):
+    """Measure the mean of all values."""
+
+    name = "brightness"
+    title = "Brightness"
+    place = 9
+    writes = ("brightness.txt",)
+
+    def reason_against(self, subject):
+        return "It is too dark" if subject.options.split == "test" else None
+
+    def measure(self, subject, options, folder):
+        (folder / "brightness.txt").write_text(str(len(subject.images)))
+        return {"split": subject.split, "mean": float(subject.images.images.mean())}
+
+MEASUREMENT = Brightness()
+'''
+SECTION = """
+{% from "macros.html.j2" import number, row, section, table %}
+{% set numbers = number("Brightness", report.mean | decimal(1), "of 255") %}
+{% call section("Brightness of images") %}
+{% call table() %}{{ row("mean", report.mean | decimal(2)) }}{% endcall %}
+{% endcall %}
+"""
+
+
+@pytest.fixture
+def brightness(tmp_path, monkeypatch):
+    """A folder with a measurement of a contributor, of which the commands know."""
+    folder = tmp_path / "declared"
+    folder.mkdir()
+    (folder / "brightness.py").write_text(DECLARATION)
+    (folder / "brightness.html.j2").write_text(SECTION)
+    measurements.FOLDERS.append(str(folder))
+    report._environment.cache_clear()
+    importlib.reload(commands)
+    (group,) = [one for one in all_commands.app.registered_groups if one.name == "evaluate"]
+    monkeypatch.setattr(group, "typer_instance", commands.app)
+    yield
+    measurements.FOLDERS.remove(str(folder))
+    sys.modules.pop(f"{measurements.__name__}.brightness", None)
+    report._environment.cache_clear()
+
+
+@pytest.mark.usefixtures("brightness")
+def test_a_file_and_a_template_are_enough(pixelcnnpp, run):
+    assert "Measure the mean of all values." in done(pixelcnnpp("evaluate", "--help"))
+    common = ("--run", run.path)
+    advice = f"Not measured yet: Brightness. pixelcnnpp evaluate brightness --run {run.path}\n"
+    assert advice in done(pixelcnnpp("evaluate", "report", *common))
+    assert "Brightness" not in done(pixelcnnpp("evaluate", "report", *common, "--split", "test"))
+    out = done(pixelcnnpp("evaluate", "brightness", *common))
+    assert f"Wrote brightness.json, brightness.txt and index.html to {run.reports}" in out
+    result = read_json(run.reports / "brightness.json")
+    assert result["mean"] == tiny.tiny_split(9, 1).images.mean()
+    assert result["options"] == {"batch_size": 32}
+    page = (run.reports / "index.html").read_text(encoding="utf-8")
+    assert f"<td>{result['mean']:.2f}</td>" in page
+    assert f'<dd class="value">{result["mean"]:.1f}</dd>' in page
+
+
+def test_declarations():
+    """Each measurement has a help text, a template and patterns that no other one has."""
+    found = measurements.measurements()
+    assert len({one.place for one in found}) == len({one.name for one in found}) == len(found)
+    patterns = [pattern for one in found for pattern in one.writes]
+    assert len(set(patterns)) == len(patterns)
+    for one in found:
+        assert one.__doc__
+        assert one.title
+        report._environment().get_template(f"{one.name}.html.j2")

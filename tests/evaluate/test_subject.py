@@ -1,0 +1,173 @@
+"""Tests of how a model, its images and the folder of results are chosen, and of `evaluate all`."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from command_line import done, one_line
+
+from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+
+FEW = ("--count", 4)
+
+
+def contents(folder):
+    """Returns the content of all files in a folder by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["preset", "model"])
+def test_a_model_without_a_run(pixelcnnpp, preset, archive, trained, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    data = tiny.save_npz(tmp_path / "data.npz")
+    model = (f"--{name}", {"preset": preset, "model": archive}[name], "--data", data)
+    done(pixelcnnpp("evaluate", "classification", *model, "--split", "validation"))
+    images = load_dataset(str(data)).images("validation", with_labels=True)
+    folder = Path("reports", {"preset": "tiny", "model": "model"}[name], "data-validation")
+    report = read_json(folder / "classification.json")["models"]["pixelcnnpp"]
+    right = trained.class_probabilities(images.images).argmax(axis=1) == images.labels
+    assert report["accuracy"] == right.mean()
+    bits = trained.bits_per_dim(images.images).mean()
+    assert report["bits_per_dim"] == pytest.approx(bits, abs=1e-5)
+    # The advice on its page names the model in the same way.
+    text = re.sub("</?span>", "", (folder / "index.html").read_text(encoding="utf-8"))
+    images = f"--data {data} --split validation"
+    assert f"pixelcnnpp evaluate evidence {images} {shlex.join(map(str, model[:2]))}" in text
+
+
+def test_output_never_overwrites_a_model(pixelcnnpp, preset, tmp_path):
+    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "mine"
+    output.mkdir()
+    (output / "model.keras").write_bytes(b"months of work")
+    command = ("--preset", preset, "--data", data, "--output", output)
+    done(pixelcnnpp("evaluate", "likelihood", *command, *FEW))
+    assert (output / "model.keras").read_bytes() == b"months of work"
+    assert (output / "data" / "likelihood.json").is_file()
+    assert not (output / "config.json").exists()
+
+
+def test_splits_do_not_overwrite_one_another(pixelcnnpp, run):
+    command = ("evaluate", "likelihood", "--run", run.path, *FEW)
+    done(pixelcnnpp(*command))
+    before = contents(run.reports)
+    done(pixelcnnpp(*command, "--split", "validation"))
+    assert contents(run.reports).keys() == before.keys()
+    done(pixelcnnpp(*command, "--split", "test"))
+    assert read_json(run.reports / "likelihood.json")["split"] == "validation"
+    assert read_json(run.reports / "test" / "likelihood.json")["split"] == "test"
+    # Data with the name of a split get another folder.
+    data = tiny.save_npz(run.path / "test.npz")
+    done(pixelcnnpp(*command, "--data", data))
+    assert read_json(run.reports / "test" / "likelihood.json")["data"] is None
+    assert read_json(run.reports / "test_2" / "likelihood.json")["data"] == str(data)
+
+
+def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
+    cnn = run.baseline_keras.read_bytes()
+    run.baseline_keras.unlink()
+    commands = {
+        name: ("evaluate", name, "--run", run.path) for name in ("classification", "likelihood")
+    }
+    for command in commands.values():
+        done(pixelcnnpp(*command))
+    page = run.reports / "index.html"
+    assert "Comparison with the CNN" not in page.read_text(encoding="utf-8")
+    report = ("evaluate", "report", "--run", run.path)
+    assert "Outdated" not in done(pixelcnnpp(*report)) + page.read_text(encoding="utf-8")
+    # A CNN that is trained later matters only to the comparison.
+    run.baseline_keras.write_bytes(cnn)
+    assert re.findall("Outdated: (.*?)\\.", done(pixelcnnpp(*report))) == ["Classification"]
+    assert page.read_text(encoding="utf-8").count("Outdated") == 1
+    done(pixelcnnpp(*commands["classification"]))
+    text = page.read_text(encoding="utf-8")
+    assert "Comparison with the CNN" in text
+    assert "Outdated" not in text
+    # Another model of the run matters to all results.
+    BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save(run.baseline_keras)
+    tiny.tiny_model(class_names=tiny.NAMES).save(run.model_keras)
+    assert done(pixelcnnpp(*report)).count("Outdated: ") == 2
+
+
+def test_the_page_is_as_new_as_the_results(pixelcnnpp, run):
+    out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, *FEW))
+    page = run.reports / "index.html"
+    assert f"index.html to {run.reports}" in out
+    reading = read_json(run.reports / "likelihood.json")["reading"]
+    assert reading in page.read_text(encoding="utf-8")
+    os.utime(page, (0, 0))
+    done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, *FEW, "--split", "test"))
+    assert page.stat().st_mtime > 0
+    assert "test" in page.read_text(encoding="utf-8")
+
+
+def test_two_channels(pixelcnnpp, tmp_path):
+    """What refuses a model is neither run by `evaluate all` nor advised."""
+    split = tiny.tiny_split(30)
+    data = {"images": np.repeat(split.images, 2, axis=-1), "labels": split.labels}
+    np.savez(tmp_path / "two.npz", **data, class_names=tiny.NAMES)
+    model = tiny.untrained_pixelcnn(image_shape=(4, 4, 2), class_names=tiny.NAMES)
+    model.initialize(data["images"], split.labels)
+    model.save(tmp_path / "model.keras")
+    command = ("--model", tmp_path / "model.keras", "--data", tmp_path / "two.npz")
+    out = done(pixelcnnpp("evaluate", "report", *command, "--output", tmp_path / "out"))
+    advice = re.findall(r"pixelcnnpp evaluate (\w+)", out)
+    assert sorted(advice) == ["classification", "evidence", "likelihood", "ood"]
+    one_line(pixelcnnpp("evaluate", "generation", *command), "PNG files", "channels")
+
+
+@pytest.mark.slow
+def test_all(pixelcnnpp, preset, tmp_path):
+    """The command writes all reports that apply, and the page."""
+    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "out"
+    command = ("evaluate", "all", "--preset", preset, "--data", data, "--output", output)
+    out = done(pixelcnnpp(*command))
+    reports = {path.name for path in (output / "data").iterdir()}
+    for name in ("likelihood", "classification", "generation", "evidence", "ood"):
+        assert f"{name}.json" in reports
+    assert "index.html" in reports
+    assert "Not measured yet" not in out
+
+
+@pytest.mark.slow
+def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, monkeypatch):
+    """The training images are not there, and a folder with the name of their data is another."""
+    monkeypatch.chdir(tmp_path)
+    trained.save_to_preset("mine", {"data": "photos", "training": {"horizontal_flip": True}})
+    for index, (image, label) in enumerate(zip(tiny.IMAGES, tiny.LABELS, strict=True)):
+        file = tmp_path / "photos" / tiny.NAMES[label] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png_bytes(image))
+    (tmp_path / "photos" / "dark" / "bad.png").touch()
+    common = ("--preset", "mine", "--data", "photos")
+    out = done(pixelcnnpp("evaluate", "all", *common))
+    assert "bad.png" in re.search("Skipped 1 files that cannot be read: .*", out)[0]
+    assert "Comparisons with training images are omitted" in out
+    reports = tmp_path / "reports" / "mine" / "photos"
+    report = read_json(reports / "classification.json")
+    assert (report["count"], report["split"]) == (12, "all")
+    assert report["pixel_histogram_bits_per_dim"] is None
+    generation = read_json(reports / "generation.json")
+    assert "memorization" not in generation
+    assert (reports / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        ((), "Expected exactly one of the options --preset NAME, --run FOLDER and --model FILE"),
+        (("--preset", "digits"), "--data"),
+        (("--model", "model.keras"), "--data"),
+        (("--preset", "digits", "--run", "runs/a", "--data", "digits"), "exactly one"),
+        (("--run", "digits"), "digits is the name of a preset"),
+    ],
+)
+def test_mistakes(pixelcnnpp, options, fragment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one_line(pixelcnnpp("evaluate", "classification", *options), fragment)
