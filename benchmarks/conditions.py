@@ -188,7 +188,7 @@ def make_cnn(problem):
     for filters in (32, 64):
         for _ in range(2):
             x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = layers.AveragePooling2D()(x)
+        x = layers.AveragePooling2D(2)(x)
     x = layers.Dense(128, "relu")(layers.GlobalAveragePooling2D()(x))
     return keras.Model(inputs, layers.Dense(GRID_SIZE, "softmax")(x))
 

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +29,7 @@ def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     trained_on, images = subject.trained_on(images, subject.dataset), images.images
     model = subject.model
     print(f"Scoring {len(images):,} of {counted(total)} of the split {subject.split}")
-    how = {"batch_size": options.batch_size, "verbose": "auto"}
+    how: Any = {"batch_size": options.batch_size, "verbose": "auto"}
     statistics = model.pixel_statistics(images, seed=options.seed, **how)
     report = {"split": subject.split, "seed": options.seed}
     report["trained_on"] = None if trained_on is None else int(trained_on.sum())
