@@ -75,7 +75,7 @@ test-torch: .venv-torch/installed
 
 # Tests that need one of the extras `serve`, `ray`, `app` and `hub`.
 test-extras: .venv-extras/installed
-	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m "extras $(AND_NOT_SLOW)" tests/savedmodel tests/app tests/presets/test_hub.py
+	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m "extras $(AND_NOT_SLOW)" tests/commands tests/savedmodel tests/app tests/presets/test_hub.py
 
 # Runs the tutorials with one epoch per training.
 test-notebooks: .venv-extras/installed
@@ -95,7 +95,7 @@ LOWEST := .venv-lowest .venv-lowest-jax .venv-lowest-torch
 .venv-lowest-jax/installed:   WANTED := jax,commands,dev
 .venv-lowest-torch/installed: WANTED := torch,commands,dev
 .venv-lowest-torch/installed: BY_PIP := "$(shell sed -n 's/^ *\(torch\)>=/\1==/p' setup.cfg)" $(TORCH_INDEX)
-OF_BACKENDS := tests/test_backend.py tests/models/test_torch_network.py tests/codec/test_exact.py tests/sampling/test_torch_program.py
+OF_BACKENDS := tests/utils/test_backend.py tests/models/test_torch_network.py tests/codec/test_exact.py tests/sampling/test_torch_program.py
 
 $(LOWEST:%=%/installed): setup.cfg pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
@@ -140,7 +140,7 @@ INSTALLED := build/installed
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	rm -rf $(INSTALLED)
+	rm -rf build  # also copies of files that have moved
 	.venv/bin/uv pip install --quiet --reinstall --no-deps -b $(VERSIONS) --python .venv/bin/python --target $(INSTALLED) .
 	cd $(INSTALLED) && $(CURDIR)/.venv/bin/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p keras_pixelcnnpp
 	.venv/bin/codespell

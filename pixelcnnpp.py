@@ -17,7 +17,7 @@ def main() -> None:
         # imported without Keras. `command_helpers.library` runs it.
         spec = importlib.util.find_spec("keras_pixelcnnpp")
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
-        from keras_pixelcnnpp import all_commands
+        from keras_pixelcnnpp.commands import all_commands
     except ModuleNotFoundError as error:
         print(
             f"pixelcnnpp: error: {error}. The commands need the extra `commands`: "

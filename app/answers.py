@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.special import softmax
 
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import check_channels, opened
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import maps_figure, name_lines, new_figure
-from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
-from keras_pixelcnnpp.tiled import TiledModel
+from keras_pixelcnnpp.tiled.model import TiledModel
+from keras_pixelcnnpp.utils.errors import UserError
 
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5

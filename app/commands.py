@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from typer import Option
 
-from keras_pixelcnnpp.command_helpers import Commands, library, option, with_options
-from keras_pixelcnnpp.errors import not_installed
-from keras_pixelcnnpp.savedmodel.commands import ModelOptions, TiledOptions
+from keras_pixelcnnpp.commands.helpers import Commands, library, option, with_options
+from keras_pixelcnnpp.commands.model_commands import ModelOptions, TiledOptions
+from keras_pixelcnnpp.utils.errors import not_installed
 
 app = Commands()
 
@@ -43,6 +43,6 @@ def launch(options: AppOptions) -> None:
     with library():
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
-        from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+        from keras_pixelcnnpp.commands.trained_model import TrainedModel
     answers = Answers(TrainedModel.named(chosen), options.tiled)
     serve(answers, options.host, options.port, options.open_browser)

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 MAX_BYTES = 64 << 20  # of all layers; one of a few strokes has a few kilobytes
 MAX_LAYERS = 10_000

@@ -25,8 +25,8 @@ from keras_pixelcnnpp.app.answers import ANY, Answers, Samples
 from keras_pixelcnnpp.app.layers import Layers
 from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.bits import bits_unit
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel.limits import middleware
+from keras_pixelcnnpp.utils.errors import UserError
 
 MAX_CLASSES = 10  # bars in a plot of class probabilities
 COLUMNS = 8  # of sampled images

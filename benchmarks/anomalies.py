@@ -22,7 +22,7 @@ from keras_pixelcnnpp.evaluate.ood import (
     detector_scores,
     ood_inputs,
 )
-from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.utils.files import write_json
 
 
 def main(preset: str, data: Path, other: Path, fit: int = 300, count: int = 200, each: int = 60):

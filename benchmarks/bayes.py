@@ -14,8 +14,8 @@ from scipy.special import softmax
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
-from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 
 def main(preset: str, data: Data, split: Split = "test"):

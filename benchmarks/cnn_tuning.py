@@ -20,16 +20,16 @@ import typer
 from common import RESULTS, show
 from typer import Option
 
-from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.command_helpers import with_options
+from keras_pixelcnnpp.commands.helpers import with_options
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
-from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.optimizers import make_optimizer
-from keras_pixelcnnpp.recipe import NOT_MIRRORED, BaselineRecipe, numbers, words_of
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
-from keras_pixelcnnpp.training import train_epochs
+from keras_pixelcnnpp.training.optimizers import make_optimizer
+from keras_pixelcnnpp.training.recipe import NOT_MIRRORED, BaselineRecipe, numbers, words_of
+from keras_pixelcnnpp.training.train import train_epochs
+from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 # The defaults are those from before the tuning.
 DEFAULTS = {**BaselineRecipe.DEFAULTS, "learning_rate": 2e-3, "precision": "mixed_bfloat16"}

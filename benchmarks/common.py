@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
-from keras_pixelcnnpp.backend import device_name, versions
-from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.recipe import words_of
+from keras_pixelcnnpp.training.recipe import words_of
+from keras_pixelcnnpp.utils.backend import device_name, versions
+from keras_pixelcnnpp.utils.files import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -27,11 +27,11 @@ from scipy.stats import sem
 from typer import Option
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.checks import is_prefix
 from keras_pixelcnnpp.data import load_dataset
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.utils.checks import is_prefix
+from keras_pixelcnnpp.utils.files import write_bytes
 
 BATCH_SIZE = 512  # particles; larger batches are not faster
 COMPLETIONS = 19  # of a run, between which the true value lies with a probability of 18 / 20

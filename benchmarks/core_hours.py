@@ -21,10 +21,10 @@ from common import RESULTS, Data, save
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.report import training_words
-from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.optimizers import averaged_weights
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.optimizers import averaged_weights
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 HOURS = (0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)  # of the snapshots
 

@@ -26,13 +26,13 @@ from common import Data, Split, pixelcnnpp, save, show, timed, write_dataset
 from results import WAYS, over_seeds
 from typer import Option
 
-from keras_pixelcnnpp.backend import machine
-from keras_pixelcnnpp.command_helpers import with_options
+from keras_pixelcnnpp.commands.helpers import with_options
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.recipe import COMMANDS, NOT_MIRRORED
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.recipe import COMMANDS, NOT_MIRRORED
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.backend import machine
+from keras_pixelcnnpp.utils.files import read_json
 
 SUREST = (0.5, 1.0)  # fractions of the unlabeled images that get pseudo-labels, in turn
 SMALL_BATCH = 10  # batch size of PixelCNN++ on labeled images only

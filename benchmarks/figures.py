@@ -8,7 +8,7 @@ from common import RESULTS, ROOT
 from matplotlib.ticker import NullLocator
 
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.files import read_json, write_bytes
+from keras_pixelcnnpp.utils.files import read_json, write_bytes
 
 MNIST_PIXELS = 28 * 28
 HOURS = (0.1, 0.2, 0.5, 1, 2, 5)

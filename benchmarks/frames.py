@@ -23,9 +23,9 @@ from scipy.stats import sem
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data import load_dataset
 from keras_pixelcnnpp.data.images import as_image
-from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import read_json
 
 
 def main(crops: Path, whole: Path, data: Data, count: int = 200):

@@ -30,11 +30,11 @@ from keras_pixelcnnpp.evaluate.figures import gallery_png
 from keras_pixelcnnpp.evaluate.generation import Comparison, baseline_features, mean_bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.metrics.images import frechet_distance
-from keras_pixelcnnpp.files import write_bytes
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import write_bytes
 
 SHOWN, SHOWN_WEIGHTS = 6, (0, 1, 3)  # images per class in the figure, and their weights
 METRICS = ("accuracy", "accuracy_ci95", "precision", "recall", "density", "coverage")

@@ -26,7 +26,7 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     classification_metrics,
 )
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.run import RunFolder
 
 MAX_ROWS = 16  # points on the curve of first rows, each of which costs a pass of the CNNs
 BATCH_SIZE = 512  # particles; larger batches are not faster

@@ -25,9 +25,9 @@ from common import RESULTS
 from results import Run, markdown_template
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.files import atomic_path, read_json, sha256, write_json
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.recipe import recipe_of_run
+from keras_pixelcnnpp.training.recipe import recipe_of_run
+from keras_pixelcnnpp.utils.files import atomic_path, read_json, sha256, write_json
 
 PRESETS = Path(kp.__file__).parent / "presets"
 METRICS = ("accuracy", "accuracy_ci95", "log_loss", "ece", "bits_per_dim")

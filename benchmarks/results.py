@@ -24,10 +24,10 @@ from common import RESULTS, ROOT
 
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report import percent, training_words
-from keras_pixelcnnpp.files import read_json, write_bytes, write_json
 from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.recipe import words_of
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.recipe import words_of
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import read_json, write_bytes, write_json
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 KEPT = ("config.json", "logs/*/history.json")

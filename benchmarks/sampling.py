@@ -20,7 +20,7 @@ from keras import ops
 from throughput import NUM_CLASSES, SHAPE
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.backend import compiled
+from keras_pixelcnnpp.utils.backend import compiled
 
 NAIVE_STEPS = 3
 

@@ -33,8 +33,8 @@ from common import ROOT, Output, Rounds, facts, in_turn, random_images, save, sh
 from typer import Option
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.backend import on_gpu, precision
 from keras_pixelcnnpp.sampling.structure import Structure
+from keras_pixelcnnpp.utils.backend import on_gpu, precision
 
 BATCH = 16
 SHAPE = (32, 32, 3)

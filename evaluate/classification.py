@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import classification_report
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
-from keras_pixelcnnpp.errors import printable, say
+from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.evaluate import classification_figures as plots
 from keras_pixelcnnpp.evaluate.figures import print_table
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import counted, write_bytes, write_predictions
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.utils.errors import printable, say
+from keras_pixelcnnpp.utils.files import counted, write_bytes, write_predictions
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)

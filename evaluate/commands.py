@@ -2,7 +2,7 @@
 
 import inspect
 
-from keras_pixelcnnpp.command_helpers import Commands, library, with_options
+from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
 from keras_pixelcnnpp.evaluate.measurements import (
     BatchOptions,
     DataOptions,

@@ -7,7 +7,7 @@ import numpy as np
 from keras_pixelcnnpp.evaluate.figures import figure_png, maps_figure
 from keras_pixelcnnpp.evaluate.measurements.evidence import EvidenceOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import counted, write_bytes
+from keras_pixelcnnpp.utils.files import counted, write_bytes
 
 
 def measure(subject: Subject, options: EvidenceOptions, folder: Path) -> dict:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.data.images import image_grid
-from keras_pixelcnnpp.errors import printable
+from keras_pixelcnnpp.utils.errors import printable
 
 DPI = 100
 

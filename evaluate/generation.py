@@ -11,13 +11,10 @@ import numpy as np
 from keras import ops
 from rich.box import SIMPLE_HEAD
 
-from keras_pixelcnnpp.backend import full_float32
-from keras_pixelcnnpp.checks import checked_images, require_temperature
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
 from keras_pixelcnnpp.evaluate.measurements.generation import GenerationOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
@@ -28,10 +25,13 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     nearest_neighbors,
 )
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import atomic_files, counted, safe_names, write_bytes
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
+from keras_pixelcnnpp.utils.backend import full_float32
+from keras_pixelcnnpp.utils.checks import checked_images, require_temperature
+from keras_pixelcnnpp.utils.errors import UserError, say
+from keras_pixelcnnpp.utils.files import atomic_files, counted, safe_names, write_bytes
 
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery

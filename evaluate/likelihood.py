@@ -11,12 +11,12 @@ from scipy.stats import norm
 
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements.likelihood import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import counted, write_bytes
 from keras_pixelcnnpp.models.statistics import PixelStatistics
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import counted, write_bytes
 
 BINS = 20
 COVERAGES = (0.5, 0.9)

@@ -5,12 +5,12 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
 from keras_pixelcnnpp.evaluate.report import write_pages
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import atomic_files, write_json
-from keras_pixelcnnpp.run import locked_around
+from keras_pixelcnnpp.training.run import locked_around
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import atomic_files, write_json
 
 
 def measure(measurement: Measurement, options: DataOptions, subject: Subject | None = None) -> None:

@@ -10,11 +10,10 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_sample_images
 
-from keras_pixelcnnpp.anomalies import FEATURES, AnomalyDetector
-from keras_pixelcnnpp.backend import progress
 from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.estimators.anomalies import FEATURES, AnomalyDetector
 from keras_pixelcnnpp.evaluate.figures import (
     figure_png,
     maps_figure,
@@ -27,9 +26,10 @@ from keras_pixelcnnpp.evaluate.likelihood import two_or_more
 from keras_pixelcnnpp.evaluate.measurements.ood import OODOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import counted, write_bytes, write_csv
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.utils.backend import progress
+from keras_pixelcnnpp.utils.files import counted, write_bytes, write_csv
 
 EXAMPLES = 6
 BLUR, NOISE = 0.7, 8.0  # standard deviations, in pixels and in values of 0 to 255

@@ -16,12 +16,10 @@ from PIL import Image, UnidentifiedImageError
 
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
-from keras_pixelcnnpp.errors import UserError, as_user_error
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.measurements import FOLDERS, measurements
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.files import read_json, safe_names, write_bytes
-from keras_pixelcnnpp.recipe import (
+from keras_pixelcnnpp.training.recipe import (
     COMMANDS,
     RECIPES,
     PixelCNNRecipe,
@@ -29,6 +27,8 @@ from keras_pixelcnnpp.recipe import (
     recipe_of_run,
     words_of,
 )
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error
+from keras_pixelcnnpp.utils.files import read_json, safe_names, write_bytes
 
 NONE = "–"
 

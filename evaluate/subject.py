@@ -6,17 +6,23 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
 from keras_pixelcnnpp.data.load import CLASS_NAMES
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
-from keras_pixelcnnpp.files import read_json, safe_names, sha256
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.recipe import COMMANDS, READING, plugins_of_run, recipe_of_run, words_of
-from keras_pixelcnnpp.run import RunFolder, TrainedImages
-from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
+from keras_pixelcnnpp.training.recipe import (
+    COMMANDS,
+    READING,
+    plugins_of_run,
+    recipe_of_run,
+    words_of,
+)
+from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
+from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
 
 HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
 

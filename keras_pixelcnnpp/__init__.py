@@ -33,9 +33,8 @@ if _backend not in _installed:
     )
 
 from keras_pixelcnnpp import codec, data, distributions, export, layers  # noqa: F401
-from keras_pixelcnnpp.anomalies import AnomalyDetector
-from keras_pixelcnnpp.backend import keep_freed_memory
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
+from keras_pixelcnnpp.estimators.anomalies import AnomalyDetector
+from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.layers.conditions import Labels, Unconditional, Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -43,10 +42,11 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.optimizers import LikelihoodFirst, WarmUp
+from keras_pixelcnnpp.models.verification import verify
 from keras_pixelcnnpp.presets import upload_preset
-from keras_pixelcnnpp.tiled import TiledModel
-from keras_pixelcnnpp.verification import verify
+from keras_pixelcnnpp.tiled.model import TiledModel
+from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, WarmUp
+from keras_pixelcnnpp.utils.backend import keep_freed_memory
 
 __all__ = [
     "AnomalyDetector",

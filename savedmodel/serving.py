@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_pixelcnnpp.backend import require_tensorflow
-from keras_pixelcnnpp.checks import require_choice
-from keras_pixelcnnpp.errors import UserError, not_installed, one_line
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.savedmodel.limits import impatient_protocol, middleware
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.backend import require_tensorflow
+from keras_pixelcnnpp.utils.checks import require_choice
+from keras_pixelcnnpp.utils.errors import UserError, not_installed, one_line
 
 # Limits of a request, because short ones could ask for many images and much memory.
 MAX_IMAGES = 256

@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.backend import keep_freed_memory
+from keras_pixelcnnpp.utils.backend import keep_freed_memory
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -148,9 +148,9 @@ def trained_run(tmp_path_factory):
     import tiny
 
     from keras_pixelcnnpp.data.load import load_dataset
-    from keras_pixelcnnpp.files import write_json
     from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-    from keras_pixelcnnpp.run import RunFolder
+    from keras_pixelcnnpp.training.run import RunFolder
+    from keras_pixelcnnpp.utils.files import write_json
 
     folder = RunFolder(tmp_path_factory.mktemp("trained"))
     source = str(tiny.save_npz(folder.path / "tiny.npz"))
@@ -181,7 +181,7 @@ def run_without_baseline(run):
 @pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    from keras_pixelcnnpp import all_commands
+    from keras_pixelcnnpp.commands import all_commands
 
     # A command adds a filter to TensorFlow's logger for the rest of the process.
     logger = logging.getLogger("tensorflow")

@@ -2,12 +2,12 @@
 
 import shutil
 
-from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.data.identity import Listing
-from keras_pixelcnnpp.errors import UserError, say
-from keras_pixelcnnpp.files import remove_leftovers, write_json
-from keras_pixelcnnpp.recipe import DATA, MAY_CHANGE, RECIPES, Recipe, recipe_of_run
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.training.recipe import DATA, MAY_CHANGE, RECIPES, Recipe, recipe_of_run
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError, say
+from keras_pixelcnnpp.utils.files import remove_leftovers, write_json
 
 
 def claim(

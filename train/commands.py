@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_pixelcnnpp.command_helpers import Commands, library, with_options
-from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe, option
+from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, option
 
 app = Commands()
 

@@ -9,9 +9,9 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.images import open_image, opened
 from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
-from keras_pixelcnnpp.errors import UserError, say
 from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.recipe import Recipe
+from keras_pixelcnnpp.training.recipe import Recipe
+from keras_pixelcnnpp.utils.errors import UserError, say
 
 
 def load_training_data(recipe: Recipe) -> Dataset:

@@ -12,17 +12,17 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import image_grid, open_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
-from keras_pixelcnnpp.files import write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.optimizers import averaged_weights
-from keras_pixelcnnpp.run import read_history
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.training.optimizers import averaged_weights
+from keras_pixelcnnpp.training.run import read_history
+from keras_pixelcnnpp.utils.files import write_json
 
 
 def max_validation_examples(

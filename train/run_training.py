@@ -12,32 +12,14 @@ from typing import Any
 import keras
 import typer
 
-from keras_pixelcnnpp import backend
-from keras_pixelcnnpp.checkpoints import Checkpoints, TrainingStopped
-from keras_pixelcnnpp.checks import require_choice
+from keras_pixelcnnpp.commands.plugins import imported_plugins, make_callbacks
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import CLASS_NAMES
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.errors import UserError, is_disk_full, one_line, say
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
-from keras_pixelcnnpp.files import atomic_path, counted
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.plugins import imported_plugins, make_callbacks
-from keras_pixelcnnpp.recipe import (
-    COMMANDS,
-    MONITORING,
-    NOT_MIRRORED,
-    BaselineRecipe,
-    PixelCNNRecipe,
-    Recipe,
-    code_of_run,
-    plugins_of_run,
-    recipe_of_run,
-    words_of,
-)
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.claim import claim
 from keras_pixelcnnpp.train.commands import RunOptions, TrainOptions
 from keras_pixelcnnpp.train.data import (
@@ -54,7 +36,25 @@ from keras_pixelcnnpp.train.monitors import (
     max_validation_examples,
     with_averaged_weights,
 )
-from keras_pixelcnnpp.training import train
+from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
+from keras_pixelcnnpp.training.recipe import (
+    COMMANDS,
+    MONITORING,
+    NOT_MIRRORED,
+    BaselineRecipe,
+    PixelCNNRecipe,
+    Recipe,
+    code_of_run,
+    plugins_of_run,
+    recipe_of_run,
+    words_of,
+)
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.training.train import train
+from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils.checks import require_choice
+from keras_pixelcnnpp.utils.errors import UserError, is_disk_full, one_line, say
+from keras_pixelcnnpp.utils.files import atomic_path, counted
 
 # Number of training images for histograms of each pixel, which take seconds for many.
 HISTOGRAM_IMAGES = 10_000

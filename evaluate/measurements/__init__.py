@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from keras_pixelcnnpp.command_helpers import option
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.savedmodel.commands import ModelOptions
+from keras_pixelcnnpp.commands.helpers import option
+from keras_pixelcnnpp.commands.model_commands import ModelOptions
+from keras_pixelcnnpp.utils.errors import UserError
 
 if TYPE_CHECKING:
     from keras_pixelcnnpp.evaluate.subject import Subject

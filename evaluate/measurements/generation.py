@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keras_pixelcnnpp.command_helpers import SamplerOptions, option
+from keras_pixelcnnpp.commands.helpers import SamplerOptions, option
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_pixelcnnpp.command_helpers import option
+from keras_pixelcnnpp.commands.helpers import option
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, Measurement
 
 

@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import (
+from keras_pixelcnnpp.codec import streams
+from keras_pixelcnnpp.codec.exact_model import ExactModel
+from keras_pixelcnnpp.distributions.counts import TOTAL, Cumulative
+from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.tiled.blocks import Block, waves
+from keras_pixelcnnpp.utils.backend import (
     Nest,
     Tensor,
     compiled,
@@ -15,14 +22,7 @@ from keras_pixelcnnpp.backend import (
     progress,
     rows_at_once,
 )
-from keras_pixelcnnpp.blocks import Block, waves
-from keras_pixelcnnpp.checks import image_dtype
-from keras_pixelcnnpp.codec import streams
-from keras_pixelcnnpp.codec.exact_model import ExactModel
-from keras_pixelcnnpp.distributions.counts import TOTAL, Cumulative
-from keras_pixelcnnpp.layers.evaluation import Evaluation
-from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
-from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.utils.checks import image_dtype
 
 
 class ImageCoder:

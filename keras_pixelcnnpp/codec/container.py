@@ -27,14 +27,14 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.blocks import rows_of_blocks
-from keras_pixelcnnpp.checks import checked_images, image_dtype, require_integer
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.codec.streams import SYMBOLS_PER_BYTE
 from keras_pixelcnnpp.distributions.levels import to_images, to_levels
-from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.tiled.blocks import rows_of_blocks
+from keras_pixelcnnpp.utils.backend import progress
+from keras_pixelcnnpp.utils.checks import checked_images, image_dtype, require_integer
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
 DIGEST_BYTES = 16

@@ -11,13 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, inner_layers
-from keras_pixelcnnpp.checks import argument_defaults
 from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
+from keras_pixelcnnpp.utils.backend import Tensor, inner_layers
+from keras_pixelcnnpp.utils.checks import argument_defaults
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 class ExactModel:

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.checks import require_integer, require_no_mask
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.checks import require_integer, require_no_mask
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 class ImageBatches(keras.utils.PyDataset):

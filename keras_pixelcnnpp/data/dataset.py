@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, pixel_hashes
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import class_numbers, counted
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import class_numbers, counted
 
 VALIDATION_SHARE = 0.1
 MAX_CLASSES = 100_000

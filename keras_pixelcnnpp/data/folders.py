@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_pixelcnnpp.backend import progress
-from keras_pixelcnnpp.checks import checked_class_names
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -33,8 +31,10 @@ from keras_pixelcnnpp.data.images import (
     open_image,
     resized_note,
 )
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import relative_path, sha256
+from keras_pixelcnnpp.utils.backend import progress
+from keras_pixelcnnpp.utils.checks import checked_class_names
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import relative_path, sha256
 
 NAMED = 10  # number of corrupted files that an error names
 # Accepted names of columns in the header of a CSV file.

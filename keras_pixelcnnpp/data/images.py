@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from keras_pixelcnnpp.checks import code_for_uint8, require_choice
-from keras_pixelcnnpp.errors import UserError, one_line
+from keras_pixelcnnpp.utils.checks import code_for_uint8, require_choice
+from keras_pixelcnnpp.utils.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")

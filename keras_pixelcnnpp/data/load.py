@@ -10,13 +10,6 @@ import keras
 import numpy as np
 from numpy.lib import format as npy
 
-from keras_pixelcnnpp.checks import (
-    checked_class_names,
-    code_for_uint8,
-    plain,
-    require_choice,
-    require_integer,
-)
 from keras_pixelcnnpp.data.dataset import (
     MAX_CLASSES,
     SPLIT_NAMES,
@@ -32,8 +25,15 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.folders import load_folder
 from keras_pixelcnnpp.data.images import RESIZES, resize_images, resized_note
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.errors import UserError, invalid_argument, one_line
-from keras_pixelcnnpp.files import array_headers
+from keras_pixelcnnpp.utils.checks import (
+    checked_class_names,
+    code_for_uint8,
+    plain,
+    require_choice,
+    require_integer,
+)
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, one_line
+from keras_pixelcnnpp.utils.files import array_headers
 
 CLASS_NAMES = {
     "digits": tuple("0123456789"),

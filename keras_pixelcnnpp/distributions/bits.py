@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.utils.backend import Tensor
 
 
 def bits_per_dim(

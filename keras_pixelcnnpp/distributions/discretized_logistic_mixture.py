@@ -6,10 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, import_tfp
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
-from keras_pixelcnnpp.errors import invalid_argument
+from keras_pixelcnnpp.utils.backend import Tensor, import_tfp
+from keras_pixelcnnpp.utils.errors import invalid_argument
 
 tfp = import_tfp()
 

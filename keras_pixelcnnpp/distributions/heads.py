@@ -21,11 +21,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.counts import CategoricalCounts, Counts, MixtureCounts
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 class Head(keras.layers.Layer):

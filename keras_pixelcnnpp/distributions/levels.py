@@ -6,9 +6,9 @@ With more than 256 levels, the images are uint16 and contain the levels themselv
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
-from keras_pixelcnnpp.checks import image_dtype
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.checks import image_dtype
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:

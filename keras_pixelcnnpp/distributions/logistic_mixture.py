@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
+from keras_pixelcnnpp.utils.backend import Tensor
 
 MIN_LOG_SCALE = -7.0
 

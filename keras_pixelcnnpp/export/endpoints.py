@@ -9,13 +9,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_pixelcnnpp.checks import require_integer
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.export.decoding import decode_images
-from keras_pixelcnnpp.files import atomic_path
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
+from keras_pixelcnnpp.utils.checks import require_integer
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import atomic_path
 
 
 def export_saved_model(model: keras.Model, path: str | Path, config: dict | None = None) -> None:

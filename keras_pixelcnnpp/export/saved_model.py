@@ -8,18 +8,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import in_batches
-from keras_pixelcnnpp.checks import (
+from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
+from keras_pixelcnnpp.training.run import RunFolder, check_data, how_to_read
+from keras_pixelcnnpp.utils.backend import in_batches
+from keras_pixelcnnpp.utils.checks import (
     checked_images,
     checked_labels,
     require_choice,
     require_integer,
     require_temperature,
 )
-from keras_pixelcnnpp.classifiers import ImageClassifier
-from keras_pixelcnnpp.errors import UserError, as_user_error, not_installed
-from keras_pixelcnnpp.files import read_json
-from keras_pixelcnnpp.run import RunFolder, check_data, how_to_read
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error, not_installed
+from keras_pixelcnnpp.utils.files import read_json
 
 
 class SavedModelClassifier(ImageClassifier):

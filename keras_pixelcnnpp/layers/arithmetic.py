@@ -7,8 +7,8 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
+from keras_pixelcnnpp.utils.backend import Shape, Tensor
 
 
 def concat_elu(x: Tensor, in_compiled_code: bool = False) -> Tensor:

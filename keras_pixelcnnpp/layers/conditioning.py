@@ -7,10 +7,10 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor
-from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.conditions import Conditions, as_conditions, conditions_of
 from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.utils.backend import Shape, Tensor
+from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
 class LabelConditioning(keras.layers.Layer):

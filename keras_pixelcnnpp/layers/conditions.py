@@ -15,15 +15,15 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Shape, Tensor, look_up
-from keras_pixelcnnpp.checks import (
+from keras_pixelcnnpp.utils.backend import Shape, Tensor, look_up
+from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
     checked_labels,
     plain,
     require_integer,
     require_no_mask,
 )
-from keras_pixelcnnpp.errors import UserError, invalid_argument
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # Users write -1 where a class is not given. Its meaning depends on what is asked:
 UNLABELED = -1  # in data: the class of the image is not known

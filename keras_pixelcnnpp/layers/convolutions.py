@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor, matmul
-from keras_pixelcnnpp.checks import require_choice, require_integer
-from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
+from keras_pixelcnnpp.utils.backend import Shape, Tensor, matmul
+from keras_pixelcnnpp.utils.checks import require_choice, require_integer
+from keras_pixelcnnpp.utils.errors import invalid_argument
 
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, read, read_at, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
     MaskedConv2D,
     ShiftedConv2D,
 )
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors, read, read_at, write
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]

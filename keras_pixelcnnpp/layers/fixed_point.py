@@ -11,7 +11,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, look_up, matmul
 from keras_pixelcnnpp.distributions.tables import (
     GRID_BITS,
     UNIT,
@@ -22,6 +21,7 @@ from keras_pixelcnnpp.distributions.tables import (
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
+from keras_pixelcnnpp.utils.backend import Tensor, look_up, matmul
 
 # Layer inputs are clipped to ±LIMIT, so that exactness depends on the weights alone.
 LIMIT = 2**15

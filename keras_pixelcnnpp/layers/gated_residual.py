@@ -6,8 +6,6 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor, Tensors
-from keras_pixelcnnpp.checks import require_choice, require_number
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
@@ -19,6 +17,8 @@ from keras_pixelcnnpp.layers.convolutions import (
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
+from keras_pixelcnnpp.utils.backend import Shape, Tensor, Tensors
+from keras_pixelcnnpp.utils.checks import require_choice, require_number
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")

@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 from scipy.special import softmax
 
-from keras_pixelcnnpp.backend import Tensor
-from keras_pixelcnnpp.checks import require_integer
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.checks import require_integer
 
 
 def log_marginal(log_likelihood: Tensor | np.ndarray) -> Tensor | np.ndarray:

@@ -7,13 +7,13 @@ from zipfile import ZipFile
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError, as_user_error, say
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import copy_weights
 from keras_pixelcnnpp.presets.sizes import require_weights
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
 
 NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
 

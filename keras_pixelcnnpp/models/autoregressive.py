@@ -13,23 +13,11 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.backend import Tensor, require_tensorflow, with_shape
-from keras_pixelcnnpp.checks import (
-    checked_image_shape,
-    checked_images,
-    checked_observed,
-    is_prefix,
-    plain,
-    require_choice,
-    require_integer,
-    require_number,
-)
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED, Conditions, conditions_of
 from keras_pixelcnnpp.layers.evaluation import Evaluation
@@ -63,6 +51,18 @@ from keras_pixelcnnpp.models.statistics import (
 )
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.utils.backend import Tensor, require_tensorflow, with_shape
+from keras_pixelcnnpp.utils.checks import (
+    checked_image_shape,
+    checked_images,
+    checked_observed,
+    is_prefix,
+    plain,
+    require_choice,
+    require_integer,
+    require_number,
+)
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # Arguments of a model that concern its training and its posterior. All others, also new ones, are
 # arguments of the network, which must be equal to copy or to decode with its weights.

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.backend import Shape, Tensor, with_shape
-from keras_pixelcnnpp.checks import (
+from keras_pixelcnnpp.models.image_model import ImageModel
+from keras_pixelcnnpp.models.loss import MeanOverBatch
+from keras_pixelcnnpp.utils.backend import Shape, Tensor, with_shape
+from keras_pixelcnnpp.utils.checks import (
     MAX_BLOCKS,
     MAX_FILTERS,
     checked_image_shape,
@@ -16,8 +18,6 @@ from keras_pixelcnnpp.checks import (
     require_integer,
     require_number,
 )
-from keras_pixelcnnpp.models.image_model import ImageModel
-from keras_pixelcnnpp.models.loss import MeanOverBatch
 
 
 class RandomShift(keras.layers.Layer):

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def with_first_batch(batches: Any, name: str) -> tuple[Any, Any]:

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.backend import Tensor, Tensors, gradient
-from keras_pixelcnnpp.checks import require_number
-from keras_pixelcnnpp.errors import UserError, invalid_argument
 from keras_pixelcnnpp.layers.conditions import Vectors
 from keras_pixelcnnpp.models.scoring import evaluated, score_observed
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors, gradient
+from keras_pixelcnnpp.utils.checks import require_number
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, full_float32, value_if_known
-from keras_pixelcnnpp.checks import (
+from keras_pixelcnnpp.models.first_batch import with_first_batch
+from keras_pixelcnnpp.models.loss import label_metric
+from keras_pixelcnnpp.training.optimizers import keep_own_weights
+from keras_pixelcnnpp.utils.backend import Tensor, full_float32, value_if_known
+from keras_pixelcnnpp.utils.checks import (
     argument_names,
     checked_images,
     checked_labels,
@@ -18,10 +21,7 @@ from keras_pixelcnnpp.checks import (
     require_no_mask,
     require_one_label,
 )
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.models.first_batch import with_first_batch
-from keras_pixelcnnpp.models.loss import label_metric
-from keras_pixelcnnpp.optimizers import keep_own_weights
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 class ImageModel(keras.Model):

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import metrics, ops
 
-from keras_pixelcnnpp.backend import Tensor
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.conditions import UNLABELED
 from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def batch_loss(

@@ -4,10 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_pixelcnnpp.backend import Nest, Tensor
 from keras_pixelcnnpp.layers.conditioning import PLACES, LabelConditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
+from keras_pixelcnnpp.utils.backend import Nest, Tensor
 
 
 class AutoregressiveNetwork(keras.layers.Layer):

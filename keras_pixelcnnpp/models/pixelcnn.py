@@ -6,9 +6,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Nest, Shape, Tensor, Tensors
-from keras_pixelcnnpp.checks import MAX_BLOCKS, MAX_FILTERS, require_integer
-from keras_pixelcnnpp.errors import invalid_argument
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import condition
 from keras_pixelcnnpp.layers.convolutions import (
@@ -21,6 +18,9 @@ from keras_pixelcnnpp.layers.gated_residual import SharedDropout
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
+from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor, Tensors
+from keras_pixelcnnpp.utils.checks import MAX_BLOCKS, MAX_FILTERS, require_integer
+from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
 class MaskedModel(AutoregressiveModel):

@@ -10,7 +10,9 @@ from keras import ops
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp, softmax
 
-from keras_pixelcnnpp.backend import (
+from keras_pixelcnnpp.data.batches import array_batches
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.utils.backend import (
     Tensor,
     Tensors,
     compiled,
@@ -19,9 +21,7 @@ from keras_pixelcnnpp.backend import (
     in_turn,
     rows_at_once,
 )
-from keras_pixelcnnpp.checks import checked_observed, checked_rows, is_prefix, require_integer
-from keras_pixelcnnpp.data.batches import array_batches
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.utils.checks import checked_observed, checked_rows, is_prefix, require_integer
 
 # Number of independent estimates for a standard error.
 ERROR_RUNS = 8

@@ -9,9 +9,9 @@ from keras import ops
 from scipy.ndimage import uniform_filter
 from scipy.special import log_softmax, logsumexp
 
-from keras_pixelcnnpp.backend import Tensor, Tensors
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models.scoring import evaluated, for_labels
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
 MAX_PROBABILITIES = 2_000_000  # of levels and mixture components, computed at once
 NEGLIGIBLE = 1e-7  # sum of the weights of labels that are left out at a pixel

@@ -8,11 +8,11 @@ import keras
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from keras_pixelcnnpp.backend import Nest, Shape, Tensor, inner_layers
-from keras_pixelcnnpp.errors import is_out_of_memory
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor, inner_layers
+from keras_pixelcnnpp.utils.errors import is_out_of_memory
 
 
 class CompiledNetwork:

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor
-from keras_pixelcnnpp.checks import argument_names
-from keras_pixelcnnpp.errors import UserError, as_user_error
-from keras_pixelcnnpp.files import atomic_files, read_json, sha256, write_bytes, write_json
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.presets.sizes import require_weights
-from keras_pixelcnnpp.recipe import OF_THE_DATA, READING, PixelCNNRecipe
+from keras_pixelcnnpp.training.recipe import OF_THE_DATA, READING, PixelCNNRecipe
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.checks import argument_names
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error
+from keras_pixelcnnpp.utils.files import atomic_files, read_json, sha256, write_bytes, write_json
 
 _BUILT_IN = Path(__file__).parent
 

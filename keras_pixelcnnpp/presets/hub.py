@@ -8,7 +8,7 @@ from types import ModuleType
 
 import keras
 
-from keras_pixelcnnpp.errors import UserError, invalid_argument, not_installed, one_line
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, not_installed, one_line
 
 SCHEME = "hf://"
 REPOSITORY = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"

@@ -9,7 +9,7 @@ from typing import IO
 import h5py
 import keras
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def require_weights(make: Callable[[], keras.Model], weights: str | IO[bytes]) -> None:

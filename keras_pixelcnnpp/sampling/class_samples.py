@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
-from keras_pixelcnnpp.files import atomic_files, safe_names
+from keras_pixelcnnpp.utils.files import atomic_files, safe_names
 
 SAMPLING = "sampling.json"  # written by the command `sample` next to its images
 

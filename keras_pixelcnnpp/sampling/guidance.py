@@ -4,8 +4,8 @@ import math
 
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, Tensors
 from keras_pixelcnnpp.distributions.heads import Head, first_level_above
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
 # More levels are sampled as two digits, with about 2 * sqrt(num_levels) instead of num_levels
 # evaluations of each component, which for 256 levels of ten classes take longer than the network.

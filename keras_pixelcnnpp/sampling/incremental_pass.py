@@ -7,7 +7,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.backend import Nest, Tensor, read, write
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.evaluation import (
     Evaluation,
@@ -18,6 +17,7 @@ from keras_pixelcnnpp.layers.evaluation import (
     take_images,
 )
 from keras_pixelcnnpp.sampling.structure import Structure
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, read, write
 
 State = dict[str, Nest]  # levels, caches and carry of a pass between two rows or pixels
 

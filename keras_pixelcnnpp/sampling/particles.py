@@ -9,7 +9,7 @@ import math
 
 from keras import ops
 
-from keras_pixelcnnpp.backend import Tensor, Tensors
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
 
 class Particles:

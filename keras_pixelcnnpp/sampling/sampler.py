@@ -11,7 +11,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.backend import (
+from keras_pixelcnnpp.distributions.levels import to_images, to_levels
+from keras_pixelcnnpp.sampling.guidance import digits, sample_sub_pixels
+from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.sampling.particles import Particles
+from keras_pixelcnnpp.utils.backend import (
     Tensor,
     Tensors,
     compiled,
@@ -20,17 +24,13 @@ from keras_pixelcnnpp.backend import (
     on_gpu,
     read,
 )
-from keras_pixelcnnpp.checks import (
+from keras_pixelcnnpp.utils.checks import (
     image_dtype,
     require_integer,
     require_number,
     require_temperature,
 )
-from keras_pixelcnnpp.distributions.levels import to_images, to_levels
-from keras_pixelcnnpp.errors import invalid_argument
-from keras_pixelcnnpp.sampling.guidance import digits, sample_sub_pixels
-from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.sampling.particles import Particles
+from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from typing import Any
 
 import keras
 
-from keras_pixelcnnpp.backend import Tensor
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import (
     DownRightShiftedConv2D,
@@ -15,6 +13,8 @@ from keras_pixelcnnpp.layers.convolutions import (
     WeightNormalized,
 )
 from keras_pixelcnnpp.layers.evaluation import Convolution, Evaluation, LowerResolutions, Stack
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 class Structure:

@@ -12,7 +12,7 @@ from keras import ops
 from torch.fx.node import Node, map_aggregate
 from torch.overrides import TorchFunctionMode
 
-from keras_pixelcnnpp.backend import Nest, Tensor
+from keras_pixelcnnpp.utils.backend import Nest, Tensor
 
 # Functions that read values, which a recorded program can't do, and functions that write in place.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}

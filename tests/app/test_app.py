@@ -17,10 +17,10 @@ from command_line import one_line
 from PIL import Image
 
 from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answers
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.savedmodel.trained_model import TrainedModel
-from keras_pixelcnnpp.tiled import TiledModel
+from keras_pixelcnnpp.tiled.model import TiledModel
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from layer_checks import randomize
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.codec import container
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize, to_images
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils.errors import UserError
 
 MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
 

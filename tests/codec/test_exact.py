@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_pixelcnnpp.backend import compiled, float64, write
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions import heads
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.distributions.tables import UNIT
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
@@ -20,6 +18,8 @@ from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_n
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.utils.backend import compiled, float64, write
+from keras_pixelcnnpp.utils.errors import UserError
 
 # First digits of the SHA-256 of the parameters, identical under all backends. If one of them
 # changes, existing files can no longer be read.

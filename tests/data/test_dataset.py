@@ -9,7 +9,7 @@ from keras_pixelcnnpp.data.dataset import (
     class_notes,
     with_missing_splits,
 )
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
 

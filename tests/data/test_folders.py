@@ -9,7 +9,7 @@ from images import write_course_folder, write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
 

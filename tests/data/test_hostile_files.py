@@ -17,7 +17,7 @@ from PIL import Image
 
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
 

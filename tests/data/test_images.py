@@ -11,7 +11,7 @@ from keras_pixelcnnpp.data.images import (
     read_image,
     resize_images,
 )
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
 

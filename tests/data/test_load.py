@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
 

@@ -11,8 +11,8 @@ from reference_mixture import ReferencePixel
 from scipy.stats import chisquare
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.utils import backend
 
 needs_tfp = pytest.mark.usefixtures("tfp")
 # Sampling in tfp calls jax.numpy.shape(None).

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import Predictions, compare
 from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png, roc_png
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
-from keras_pixelcnnpp.files import read_json, write_json
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

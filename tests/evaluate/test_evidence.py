@@ -6,7 +6,7 @@ from command_line import done, one_line
 from PIL import Image
 
 from keras_pixelcnnpp.evaluate.evidence import choose
-from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

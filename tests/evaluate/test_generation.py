@@ -18,10 +18,10 @@ from keras_pixelcnnpp.evaluate.generation import (
     reference_images,
 )
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
-from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

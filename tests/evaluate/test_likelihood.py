@@ -6,9 +6,9 @@ from PIL import Image
 from scipy.stats import norm
 
 from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_correlations
-from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.statistics import PixelStatistics
+from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

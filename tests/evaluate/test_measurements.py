@@ -7,9 +7,9 @@ import pytest
 import tiny
 from command_line import done
 
-from keras_pixelcnnpp import all_commands
+from keras_pixelcnnpp.commands import all_commands
 from keras_pixelcnnpp.evaluate import commands, measurements, report
-from keras_pixelcnnpp.files import read_json
+from keras_pixelcnnpp.utils.files import read_json
 
 DECLARATION = '''
 from keras_pixelcnnpp.evaluate.measurements import Measurement

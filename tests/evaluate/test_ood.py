@@ -20,8 +20,8 @@ from keras_pixelcnnpp.evaluate.ood import (
     ood_inputs,
     ood_png,
 )
-from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

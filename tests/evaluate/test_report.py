@@ -18,9 +18,9 @@ from PIL import Image
 from keras_pixelcnnpp.evaluate.measure import report
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
 from keras_pixelcnnpp.evaluate.report import training_words
-from keras_pixelcnnpp.files import read_json, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.run import RunFolder
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

@@ -12,8 +12,8 @@ from command_line import done, one_line
 
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.files import read_json
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.utils.files import read_json
 
 FEW = ("--count", 4)
 

@@ -13,11 +13,11 @@ import pytest
 import tiny
 from sklearn.base import clone
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.data.images import png_bytes, read_image
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
-from keras_pixelcnnpp.files import write_json
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import write_json
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.once]

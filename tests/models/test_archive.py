@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.utils.errors import UserError
 
 # Warnings of h5py and Keras about damaged archives.
 pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore")]

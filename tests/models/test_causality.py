@@ -11,7 +11,7 @@ from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNNetwork
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
-from keras_pixelcnnpp.verification import verify
+from keras_pixelcnnpp.models.verification import verify
 
 
 def made(cls, image_shape, **arguments):

@@ -13,9 +13,9 @@ from layer_checks import flat_weights
 from tiny import IMAGES, LABELS
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.archive import copy_initial_weights
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 @pytest.mark.parametrize(

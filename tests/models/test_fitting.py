@@ -11,8 +11,8 @@ from scipy.stats import chisquare
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import LikelihoodFirst, PixelCNN
-from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.optimizers import variable_value
+from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.training.optimizers import variable_value
 
 
 @pytest.mark.once

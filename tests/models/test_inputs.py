@@ -13,9 +13,9 @@ from tiny import IMAGES, LABELS
 from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.first_batch import with_first_batch
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 class Batches(keras.utils.PyDataset):

@@ -11,8 +11,8 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import t as student_t
 from tiny import IMAGES, LABELS
 
-from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.models import scoring
+from keras_pixelcnnpp.utils import backend
 
 OFFSETS = [0.1, -0.2, 0.4]  # the class biases of `hybrid`
 

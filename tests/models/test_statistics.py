@@ -6,9 +6,9 @@ import pytest
 from scipy.stats import chi2, kstest, norm
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp import backend
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models import statistics
+from keras_pixelcnnpp.utils import backend
 
 LABELS = np.arange(256) % 3 - 1
 CASES = [

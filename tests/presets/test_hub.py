@@ -13,8 +13,8 @@ from command_line import done, one_line
 from PIL import Image
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.presets import hub as hub_of_package
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.extras, pytest.mark.once, pytest.mark.eagerly]
 COMMIT = "c" * 40

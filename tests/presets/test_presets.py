@@ -12,11 +12,11 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from keras_pixelcnnpp import presets
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import sha256, write_json
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import sha256, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

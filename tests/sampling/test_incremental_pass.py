@@ -6,7 +6,6 @@ from backend_tools import compiled
 from keras import ops
 from layer_checks import randomize
 
-from keras_pixelcnnpp.backend import write
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, SpatialConditioning, condition
 from keras_pixelcnnpp.layers.convolutions import (
@@ -23,6 +22,7 @@ from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.utils.backend import write
 
 
 def incremental_parameters(model, images, labels):

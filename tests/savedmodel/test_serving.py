@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.savedmodel import limits
 from keras_pixelcnnpp.savedmodel.serving import application, predict
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.once]

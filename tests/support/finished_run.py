@@ -18,11 +18,11 @@ from PIL import Image
 from keras_pixelcnnpp.evaluate.measure import measure
 from keras_pixelcnnpp.evaluate.measurements import measurements
 from keras_pixelcnnpp.evaluate.subject import HASH_LENGTH
-from keras_pixelcnnpp.files import read_json, sha256, write_json
-from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.data import load_training_data
 from keras_pixelcnnpp.train.run_training import Start, train_baseline, train_pixelcnnpp
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.files import read_json, sha256, write_json
 
 STORED = Path(__file__).parents[1] / "evaluate" / "finished_run.json"
 MODEL = {"network": "pixelcnn", "filters": 4, "num_blocks": 1, "num_mixtures": 1}

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def examples(count):

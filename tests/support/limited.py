@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_pixelcnnpp.data.images import read_image
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def outcomes(paths, megabytes=500, seconds=60):

@@ -1,9 +1,9 @@
 import pytest
 
 from keras_pixelcnnpp.data.identity import ListedImage
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train.claim import claim
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
 

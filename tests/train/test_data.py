@@ -8,11 +8,11 @@ from images import write_course_folder, write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data import folders
-from keras_pixelcnnpp.errors import UserError
-from keras_pixelcnnpp.files import write_json
-from keras_pixelcnnpp.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
-from keras_pixelcnnpp.run import RunFolder, how_to_read
 from keras_pixelcnnpp.train.data import data_section, load_larger, load_training_data
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
+from keras_pixelcnnpp.training.run import RunFolder, how_to_read
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import write_json
 
 pytestmark = pytest.mark.once
 

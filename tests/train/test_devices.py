@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.train.run_training import on_devices
+from keras_pixelcnnpp.utils.errors import UserError
 
 SUPPORT = Path(__file__).parent.parent / "support"
 ENVIRON = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -23,11 +23,11 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import tiny
-from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.training.optimizers import averaged_weights, variable_value
+from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.run_training import on_devices
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
-from keras_pixelcnnpp.training import train as train_model
+from keras_pixelcnnpp.training.train import train as train_model
 
 split = tiny.tiny_split(21)  # the last batch has 5 images
 logged = {}

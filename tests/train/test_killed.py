@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from keras_pixelcnnpp.checkpoints import Checkpoints, Progress
+from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="SIGKILL"), pytest.mark.once]
 # Dies while it writes the third checkpoint.

@@ -6,10 +6,8 @@ import pytest
 import tiny
 from PIL import Image
 
-from keras_pixelcnnpp.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.optimizers import averaged_weights
-from keras_pixelcnnpp.run import read_history
+from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.train.monitors import (
     HistoryFile,
@@ -18,6 +16,8 @@ from keras_pixelcnnpp.train.monitors import (
     max_validation_examples,
     with_averaged_weights,
 )
+from keras_pixelcnnpp.training.optimizers import averaged_weights
+from keras_pixelcnnpp.training.run import read_history
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

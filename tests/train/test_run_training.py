@@ -8,12 +8,7 @@ from command_line import done, one_line
 from images import write_course_folder
 from layer_checks import flat_weights
 
-from keras_pixelcnnpp import training
-from keras_pixelcnnpp.errors import UserError
 from keras_pixelcnnpp.models.archive import copy_initial_weights
-from keras_pixelcnnpp.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe, recipe_of_run
-from keras_pixelcnnpp.run import RunFolder
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.train.run_training import (
     Start,
@@ -21,6 +16,11 @@ from keras_pixelcnnpp.train.run_training import (
     train_baseline,
     train_pixelcnnpp,
 )
+from keras_pixelcnnpp.training import train as training
+from keras_pixelcnnpp.training.optimizers import averaged_weights, variable_value
+from keras_pixelcnnpp.training.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe, recipe_of_run
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 

@@ -1,0 +1,166 @@
+"""`compress` and `decompress`: lossless compression of image files with a model."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import typer
+
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images, num_header_bytes
+from keras_pixelcnnpp.commands.model_commands import CompressOptions, DecompressOptions
+from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    open_image,
+    opened,
+    png_bytes,
+    read_image,
+)
+from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.tiled.model import TiledModel
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import check_output, counted, relative_path, write_bytes
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def compress_files(options: CompressOptions) -> None:
+    """Compresses image files, and those below folders, into one file.
+
+    For files that cannot be read, an error is printed, and the command ends with status 2.
+    """
+    files, output = [file for path in options.images for file in images_in(path)], options.output
+    check_output(output, options.overwrite, [*files, options.model])
+    trained = TrainedModel.named(options)
+    (model, _, reading), tiled = trained, options.tiled
+    check_channels(model.image_shape)
+    if tiled and options.resize:
+        raise UserError("--tiled keeps the size of images. Expected no --resize with it")
+    names, how = _names(files), (options.resize or "center_crop", reading.get("white_level"))
+
+    def read_one(file: Path) -> np.ndarray:
+        return trained.read(file, True) if tiled else read_image(file, model.image_shape, *how)
+
+    read = read_files(files, read_one)
+    if options.resize is None:
+        for file, pixels in read.items():
+            _require_lossless(file, pixels, tiled)
+    if len({pixels.shape for pixels in read.values()}) > 1:
+        sizes = sorted({f"{pixels.shape[0]}×{pixels.shape[1]}" for pixels in read.values()})
+        raise UserError(f"Expected images of one size in a file. Received: {', '.join(sizes)}")
+    images, stored = np.stack([*read.values()]), [names[file] for file in read]
+    if tiled:
+        data = TiledModel(model).compress(images, names=stored)
+    else:
+        data = compress_images(model, images, None, stored)
+    write_bytes(output, data)
+    size, of_header = len(data), num_header_bytes(data)
+    header = f"of which {of_header:,} are the header"
+    bits = f"{8 * (size - of_header) / images.size:.3f} {bits_unit(model.num_levels)} without it"
+    ((option, value),) = options.given.items()
+    words = ["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)]
+    words = shlex.join([*words, *["--tiled"] * tiled])
+    print(
+        f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {header}; {bits}. "
+        f"To decompress: {words} --output FOLDER"
+    )
+    changed = np.any(quantize(images, model.num_levels) != images, axis=(1, 2, 3)).sum()
+    if changed:
+        levels = f"the {model.num_levels} levels of the model"
+        print(f"{counted(changed)} rounded to {levels}, so the originals cannot be restored.")
+    if len(images) < len(files):
+        raise typer.Exit(2)
+
+
+def _names(files: list[Path]) -> dict[Path, str]:
+    """Returns a PNG file name for each file, relative to the folder that contains all of them."""
+    # Resolved folders have no `..`, which would lead out of the output folder. Links keep names.
+    paths = [file.parent.resolve() / file.name for file in files]
+    parent = os.path.commonpath([path.parent for path in paths])
+    names = [str(relative_path(path.relative_to(parent).as_posix())) for path in paths]
+    names = [name if name.lower().endswith(".png") else f"{name}.png" for name in names]
+    known = {}
+    for file, name in zip(files, names, strict=True):
+        # Some file systems ignore case.
+        if known.setdefault(name.casefold(), file) is not file:
+            raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
+        if CONTROL.search(name):
+            raise UserError(f"Rename the file {name!r:.200}, whose name has control characters")
+    _require_no_file_as_folder(names)
+    return dict(zip(files, names, strict=True))
+
+
+def _require_no_file_as_folder(names: Sequence[str]) -> None:
+    folded = {name.casefold() for name in names}
+    for name in names:
+        for folder in PurePosixPath(name.casefold()).parents:
+            if str(folder) in folded:
+                raise UserError(
+                    f"Invalid file names: {folder.name!r:.200} would become a file and a folder, "
+                    f"of {name!r:.200}"
+                )
+
+
+def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
+    """Raises a `UserError` unless `pixels`, read from a file, are all that the file contains."""
+    with opened(file) as image:
+        is_plain = image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
+        # The mode does not show 16-bit colors and multiple frames.
+        is_plain &= ";16" not in str(getattr(image, "tile", ""))
+        is_plain &= not getattr(image, "is_animated", False)
+    original = np.asarray(open_image(file, 3))
+    height, width, channels = pixels.shape
+    if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):
+        advice = "To convert it, add --resize center_crop or --resize stretch; for larger images, "
+        advice += "add --tiled"
+        raise UserError(
+            f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
+            f"8-bit {'gray' if channels == 1 else 'RGB'}. "
+            f"{'Convert the file first' if tiled else advice}"
+        )
+
+
+def decompress_file(options: DecompressOptions) -> None:
+    """Decompresses a file of `compress_files` into PNG files, and replaces existing files.
+
+    Nothing is written if the file is damaged, has invalid names, or needs another model.
+    """
+    model, output = TrainedModel.named(options).model, options.output
+    try:
+        data = options.file.read_bytes()
+        images, _, names = decompress_images(model, data, tiled=options.tiled)
+    except UserError as error:
+        raise UserError(f"{options.file}: {error}") from error
+    paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
+    for path in paths:
+        check_output(path, options.overwrite, [options.file])
+    for path, pixels in zip(paths, images, strict=True):
+        write_bytes(path, png_bytes(pixels))
+    print(f"Wrote {counted(len(images))} to {output}")
+
+
+def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Returns the paths of files in a folder, after checking their names, which are untrusted."""
+    paths = [folder / name for name in names]
+    for name, path in zip(names, paths, strict=True):
+        try:
+            good = str(relative_path(name)) == name and name.lower().endswith(".png")
+            good = good and not CONTROL.search(name)
+            # Links in the folder may lead out of it, too.
+            good = good and path.resolve().is_relative_to(folder.resolve())
+        # Circular links, null bytes and names that the file system rejects.
+        except (OSError, RuntimeError, ValueError):
+            good = False
+        if not good:
+            raise UserError(
+                "Invalid file name. Expected the relative path of a PNG file, as `compress` stores "
+                f"it. Received: {name!r:.200}"
+            )
+    if len({name.casefold() for name in names}) < len(names):
+        raise UserError("Two of the compressed images have the same file name")
+    _require_no_file_as_folder(names)
+    return paths

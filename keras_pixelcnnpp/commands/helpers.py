@@ -1,0 +1,184 @@
+"""Helpers that all commands share. Neither this file nor any `commands.py` imports Keras."""
+
+import functools
+import inspect
+import logging
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keras_pixelcnnpp.training.recipe import option
+from keras_pixelcnnpp.utils.errors import UserError, say
+
+# Lines that TensorFlow's libraries log on import, before they read TF_CPP_MIN_LOG_LEVEL.
+_GREETING = re.compile(
+    rb"I\d{4} \d\d:\d\d:\d|WARNING: All log messages before absl::InitializeLog\(\)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """Options of all commands that sample."""
+
+    temperature: float = option(
+        "Sampling temperature; lower values give more typical images.", 1.0, min=1e-6, max=1e6
+    )
+    guidance: float = option(
+        "Guidance strength; higher values give images closer to the class.", 0.0, min=0
+    )
+
+
+class Commands(typer.Typer):
+    """A group of commands whose help texts end with examples."""
+
+    def __init__(self, **options: Any):
+        # The framed help of rich truncates long option names.
+        super().__init__(no_args_is_help=True, rich_markup_mode=None, **options)
+
+    def command(self, name: str | None = None, *examples: str, **options: Any) -> Callable:
+        """Returns a decorator that registers a function as a command with examples in its help."""
+        return super().command(name, epilog=epilog(*examples), **options)
+
+
+def with_options(*declarations: type) -> Callable:
+    """Returns a decorator that gives a command the fields of dataclasses as its options.
+
+    The command gets an object of each dataclass. Their fields are declared with `option`, or
+    annotated as in the documentation of typer.
+    """
+    names = {one: [field.name for field in fields(one)] for one in declarations}
+
+    def decorate(function: Callable) -> Callable:
+        def call(**values: Any) -> None:
+            function(*(one(**{name: values[name] for name in names[one]}) for one in names))
+
+        parameters = [_parameter(field) for one in declarations for field in fields(one)]
+        command: Any = functools.wraps(function)(call)
+        command.__signature__ = inspect.Signature(parameters)
+        return command
+
+    return decorate
+
+
+def _parameter(one: Field) -> inspect.Parameter:
+    annotation = one.type
+    if one.metadata:
+        # An option that is off by default has no form --no-….
+        names = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
+        given = one.metadata.items()
+        declared = {name: value for name, value in given if not name.startswith("of_")}
+        annotation = Annotated[one.type, typer.Option(*names, **declared)]
+    default = inspect.Parameter.empty if one.default is MISSING else one.default
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(one.name, kind, default=default, annotation=annotation)
+
+
+def epilog(*examples: str) -> str | None:
+    """Formats the examples at the end of a command's help; `None` if there are none."""
+    if not examples:
+        return None
+    lines = [f"  pixelcnnpp {example}" for example in examples]
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
+
+
+def output_path(text: str, default: Any = None, folder: bool = False, suffix: str = "") -> Any:
+    """Declares an option for an output path, which is checked before the command does its work."""
+    kinds = {"file_okay": not folder, "dir_okay": folder}
+
+    def checked(path: Path | None) -> Path | None:
+        if path is not None and not path.name.lower().endswith(suffix):
+            expected = f"Expected a {suffix} file"
+            raise UserError(f"Invalid value for --output. {expected}. Received: {path}")
+        return in_a_folder(path)
+
+    return option(text, default, callback=checked, **kinds)
+
+
+def in_a_folder(path: Path | None) -> Path | None:
+    """Returns `path` if its parent folder can be written to.
+
+    The folder is not created: it may be a typo.
+    """
+    if path is None:
+        return path
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"Cannot write {path.name}: the folder {folder} does not exist")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        why = f"the folder {folder}: {error.strerror}"
+        raise UserError(f"Cannot write {path.name}: {why}") from error
+    return path
+
+
+@contextmanager
+def library() -> Iterator[None]:
+    """Context in which a command imports modules of the library, which takes seconds.
+
+    Raises a `UserError` if a package or Keras's backend is not installed.
+    """
+    package = sys.modules[__package__]
+    try:
+        with _without_greeting():
+            if not hasattr(package, "__version__"):  # registered but not run, see `pixelcnnpp.py`
+                package.__spec__.loader.exec_module(package)
+            yield
+    except ImportError as error:
+        is_missing = isinstance(error, ModuleNotFoundError)
+        advice = ". Try: pip install 'keras-pixelcnnpp[commands]'" if is_missing else ""
+        raise UserError(f"{error}{advice}") from error
+    prepare_process()
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Holds back stderr, and writes it afterwards without TensorFlow's log lines."""
+    with tempfile.TemporaryFile() as kept:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            kept.seek(0)
+            os.write(2, b"".join(line for line in kept if not _GREETING.match(line)))
+
+
+def prepare_process() -> None:
+    """Changes settings of the process that importing the package leaves alone."""
+    from keras_pixelcnnpp.utils.backend import keep_freed_memory
+
+    keep_freed_memory()
+    # By default, TensorFlow and JAX reserve all GPU memory. They read these variables when they
+    # first compute.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    logging.getLogger("tensorflow").addFilter(_is_other_advice)
+    # matplotlib warns about letters of class names that its font lacks, and shows boxes instead.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    warnings.showwarning = lambda message, *_, **__: _print_warning(str(message))
+
+
+@functools.cache  # Python's filter "once" forgets texts whenever a library changes a filter
+def _print_warning(text: str) -> None:
+    say(f"pixelcnnpp: warning: {text}", error=True)
+
+
+def _is_other_advice(record: logging.LogRecord) -> bool:
+    # TensorFlow counts Keras's training step and validation step as one function, and warns when
+    # they have been traced five times together.
+    advice = r"TensorFlowTrainer\..* triggered tf\.function retracing"
+    return re.search(advice, record.getMessage()) is None

@@ -1,0 +1,268 @@
+"""The commands that use a trained model, and their options."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from typer import Argument
+
+from keras_pixelcnnpp.commands.helpers import (
+    Commands,
+    SamplerOptions,
+    in_a_folder,
+    library,
+    option,
+    output_path,
+    with_options,
+)
+from keras_pixelcnnpp.utils.errors import UserError
+
+app = Commands()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Options that name a trained model, of which one must be given."""
+
+    least: ClassVar = 1
+
+    preset: str | None = option(
+        "Preset with weights: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME."
+    )
+    run: Path | None = option("Run folder.")
+    model: Path | None = option("Model file (.keras).")
+
+    def __post_init__(self) -> None:
+        if not self.least <= len(self.given) <= 1:
+            raise UserError(
+                "Expected exactly one of the options --preset NAME, --run FOLDER and --model FILE. "
+                f"Received: {len(self.given)}"
+            )
+
+    @property
+    def given(self) -> dict:
+        """The options that were given, by name."""
+        options = {"preset": self.preset, "run": self.run, "model": self.model}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiledOptions(ModelOptions):
+    """Options of the commands that take images that are larger than the model."""
+
+    tiled: bool = option(
+        "Images that are larger than the model, in overlapping windows, at their own size.", False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomOptions(SamplerOptions, ModelOptions):
+    """Options of the commands that sample with a model."""
+
+    seed: int | None = option("Random seed. Default: a new one each time.", min=0, max=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOptions:
+    """Options of the commands that process blocks of images."""
+
+    workers: int = option(
+        "Number of worker processes, on the Ray cluster at RAY_ADDRESS or on this machine. More "
+        "than 1 need Ray.",
+        1,
+        min=1,
+    )
+    resume: bool = option(
+        "Continue an interrupted command, with otherwise the same options.", False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverwriteOptions:
+    """Options of the commands that write a file at once."""
+
+    overwrite: bool = option("Replace existing files.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(OverwriteOptions, BlockOptions, RandomOptions):
+    """Options of `sample`."""
+
+    label: list[str] | None = option(
+        "Class to sample, by name or number. Can be repeated. Default: all."
+    )
+    count: int = option("Number of images per class.", 10, min=1)
+    output: Path = option(
+        "File or folder to write: .png for a grid, .npy for an array of all images, or a folder "
+        "for one PNG file per image, such as Class1_image_01.png.",
+        Path("samples.png"),
+        callback=in_a_folder,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(OverwriteOptions, ModelOptions):
+    """Options of `classify`."""
+
+    images: Annotated[
+        list[Path],
+        Argument(
+            help="Image files of any size (PNG, JPEG, WebP, BMP, GIF or TIFF), or folders of image "
+            "files. Subfolders named after the model's classes give the true labels."
+        ),
+    ]
+    csv: Path | None = output_path("CSV file to write the predictions to.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteOptions(OverwriteOptions, RandomOptions):
+    """Options of `complete`."""
+
+    image: Annotated[Path, Argument(help="Image file of any size.")]
+    rows: int | None = option("Number of upper rows to keep. Default: half of all rows.", min=0)
+    mask: Path | None = option(
+        "Image of the same size, white at unknown pixels, instead of --rows."
+    )
+    particles: int = option("Number of particles for each completion, with --mask.", 64, min=1)
+    label: str | None = option("Class, by name or number. Default: sampled given the known pixels.")
+    count: int = option("Number of completions.", 5, min=1)
+    output: Path = output_path("PNG file to write.", Path("completions.png"), suffix=".png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(BlockOptions, TiledOptions):
+    """Options of `score`."""
+
+    data: Path = option("Folder of image files, which is searched recursively.", ...)
+    output: Path = output_path("CSV file to write.", ...)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressOptions(OverwriteOptions, TiledOptions):
+    """Options of `compress`."""
+
+    images: Annotated[
+        list[Path], Argument(help="Image files of the model's size, or folders of them.")
+    ]
+    output: Path = output_path("File to write, such as images.pxc.", ...)
+    resize: Literal["center_crop", "stretch"] | None = option(
+        "How to convert images of another size or color mode. Default: they are errors."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecompressOptions(OverwriteOptions, TiledOptions):
+    """Options of `decompress`."""
+
+    file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
+    output: Path = output_path("Folder to write the images to.", ..., folder=True)
+
+
+@app.command(
+    "sample",
+    "sample --run runs/digits --label 3 --count 25 --output threes.png",
+    "sample --preset digits --count 1000 --output samples",
+)
+@with_options(SampleOptions)
+def sample(options: SampleOptions) -> None:
+    """Sample images of each class with a trained model.
+
+    An array has the dtype uint8 and the shape (N, height, width, channels), and is ordered by
+    class. --workers and --resume need a folder as --output. Give exactly one of --preset, --run and
+    --model.
+    """
+    output = options.output
+    many = output.is_dir() or not output.suffix
+    if output.is_file() if many else output.suffix.lower() not in (".png", ".npy"):
+        kinds = "a .png or .npy file, or a folder, whose name has no extension"
+        raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
+    if (options.workers > 1 or options.resume) and not many:
+        raise UserError(
+            "--workers and --resume need a folder of images as --output. "
+            f"Received: --output {output}"
+        )
+    if options.overwrite and many:
+        raise UserError("--overwrite replaces a file. Choose another folder as --output")
+    with library():
+        from keras_pixelcnnpp.commands.sampling import sample_folder, sample_grid
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(output):
+        sample_folder(options) if many else sample_grid(options)
+
+
+@app.command("classify", "classify --preset fashion_mnist image.png --csv predictions.csv")
+@with_options(ClassifyOptions)
+def classify(options: ClassifyOptions) -> None:
+    """Classify image files with a trained model.
+
+    Give exactly one of --preset, --run and --model.
+    """
+    with library():
+        from keras_pixelcnnpp.commands.scoring import classify_files
+    classify_files(options)
+
+
+@app.command(
+    "complete",
+    "complete --preset fashion_mnist shirt.png --rows 14",
+    "complete --preset fashion_mnist shirt.png --mask mask.png",
+)
+@with_options(CompleteOptions)
+def complete(options: CompleteOptions) -> None:
+    """Keep part of an image, and sample the rest.
+
+    The PNG file shows the image with its unknown part in gray, followed by the completions. Give
+    exactly one of --preset, --run and --model.
+    """
+    if options.rows is not None and options.mask is not None:
+        raise UserError("Expected only one of the options --rows and --mask. Received: both")
+    with library():
+        from keras_pixelcnnpp.commands.sampling import complete_file
+    complete_file(options)
+
+
+@app.command("score", "score --run runs/digits --data images --output scores.csv")
+@with_options(ScoreOptions)
+def score(options: ScoreOptions) -> None:
+    """Score a large set of images, and write a CSV file.
+
+    Each row has the class, the probabilities and the bits/dim of an image. An image that cannot be
+    read has the class -1 and an error message. Give exactly one of --preset, --run and --model.
+    """
+    with library():
+        from keras_pixelcnnpp.commands.scoring import score_files
+    score_files(options)
+
+
+@app.command("compress", "compress --run runs/digits images --output images.pxc")
+@with_options(CompressOptions)
+def compress(options: CompressOptions) -> None:
+    """Compress images into one file.
+
+    The size of an image is about its bits/dim under the model. Compression is lossless for a model
+    with 256 levels; a model with fewer levels stores the nearest level. Decompression needs the
+    same model, but works on any machine and under any backend. Give exactly one of --preset, --run
+    and --model.
+    """
+    with library():
+        from keras_pixelcnnpp.commands.compression import compress_files
+    compress_files(options)
+
+
+@app.command("decompress", "decompress images.pxc --run runs/digits --output back")
+@with_options(DecompressOptions)
+def decompress(options: DecompressOptions) -> None:
+    """Decompress a file into PNG files, with the names of the original images.
+
+    Give exactly one of --preset, --run and --model: the model that compressed the images.
+    """
+    if not options.file.is_file():
+        raise UserError(f"{options.file}: no such file")
+    if not options.overwrite and options.output.is_dir() and any(options.output.iterdir()):
+        raise UserError(
+            f"{options.output} is not empty. Add --overwrite to replace files of the same names, "
+            "or choose another folder"
+        )
+    with library():
+        from keras_pixelcnnpp.commands.compression import decompress_file
+    decompress_file(options)

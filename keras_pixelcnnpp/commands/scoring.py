@@ -1,0 +1,222 @@
+"""The commands `classify` and `score`."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_pixelcnnpp.commands.model_commands import ClassifyOptions, ScoreOptions
+from keras_pixelcnnpp.commands.processes import map_blocks
+from keras_pixelcnnpp.commands.trained_model import (
+    TrainedModel,
+    images_below,
+    read_files,
+)
+from keras_pixelcnnpp.data.folders import file_inside
+from keras_pixelcnnpp.data.identity import trained_on_text
+from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.utils.backend import graphs_as_traced
+from keras_pixelcnnpp.utils.errors import UserError, printable, say
+from keras_pixelcnnpp.utils.files import (
+    check_output,
+    class_numbers,
+    counted,
+    read_cells,
+    read_json,
+    sha256,
+    write_cells,
+    write_csv,
+    write_json,
+    write_predictions,
+)
+
+# File names need not be UTF-8.
+_TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+
+
+def classify_files(options: ClassifyOptions) -> None:
+    """Classifies image files, and prints a table, and the accuracy if folders give labels.
+
+    For files that cannot be read, an error is printed, and the command ends with status 2.
+    """
+    trained = TrainedModel.named(options)
+    trained.model.conditions.require_classes()
+    model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
+    if options.csv is not None:
+        check_output(options.csv, options.overwrite, [*files, options.model])
+    images = read_files(files, trained.read)
+    names, labels = [*map(str, images)], np.array([files[file] for file in images])
+    pixels = np.stack([*images.values()])
+    with graphs_as_traced():
+        result = trained.classify(pixels)
+    trained_on = trained.trained_on(pixels, images)
+    known = labels >= 0
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for heading in ("true class", "class") if known.any() else ("class",):
+        table.add_column(heading)
+    table.add_column("probability", justify="right")
+    table.add_column(bits_unit(model.num_levels), justify="right")
+    columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
+    for name, true, label, probabilities, bits in zip(names, labels, *columns, strict=True):
+        classes = [model.class_names[label]]
+        if known.any():
+            classes.insert(0, model.class_names[true] if true >= 0 else "")
+        table.add_row(printable(name), *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    Console(markup=False, emoji=False).print(table)
+    if options.csv is not None:
+        of_model = result["probabilities"], model.class_names, result["bits_per_dim"], trained_on
+        write_predictions(options.csv, names, labels, *of_model)
+        print(f"Wrote {options.csv}")
+    if trained_on is not None and trained_on.any():
+        print(f"{trained_on_text(trained_on)}.")
+    if known.any():
+        accuracy = np.mean((result["class_id"] == labels)[known])
+        print(f"Accuracy: {accuracy:.1%} of {counted(known.sum())} in folders named after classes")
+    if len(images) < len(files):
+        raise typer.Exit(2)
+
+
+def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """Yields each image file with the label that its innermost class folder gives, or -1."""
+    numbers = class_numbers(class_names)
+    for path in given:
+        if not path.is_dir():
+            yield path, -1
+            continue
+        for name in images_below(path):
+            parents = [part for part in PurePosixPath(name).parts[:-1] if part in numbers]
+            yield path / name, numbers[parents[-1]] if parents else -1
+
+
+def score_files(options: ScoreOptions) -> None:
+    """Scores all image files below a folder, and prints their mean bits/dim.
+
+    If there are files that cannot be read, the command ends with an error and status 2.
+    """
+    trained, output = TrainedModel.named(options), options.output
+    if not options.tiled:
+        _advise(trained, options.data)
+    how = options.resume, options.workers
+    bits = score_folder(trained, options.data, output, *how, tiled=options.tiled)
+    good = np.isfinite(bits)
+    print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
+    if good.any():
+        print(f"Mean: {bits[good].mean():.3f} {bits_unit(trained.model.num_levels)}")
+    if not good.all():
+        bad = f"{(~good).sum()} of {counted(len(bits))}"
+        raise UserError(f"{bad} cannot be read: see the column `error` of {output}")
+
+
+def _advise(trained: TrainedModel, data: Path) -> None:
+    """Prints how to score larger images, if the first image file is larger than the model's."""
+    first = images_below(data)[0]
+    # An unreadable file becomes an error in its row.
+    with suppress(UserError):
+        if trained.is_larger(data / first):
+            height, width, _ = trained.model.image_shape
+            advice = "To score larger images at their own size, add --tiled"
+            say(f"Images such as {first} are resized to {height}×{width}. {advice}.")
+
+
+def score_folder(
+    trained: TrainedModel,
+    data: Path,
+    output: Path,
+    resume: bool = False,
+    workers: int = 1,
+    block_size: int = 256,
+    tiled: bool = False,
+) -> np.ndarray:
+    """Scores every image file below a folder, and writes a CSV file block by block.
+
+    Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
+    image that cannot be read has the class -1 and an error message. An unconditional model gives
+    all images the class -1. With `resume`, an incomplete file is completed if the model and the
+    images are those in the JSON file next to it. `tiled` scores images at their own size, one at a
+    time.
+
+    Returns:
+        Bits per dimension, float `(N,)`, NaN for images that cannot be read.
+    """
+    paths = images_below(data)
+    numbers = [f"p_{label}" for label in range(trained.model.num_classes)]
+    rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
+    record = output.with_name(f"{output.name}.json")
+    given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
+    given["images"] = _checksum(data, paths)
+    block_size = 1 if tiled else block_size
+    if output.exists():
+        if not resume:
+            raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
+        if not record.exists() or read_json(record) != given:
+            raise UserError(
+                f"{output} has scores of another model or of other images. Choose another file"
+            )
+        rows = _complete_rows(output) or rows
+    starts = range(len(rows) - 1, len(paths), block_size)
+    blocks = [paths[start : start + block_size] for start in starts]
+    # Absolute, because the workers of a cluster have other working directories.
+    results = map_blocks(partial(_score, data.absolute(), tiled), blocks, trained, workers)
+    bits = _bits_of(rows[1:])
+    try:
+        write_json(record, given)
+        write_csv(output, rows)
+        with output.open("a", **_TEXT) as file:
+            for scored in results:
+                write_cells(file, scored)
+                file.flush()
+                bits += _bits_of(scored)
+    except OSError as error:  # such as a full disk
+        raise UserError(f"{output}: {error.strerror}. Continue with --resume") from error
+    return np.array(bits)
+
+
+def _checksum(data: Path, paths: list[str]) -> str:
+    """Returns the SHA-256 of the names and contents of files below a folder, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        content = ""
+        with suppress(OSError):  # an unreadable file becomes an error in its row
+            content = sha256(data / path)
+        digest.update(repr((path, content)).encode())
+    return digest.hexdigest()
+
+
+def _bits_of(rows: list[list]) -> list[float]:
+    return [float(row[3] or "nan") for row in rows]
+
+
+def _complete_rows(file: Path) -> list[list]:
+    """Returns the complete rows of a CSV file that an interrupted command wrote."""
+    with file.open(**_TEXT) as opened:
+        text = opened.read()
+    rows = read_cells(io.StringIO(text, newline=""))
+    is_whole = text.endswith("\n") and len(rows[-1]) == len(rows[0])
+    return rows if is_whole else rows[:-1]
+
+
+def _score(data: Path, tiled: bool, trained: TrainedModel, paths: list[str]) -> list[list]:
+    """Returns a row of the CSV file for each path; a single path if `tiled`."""
+    model, images, rows = trained.model, {}, {}
+    for path in paths:
+        try:
+            images[path] = trained.read(file_inside(data, path), tiled)
+        except UserError as error:
+            rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
+    if images:
+        result = trained.classify(np.stack(list(images.values())), 0, tiled)
+        columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
+        for path, label, bits, row in zip(images, *columns, strict=True):
+            values = [f"{value:.6g}" for value in (bits, *row)]
+            name = model.class_names[label] if label >= 0 else ""
+            rows[path] = [path, int(label), name, *values, ""]
+    return [rows[path] for path in paths]

@@ -1,0 +1,160 @@
+"""A trained model from a preset, a run or a file, and the image files that commands give it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_pixelcnnpp.commands.model_commands import ModelOptions
+from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.data.folders import visible_files
+from keras_pixelcnnpp.data.identity import HASH_LENGTH
+from keras_pixelcnnpp.data.images import SUFFIXES, open_image, opened, read_image
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.tiled.model import TiledModel
+from keras_pixelcnnpp.training.run import RunFolder, how_to_read
+from keras_pixelcnnpp.utils.checks import is_larger
+from keras_pixelcnnpp.utils.errors import UserError, say
+from keras_pixelcnnpp.utils.files import sha256
+
+
+class TrainedModel(NamedTuple):
+    """A trained model, its source, and the arguments of `read_image` for its image files."""
+
+    model: AutoregressiveModel
+    source: str
+    reading: dict
+
+    @classmethod
+    def named(cls, options: ModelOptions) -> "TrainedModel":
+        """Loads the model that a command's options name; `UserError` if it does not exist."""
+        if options.run is not None:
+            RunFolder(options.run).require_model("pixelcnnpp")
+        # The path of the preset, since the working directory may have a file of the same name.
+        preset = None if options.preset is None else Preset(options.preset).path
+        return cls.find(preset or options.run or options.model)
+
+    @classmethod
+    def find(cls, source: str | Path) -> "TrainedModel":
+        """Loads a run's model, a preset or a `.keras` file; `UserError` if it does not exist."""
+        path, reading = Path(source), {}
+        # Images are read as in the training of the run.
+        run = _run_of(path)
+        if run.exists():
+            reading = how_to_read(run.read_config()["data"])
+            model = load_trained_model(run.require_model("pixelcnnpp"))
+        elif path.suffix == ".keras":
+            model = load_trained_model(path)
+        else:
+            model, reading = AutoregressiveModel.from_preset(source), Preset(source).reading
+        if model.num_levels > 256:
+            raise UserError(
+                "Commands take models of at most 256 levels. Use this one in Python: "
+                f"`load_trained_model`. Received: num_levels={model.num_levels}"
+            )
+        return cls(model, str(source), reading)
+
+    def read(self, file: Path | bytes, tiled: bool = False) -> np.ndarray:
+        """Reads an image file as in training, uint8 `(height, width, channels)`.
+
+        `tiled` keeps its size, which must be at least that of the model.
+        """
+        if not tiled:
+            return read_image(file, self.model.image_shape, **self.reading)
+        channels = self.model.image_shape[-1]
+        image = np.asarray(open_image(file, channels, self.reading.get("white_level")))
+        try:
+            TiledModel(self.model).blocks(image.shape[:2])
+        except UserError as error:  # too small
+            name = "image" if isinstance(file, bytes) else file
+            raise UserError(f"{name}: {error}") from error
+        return image.reshape(*image.shape[:2], channels)
+
+    def is_larger(self, file: Path) -> bool:
+        """Returns whether an image file is larger than the model's images, and is thus resized."""
+        channels = self.model.image_shape[-1]
+        with opened(file) as image:
+            return is_larger((1, image.height, image.width, channels), self.model.image_shape)
+
+    def trained_on(self, images: np.ndarray, files: Iterable[Path]) -> np.ndarray | None:
+        """Returns which images were trained on, boolean `(N,)`; `None` for a model without a run.
+
+        `images` are as `read` returns them, `(N, height, width, channels)`, from `files`.
+        """
+        run = _run_of(Path(self.source))
+        if not run.exists():
+            return None
+        hashes = tuple(sha256(file)[:HASH_LENGTH] for file in files)
+        given = LabeledImages(images, np.full(len(images), -1), ("",) * len(images), hashes)
+        return run.trained_on(given)
+
+    def checksum(self) -> str:
+        """Returns the SHA-256 of the model's configuration and weights, in hexadecimal."""
+        config = json.dumps(self.model.get_config(), sort_keys=True, default=str)
+        digest = hashlib.sha256(config.encode())
+        for weight in self.model.get_weights():
+            digest.update(f"{weight.shape}{weight.dtype}".encode() + weight.tobytes())
+        return digest.hexdigest()
+
+    def classify(
+        self, images: np.ndarray, verbose: int | str = "auto", tiled: bool = False
+    ) -> dict:
+        """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
+
+        An unconditional model gives all images the class -1. `tiled` accepts images of any size.
+        """
+        scorer = TiledModel(self.model) if tiled else self.model
+        if not self.model.num_classes:
+            return {
+                "class_id": np.full(len(images), -1),
+                "probabilities": np.zeros((len(images), 0)),
+                "bits_per_dim": scorer.bits_per_dim(images),
+            }
+        scores = scorer.class_log_likelihoods(images, verbose=verbose)
+        probabilities = self.model.posterior.probabilities(scores)
+        return {
+            "class_id": probabilities.argmax(axis=1),
+            "probabilities": probabilities,
+            "bits_per_dim": bits_per_dim(log_marginal(scores), images.shape[1:]),
+        }
+
+
+def _run_of(path: Path) -> RunFolder:
+    return RunFolder(path.parent if path.name == "model.keras" else path)
+
+
+def images_below(folder: Path) -> list[str]:
+    """Returns the relative paths of all image files below a folder, sorted; at least one."""
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist")
+    files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
+    if not files:
+        raise UserError(f"{folder} has no image files. Expected files {', '.join(SUFFIXES)}")
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def images_in(path: Path) -> list[Path]:
+    """Returns all image files below a folder, or a given file itself."""
+    return [path / name for name in images_below(path)] if path.is_dir() else [path]
+
+
+def read_files(files: Iterable[Path], read: Callable[[Path], np.ndarray]) -> dict[Path, np.ndarray]:
+    """Returns the images in files by path, and prints an error for each that cannot be read."""
+    images, errors = {}, []
+    for file in files:
+        try:
+            images[file] = read(file)
+        except UserError as error:
+            errors.append(error)
+    if not images:
+        raise errors[0]
+    for error in errors:
+        say(f"pixelcnnpp: error: {error}", error=True)
+    return images

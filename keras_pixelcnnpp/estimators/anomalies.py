@@ -1,0 +1,185 @@
+"""Anomaly detection by statistics of an exact likelihood."""
+
+from typing import Any, Self
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.covariance import MinCovDet
+from sklearn.utils.validation import check_is_fitted
+
+from keras_pixelcnnpp.data.images import png_bits
+from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.models.statistics import PixelStatistics
+from keras_pixelcnnpp.utils.checks import require_number
+from keras_pixelcnnpp.utils.errors import UserError
+
+FEATURES = (
+    "standardized_surprisal",
+    "bits_per_dim",
+    "entropy",
+    "score_mean",
+    "score_std",
+    "score_right",
+    "score_below",
+    "png_bits_per_dim",
+    "largest_surprise",
+)
+
+
+class AnomalyDetector(OutlierMixin, BaseEstimator):
+    """scikit-learn detector of images that are unusual for an autoregressive model.
+
+    A model's log p(x) alone is a poor detector, because simple images are probable whatever they
+    show. The conditional distributions of the sub-pixels say more. For images of the model,
+    standardized surprisal is about standard normal, and the normal scores of the probability
+    integral transform are white noise. `fit` estimates mean and covariance of these statistics,
+    the `FEATURES`, from one half of the images, robustly. The score is the Mahalanobis distance.
+    The other half of the images calibrates p-values: for a normal image, the p-value is at most α
+    with probability α at most, if the image is exchangeable with those of `fit`.
+
+    Args:
+        model: An `AutoregressiveModel`, or another object with its method `pixel_statistics`, such
+            as a `TiledModel`. It should not have been trained on the images of `fit`.
+        contamination: Number in (0, 0.5], the rate of false alarms of `predict`.
+        seed: Integer, random seed of the two halves and of `pixel_statistics`.
+        batch_size: Integer, number of images per batch.
+
+    Attributes:
+        offset_: The threshold of `score_samples`. Images below it are outliers.
+        covariance_: The `sklearn.covariance.MinCovDet` of the features.
+        calibration_scores_: Scores of the images that calibrate p-values, ascending.
+
+    Raises:
+        ValueError: In `fit`, if there are too few different images for the rate of false alarms.
+
+    Example:
+
+    ```python
+    detector = kp.AnomalyDetector(model).fit(validation_images)
+    detector.p_values(images)             # small for anomalies
+    detector.predict(images)              # -1 for anomalies, 1 for normal images
+    ```
+
+    Reference:
+        Morningstar et al. 2021, Density of States Estimation for Out-of-Distribution Detection,
+        https://arxiv.org/abs/2006.09273; Bates et al. 2023, Testing for Outliers with Conformal
+        p-values, https://arxiv.org/abs/2104.08279
+    """
+
+    def __init__(
+        self, model: Any, contamination: float = 0.05, seed: int = 0, batch_size: int = 32
+    ):
+        self.model = model
+        self.contamination = contamination
+        self.seed = seed
+        self.batch_size = batch_size
+
+    def fit(self, X: np.ndarray, y: Any = None) -> Self:  # noqa: N803
+        """Learns how the statistics of normal images are distributed.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)`, normal images that the model was not
+                trained on: some hundreds.
+            y: Ignored.
+        """
+        features = self.features(X)
+        different = len(np.unique(np.reshape(X, (len(X), -1)), axis=0))
+        if different < self.least_images <= len(X):
+            expected = f"at least {self.least_images} different images"
+            expected += f" for contamination={self.contamination}"
+            raise UserError(f"Expected {expected}. Received: {different} of {len(X)}")
+        return self.fit_features(features)
+
+    def features(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        """Returns the `FEATURES` of images, float64 `(N, 9)`."""
+        statistics = self.model.pixel_statistics(X, seed=self.seed, batch_size=self.batch_size)
+        return image_features(statistics, X, getattr(self.model, "num_levels", 256))
+
+    @property
+    def least_images(self) -> int:
+        """The number of images that `fit` needs at least."""
+        return 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
+
+    def fit_features(self, features: np.ndarray) -> Self:
+        """Fits like `fit`, to features that have been computed."""
+        require_number("contamination", self.contamination, "(0, 0.5]")
+        if len(features) < self.least_images:
+            expected = f"at least {self.least_images} images"
+            expected += f" for contamination={self.contamination}"
+            raise UserError(f"Expected {expected}. Received: {len(features)}")
+        rows = np.random.default_rng(self.seed).permutation(len(features))
+        density, calibration = np.array_split(features[rows], 2)
+        self.covariance_ = MinCovDet(random_state=self.seed).fit(density)
+        self.calibration_scores_ = np.sort(self.score_features(calibration))
+        # A p-value is at most `contamination` if the score is lower than this one.
+        rank = int(self.contamination * (len(calibration) + 1) + 1e-9)
+        self.offset_ = self.calibration_scores_[rank - 1]
+        return self
+
+    def score_features(self, features: np.ndarray) -> np.ndarray:
+        """Scores like `score_samples`, from features that have been computed."""
+        check_is_fitted(self)
+        return -np.log(self.covariance_.mahalanobis(features))
+
+    def score_samples(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.
+
+        Lower values are more anomalous.
+        """
+        check_is_fitted(self)
+        return self.score_features(self.features(X))
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        """Returns -1 for outliers, whose p-value is at most `contamination`, and 1 for others."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        """Returns conformal p-values, `(1 + number of scores that are not higher) / (1 + number)`.
+
+        The scores are those of the calibration half. The smallest possible p-value is therefore
+        `1 / (1 + N / 2)` for N images in `fit`.
+        """
+        return self.p_values_of(self.score_samples(X))
+
+    def p_values_of(self, scores: np.ndarray) -> np.ndarray:
+        """Returns the p-values of scores of `score_samples`."""
+        lower = np.searchsorted(self.calibration_scores_, scores, side="right")
+        return (1 + lower) / (1 + len(self.calibration_scores_))
+
+
+def image_features(
+    statistics: PixelStatistics, images: np.ndarray, num_levels: int = 256
+) -> np.ndarray:
+    """Returns the `FEATURES` of images, float64 `(N, 9)`, from their `PixelStatistics`.
+
+    They are standardized surprisal, bits/dim and entropy per dimension in nats; mean and standard
+    deviation of the normal scores of the probability integral transform, and their correlation with
+    the right and with the lower neighbor; bits per dimension as a PNG file; and the largest
+    surprise in 3×3 pixels.
+    """
+    axes, images = (1, 2, 3), np.reshape(images, statistics.pit.shape)
+    scores = norm.ppf(np.clip(statistics.pit.astype("float64"), 1e-6, 1 - 1e-6))
+    found = {
+        "standardized_surprisal": statistics.standardized_surprisal,
+        "bits_per_dim": -statistics.log_prob.mean(axis=axes, dtype="float64") / np.log(2),
+        "entropy": statistics.entropy.mean(axis=axes, dtype="float64"),
+        "score_mean": scores.mean(axis=axes),
+        "score_std": scores.std(axis=axes),
+        "score_right": _correlation(scores[:, :, 1:], scores[:, :, :-1]),
+        "score_below": _correlation(scores[:, 1:], scores[:, :-1]),
+        "png_bits_per_dim": png_bits(quantize(images, num_levels)) / images[0].size,
+        "largest_surprise": statistics.surprise_map().max(axis=(1, 2)),
+    }
+    return np.stack([found[name] for name in FEATURES], axis=1)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the correlation of two arrays of each image `(N, ...)`, whose means are 0."""
+    first, second = (values.reshape(len(values), -1) for values in (first, second))
+    squares = (first**2).mean(axis=1) * (second**2).mean(axis=1)
+    return (first * second).mean(axis=1) / np.sqrt(squares)

@@ -1,0 +1,1 @@
+"""Models applied to frames that are larger than their images."""

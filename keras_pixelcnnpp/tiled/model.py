@@ -1,0 +1,371 @@
+"""A model applied to frames that are larger than its images."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.layers.conditions import MARGINAL, Group
+from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.scoring import (
+    evaluated,
+    images_and_labels,
+    images_at_once,
+    log_marginal_of_pixels,
+    random_classes,
+    score,
+)
+from keras_pixelcnnpp.models.statistics import (
+    PixelStatistics,
+    parameters_of,
+    statistics_of_batch,
+    with_pit,
+)
+from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.tiled.blocks import Block, rows_of_blocks, waves
+from keras_pixelcnnpp.utils.backend import progress
+from keras_pixelcnnpp.utils.checks import (
+    checked_images,
+    image_dtype,
+    require_integer,
+    require_no_mask,
+)
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+
+
+class TiledModel:
+    """Likelihoods, samples and compression of frames that are larger than a model's images.
+
+    A frame is divided into blocks in raster order. The window of a block has the size of the
+    model's images, with the block in its lower right corner. The model gives the probability of
+    each pixel of the block given the window's pixels above it and on its left, which belong to the
+    same or to earlier blocks. The product over all pixels is therefore an exact likelihood of the
+    frame, in which each pixel is conditioned on fewer pixels than in a model of the frame's size.
+
+    Frames may have any height and width from the model's on. Frames of the model's own size give
+    the results of the model itself. Train the model on random crops of frames (`RandomCrops`),
+    because a window's border cuts through the content of a frame.
+
+    Arguments, results and errors of the methods are those of `AutoregressiveModel`, for `frames`
+    `(N, H, W, channels)` with one class each, whose pixels are all known. `batch_size` is the
+    number of windows per batch. Log-likelihoods of frames are float64, because float32 rounds those
+    of a million pixels to half a nat. With the label -1, the class is inferred from all pixels that
+    are earlier in the order of the blocks.
+
+    Args:
+        model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
+            on the position in an image.
+        overlap: Integer, number of earlier rows above and earlier columns to the left of a block in
+            its window, less than the model's height and width. By default half of the smaller of
+            the two. A larger overlap gives each pixel more context, but more windows: an overlap of
+            three quarters needs four times as many as one of half.
+
+    Raises:
+        ValueError: If the model or the overlap does not fit.
+
+    Example:
+
+    ```python
+    model = kp.PixelCNNPlusPlus.from_preset("photographs_likelihood")
+    tiled = kp.TiledModel(model)
+    tiled.bits_per_dim(frames)                 # uint8 (N, 427, 640, 3) -> (N,)
+    tiled.sample((64, 96), labels=[0, 1])      # uint8 (2, 64, 96, 3)
+    ```
+    """
+
+    def __init__(self, model: AutoregressiveModel, overlap: int | None = None):
+        if "spatial" in model.conditioning.split("+"):
+            raise UserError(
+                "Expected a model that is not conditioned on the position in an image. Received: "
+                f"conditioning={model.conditioning!r}"
+            )
+        self.model = model
+        self.num_levels = model.num_levels
+        self.window = model.image_shape[:2]
+        self.overlap = min(self.window) // 2 if overlap is None else overlap
+        self.blocks(self.window)  # checks the overlap
+
+    def blocks(self, size: tuple[int, int]) -> list[list[Block]]:
+        """Returns the blocks of a frame of a height and width, as a list of rows."""
+        return rows_of_blocks(size, self.window, self.overlap)
+
+    def log_prob(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the log-likelihood of each frame under its label, float64 `(N,)`, nats."""
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            return self.model.log_prob(frames, labels, batch_size, verbose).astype("float64")
+        found = np.zeros(len(frames))
+        for rows, candidates in self._candidates(labels, len(frames)):
+            scores = self._sums(frames[rows], candidates, batch_size, verbose)
+            found[rows] = log_marginal(scores)
+        return found
+
+    def bits_per_dim(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns bits per dimension of p(x), or of p(x | y) under labels, float64 `(N,)`."""
+        if labels is None and self.model.conditions.are_labels:
+            labels = MARGINAL
+        log_probs = self.log_prob(frames, labels, batch_size, verbose)
+        return bits_per_dim(log_probs, self.checked(frames).shape[1:])
+
+    def pixel_log_probs(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the log-probability of each pixel given earlier pixels of its window, as a map.
+
+        The result is float32 `(N, H, W)`, nats. The sum over a frame is its `log_prob`.
+        """
+        frames = self.checked(frames)
+        found = np.zeros(frames.shape[:3], "float32")
+        for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
+            by_class = self._maps(frames[rows], candidates, batch_size, verbose)
+            found[rows] = self._in_order(by_class, log_marginal_of_pixels)
+        return found
+
+    def pixel_statistics(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = -1,
+        seed: int = 0,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> PixelStatistics:
+        """Returns the `PixelStatistics` of each sub-pixel, float32 arrays like `frames`.
+
+        The label -1 takes another pass.
+        """
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
+        require_integer("seed", seed, low=0)
+        found = np.zeros((*frames.shape, 4), "float32")
+        for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
+            before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
+            at_once = images_at_once(self.model)
+            if _are_several(candidates):
+                at_once = max(1, at_once // candidates.shape[1])
+                before = self._maps(frames[rows], candidates, batch_size, verbose)
+                before = self._in_order(before, lambda x: np.cumsum(x, -1, "float64") - x)
+            for batch, windows in self._windows(frames[rows], min(batch_size, at_once), verbose):
+                inputs = images_and_labels(windows, _rows_of(candidates, batch))
+                weights = np.stack([before[index][:, b.rows, b.columns] for index, b in batch])
+                parameters = evaluated(self.model, parameters_of, inputs, batch_size)
+                parts = statistics_of_batch(self.model, parameters, inputs, weights)
+                for (index, block), part in zip(batch, parts, strict=True):
+                    found[rows[index]][block.inside] = part[block.above :, block.left :]
+        return with_pit(found, frames, seed)
+
+    def class_log_likelihoods(
+        self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+    ) -> np.ndarray:
+        """Returns log p(x | y) of each frame for each class, float64 `(N, num_classes)`, nats."""
+        self.model.conditions.require_classes()
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            found = self.model.class_log_likelihoods(frames, batch_size, verbose)
+            return found.astype("float64")
+        classes = self.model.conditions.candidates(len(frames))
+        return self._sums(frames, classes, batch_size, verbose)
+
+    def sample(
+        self,
+        size: int | tuple[int, int],
+        labels: ArrayLike,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        guidance: float = 0.0,
+        guidance_logit_scale: float | None = None,
+        batch_size: int = 100,
+        verbose: int | str = 0,
+        above: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Samples frames of any size, or completes frames below a known part.
+
+        With guidance, each window has its own weights of the classes.
+
+        Args:
+            size: Pair `(H, W)`, height and width of the frames, or an integer for both.
+            labels: As in `AutoregressiveModel.sample`, like all other arguments. If a part is
+                known, -1 samples the class by Bayes' rule.
+            above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
+                frame. It must end where a row of blocks ends, so that the frames are exact samples
+                of p(unknown | known, y).
+
+        Returns:
+            uint8 array `(N, H, W, channels)`.
+
+        Raises:
+            ValueError: If an argument is out of range, or the known part ends elsewhere.
+        """
+        height, width = (size, size) if isinstance(size, int | np.integer) else size
+        model, blocks = self.model, self.blocks((height, width))
+        options = SamplingOptions(
+            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
+        ).checked(model)
+        wanted = model.conditions.requested(labels)
+        is_number = np.ndim(wanted) == 0
+        count = wanted if is_number else len(wanted)
+        shape = (count, height, width, model.image_shape[-1])
+        frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
+        if above is not None:
+            ends = [row[0].rows.stop for row in blocks]
+            rows = above.shape[1] if np.ndim(above) == 4 else None
+            if rows not in ends or len(above) != count:
+                where = ", ".join(map(str, ends))
+                expected = f"{count} frames, of which the upper {where} rows, where blocks end"
+                raise invalid_argument("above", np.shape(above), expected)
+            above = checked_images(above, (rows, *shape[2:]), model.num_levels)
+            frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1
+        if not is_number and (unknown := model.conditions.unknown(wanted)).size:
+            scores = np.zeros((len(unknown), model.conditions.num_candidates))
+            if first:
+                scores = self.class_log_likelihoods(above[unknown], batch_size)
+            wanted[unknown] = random_classes(scores, options.seed, unknown)
+        for wave in waves(blocks[first:]):
+            windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
+            known = np.repeat([b.known for *_, b in wave], count, axis=0)
+            of_windows = len(windows) if is_number else np.concatenate([wanted] * len(wave))
+            # The noise of a window depends on its frame and the number of its block. NumPy splits
+            # a position into 32 bits each, and `sampling/` uses the second numbers below 256.
+            numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
+            positions = np.add.outer(np.array(numbers) << 40, np.arange(count)).ravel()
+            offsets = positions - np.arange(len(positions))
+            images, _ = sample_images(model, of_windows, options, windows, known, first=offsets)
+            for (*_, block), sampled in zip(wave, np.split(images, len(wave)), strict=True):
+                frames[:, *block.inside] = sampled[:, block.above :, block.left :]
+        return frames
+
+    def compress(
+        self,
+        frames: np.ndarray,
+        labels: ArrayLike | None = None,
+        verbose: int | str = "auto",
+        names: list[str] | None = None,
+    ) -> bytes:
+        """Compresses frames of one size; see `AutoregressiveModel.compress`.
+
+        The file contains the overlap, and optional `names` of the frames, for the command
+        `decompress`. Each row of blocks is a stream of its own, so that all blocks on a diagonal
+        are decoded at once.
+        """
+        frames = self.checked(frames)
+        if self.model.conditions.are_labels and labels is None:
+            labels = self.class_log_likelihoods(frames).argmax(axis=1)
+        return compress_images(self.model, frames, labels, names, verbose, self.overlap)
+
+    def decompress(
+        self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+    ) -> np.ndarray:
+        """Decompresses the result of `compress`, with the overlap that it names."""
+        return decompress_images(self.model, data, batch_size, verbose, tiled=True)[0]
+
+    def checked(self, frames: np.ndarray) -> np.ndarray:
+        """Returns frames as an array `(N, H, W, channels)`, or raises a `UserError`."""
+        require_no_mask(frames, "frames")
+        array, channels = np.asarray(frames), self.model.image_shape[-1]
+        if array.ndim == 3 and channels == 1:
+            array = array[..., None]
+        if array.ndim != 4:
+            shape = f"(N, height, width, {channels})"
+            raise UserError(f"Invalid frames. Expected shape {shape}. Received: {array.shape}")
+        self.blocks(array.shape[1:3])
+        return checked_images(array, (*array.shape[1:3], channels), self.model.num_levels)
+
+    def _candidates(self, labels: ArrayLike | None, count: int) -> Iterator[Group]:
+        """Yields positions of frames, and the labels `(rows, K)` over which the mean is taken."""
+        conditions = self.model.conditions
+        return conditions.groups(conditions.checked(labels, count), count)
+
+    def _sums(
+        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+    ) -> np.ndarray:
+        """Returns log-likelihoods of frames under labels `(N, K)` or `None`, float64 `(N, K)`."""
+        sums = np.zeros((len(frames), 1) if labels is None else labels.shape)
+        for index, _, scores in self._scores(frames, labels, batch_size, verbose):
+            sums[index] += scores.sum(axis=(1, 2), dtype="float64")
+        return sums
+
+    def _maps(
+        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+    ) -> np.ndarray:
+        """Returns log-probabilities of pixels under labels, float32 `(N, K, H, W)`, nats."""
+        candidates = 1 if labels is None else labels.shape[1]
+        maps = np.zeros((len(frames), candidates, *frames.shape[1:3]), "float32")
+        for index, block, scores in self._scores(frames, labels, batch_size, verbose):
+            maps[index][:, *block.inside] = scores
+        return maps
+
+    def _scores(
+        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+    ) -> Iterator[tuple[int, Block, np.ndarray]]:
+        """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
+        for batch, windows in self._windows(frames, batch_size, verbose):
+            of_windows = _rows_of(labels, batch)
+            scores = score(self.model, windows, of_windows, batch_size, 0, "pixel")
+            for (index, block), pixels in zip(batch, scores, strict=True):
+                yield index, block, pixels[:, block.above :, block.left :]
+
+    def _windows(
+        self, frames: np.ndarray, batch_size: int, verbose: int | str
+    ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray]]:
+        """Yields batches: pairs of the index of a frame and a block, and their windows."""
+        require_integer("batch_size", batch_size)
+        blocks = [block for row in self.blocks(frames.shape[1:3]) for block in row]
+        places = [(index, block) for index in range(len(frames)) for block in blocks]
+        starts = range(0, len(places), batch_size)
+        tick = progress(len(starts), verbose)
+        for start in starts:
+            batch = places[start : start + batch_size]
+            yield batch, np.stack([frames[index, b.rows, b.columns] for index, b in batch])
+            tick()
+
+    def _in_order(
+        self, maps: np.ndarray, function: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Applies a function of sequences of pixels `(N, K, 1, pixels)` in the order of the blocks.
+
+        `maps` are `(N, K, H, W)`, and the result has the shape `(N, ..., H, W)`.
+        """
+        size = maps.shape[2:]
+        pixels = np.arange(np.prod(size)).reshape(size)
+        blocks = [block for row in self.blocks(size) for block in row]
+        order = np.concatenate([pixels[block.inside].ravel() for block in blocks])
+        found = function(maps.reshape(*maps.shape[:2], 1, -1)[..., order])
+        result = np.empty_like(found)
+        result[..., order] = found
+        return result.reshape(*found.shape[:-2], *size)
+
+
+def _are_several(candidates: np.ndarray | None) -> bool:
+    return candidates is not None and candidates.shape[1] > 1
+
+
+def _one_by_one(groups: Iterator[Group]) -> Iterator[Group]:
+    """Yields single frames where maps of several classes are needed, to bound the memory."""
+    for rows, candidates in groups:
+        parts = np.split(np.arange(len(rows)), len(rows) if _are_several(candidates) else 1)
+        for part in parts:
+            yield rows[part], None if candidates is None else candidates[part]
+
+
+def _rows_of(labels: np.ndarray | None, batch: list[tuple[int, Block]]) -> np.ndarray | None:
+    return None if labels is None else labels[[index for index, _ in batch]]

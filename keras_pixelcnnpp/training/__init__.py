@@ -1,0 +1,1 @@
+"""Recipes, run folders, checkpoints, optimizers and the one training."""

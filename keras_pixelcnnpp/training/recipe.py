@@ -1,0 +1,486 @@
+"""Recipes: the arguments of a model and the options of its training, with defaults and limits.
+
+This file imports neither Keras nor typer, so that commands declare their options without delay. A
+value that the user gives comes first, then that of a run (with `--resume`), of a preset, and of
+`DEFAULTS`. Values of a preset that do not fit the data are dropped; those of the user are an error.
+"""
+
+import math
+import shlex
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin
+
+from keras_pixelcnnpp.utils.errors import UserError
+
+Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
+
+# The commands that train a model of each kind.
+COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
+# Options of the data, which both models of a run share, and of how image files are read.
+DATA = (
+    *("data", "image_size", "channels", "resize", "random_crops"),
+    *("skip_corrupted", "white_level", "split_seed"),
+)
+READING = ("resize", "white_level")
+MONITORING = ("max_validation_examples", "sample_every")
+# Options that may differ when a training is resumed.
+MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
+# Arguments of a model that the data determine.
+OF_THE_DATA = ("image_shape", "num_classes", "class_names")
+# Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
+NOT_MIRRORED = ("digits", "mnist")
+
+
+def option(text: str, default: Any = None, **declaration: Any) -> Any:
+    """Declares an option of a command, as a field of a dataclass.
+
+    `command_helpers.with_options` gives commands these fields. `text` is the help text. The default
+    `...` makes the option required. `declaration` has further arguments of `typer.Option`, such as
+    `min`. Those that begin with `of_` say where the option belongs: `of_model` to the arguments of
+    the model, `of_preset` to the training options that a preset may set, and `of_code` to the code
+    that only the user may name, never a file.
+    """
+    default = MISSING if default is ... else default
+    return field(default=default, metadata={"help": text, **declaration})
+
+
+def numbers(text: str | None) -> int | list[int] | None:
+    """Parses an integer, `"40"`, or a list with one integer per resolution, `"24,48,96"`."""
+    if text is None:
+        return None
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            "Invalid value for --filters or --num-blocks. Expected a positive integer, or one for "
+            f"each resolution, separated by commas. Received: {text!r}"
+        ) from None
+    return values if len(values) > 1 else values[0]
+
+
+def words_of(options: dict) -> list[str]:
+    """Converts options to command-line arguments, `--filters 24,48`, and omits `None`.
+
+    Plugins and other options that name code are lists and are repeated for each value.
+    """
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif name in ("plugin", *CODE):
+            words += [word for one in value or () for word in (f"--{flag}", str(one))]
+        elif value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [f"--{flag}", text]
+    return words
+
+
+def _require_type(one: Field, value: object) -> None:
+    """Raises a `UserError` if a value of an option, perhaps from a file, has another type."""
+    kind: Any = get_args(one.type)[0]  # of `kind | None`
+    if get_origin(kind) is list:
+        good = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    elif get_origin(kind) is Literal:
+        good = isinstance(value, str)  # plugins may add choices, such as a network
+    else:
+        good = type(value) is kind
+    if not good:
+        names = {bool: "true or false", int: "an integer", list[str]: "a list of names"}
+        raise UserError(
+            f"Invalid value for option `{one.name}`. Expected {names.get(kind, 'a name')}. "
+            f"Received: {one.name}={value!r:.80}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Options of the data and the training of both models. `None` means that no value is set.
+
+    Raises:
+        UserError: If a number is out of its range, or a value has another type.
+    """
+
+    DEFAULTS: ClassVar[dict] = {}
+    section: ClassVar[str]  # of `config.json`
+
+    data: str | None = option(
+        "Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV file, or "
+        "a folder of class folders or images. Default with --resume: those of the run."
+    )
+    image_size: int | None = option(
+        "Height and width to resize images to, in pixels. Default: 32 for a folder, otherwise "
+        "unchanged.",
+        min=1,
+    )
+    channels: int | None = option(
+        "1 for gray, 3 for RGB. Default: 3 for a folder, otherwise unchanged."
+    )
+    resize: Literal["center_crop", "stretch"] | None = option(
+        "How to resize images of another aspect ratio. Default: center_crop.", of_preset=True
+    )
+    random_crops: bool | None = option(
+        "Train on random crops of images at their own size, and validate on their centers."
+    )
+    skip_corrupted: bool | None = option("Skip image files that cannot be read.")
+    white_level: int | None = option(
+        "Value of white in 16-bit gray image files, such as 4095 for 12-bit data. Default: 65535.",
+        min=1,
+        of_preset=True,
+    )
+    split_seed: int | None = option(
+        "Random number seed of missing splits. Default: 0.", min=0, max=2**32 - 1
+    )
+    max_examples: int | None = option(
+        "Number of training images, labeled or not, to choose at random. Default: all.", min=1
+    )
+    epochs: int | None = option("Number of passes over the training images.", min=1, of_preset=True)
+    batch_size: int | None = option("Number of images per training step.", min=1, of_preset=True)
+    learning_rate: float | None = option("Peak learning rate.", min=0, of_preset=True)
+    ema_momentum: float | None = option(
+        "Momentum of the weight average, capped at 1 - 10/steps; 0 for no averaging.",
+        min=0,
+        max=1,
+        of_preset=True,
+    )
+    gradient_clip_norm: float | None = option(
+        "Maximum norm of the gradient; 0 for no clipping.", min=0, of_preset=True
+    )
+    horizontal_flip: bool | None = option(
+        "Randomly flip training images horizontally.", of_preset=True
+    )
+    crop_margin: int | None = option(
+        "Read image files this many pixels larger, and randomly crop them half of the time. All "
+        "files must be large enough.",
+        min=0,
+        of_preset=True,
+    )
+    precision: Precision | None = option("Floating-point precision. Default: float32.")
+    jit_compile: bool | None = option(
+        "Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."
+    )
+    seed: int | None = option(
+        "Random number seed of the training. Default: 0.", min=0, max=2**32 - 1
+    )
+    max_validation_examples: int | None = option(
+        "Number of validation images to evaluate after each epoch; 0 for all. Default: limited so "
+        "that the evaluation takes no longer than the epoch.",
+        min=0,
+    )
+    callback: list[str] | None = option(
+        "Keras callback, or function of `run` and `recipe` that returns one, as MODULE:OBJECT. Can "
+        "be repeated.",
+        of_code=True,
+    )
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value, low = getattr(self, one.name), one.metadata.get("min")
+            if value is None:
+                continue
+            if low is None:
+                if "of_model" not in one.metadata:  # the model checks its arguments
+                    _require_type(one, value)
+                continue
+            high = one.metadata.get("max", math.inf)
+            declared: Any = one.type
+            is_number = isinstance(value, declared | int) and not isinstance(value, bool)
+            if not is_number or not low <= value <= high:
+                kind = "a number" if isinstance(0.5, declared) else "an integer"
+                limit = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise UserError(
+                    f"Invalid value for option `{one.name}`. Expected {kind} {limit}. "
+                    f"Received: {one.name}={value!r:.80}"
+                )
+
+    @classmethod
+    def of(cls, values: dict) -> Self:
+        """Returns the recipe with the values of a dict; unknown names raise a `UserError`."""
+        if unknown := values.keys() - set(cls.names()):
+            raise UserError(f"Unknown options of a recipe: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+    @classmethod
+    def names(cls, place: str | None = None) -> list[str]:
+        """Returns the names of all options, or of those that belong to a place, `"of_model"`."""
+        return [one.name for one in fields(cls) if place is None or place in one.metadata]
+
+    def values(self, names: Iterable[str] = ()) -> dict[str, Any]:
+        """Returns the values that are set by name, of all options or those with some names."""
+        names = names or self.names()
+        return {name: v for name in names if (v := getattr(self, name)) is not None}
+
+    def over(self, other: "Recipe") -> Self:
+        """Returns this recipe with the values of another one where no value is set."""
+        return replace(self, **{**other.values(), **self.values()})
+
+    def with_defaults(self) -> Self:
+        """Returns this recipe with the default values of a training."""
+        return replace(self, **{**self.DEFAULTS, **self.values()})
+
+    def options(self) -> dict[str, Any]:
+        """Returns the values that are set, without those of the data, for a run's `config.json`."""
+        return {name: value for name, value in self.values().items() if name not in DATA}
+
+    def loading(self) -> dict[str, Any]:
+        """Returns the arguments of `load_dataset` that say how images are read and split."""
+        return {
+            "seed": self.split_seed or 0,
+            "resize": "crop" if self.random_crops else self.resize or "center_crop",
+            "skip_corrupted": bool(self.skip_corrupted),
+            "white_level": self.white_level,
+        }
+
+    def words(self) -> list[str]:
+        """Returns the command-line arguments that give this recipe."""
+        return words_of(self.values())
+
+    def differences(self, other: "Recipe", names: Iterable[str]) -> str:
+        """Returns the arguments that give another recipe this one's values, or an empty string."""
+        names = [name for name in names if getattr(self, name) != getattr(other, name)]
+        words = shlex.join(words_of({name: getattr(self, name) for name in names}))
+        without = [n.replace("_", "-") for n in names if getattr(self, n) is None]
+        return ", ".join([*[words] * bool(words), *(f"without --{name}" for name in without)])
+
+    def of_optimizer(self, steps: int) -> dict[str, Any]:
+        """Returns the options for `optimizers.make_optimizer`, for a number of steps."""
+        return self.values()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelCNNRecipe(Recipe):
+    """A recipe of a PixelCNN++, Gated PixelCNN or PixelCNN."""
+
+    section = "pixelcnnpp"
+    DEFAULTS: ClassVar[dict] = {
+        "epochs": 100,
+        "batch_size": 16,
+        "optimizer": "adam",
+        "learning_rate": 2e-4,
+        "learning_rate_schedule": "exponential",
+        "learning_rate_decay": 1.0,
+        "ema_momentum": 0.0,
+        "gradient_clip_norm": 0.0,
+        "horizontal_flip": False,
+        "crop_margin": 0,
+        "likelihood_epochs": 0,
+        "precision": "float32",
+        "seed": 0,
+        "sample_every": 5,
+    }
+
+    network: Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None = option(
+        "Network architecture."
+    )
+    head: Literal["logistic_mixture", "categorical"] | None = option(
+        "Distribution that the network predicts for each pixel.", of_model=True
+    )
+    num_levels: int | None = option(
+        "Number of levels to which the values of sub-pixels are quantized.",
+        min=2,
+        max=256,
+        of_model=True,
+    )
+    filters: str | None = option(
+        "Number of filters, or one number per resolution: 24,48,96.",
+        callback=numbers,
+        of_model=True,
+    )
+    num_blocks: str | None = option(
+        "Number of blocks at each resolution, or one number per resolution: 2,1,1.",
+        callback=numbers,
+        of_model=True,
+    )
+    num_resolutions: int | None = option(
+        "Number of resolutions; each has half the height and width of the previous.", of_model=True
+    )
+    num_mixtures: int | None = option(
+        "Number of components of the logistic mixture.", of_model=True
+    )
+    dropout_rate: float | None = option("Dropout rate, in [0, 1).", of_model=True)
+    conditioning: str | None = option(
+        "How the label conditions the network: none, bias, film, bias+film and so on.",
+        of_model=True,
+    )
+    conditioned_blocks: str | None = option(
+        "Blocks conditioned on the label: all, up, or up_horizontal (fastest).", of_model=True
+    )
+    label_loss_weight: float | None = option(
+        "Weight of the cross-entropy of the class posterior, in nats.", min=0, of_model=True
+    )
+    num_candidates: int | None = option(
+        "Number of candidate labels per image, at most the number of classes.", min=2, of_model=True
+    )
+    unlabeled_weight: float | None = option(
+        "Weight of the loss of unlabeled images; 0 to leave them out.", min=0, of_model=True
+    )
+    initial_logit_scale: float | None = option(
+        "Initial factor of the log-likelihoods in the class posterior.", min=0, of_model=True
+    )
+    learn_logit_scale: bool | None = option("Learn the logit scale.", of_model=True)
+    learn_class_bias: bool | None = option("Learn a bias for each class.", of_model=True)
+    initial_weights: str | None = option(
+        "Weights to start from: a preset, a run folder or a .keras file. Default: random."
+    )
+    optimizer: Literal["adam", "muon"] | None = option(
+        "adam, or muon: Muon for convolution kernels and Adam for all other weights.",
+        of_preset=True,
+    )
+    likelihood_epochs: int | None = option(
+        "Number of initial epochs without the cross-entropy. Default: the preset's fraction of "
+        "--epochs; 0 with --unlabeled-weight.",
+        min=0,
+        of_preset=True,
+    )
+    learning_rate_schedule: Literal["exponential", "cosine"] | None = option(
+        "exponential: multiply by a factor per step. cosine: decay to 1 % of the peak.",
+        of_preset=True,
+    )
+    learning_rate_decay: float | None = option(
+        "Factor per step of the exponential schedule, which it selects if no schedule is given.",
+        min=0,
+        max=1,
+        of_preset=True,
+    )
+    learning_rate_warmup: int | None = option(
+        "Number of warmup steps, at the start and after --likelihood-epochs; at most a tenth of "
+        "all steps.",
+        min=1,
+        of_preset=True,
+    )
+    sample_every: int | None = option(
+        "Number of epochs between sample grids in TensorBoard; 0 for none.", min=0
+    )
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of the model that are set, without those of the data."""
+        return self.values(self.names("of_model"))
+
+    @classmethod
+    def check_preset(cls, place: str, values: dict, file: Path) -> None:
+        """Raises a `UserError` unless a file of a preset has only options of a place.
+
+        A preset may come from somebody else. It decides on the mathematics of a training, but not
+        on code, files and the machine.
+        """
+        names = cls.names(place)
+        for name in values.keys() - set(names):
+            raise UserError(
+                f"{file}: {name} is not an option that a preset may set. Expected some of: "
+                f"{', '.join(names)}"
+            )
+        cls.of(values)
+
+    def loading(self) -> dict[str, Any]:
+        # An unconditional model does not need the classes of the images that it is evaluated on.
+        return {**super().loading(), "unlabeled_others": self.conditioning == "none"}
+
+    def with_epochs(self, epochs: int) -> Self:
+        """Returns the recipe for another number of epochs.
+
+        The epochs on the likelihood alone keep their fraction, or without `epochs`, their number.
+        """
+        first, of = self.likelihood_epochs or 0, self.epochs or epochs
+        return replace(self, epochs=epochs, likelihood_epochs=min(first * epochs // of, epochs))
+
+    def for_data(self, preset: "PixelCNNRecipe", num_classes: int, from_files: bool = True) -> Self:
+        """Returns this recipe, completed by a preset and the defaults, and adapted to the data.
+
+        Cross-entropy, candidates and crops (which need image files) of the preset are dropped if
+        they do not apply to the data; those of this recipe are an error instead. The epochs on the
+        likelihood alone keep their fraction, and are left out if unlabeled images contribute to the
+        loss.
+        """
+        preset = preset.with_defaults()
+        if self.epochs is not None:
+            preset = preset.with_epochs(self.epochs)
+        dropped: dict[str, Any] = {}
+        if self.learning_rate_decay is not None:
+            dropped["learning_rate_schedule"] = "exponential"
+        if self.over(preset).unlabeled_weight:
+            dropped |= {"likelihood_epochs": 0, "num_candidates": None}
+        if num_classes < 2:
+            dropped |= {"conditioning": "none", "label_loss_weight": 0.0}
+        if (self.conditioning or preset.conditioning) == "none":
+            num_classes = 0
+            dropped["label_loss_weight"] = 0.0
+        if not from_files:
+            dropped["crop_margin"] = 0
+        recipe = self.over(replace(preset, **dropped))
+        for name in ("conditioning", "label_loss_weight") if num_classes < 2 else ():
+            if (value := getattr(recipe, name)) and value != "none":
+                raise UserError(
+                    f"Invalid value for option `{name}`. It needs at least two classes and a "
+                    f"--conditioning other than none. Received: {name}={value}"
+                )
+        return recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRecipe(Recipe):
+    """A recipe of the baseline CNN, which is trained with Muon and a cosine schedule."""
+
+    section = "baseline"
+    DEFAULTS: ClassVar[dict] = {
+        "epochs": 25,
+        "batch_size": 64,
+        "learning_rate": 2e-2,
+        "ema_momentum": 0.99,
+        "weight_decay": 0.02,
+        "precision": "float32",
+        "seed": 0,
+    }
+
+    weight_decay: float | None = option("Weight decay of the kernels.", min=0)
+
+    def of_optimizer(self, steps: int) -> dict[str, Any]:
+        """Returns the options as `Recipe` does; the learning rate rises for 1/20 of the steps."""
+        fixed = {"optimizer": "muon", "learning_rate_schedule": "cosine"}
+        return {**self.values(), **fixed, "learning_rate_warmup": steps // 20}
+
+
+CODE = Recipe.names("of_code")
+RECIPES: dict[str, Any] = {"pixelcnnpp": PixelCNNRecipe, "baseline": BaselineRecipe}
+
+
+def recipe_of_run(config: dict, section: str) -> Any:
+    """Returns the recipe of a model in the `config.json` of its run.
+
+    If the run does not have this model yet, the recipe only selects the images that the run's other
+    model was trained on. Options that name code are left out; see `code_of_run`.
+    """
+    data = config["data"]
+    height, width, _ = data["image_shape"]
+    values = {
+        "data": data["source"],
+        "image_size": height if height == width else None,
+        "channels": data.get("channels"),
+        "resize": "stretch" if data.get("resize") == "stretch" else None,
+        "random_crops": True if data.get("resize") == "crop" else None,
+        "skip_corrupted": data.get("skip_corrupted") or None,
+        "white_level": data.get("white_level"),
+        "split_seed": data.get("split_seed") or None,
+    }
+    options = {name: config[name]["options"] for name in RECIPES if name in config}
+    if section not in options:
+        chosen = [one for one in options.values() if one.get("max_examples")]
+        options = {section: {n: one.get(n) for one in chosen for n in ("max_examples", "seed")}}
+    trained = {name: value for name, value in options[section].items() if name not in CODE}
+    return RECIPES[section].of({**trained, **values})
+
+
+def code_of_run(config: dict, section: str) -> dict[str, list[str]]:
+    """Returns the options of a run that name code, to show them to the user.
+
+    A run may come from somebody else, so its `config.json` must not decide which code runs.
+    """
+    options = config.get(section, {"options": {}})["options"]
+    return Recipe(**{name: options.get(name) or None for name in CODE}).values()
+
+
+def plugins_of_run(config: dict, section: str = "pixelcnnpp") -> list[str]:
+    """Returns the plugins with which a model was trained, to show them like `code_of_run`."""
+    found = config.get(section, {}).get("plugins")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []

@@ -1,0 +1,1 @@
+"""Checks of arguments, errors, files, and what differs between the backends."""

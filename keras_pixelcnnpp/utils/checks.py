@@ -1,0 +1,331 @@
+"""Checks of arguments with consistent error messages."""
+
+import inspect
+import math
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+
+# Upper bounds of a network, because files are untrusted.
+MAX_FILTERS = 4096
+MAX_BLOCKS = 100
+
+
+def plain(value: Any) -> Any:
+    """Converts NumPy numbers to Python numbers, for JSON, and sequences to tuples."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(plain, value))
+    return value
+
+
+def argument_defaults(kind: type) -> dict[str, Any]:
+    """Returns the constructor arguments of a class and its bases, in order, with their defaults.
+
+    The default of a required argument is `inspect.Parameter.empty`.
+    """
+    found = {}
+    for cls in kind.__mro__:
+        if cls.__module__.partition(".")[0] == "keras":
+            break
+        if "__init__" not in vars(cls):
+            continue
+        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
+        variadic = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        for one in parameters:
+            if one.kind not in variadic:
+                found.setdefault(one.name, one.default)
+    return found
+
+
+def argument_names(kind: type) -> Iterable[str]:
+    """Returns the names of the constructor arguments of a class and its bases, in order."""
+    return argument_defaults(kind).keys()
+
+
+def require_integer(name: str, value: Any, low: int = 1, high: int | None = None) -> None:
+    """Raises a `UserError` unless `value` is an integer from `low` to `high`."""
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < low or (high is not None and value > high):
+        expected = "a positive integer" if low == 1 else f"an integer of at least {low}"
+        if high is not None:
+            expected = f"an integer from {low} to {high}"
+        raise invalid_argument(name, value, expected)
+
+
+def require_number(name: str, value: Any, interval: str) -> None:
+    """Raises a `UserError` unless `value` is a number in an interval such as `"[0, 1)"`."""
+    low, high = map(float, interval[1:-1].split(","))
+    is_number = isinstance(value, int | float | np.integer | np.floating)
+    inside = is_number and not isinstance(value, bool) and low <= value <= high
+    if (
+        not inside
+        or (value == low and interval[0] == "(")
+        or (value == high and interval[-1] == ")")
+    ):
+        raise invalid_argument(name, value, f"a number in {interval}")
+
+
+def require_temperature(value: Any) -> None:
+    """Raises a `UserError` unless `value` is a temperature from 1e-6 to 1e6."""
+    require_number("temperature", value, "[1e-6, 1e6]")
+
+
+def require_choice(name: str, value: Any, choices: Collection) -> None:
+    """Raises a `UserError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise invalid_argument(name, value, f"one of: {', '.join(map(str, choices))}")
+
+
+def checked_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Returns `image_shape` as a tuple, or raises a `UserError`."""
+    shape = plain(tuple(image_shape)) if np.iterable(image_shape) else ()
+    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
+        expected = "three positive integers (height, width, channels)"
+        raise invalid_argument("image_shape", image_shape, expected)
+    return shape
+
+
+def checked_images(
+    images: ArrayLike,
+    image_shape: tuple[int, int, int],
+    num_levels: int = 256,
+    strict: bool = False,
+) -> np.ndarray:
+    """Returns `images` as an array `(N, *image_shape)`, or raises a `UserError`.
+
+    It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256.
+
+    Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
+    is below `num_levels`, or below 17 as in scikit-learn's digits, seems to contain levels instead
+    of values from 0 to 255. With `strict=True`, it raises an error, which a model with
+    `allow_dark_images` avoids; otherwise a warning is issued, because a few images may all be that
+    dark.
+    """
+    require_no_mask(images)
+    array = np.asarray(images)
+    if (*array.shape[1:], 1) == tuple(image_shape):
+        array = array[..., None]
+    require_images(array, image_shape, num_levels)
+    try:
+        _require_range("in `images`", array, max(256, num_levels))
+    except UserError as error:
+        if num_levels > 256:
+            raise
+        raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
+    brightest = int(array.max()) if array.size else 0
+    if 0 < brightest < max(num_levels, 17) and num_levels < 256:
+        message = (
+            f"Expected integers from 0 to 255. Received: integers from 0 to {brightest}, which "
+            "look like levels. Convert them with keras_pixelcnnpp.data.to_images(levels, K), where "
+            f"K, at least {brightest + 1}, is the number of levels"
+        )
+        if strict:
+            raise UserError(
+                f"Invalid images. {message}. If the images really are that dark, set "
+                "model.allow_dark_images = True, or create the model with num_levels=256"
+            )
+        warnings.warn(message, stacklevel=1)  # Python shows the message of a place only once
+    return array.astype(image_dtype(num_levels), copy=False)
+
+
+def require_no_mask(values: Any, name: str = "images") -> None:
+    """Raises a `UserError` for a masked array, or a sequence of them: hidden values would count."""
+    if not any(map(np.ma.is_masked, values if isinstance(values, list | tuple) else [values])):
+        return
+    advice = ". Score rectangles without masked values" if name == "frames" else ""
+    if name == "images":
+        known = "~images.mask" + (".any(axis=-1)" if np.ndim(values) == 4 else "")
+        advice = f". To score or complete known pixels, pass images.data and observed={known}"
+    raise UserError(
+        f"Invalid value for argument `{name}`. Expected no masked values. "
+        f"Received: a masked array{advice}"
+    )
+
+
+def image_dtype(num_levels: int) -> str:
+    """Returns the dtype of a model's images: uint16 for more than 256 levels."""
+    return "uint8" if num_levels <= 256 else "uint16"
+
+
+def code_for_uint8(images: np.ndarray, name: str = "images") -> str:
+    """Returns code that converts an array of other numbers to uint8 images."""
+    low, high = float(images.min()), float(images.max())
+    if low < 0:
+        scaled = f"({name} - {low:g}) * (255 / {high - low:g})"
+    else:
+        # The maxima of 1, 8, 10, 12, 14 and 16 bits.
+        white = next((n for n in (1, 255, 1023, 4095, 16383, 65535) if high <= n), high)
+        scaled = f"{name} * (255 / {white:g})"
+    return f"({scaled}).round().astype('uint8')"
+
+
+def require_one_label(shape: tuple) -> None:
+    """Raises a `UserError` unless a shape has one label for each image."""
+    if len(shape) > 1 and tuple(shape[1:]) != (1,):
+        raise UserError(
+            "Invalid labels. Expected integers of shape (N,). Convert one-hot labels by "
+            f"`labels.argmax(axis=1)`. Received: shape={tuple(shape)}"
+        )
+
+
+def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: int = 256) -> None:
+    """Raises a `UserError` unless an array or a tensor has the shape and dtype of images.
+
+    Unknown sizes of a tensor are accepted. Models of more than 256 levels take no uint8.
+    """
+    shape, dtype = tuple(images.shape), getattr(images.dtype, "name", str(images.dtype))
+    height, width, channels = image_shape
+
+    def agrees(*expected: int) -> bool:
+        sizes = zip(shape[1:], expected, strict=True)
+        return len(shape) == 4 and all(size in (None, other) for size, other in sizes)
+
+    fits = agrees(height, width, channels)
+    white = max(256, num_levels) - 1
+    shallow = white > 255 and dtype.endswith("uint8")
+    if not fits or shallow or "int" not in dtype:
+        expected = ", ".join(map(str, ("N", *image_shape)))
+        received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
+        if shallow:
+            received += ", which has 256 values only"
+        elif "float" in dtype:
+            received += f". Convert images in [0, 1] with ({white} * images).round().astype("
+            received += f"'{image_dtype(num_levels)}'); divide others by their maximum first."
+        elif not fits and agrees(channels, height, width):
+            received += ". Move the channels to the last axis with np.moveaxis(images, 1, -1)."
+        elif len(shape) == 2 and shape[1] == math.prod(image_shape):
+            received += ". Rows of features can be reshaped to image_shape with "
+            received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
+        elif is_larger(shape, image_shape):
+            received += ". Larger images need a TiledModel, and RandomCrops for training."
+        raise UserError(
+            f"Invalid images. Expected integers 0–{white} of shape ({expected}). "
+            f"Received: {received}"
+        )
+
+
+def is_larger(shape: tuple, image_shape: tuple[int, int, int]) -> bool:
+    """Returns whether images `(N, H, W, channels)` are larger than those of a model."""
+    return (
+        len(shape) == 4
+        and shape[3] == image_shape[2]
+        and all(own is not None and own >= n for own, n in zip(shape[1:], image_shape, strict=True))
+        and shape[1:] != image_shape
+    )
+
+
+def checked_class_names(
+    class_names: Sequence[str] | np.ndarray | None, num_classes: int, argument: str = "class_names"
+) -> tuple[str, ...]:
+    """Returns `num_classes` names as a tuple; `None` gives `Class0`, `Class1` and so on."""
+    if class_names is None:
+        return tuple(f"Class{label}" for label in range(num_classes))
+    names = plain(class_names)
+    is_valid = isinstance(names, tuple) and all(isinstance(name, str) for name in names)
+    if not is_valid or len(names) != num_classes:
+        raise invalid_argument(argument, class_names, f"{num_classes} strings")
+    for name in names:
+        if not name.isprintable():
+            raise UserError(f"Class names must be printable. Received: {name!a}")
+    if len(set(names)) < len(names):
+        raise UserError(f"Class names must be unique. Received: {', '.join(names)}")
+    return names
+
+
+def class_label(class_names: Sequence[str], name: str) -> int:
+    """Returns the label of a class, given its name, or its number as a string.
+
+    If a name is a number, such as "7" for class 0, only names are accepted.
+    """
+    if name in class_names:
+        return class_names.index(name)
+    if not class_names:
+        raise UserError(f"Unknown class {name!r}: this model has no class names")
+    expected = ", ".join(class_names)
+    if all(not known.isdecimal() or int(known) == i for i, known in enumerate(class_names)):
+        if name.isdecimal() and int(name) < len(class_names):
+            return int(name)
+        expected += f" (or 0 to {len(class_names) - 1})"
+    raise UserError(f"Unknown class {name!r}. Expected one of: {expected}")
+
+
+def checked_labels(
+    labels: ArrayLike, count: int, limit: int, class_names: Sequence[str] = (), lowest: int = 0
+) -> np.ndarray:
+    """Returns `labels` as an int32 array `(count,)`. A single label is repeated.
+
+    Labels are integers from `lowest` to `limit - 1`, or class names.
+    """
+    require_no_mask(labels, "labels")
+    array = np.asarray(labels)
+    if array.dtype.kind in "UO":
+        given = np.array(labels, dtype=object)  # keeps the types of mixed names and integers
+        found = [class_label(class_names, x) if isinstance(x, str) else x for x in given.flat]
+        array = np.reshape(found, array.shape)
+    if array.shape == (0,):
+        array = array.astype("int32")  # NumPy converts an empty list to floats
+    if array.ndim == 0 and array.dtype.kind in "ui":
+        array = np.full(count, array)
+    if array.shape != (count,) or array.dtype.kind not in "ui":
+        received = f"labels with shape={array.shape} and dtype={array.dtype}"
+        raise UserError(
+            f"Invalid value for argument `labels`. Expected {count} integers. "
+            f"Received: {'none' if labels is None else received}"
+        )
+    _require_range("for argument `labels`", array, limit, lowest)
+    return array.astype("int32")
+
+
+def _require_range(where: str, array: np.ndarray, limit: int, lowest: int = 0) -> None:
+    if array.size and (array.min() < lowest or array.max() >= limit):
+        raise UserError(
+            f"Invalid values {where}. Expected integers from {lowest} to {limit - 1}. "
+            f"Received: values from {array.min()} to {array.max()}"
+        )
+
+
+def checked_rows(observed: ArrayLike, height: int) -> np.ndarray:
+    """Returns `observed`, an integer from 0 to `height` or a sequence of them, as an array."""
+    array = np.asarray(observed)
+    if array.ndim > 1 or array.dtype.kind not in "ui" or np.any((array < 0) | (array > height)):
+        expected = f"an integer from 0 to {height}, a sequence of them, or a boolean mask"
+        raise invalid_argument("observed", observed, expected)
+    return array
+
+
+def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns a boolean mask `(count, height, width)` of the known pixels.
+
+    If a pixel has known and unknown channels, the result is `(count, height, width, channels)`.
+    `AutoregressiveModel` documents the forms of `observed`; others raise a `UserError`.
+    """
+    height, width, _ = image_shape
+    require_no_mask(observed, "observed")
+    array = np.asarray(observed)
+    if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
+        array = np.arange(height * width).reshape(height, width) < int(array) * width
+    if array.dtype == bool and array.shape == (count, *image_shape):
+        by_pixel: Any = array.all(axis=-1)
+        return by_pixel if (by_pixel == array.any(axis=-1)).all() else array
+    if array.dtype != bool or array.shape not in ((height, width), (count, height, width)):
+        raise UserError(
+            f"Invalid value for argument `observed`. Expected an integer from 0 to {height}, "
+            f"or a boolean mask of shape {(height, width)}, {(count, height, width)} or "
+            f"{(count, *image_shape)}. "
+            f"Received: dtype={array.dtype}, shape={array.shape}"
+            + (f", value={array}" if array.ndim == 0 else "")
+        )
+    return np.broadcast_to(array, (count, height, width))
+
+
+def is_prefix(known: np.ndarray) -> bool:
+    """Returns whether all known pixels of each mask precede the unknown ones in raster order."""
+    flat = known.reshape(len(known), math.prod(known.shape[1:]))
+    return not (flat[:, 1:] & ~flat[:, :-1]).any()

@@ -1,0 +1,309 @@
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from command_line import done, one_line
+
+import keras_pixelcnnpp
+from keras_pixelcnnpp.commands.helpers import in_a_folder, prepare_process
+from keras_pixelcnnpp.data.images import png_bytes
+from keras_pixelcnnpp.models.archive import NETWORKS
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.train import run_training
+from keras_pixelcnnpp.training.checkpoints import TrainingStopped
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import write_json
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
+SMALL = [
+    *("--preset", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
+    *("--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
+
+
+# A fake Keras that prints the chosen backend and exits.
+KERAS = """
+import os, sys
+__import__(os.environ.get("KERAS_BACKEND", "tensorflow"))
+print(os.environ["KERAS_BACKEND"])
+sys.exit()
+"""
+
+
+def in_a_fresh_process(folder, installed, program="import keras_pixelcnnpp", **environ):
+    """Runs a program in an environment with a fake Keras and empty backends."""
+    files = {"script.py": program, "keras.py": KERAS}
+    for name, content in {**files, **{f"{name}.py": "" for name in installed}}.items():
+        (folder / name).write_text(content)
+    kept = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    root = Path(keras_pixelcnnpp.__file__).parent.parent
+    environ["PYTHONPATH"] = os.pathsep.join([str(folder), str(root)])
+    command = [sys.executable, "-S", folder / "script.py"]  # without site-packages
+    return subprocess.run(command, env=kept | environ, capture_output=True, check=False, text=True)
+
+
+@pytest.mark.parametrize(
+    ("installed", "keras_json", "variable", "expected"),
+    [
+        (("tensorflow", "jax", "torch"), "torch", "jax", "jax"),
+        (("tensorflow", "jax", "torch"), "torch", None, "torch"),
+        (("jax", "torch"), "tensorflow", None, "jax"),  # the default that Keras writes
+        (("tensorflow", "jax"), None, None, "tensorflow"),
+        (("torch",), None, None, "torch"),
+    ],
+)
+def test_which_backend_is_chosen(tmp_path, installed, keras_json, variable, expected):
+    if keras_json:
+        (tmp_path / "keras.json").write_text(json.dumps({"backend": keras_json}))
+    environ = {"KERAS_HOME": str(tmp_path)} | ({"KERAS_BACKEND": variable} if variable else {})
+    result = in_a_fresh_process(tmp_path, installed, **environ)
+    assert result.stdout.strip() == expected, result.stderr
+
+
+def fresh_command(*words, before="", **environ):
+    """Runs a command in a new process, after some code."""
+    program = f"{before}\nimport pixelcnnpp; pixelcnnpp.main()"
+    command = [sys.executable, "-c", program, *map(str, words)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    return subprocess.run(command, env=kept | environ, capture_output=True, check=False, text=True)
+
+
+def test_a_backend_that_is_not_installed_is_named(tmp_path):
+    result = in_a_fresh_process(tmp_path, ("tensorflow",), KERAS_BACKEND="jax")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: The Keras backend 'jax' is not installed. Install")
+    without = "import sys; sys.modules.update(dict.fromkeys(('tensorflow', 'jax')))"
+    for backend, expected in (("jax", "pip install jax"), ("pytorch", "'pytorch' is")):
+        words = ("sample", "--preset", "digits")
+        result = fresh_command(*words, before=without, KERAS_BACKEND=backend)
+        one_line((result.returncode, result.stdout, result.stderr), expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["--help"], 0),
+        (["presets"], 0),
+        (["evaluate", "all", "--help"], 0),
+        (["nothing"], 2),
+        (["sample", "--prest", "digits"], 2),
+        (["evaluate", "ood", "--preset", "digits"], 2),
+        (["decompress", __file__, "--preset", "digits", "--output", "."], 2),
+    ],
+)
+def test_answers_without_importing_anything_large(words, status):
+    before = """
+import atexit, sys
+LARGE = {"keras", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "tensorflow"}
+atexit.register(lambda: print("imported:", sorted(LARGE & set(sys.modules))))
+"""
+    result = fresh_command(*words, before=before)
+    assert result.returncode == status, result.stderr
+    assert result.stdout.splitlines()[-1] == "imported: []"
+
+
+def test_without_the_packages_of_the_commands(archive):
+    """A command names the missing extra, and the library can be imported and loads models."""
+    names = ("typer", "jinja2", "matplotlib", "tensorboardX")
+    before = f"import sys; sys.modules.update(dict.fromkeys({names}))"
+    result = fresh_command("presets", before=before)
+    one_line((result.returncode, result.stdout, result.stderr), "'keras-pixelcnnpp[commands]'")
+    load = "import keras_pixelcnnpp, keras; print(keras.models.load_model(sys.argv[1])); sys.exit()"
+    result = fresh_command(archive, before=f"{before}; {load}")
+    assert "PixelCNNPlusPlus" in result.stdout, result.stderr
+
+
+LOGGED = """
+import os, runpy, sys, types
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written\\n")
+os.write(2, b"I0000 00:00:1795946149.909590    4078 port.cc:153] oneDNN custom operations\\n")
+os.write(2, b"E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\\n")
+raise ImportError("why")
+"""
+REAL_ERROR = "E0000 00:00:1795946149.909591    4078 cuda_dnn.cc:8579] a real error\n"
+
+
+def test_a_command_hides_what_tensorflow_tells_everybody(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(LOGGED)
+    environ = {"PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"}
+    result = fresh_command("sample", "--preset", "digits", **environ)
+    assert result.returncode == 2
+    assert result.stderr == REAL_ERROR + "pixelcnnpp: error: why\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
+def test_ctrl_c_ends_a_command_with_one_message(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("import time\nprint(1, flush=True)\ntime.sleep(99)")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelcnnpp", "sample", "--preset", "digits"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "tensorflow"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    with process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == "\npixelcnnpp: interrupted\n"
+
+
+def test_letters_that_no_font_has():
+    """A warning of matplotlib would be an error here."""
+    from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
+
+    prepare_process()
+    confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
+
+
+def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch):
+    """Errors of a plugin may have any message."""
+
+    class Refusing(PixelCNNPlusPlus):
+        def __init__(self, *_, **__):
+            raise ValueError("out of memory.png is missing")
+
+    monkeypatch.setitem(NETWORKS, "pixelcnn", Refusing)
+    result = pixelcnnpp("train", "--data", data, "--run", tmp_path / "run", *SMALL)
+    one_line(result, "error: out of memory.png is missing\n")
+
+
+def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png")
+
+    monkeypatch.setattr("keras_pixelcnnpp.commands.trained_model.TrainedModel.named", full)
+    one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
+
+
+@pytest.mark.slow
+def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
+    # A real error of the backend, for 400 terabytes.
+    monkeypatch.setattr(
+        run_training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
+    )
+    result = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
+    one_line(result, "out of memory", "--batch-size")
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_training_says_how_to_go_on(
+    pixelcnnpp, data, tmp_path, monkeypatch, number, expected
+):
+    """The exit status is that of a killed program, so that `train && evaluate` stops."""
+
+    def stop(*_, **__):
+        raise TrainingStopped(number)
+
+    monkeypatch.setattr(run_training, "train_pixelcnnpp", stop)
+    status, out, _ = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
+    assert status == expected
+    assert "--resume" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="changes the user")
+def test_a_folder_that_cannot_be_written_to():
+    """It is noticed before the command does its work."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        os.seteuid(user or 65534)  # root may write anywhere
+        try:
+            with pytest.raises(UserError, match=f"a.png: the folder {folder}: Permission denied"):
+                in_a_folder(Path(folder, "a.png"))
+        finally:
+            os.seteuid(user)
+
+
+# Sets the title of a terminal, erases the screen, and writes from right to left.
+ESCAPES = "\x1b]0;title\x07\x1b[2J\u202e"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names of Windows have no such characters")
+def test_no_name_reaches_the_terminal_unescaped(pixelcnnpp, archive, run, tmp_path):
+    images, file = tmp_path / f"images{ESCAPES}", f"a{ESCAPES}.png"
+    (images / "dark").mkdir(parents=True)
+    (images / "dark" / file).write_bytes(png_bytes(tiny.IMAGES[0]))
+    (images / f"b{ESCAPES}.png").write_bytes(b"none")
+    scores = ("--data", images, "--output", tmp_path / "scores.csv")
+    config = run.read_config()
+    config["data"]["source"] = f"gone{ESCAPES}"
+    config["pixelcnnpp"]["title"] = f"model{ESCAPES}"
+    write_json(run.config_json, config)
+    commands = (
+        ("classify", "--model", archive, images),
+        ("classify", "--model", archive, tmp_path / f"no{ESCAPES}.png"),
+        ("score", "--model", archive, *scores),
+        ("train", "--run", tmp_path / "run", *SMALL, "--data", images, "--skip-corrupted"),
+        ("evaluate", "classification", "--run", run.path, "--data", images),
+        ("evaluate", "classification", "--run", run.path),
+    )
+    for command in commands:
+        _, out, err = pixelcnnpp(*command)
+        shown = out + err
+        bad = [line for line in re.split("[\n\r\b]", shown) if not line.isprintable()]
+        assert not bad, command
+
+
+def test_help_without_examples(pixelcnnpp):
+    assert "Example" not in done(pixelcnnpp("presets", "--help"))
+
+
+def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = done(pixelcnnpp("presets"))
+    assert "…" not in out
+    # Continued rows have an empty first column.
+    rows = [line.split() for line in out.splitlines() if line[2:3].strip()]
+    for preset in map(Preset, preset_names()):
+        (row,) = [row[1:] for row in rows if row[:1] == [preset.name]]
+        assert row[0] == preset.metadata["description"].split()[0]
+        if preset.has_weights:
+            numbers, split = preset.metadata["metrics"], preset.metadata["split"]
+            accuracy, bits = f"{100 * numbers['accuracy']:.1f}%", f"{numbers['bits_per_dim']:.3f}"
+            uniform = {16: "4", 17: "4.09", 256: "8"}[preset.arguments["num_levels"]]
+            assert row[-5:] == [accuracy, bits, "of", uniform, split]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", [{"labels": np.zeros(40, int)}, {}])
+def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
+    """With one class or none, nothing is compared, and everything else works."""
+    data, run = tmp_path / "one.npz", tmp_path / "run"
+    np.savez(data, images=tiny.tiny_split(40).images, **labels)
+    command = ("--data", data, "--run", run)
+    out = done(pixelcnnpp("train", *command, *SMALL))
+    assert "Warning: there are fewer than two classes" in out
+    (measured,) = RunFolder(run).history("pixelcnnpp")
+    assert "val_bits_per_dim" in measured
+    assert "val_accuracy" not in measured
+    done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
+    done(pixelcnnpp("evaluate", "generation", "--run", run, "--per-class", 2, "--temperatures", ""))
+    # The classes of other data do not matter.
+    other = tiny.save_npz(tmp_path / "other.npz")
+    done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))
+    one_line(pixelcnnpp("train-baseline", *command), "at least two classes")
+    conditional = ("--conditioning", "bias", "--overwrite")
+    result = pixelcnnpp("train", *command, *SMALL, *conditional)
+    one_line(result, "`conditioning`. It needs at least two classes")

@@ -1,0 +1,219 @@
+"""Tests of `pixelcnnpp sample`, `complete` and `classify` with a preset, a run or a file."""
+
+import re
+
+import numpy as np
+import pytest
+import tiny
+from command_line import done, one_line, read_rows
+from PIL import Image
+
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
+from keras_pixelcnnpp.data.images import png_bytes, read_image
+from keras_pixelcnnpp.utils.files import write_json
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
+
+@pytest.fixture
+def image(tmp_path):
+    levels = tiny.tiny_split(3).images[2]
+    Image.fromarray(levels[..., 0]).save(tmp_path / "image.png")
+    return levels, tmp_path / "image.png"
+
+
+def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, trained, tmp_path):
+    data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
+    write_json(tmp_path / "config.json", {"data": data})
+    trained.save(tmp_path / "model.keras")
+    assert TrainedModel.find(tmp_path).model.class_names == ("dark", "gray", "bright")
+    assert TrainedModel.find(tmp_path / "model.keras").reading == {"resize": "stretch"}
+    wide, table = tmp_path / "wide.png", tmp_path / "out.csv"
+    wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
+    assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", table)[0] == 0
+    image = read_image(wide, (4, 4, 1), "stretch")
+    expected = trained.class_probabilities(image[None])[0]
+    (row,) = read_rows(table)
+    assert [float(row[f"p_{label}"]) for label in range(3)] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
+    file = tmp_path / "model.keras"
+    trained.save(file)
+    write_json(tmp_path / "config.json", {"optimizer": "adam"})  # of another program
+    assert TrainedModel.find(file).reading == {}
+    one_line(pixelcnnpp("classify", "--model", tmp_path / "no.keras", image[1]), "no.keras", "load")
+    write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
+    file.unlink()
+    command = ("compress", "--run", tmp_path, image[1], "--output", tmp_path / "a.pxc")
+    one_line(pixelcnnpp(*command), "has no trained pixelcnnpp", "Train it")
+
+
+@pytest.mark.tensorflow
+def test_classify(pixelcnnpp, trained, archive, image, tmp_path):
+    levels, path = image
+    table, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
+    source = ("classify", "--model", archive)
+    status, out, err = pixelcnnpp(*source, path, bad, "--csv", table)
+    assert status == 2
+    assert [line.split(": ", 2)[2] for line in err.splitlines()] == [f"{bad}: no such file"]
+    expected = trained.class_probabilities(levels[None])[0]
+    assert tiny.NAMES[expected.argmax()] in out
+    assert f"{expected.max():.1%}" in out
+    row = table.read_text().splitlines()[1].split(",")
+    assert row[0] == str(path)
+    bits = trained.bits_per_dim(levels[None])
+    numbers = [float(value) for value in row[-4:]]
+    np.testing.assert_allclose(numbers, [*expected, *bits], atol=1e-4)
+    assert "Accuracy" not in out
+
+
+def test_classify_a_folder(pixelcnnpp, trained, archive, tmp_path):
+    """Folders give the true labels, and the last line is the accuracy."""
+    split, labels = tiny.tiny_split(6), [0, 1, 2, 0, 1, -1]
+    folders = ["dark", "gray/dark/gray", "a/bright", "dark/b", "gray", "cat"]
+    for index, folder in enumerate(folders):
+        file = tmp_path / "images" / folder / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png_bytes(split.images[index]))
+    options = ("--model", archive, "--csv", tmp_path / "out.csv")
+    out = done(pixelcnnpp("classify", *options, tmp_path / "images"))
+    rows = read_rows(tmp_path / "out.csv")
+    order = [int(row["path"][-5]) for row in rows]
+    assert sorted(order) == list(range(6))
+    assert [int(row["label"]) for row in rows] == [labels[index] for index in order]
+    predicted = trained.class_probabilities(split.images).argmax(axis=1)
+    assert [int(row["predicted"]) for row in rows] == predicted[order].tolist()
+    right = np.mean(predicted[:5] == labels[:5])
+    assert out.splitlines()[-1].startswith(f"Accuracy: {right:.1%} of 5 images")
+
+
+def test_classify_says_which_images_were_trained_on(pixelcnnpp, run, tmp_path):
+    """PNG files of an array's images are recognized."""
+    dataset = tiny.tiny_dataset()
+    run.write_listing(dataset.listing())
+    for name, row in (("train", 0), ("train", 5), ("validation", 0)):
+        file = tmp_path / f"{name}{row}.png"
+        file.write_bytes(png_bytes(dataset.split(name).images[row]))
+    table = tmp_path / "out.csv"
+    files = sorted(tmp_path.glob("*.png"))
+    out = done(pixelcnnpp("classify", "--run", run.path, *files, "--csv", table))
+    assert "Warning: 2 of 3 images were trained on." in out
+    assert [row["trained_on"] for row in read_rows(table)] == ["1", "1", "0"]
+
+
+def test_models_of_more_levels_are_for_python(pixelcnnpp, tmp_path):
+    tiny.untrained_model(num_levels=4096).save(tmp_path / "model.keras")
+    command = ("sample", "--model", tmp_path / "model.keras", "--output", tmp_path / "a.png")
+    one_line(pixelcnnpp(*command), "at most 256 levels", "num_levels=4096")
+
+
+def test_classification_needs_classes(pixelcnnpp, image, tmp_path):
+    tiny.untrained_model(num_classes=0, conditioning="none").save(tmp_path / "model.keras")
+    result = pixelcnnpp("classify", "--model", tmp_path / "model.keras", image)
+    one_line(result, "Expected a class-conditional model. Received: num_classes=0")
+
+
+def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):
+    model = tiny.untrained_model(image_shape=(4, 4, 2))
+    model.save(tmp_path / "model.keras")
+    command = ("sample", "--model", tmp_path / "model.keras", "--count", 2, "--seed", 1)
+    for output in ("a.png", "folder"):
+        result = pixelcnnpp(*command, "--output", tmp_path / output)
+        one_line(result, "Expected images of 1 or 3 channels, gray or RGB. Received: 2")
+        assert "Sampling" not in result[1]
+    done(pixelcnnpp(*command, "--output", tmp_path / "a.npy"))
+    expected = model.sample([0, 0, 1, 1, 2, 2], seed=1)
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), expected)
+
+
+def test_sample(pixelcnnpp, trained, archive, tmp_path):
+    output = tmp_path / "samples.png"
+    options = ["--label", "bright", "--label", "0", "--count", 3, "--seed", 4]
+    out = done(pixelcnnpp("sample", "--model", archive, *options, "--output", output))
+    assert "dark, bright" in out
+    grid = np.asarray(Image.open(output))[::16, ::16]  # 4×4 images are enlarged
+    sampled = trained.sample([0, 0, 0, 2, 2, 2], seed=4)[..., 0]
+    # The first row has the first class, with one pixel between the images.
+    np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
+    np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
+    # Without --seed, the printed seed reproduces the images.
+    command = ("sample", "--model", archive, "--count", 1)
+    out = done(pixelcnnpp(*command, "--output", output, "--overwrite"))
+    (seed,) = re.findall(r"--seed (\d+)", out)
+    again = tmp_path / "again.png"
+    done(pixelcnnpp(*command, "--seed", seed, "--output", again))
+    assert again.read_bytes() == output.read_bytes()
+
+
+def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
+    levels, path = image
+    output = tmp_path / "completions.png"
+    command = ("complete", path, "--model", archive, "--output", output, "--overwrite")
+    of_class = ("--label", "bright", "--count", 2, "--seed", 4)
+    assert "2 completions" in done(pixelcnnpp(*command, *of_class))
+    grid = np.asarray(Image.open(output))[::16, ::16]
+    images = np.stack([levels] * 2)
+    expected = trained.complete(images, 2, [2, 2], seed=4)[..., 0]
+    np.testing.assert_array_equal(grid[1:3, 1:5], levels[:2, :, 0])
+    assert np.all(grid[3:5, 1:5] == 200)
+    np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
+    # White pixels are unknown.
+    unknown = np.zeros((4, 4), bool)
+    unknown[:2, 1:3] = True
+    mask = tmp_path / "mask.png"
+    Image.fromarray(unknown.astype("uint8") * 255).save(mask)
+    options = ("--mask", mask, "--guidance", 2, "--particles", 32)
+    out = done(pixelcnnpp(*command, *of_class, *options))
+    assert "Class: bright" in out
+    assert "Unknown: 4 of 16 pixels" in out
+    how = {"seed": 4, "guidance": 2.0, "num_particles": 32}
+    expected = trained.complete(images, ~unknown, [2, 2], **how)[..., 0]
+    grid = np.asarray(Image.open(output))[::16, ::16]
+    np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
+    np.testing.assert_array_equal(grid[1:5, 1:5], np.where(unknown, 200, levels[..., 0]))
+    one_line(pixelcnnpp(*command, "--mask", mask, "--rows", 2), "--rows and --mask")
+    Image.fromarray(unknown.astype("uint8")).save(mask)  # 1 is not white
+    one_line(pixelcnnpp(*command, "--mask", mask), "no unknown pixel", f"{mask} is 1")
+    # Without --label, the same seed gives the same images.
+    first = (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes())
+    assert (done(pixelcnnpp(*command, "--seed", 4)), output.read_bytes()) == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["sample"], ["Expected exactly one of", "Received: 0"]),
+        (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
+        (["sample", "--preset", "course_report"], ["without weights"]),
+        (["sample", "--preset", "digits", "--label", "cat"], ["Unknown class 'cat'"]),
+        # The output is checked before the model is loaded.
+        (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["a.png: the folder"]),
+        (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
+        (
+            ["complete", "a.png", "--preset", "nowhere", "--output", "c.jpg"],
+            ["Invalid value for --output. Expected a .png file. Received: c.jpg"],
+        ),
+        (["classify", "--run", "nowhere", "a.png"], ["No run in nowhere", "Train one first"]),
+        (["classify", "--run", "digits", "a.png"], ["digits is the name of a preset", "--preset"]),
+    ],
+)
+def test_mistakes(pixelcnnpp, arguments, fragments):
+    one_line(pixelcnnpp(*arguments), *fragments)
+
+
+@pytest.mark.parametrize("command", ["sample", "classify", "complete", "compress"])
+def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command):
+    image, output = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(image)
+    output.write_text("old")
+    words = [command, "--model", archive, *[image] * (command != "sample")]
+    words += ["--csv" if command == "classify" else "--output"]
+    one_line(pixelcnnpp(*words, output), "Add --overwrite")
+    assert output.read_text() == "old"
+    if command != "sample":
+        before = image.read_bytes()
+        one_line(pixelcnnpp(*words, image, "--overwrite"), "a.png is an input")
+        assert image.read_bytes() == before
+    done(pixelcnnpp(*words, output, "--overwrite"))
+    assert output.read_bytes() != b"old"

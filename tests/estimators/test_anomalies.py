@@ -1,0 +1,154 @@
+"""Tests of `AnomalyDetector`; its model returns statistics that are made up, except in one test."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import uniform_filter
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.estimators.anomalies import FEATURES, image_features
+from keras_pixelcnnpp.models.statistics import PixelStatistics
+
+pytestmark = pytest.mark.once
+
+
+class MadeUp:
+    """Has `pixel_statistics` of gray images: Gaussian noise around 128, with any entropy."""
+
+    def pixel_statistics(self, images, labels=-1, seed=0, batch_size=32):
+        scores = (images - 127.5) / 20
+        log_prob = norm.logpdf(scores).astype("float32")
+        # Not constant, so that no feature is a linear function of the others.
+        above = np.roll(scores, 1, axis=1).astype("float32")
+        entropy, variance = 1.4 + 0.1 * np.cos(above), 0.5 + 0.2 * np.abs(above)
+        return PixelStatistics(log_prob, entropy, variance, norm.cdf(scores))
+
+
+def noise(rng, count, mean=128.0, scale=20.0, shape=(8, 9, 1)):
+    values = rng.normal(mean, scale, (count, *shape))
+    return values.round().clip(0, 255).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return kp.AnomalyDetector(MadeUp()).fit(noise(np.random.default_rng(0), 600))
+
+
+def test_false_alarms_are_as_rare_as_stated():
+    """Over 20 fits, with 50 other images each. Fails for one seed in 10,000 if it is true."""
+    rng, alarms = np.random.default_rng(1), 0
+    for seed in range(20):
+        detector = kp.AnomalyDetector(MadeUp(), seed=seed).fit(noise(rng, 118))
+        p_values = detector.p_values(noise(rng, 50))
+        # With 59 scores, exactly 3 of 60 ranks are alarms. 50 images share one fit.
+        alarms += np.mean(p_values <= 0.05)
+    spread = np.sqrt(0.05 * 0.95 * (1 / 50 + 1 / 60) / 20)
+    assert abs(alarms / 20 - 0.05) < norm.isf(0.5e-4) * spread
+
+
+def test_anomalies_of_each_kind(detector, rng):
+    normal = noise(rng, 60)
+    gradient = np.linspace(-40, 40, 9)[:, None]
+    spot = normal.copy()
+    spot[:, 3:5, 3:5] = 200
+    smooth = uniform_filter(rng.normal(size=(60, 8, 9, 1)), (0, 4, 4, 0), mode="wrap")
+    smooth = 128 + 20 * smooth / smooth.std()
+    kinds = {
+        "bright": noise(rng, 60, 150),
+        "noisy": noise(rng, 60, scale=30),
+        "flat": noise(rng, 60, scale=10),
+        "gradient": (normal + gradient).clip(0, 255).astype("uint8"),
+        "correlated": smooth.round().clip(0, 255).astype("uint8"),
+        "a small part": spot,
+    }
+    for name, images in kinds.items():
+        assert np.mean(detector.p_values(images) <= 0.05) > 0.8, name
+
+
+def test_predictions_are_those_of_the_p_values(detector, rng):
+    images = np.concatenate([noise(rng, 200), noise(rng, 20, 135)])
+    p_values, decision = detector.p_values(images), detector.decision_function(images)
+    np.testing.assert_array_equal(detector.predict(images) == -1, p_values <= 0.05)
+    np.testing.assert_array_equal(decision < 0, p_values <= 0.05)
+    np.testing.assert_allclose(decision + detector.offset_, detector.score_samples(images))
+    lower = (detector.calibration_scores_ <= detector.score_samples(images)[:, None]).sum(axis=1)
+    np.testing.assert_allclose(p_values, (1 + lower) / 301)
+    for rate in (0.01, 0.1, 0.3, 0.5):
+        other = kp.AnomalyDetector(MadeUp(), rate).fit(noise(rng, 260))
+        np.testing.assert_array_equal(
+            other.predict(images) == -1, other.p_values(images) <= rate + 1e-12
+        )
+
+
+def test_conventions_of_scikit_learn(detector, rng):
+    copy = clone(detector)
+    assert copy.get_params()["contamination"] == 0.05
+    assert copy.set_params(contamination=0.2).contamination == 0.2
+    with pytest.raises(NotFittedError):
+        copy.predict(noise(rng, 3))
+    images = noise(rng, 100)
+    predicted = copy.fit_predict(images)
+    assert set(predicted) <= {-1, 1}
+    check_is_fitted(copy)
+    again = clone(copy).fit(images)
+    np.testing.assert_array_equal(again.score_samples(images), copy.score_samples(images))
+
+
+@pytest.mark.parametrize(("count", "rate"), [(30, 0.05), (100, 0.01)])
+def test_too_few_images(rng, count, rate):
+    with pytest.raises(ValueError, match=rf"Expected at least \d+ images .*Received: {count}"):
+        kp.AnomalyDetector(MadeUp(), rate).fit(noise(rng, count))
+
+
+def test_rate_of_false_alarms_is_checked(rng):
+    with pytest.raises(ValueError, match="contamination"):
+        kp.AnomalyDetector(MadeUp(), 0.7).fit(noise(rng, 100))
+
+
+def test_features_of_a_model(hybrid_images):
+    """Features are those of `pixel_statistics`, also of other sizes of images."""
+    model, images = hybrid_images
+    found = dict(zip(FEATURES, kp.AnomalyDetector(model).features(images).T, strict=True))
+    np.testing.assert_allclose(found["bits_per_dim"], model.bits_per_dim(images), rtol=1e-4)
+    statistics = model.pixel_statistics(images)
+    z = (-statistics.log_prob - statistics.entropy).sum(axis=(1, 2, 3))
+    z = z / np.sqrt(statistics.variance.sum(axis=(1, 2, 3)))
+    np.testing.assert_allclose(found["standardized_surprisal"], z, rtol=1e-4, atol=1e-4)
+    detector = kp.AnomalyDetector(MadeUp()).fit(noise(np.random.default_rng(0), 100))
+    wide = noise(np.random.default_rng(2), 3, shape=(16, 20, 1))
+    assert np.isfinite(detector.p_values(wide)).all()
+
+
+def test_correlations_by_hand(rng):
+    images = noise(rng, 5)
+    found = image_features(MadeUp().pixel_statistics(images), images)
+    scores = (images[..., 0] - 127.5) / 20
+    right = (scores[:, :, 1:] * scores[:, :, :-1]).sum(axis=(1, 2))
+    norms = (scores[:, :, 1:] ** 2).sum(axis=(1, 2)) * (scores[:, :, :-1] ** 2).sum(axis=(1, 2))
+    np.testing.assert_allclose(found[:, FEATURES.index("score_right")], right / np.sqrt(norms))
+    np.testing.assert_allclose(found[:, FEATURES.index("score_std")], scores.std(axis=(1, 2)))
+
+
+def test_gray_images_need_no_channel_axis(rng):
+    images = noise(rng, 5)
+    statistics = MadeUp().pixel_statistics(images)
+    expected = image_features(statistics, images)
+    for given in (images[..., 0], list(images)):
+        np.testing.assert_array_equal(image_features(statistics, given), expected)
+
+
+@pytest.fixture(scope="module")
+def hybrid_images(trained):
+    import tiny
+
+    return trained, tiny.tiny_split(12).images
+
+
+@pytest.mark.once
+def test_equal_images_have_no_covariance(rng):
+    images = np.concatenate([noise(rng, 10), np.repeat(noise(rng, 1), 110, axis=0)])
+    with pytest.raises(ValueError, match=r"at least 40 different .* Received: 11 of 120"):
+        kp.AnomalyDetector(MadeUp()).fit(images)

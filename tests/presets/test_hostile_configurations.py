@@ -1,0 +1,215 @@
+"""Any config.json, preset or checkpoint gives data or a one-line error with the file name."""
+
+import hashlib
+import json
+import shutil
+import sys
+
+import hostile
+import keras
+import numpy as np
+import pytest
+import tiny
+from command_line import one_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_pixelcnnpp.commands.plugins import imported_plugins
+from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.training.checkpoints import Checkpoints
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import read_json, write_json
+
+pytestmark = pytest.mark.once
+
+CONFIG = {
+    "data": {**tiny.tiny_data_config(tiny.tiny_dataset()), "source": "digits"},
+    "pixelcnnpp": {"options": {"epochs": 1}, "model": {}},
+}
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b'{"a": ' + b"9" * 100_000 + b"}",
+    ],
+    ids=["empty", "list", "UTF-16", "brackets", "digits"],
+)
+def test_no_json_object(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json is damaged: \S") as error:
+        read_json(path)
+    assert "\n" not in str(error.value)
+
+
+def test_json_that_is_huge_or_no_file(tmp_path):
+    path = tmp_path / "config.json"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    for no_file in (path, tmp_path):
+        with pytest.raises(UserError, match="at most 64 MB"):
+            read_json(no_file)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path / "none.json")
+
+
+@hostile.examples(150)
+@given(
+    name=st.sampled_from([*CONFIG["data"], None]),
+    value=VALUES,
+    source=st.sampled_from(["digits", "/nowhere", ""]),
+)
+def test_any_entry_of_a_run(tmp_path_factory, name, value, source):
+    folder = tmp_path_factory.getbasetemp()
+    data = {**CONFIG["data"], "source": source}
+    config = {**CONFIG, "data": {**data, name: value} if name else value}
+    (folder / "config.json").write_text(json.dumps(config))
+    dataset = hostile.result_or_one_line(RunFolder(folder).load_data)
+    assert dataset is None or isinstance(dataset, Dataset)
+
+
+@hostile.examples(200)
+@given(data=st.data())
+def test_any_configuration_of_a_preset(preset, data):
+    content = json.loads((preset / "config.json").read_text())
+    model = content["config"]
+    name = data.draw(st.sampled_from([*model, "unknown"]))
+    values = st.sampled_from([None, -1, 0, 2**70, 1.5, "x", [], [1], {}])
+    content["config"] = {**model, name: data.draw(values)}
+    folder = preset.parent / "changed"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(content))
+    hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, folder)
+
+
+@pytest.mark.parametrize("name", ["max_examples", "seed", "horizontal_flip", "network", "callback"])
+@pytest.mark.parametrize("value", ["x", -1, [1], {}])
+def test_any_option_of_a_run(run, name, value):
+    config = run.read_config()
+    config["pixelcnnpp"]["options"] = {name: value}
+    write_json(run.config_json, config)
+    hostile.result_or_one_line(lambda: run.training_images(run.load_data()))
+
+
+OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function": "f"}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"registered_name": "Lambda"},
+        {"registered_name": "keras_pixelcnnpp>BaselineCNN"},
+        {"registered_name": ["keras_pixelcnnpp>PixelCNNPlusPlus"]},
+        {"config": None},
+        {"config": {"activity_regularizer": OTHER}},
+        {"config": {"dtype": OTHER}},
+        {"config": {"head": OTHER}},
+        {"config": {"class_names": ["a", "b", "\x1b[2J"]}},
+    ],
+)
+def test_a_preset_makes_models_of_this_package_alone(preset, tmp_path, change, monkeypatch):
+    monkeypatch.setattr(keras.saving, "deserialize_keras_object", None)
+    content = json.loads((preset / "config.json").read_text())
+    if isinstance(change.get("config"), dict):
+        change = {"config": {**content["config"], **change["config"]}}
+    (tmp_path / "config.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(UserError) as error:
+        AutoregressiveModel.from_preset(tmp_path, load_weights=False)
+    assert str(error.value).isprintable()
+
+
+NOT_OF_A_PRESET = {
+    "callback": ["planted:run"],
+    "plugin": ["planted"],
+    "initial_weights": "hf://user/name",
+    "data": "/",
+    "jit_compile": True,
+}
+
+
+@pytest.mark.parametrize("name", NOT_OF_A_PRESET)
+@pytest.mark.parametrize("file", ["metadata.json", "config.json"])
+def test_a_preset_sets_only_the_mathematics_of_a_training(preset, tmp_path, file, name):
+    shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
+    content = read_json(tmp_path / file)
+    content["training" if file == "metadata.json" else "config"][name] = NOT_OF_A_PRESET[name]
+    write_json(tmp_path / file, content)
+    with pytest.raises(UserError, match=rf"{file}: {name} is not an option that a preset may set"):
+        Preset(tmp_path).recipe()
+
+
+@pytest.mark.parametrize("option", ["callback", "plugin"])
+def test_a_run_names_no_code_that_runs(run, option, monkeypatch, pixelcnnpp):
+    """It may come from somebody else; its own user repeats the option."""
+    folder = run.path.parent
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    module = f"planted_{option}"
+    code = "import keras, pathlib; pathlib.Path('ran').touch(); run = keras.callbacks.Callback()"
+    (folder / f"{module}.py").write_text(code)
+    config, value = run.read_config(), f"{module}:run" if option == "callback" else module
+    section, given = config["pixelcnnpp"], (f"--{option}", value)
+    if option == "plugin":
+        section["plugins"] = [value]
+    else:
+        section["options"][option] = [value]
+    write_json(run.config_json, config)
+    command = ("train", "--resume", "--run", run.path)
+    one_line(pixelcnnpp(*command), " ".join(given), str(run.config_json))
+    assert not (folder / "ran").exists()
+    words = (*given, *command) if option == "plugin" else (*command, *given)
+    one_line(pixelcnnpp(*words), "`network`")  # an untrained run
+    imported_plugins.clear()
+    assert (folder / "ran").exists()
+
+
+def test_a_preset_larger_than_its_weights_fills_no_memory(preset, tmp_path):
+    shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
+    content = json.loads((preset / "config.json").read_text())
+    content["config"]["filters"] = 800
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    code = """
+import sys
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+
+assert result_or_one_line(AutoregressiveModel.from_preset, sys.argv[1]) is None
+"""
+    hostile.in_little_memory(code, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])
+def test_hostile_weights_of_a_preset_with_their_checksum(preset, tmp_path, content):
+    (tmp_path / "config.json").write_bytes((preset / "config.json").read_bytes())
+    (tmp_path / "model.weights.h5").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "metadata.json").write_text(json.dumps({"sha256": digest}))
+    assert hostile.result_or_one_line(PixelCNNPlusPlus.from_preset, tmp_path) is None
+
+
+def test_hostile_checkpoint(tmp_path):
+    model = tiny.tiny_model()
+    model.compile(optimizer="adam")
+    for name, content in {"torn": b"PK\x03\x04", "other": None, "pickle": None}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        path = folder / "epoch-0001.npz"
+        if content is not None:
+            path.write_bytes(content)
+        else:
+            np.savez(path, model_00000=np.array([{}] if name == "pickle" else [1.0]))
+        with pytest.raises(UserError, match=r"another model|are damaged"):
+            Checkpoints(folder).restore(model)

@@ -1,0 +1,214 @@
+"""Frames larger than the model: exact likelihoods, samples that follow them, and compression."""
+
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+import tiny
+from scipy.special import logsumexp
+from scipy.stats import chisquare
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.distributions.levels import quantize, to_images
+from keras_pixelcnnpp.utils.errors import UserError
+
+NONE = -1
+FRAMES = to_images(np.array(list(itertools.product(range(2), repeat=8))), 2)
+NETWORKS = [
+    (kp.PixelCNNPlusPlus, {"filters": 4, "num_resolutions": 1, "conditioned_blocks": "all"}),
+    pytest.param(kp.GatedPixelCNN, {"head": "categorical"}, marks=pytest.mark.once),
+    pytest.param(kp.PixelCNN, {}, marks=pytest.mark.once),
+]
+
+
+def binary_model(cls=kp.PixelCNN, filters=8, num_classes=2, **arguments):
+    """Creates a model of 2×2 binary images, whose weights do not depend on the backend."""
+    options = {"num_blocks": 1, "num_mixtures": 2, "label_loss_weight": 0.0, "filters": filters}
+    model = cls((2, 2, 1), num_classes, num_levels=2, **options, **arguments)
+    rng = np.random.default_rng(0)
+    for variable in model.network.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    images = to_images(rng.integers(0, 2, (64, 2, 2, 1)), 2)
+    model.initialize(images, rng.integers(0, 2, 64) if num_classes else None)
+    return model
+
+
+def p_value(frames, log_probs):
+    """Returns the p-value of a chi-square test of samples of 8 binary pixels."""
+    numbers = (frames.reshape(-1, 8) > 0) @ (1 << np.arange(8)[::-1])
+    counts, law = np.bincount(numbers, minlength=256), np.exp(log_probs)
+    assert counts[law == 0].sum() == 0
+    return chisquare(counts[law > 0], law[law > 0] / law.sum() * len(frames)).pvalue
+
+
+@pytest.mark.parametrize(("cls", "arguments"), NETWORKS)
+def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, arguments):
+    frames = FRAMES.reshape(-1, 2, 4, 1)
+    model = binary_model(cls, **arguments)
+    laws = {}
+    for overlap in (0, 1):
+        tiled = kp.TiledModel(model, overlap)
+        for label in (0, 1, NONE):
+            law = tiled.log_prob(frames, np.full(256, label), 256).astype("float64")
+            assert abs(logsumexp(law)) < 1e-5
+            maps = tiled.pixel_log_probs(frames, np.full(256, label), 256)
+            np.testing.assert_allclose(maps.sum(axis=(1, 2)), law, atol=1e-5)
+            laws[overlap, label] = law
+        mean = logsumexp([laws[overlap, 0], laws[overlap, 1]], axis=0) - np.log(2)
+        np.testing.assert_allclose(laws[overlap, NONE], mean, atol=1e-5)
+        samples = tiled.sample((2, 4), np.full(5000, NONE), seed=1, batch_size=5000)
+        assert p_value(samples, mean) > 1e-3
+        assert p_value(samples, laws[overlap, 1]) < 1e-4
+    expected = -mean / (8 * np.log(2))
+    np.testing.assert_allclose(tiled.bits_per_dim(frames, batch_size=256), expected, atol=1e-5)
+
+
+@pytest.mark.once
+def test_a_map_has_the_conditionals_of_the_blocks():
+    """Windows of 2×2 without overlap divide 2×4 pixels into two halves."""
+    frames, model = FRAMES.reshape(-1, 2, 4, 1), binary_model()
+    tiled = kp.TiledModel(model, 0)
+    halves = [frames[:, :, :2], frames[:, :, 2:]]
+    given = np.concatenate([model.pixel_log_probs(half, np.ones(256, int)) for half in halves], 2)
+    np.testing.assert_allclose(tiled.pixel_log_probs(frames, np.ones(256, int)), given, atol=1e-6)
+    # Without a label, the right half is weighted by the class posterior given the left one.
+    left = np.stack([model.log_prob(halves[0], np.full(256, k)) for k in (0, 1)])
+    right = np.stack([model.log_prob(halves[1], np.full(256, k)) for k in (0, 1)])
+    expected = logsumexp(left + right, axis=0) - logsumexp(left, axis=0)
+    received = tiled.pixel_log_probs(frames, np.full(256, NONE))[:, :, 2:].sum(axis=(1, 2))
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.once
+def test_statistics_are_those_of_the_conditionals():
+    """Sums over all frames: surprisals have mean 0 and the variance that the statistics promise."""
+    frames, tiled = FRAMES.reshape(-1, 2, 4, 1), kp.TiledModel(binary_model(), 1)
+    for label in (1, NONE):
+        maps = tiled.pixel_log_probs(frames, np.full(256, label), 256)
+        found = tiled.pixel_statistics(frames, np.full(256, label), batch_size=100)
+        np.testing.assert_allclose(found.log_prob[..., 0], maps, atol=1e-5)
+        p = np.exp(maps.astype("float64"))  # of the pixel's value, of two
+        entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+        np.testing.assert_allclose(found.entropy[..., 0], entropy, atol=1e-5)
+        variance = p * (1 - p) * (np.log(p) - np.log(1 - p)) ** 2
+        np.testing.assert_allclose(found.variance[..., 0], variance, atol=1e-4)
+        pit, dark = found.pit[..., 0], frames[..., 0] == 0
+        assert np.all(np.where(dark, pit, 1 - pit) <= p + 1e-6)
+
+
+@pytest.mark.once
+def test_samples_below_a_known_part_follow_the_conditional():
+    frames = FRAMES.reshape(-1, 4, 2, 1)
+    tiled = kp.TiledModel(binary_model(), 1)
+    law = tiled.log_prob(frames, np.full(256, NONE), 256).astype("float64")
+    given = frames[77]
+    law[(frames[:, :2] != given[:2]).any(axis=(1, 2, 3))] = -np.inf
+    above = np.repeat(given[None, :2], 4000, axis=0)
+    samples = tiled.sample((4, 2), np.full(4000, NONE), 2, batch_size=4000, above=above)
+    assert p_value(samples, law) > 1e-3
+    with pytest.raises(UserError, match=r"the upper 2, 3, 4 rows, where blocks end"):
+        tiled.sample((4, 2), [0], above=given[None, :1])
+    with pytest.raises(UserError, match=r"Expected 3 frames"):
+        tiled.sample((4, 2), [NONE] * 3, above=given[None, :2])
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = tiny.untrained_model(conditioning="embedding")
+    rng = np.random.default_rng(0)
+    for variable in model.network.trainable_variables:
+        variable.assign(0.05 * rng.normal(size=variable.shape) + variable.path.endswith("gain"))
+    return model
+
+
+def random_frames(count, height=9, width=11):
+    return np.random.default_rng(3).integers(0, 256, (count, height, width, 1)).astype("uint8")
+
+
+def test_compression_is_exact_and_the_same_on_every_backend(model):
+    frames = quantize(random_frames(3), 5)
+    tiled = kp.TiledModel(model, 1)
+    data = tiled.compress(frames, [2, 0, 1], names=["a.png", "b.png", "c.png"])
+    assert hashlib.sha256(data).hexdigest()[:16] == "cf7f10245a542da8"
+    for batch_size in (1, 100):  # the file names the overlap
+        back = kp.TiledModel(model, 3).decompress(data, batch_size, verbose=0)
+        np.testing.assert_array_equal(back, frames)
+    bits = -tiled.log_prob(frames, [2, 0, 1]).sum() / np.log(2)
+    assert bits / 8 < len(data) < 1.01 * bits / 8 + 3 * 3 * 5 + 250
+    with pytest.raises(UserError, match=r"images of \(9, 11\).*add --tiled"):
+        model.decompress(data)
+
+
+@pytest.mark.once
+def test_frames_of_the_size_of_the_model_give_its_numbers(model):
+    images, labels = random_frames(5, 4, 4), np.array([2, -1, 0, 1, -1])
+    tiled = kp.TiledModel(model)
+    for name in ("log_prob", "pixel_log_probs"):
+        received, expected = (getattr(one, name)(images, labels) for one in (tiled, model))
+        np.testing.assert_array_equal(received, expected)
+    np.testing.assert_array_equal(tiled.bits_per_dim(images), model.bits_per_dim(images))
+    statistics = zip(tiled.pixel_statistics(images), model.pixel_statistics(images), strict=True)
+    for received, expected in statistics:
+        np.testing.assert_array_equal(received, expected)
+    how = {"seed": 3, "guidance": 1.0}
+    expected = model.sample(labels, **how)
+    np.testing.assert_array_equal(tiled.sample(4, labels, **how), expected)
+    assert tiled.compress(images).endswith(model.compress(images)[-20:])
+
+
+@pytest.mark.once
+def test_totals_of_large_frames_are_not_rounded():
+    """In float32, -log p of these frames has a spacing of 0.06 nats."""
+    options = {"filters": 2, "num_blocks": 1, "num_mixtures": 1, "label_loss_weight": 0.0}
+    tiled = kp.TiledModel(kp.PixelCNN((128, 128, 1), num_classes=2, **options), 8)
+    frames = random_frames(1, 500, 500)
+    evidence = np.subtract(*(tiled.pixel_log_probs(frames, k).sum(dtype="float64") for k in (0, 1)))
+    scores = tiled.class_log_likelihoods(frames)
+    totals = [tiled.log_prob(frames, k) for k in (0, 1)]
+    np.testing.assert_allclose(scores[0, 0] - scores[0, 1], evidence, atol=2e-3)
+    np.testing.assert_allclose(totals[0] - totals[1], evidence, atol=2e-3)
+    assert scores.min() < -1e6
+
+
+@pytest.mark.once
+def test_samples_do_not_depend_on_the_batch(model):
+    tiled = kp.TiledModel(model)
+    frames = tiled.sample((9, 7), [0, 1, -1], seed=4, guidance=1.0)
+    assert frames.shape == (3, 9, 7, 1)
+    same = tiled.sample((9, 7), [0, 1, -1], seed=4, guidance=1.0, batch_size=2)
+    np.testing.assert_array_equal(same, frames)
+    assert len(np.unique(frames[:, :4, :4].reshape(3, -1), axis=0)) == 3
+    unconditional = kp.TiledModel(binary_model(num_classes=0))
+    assert unconditional.sample((3, 5), 2, seed=1).shape == (2, 3, 5, 1)
+    with pytest.raises(UserError, match="Expected a class-conditional model"):
+        unconditional.class_log_likelihoods(np.zeros((1, 3, 5, 1), "uint8"))
+
+
+@pytest.mark.once
+def test_anomalies_among_frames(model):
+    tiled = kp.TiledModel(model)
+    frames = tiled.sample((5, 6), np.full(100, NONE), seed=0)
+    detector = kp.AnomalyDetector(tiled).fit(frames[:80])
+    assert np.mean(detector.predict(frames[80:]) == -1) < 0.3
+    half = frames[80:].copy()
+    half[:, 2:] = half[:, 2:3, 2:3]
+    assert np.mean(detector.predict(half) == -1) > 0.7
+
+
+@pytest.mark.once
+def test_refused(model):
+    tiled = kp.TiledModel(model)
+    with pytest.raises(UserError, match="Larger images need a TiledModel"):
+        model.log_prob(random_frames(1), [0])
+    with pytest.raises(UserError, match=r"at least 4×4 pixels.*Received: 3×9"):
+        tiled.log_prob(random_frames(1, 3, 9), [0])
+    with pytest.raises(UserError, match=r"an integer from 0 to 3\. Received: overlap=4"):
+        kp.TiledModel(model, 4)
+    with pytest.raises(UserError, match=r"Expected shape \(N, height, width, 1\)"):
+        tiled.bits_per_dim(np.zeros((9, 9), "uint8"))
+    spatial = tiny.untrained_model(conditioning="bias+spatial")
+    with pytest.raises(UserError, match="not conditioned on the position"):
+        kp.TiledModel(spatial)
+    with pytest.raises(UserError, match="smaller overlap"):
+        kp.TiledModel(model, 3).blocks((10**5, 10**5))

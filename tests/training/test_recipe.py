@@ -1,0 +1,160 @@
+"""Tests of what a training takes from its options and a preset, and of one-line errors."""
+
+import sys
+from typing import get_args, get_type_hints
+
+import pytest
+from command_line import one_line
+
+from keras_pixelcnnpp.commands.plugins import make_callbacks
+from keras_pixelcnnpp.distributions.heads import HEADS
+from keras_pixelcnnpp.models.archive import NETWORKS
+from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.train import run_training
+from keras_pixelcnnpp.train.data import load_larger, load_preset
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe
+from keras_pixelcnnpp.utils.errors import UserError
+
+pytestmark = pytest.mark.once
+
+PRESET = PixelCNNRecipe(
+    network="pixelcnnpp",
+    label_loss_weight=0.3,
+    num_candidates=2,
+    filters=40,
+    epochs=44,
+    likelihood_epochs=26,
+    crop_margin=4,
+    batch_size=16,
+    learning_rate_schedule="cosine",
+)
+UNLABELED = {"unlabeled_weight": 1.0, "label_loss_weight": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "expected"),
+    [
+        # The user's options override the preset.
+        ({"filters": None, "epochs": 44}, {}, {"filters": 40, "epochs": 44, "batch_size": 16}),
+        ({"filters": 20, "batch_size": 8}, {}, {"filters": 20, "epochs": 44, "batch_size": 8}),
+        ({"learning_rate": 0.1}, {}, {"learning_rate_schedule": "cosine"}),
+        # Values of the preset that do not apply to the data are dropped.
+        ({}, {}, {"label_loss_weight": 0.3, "crop_margin": 4, "num_candidates": 2}),
+        ({}, {"num_classes": 1}, {"label_loss_weight": 0.0}),
+        ({"conditioning": "none"}, {}, {"label_loss_weight": 0.0}),
+        ({}, {"from_files": False}, {"crop_margin": 0}),
+        ({"crop_margin": 2}, {"from_files": False}, {"crop_margin": 2}),
+        ({"learning_rate_decay": 0.9}, {}, {"learning_rate_schedule": "exponential"}),
+        # With other epochs, the fraction of likelihood-only epochs is kept.
+        ({}, {}, {"likelihood_epochs": 26}),
+        ({"epochs": 10}, {}, {"likelihood_epochs": 5}),
+        ({"epochs": 88}, {}, {"likelihood_epochs": 52}),
+        ({"epochs": 10, "likelihood_epochs": 8}, {}, {"likelihood_epochs": 8}),
+        # Unlabeled images contribute from the first epoch, with all candidates.
+        (UNLABELED, {}, {"likelihood_epochs": 0, "num_candidates": None}),
+        ({**UNLABELED, "likelihood_epochs": 4}, {}, {"likelihood_epochs": 4}),
+    ],
+)
+def test_what_a_training_takes(given, data, expected):
+    recipe = PixelCNNRecipe(**given).for_data(PRESET, **{"num_classes": 4, **data})
+    assert recipe.network == "pixelcnnpp"
+    assert {name: getattr(recipe, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_gets_back_what_it_gave(name):
+    """The options of a training with a preset are those of the preset."""
+    preset = Preset(name)
+    recipe = PixelCNNRecipe().for_data(preset.recipe(), num_classes=4)
+    usual = PixelCNNRecipe.DEFAULTS
+    given = {n: v for n, v in preset.training.items() if v != usual.get(n)}
+    found = recipe.values(recipe.names("of_preset"))
+    found = {n: v for n, v in found.items() if n == "epochs" or v != usual.get(n)}
+    assert found == {**given, "epochs": recipe.epochs}
+    assert recipe.model_arguments().items() <= preset.arguments.items()
+
+
+def test_the_words_of_a_recipe(pixelcnnpp, tmp_path, monkeypatch):
+    """The command that a recipe gives has this recipe."""
+    recipe = BaselineRecipe(
+        data="digits", split_seed=3, epochs=2, horizontal_flip=False, callback=["a:b", "c:d"]
+    )
+    given = []
+    monkeypatch.setattr(run_training, "train_cnn", lambda options, recipe: given.append(recipe))
+    assert pixelcnnpp("train-baseline", *recipe.words(), "--run", tmp_path)[0] == 0
+    assert given == [recipe]
+
+
+def test_names_of_the_family():
+    hints = get_type_hints(PixelCNNRecipe)
+    for option, known in (("network", NETWORKS), ("head", HEADS)):
+        names, _none = get_args(hints[option])
+        assert list(get_args(names)) == list(known)
+
+
+EMPTY, CROPPED = PixelCNNRecipe(), PixelCNNRecipe(data="digits", crop_margin=2)
+UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: UNCONDITIONAL.for_data(EMPTY, 3),
+            "`label_loss_weight`. It needs at least two classes",
+        ),
+        (
+            lambda: load_preset("digits", "digits", "pixelcnn"),
+            "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
+        ),
+        (
+            lambda: load_larger(CROPPED, CROPPED, None),
+            "folder of image.*crop_margin=2, data=digits",
+        ),
+        (lambda: PixelCNNRecipe(epochs=0), "integer of at least 1. Received: epochs=0"),
+        (lambda: PixelCNNRecipe(epochs=True), "integer of at least 1. Received: epochs=True"),
+        (lambda: BaselineRecipe(horizontal_flip="yes"), "Expected true or false. Received: hor"),
+        (
+            lambda: BaselineRecipe(callback="json"),
+            "Expected a list of names. Received: callback='j",
+        ),
+        (lambda: BaselineRecipe(ema_momentum=2), "a number from 0 to 1. Received: ema_momentum=2"),
+        (lambda: BaselineRecipe.of({"filters": 3}), "Unknown options of a recipe: filters"),
+        (lambda: Preset("fashon_mnist"), "Did you mean 'fashion_mnist'?"),
+        (lambda: make_callbacks(["not_there:Count"]), "'not_there:Count' .No module named 'not_"),
+        (lambda: make_callbacks(["keras:Cuont"]), "'keras' has no attribute 'Cuont'"),
+        (lambda: make_callbacks(["keras"]), "Expected module:object"),
+        (lambda: make_callbacks(["keras:callbacks.ModelCheckpoint"]), "`run` and.*'filepath'"),
+        (lambda: make_callbacks(["collections:Counter"]), "it returns Counter"),
+    ],
+)
+def test_refused(monkeypatch, call, message):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(UserError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--filters", "24;48"), ("--head", "softmax"), ("--epochs", 0), ("--seed", -1)]
+)
+def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", *wrong)
+    status, _, err = pixelcnnpp(*command)
+    assert status == 2
+    assert wrong[0] in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "fragments"),
+    [
+        (("--image-size", 30, "--num-resolutions", 3), ("divisible by 4", "image_shape=(30, 30,")),
+        (("--network", "pixelcnn", "--num-resolutions", 2), ("PixelCNN: {'num_resolutions': 2}",)),
+        (("--conditioning", "none", "--unlabeled-weight", 1), ("`unlabeled_weight`. Expected 0",)),
+    ],
+)
+def test_the_model_names_what_does_not_fit(pixelcnnpp, tmp_path, options, fragments):
+    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--filters", 4)
+    one_line(pixelcnnpp(*command, *options), *fragments)
+    assert not (tmp_path / "run" / "config.json").exists()
