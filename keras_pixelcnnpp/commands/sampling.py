@@ -17,6 +17,7 @@ from keras_pixelcnnpp.data.images import (
     png_bytes,
     read_image,
 )
+from keras_pixelcnnpp.layers.conditions import RANDOM_CLASS
 from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
 from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
@@ -142,7 +143,7 @@ def complete_file(options: CompleteOptions) -> None:
     check_output(options.output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
-    label = -1 if name is None else class_label(model.class_names, name)
+    label = RANDOM_CLASS if name is None else class_label(model.class_names, name)
     image = trained.read(options.image)
     known = _known_pixels(options, trained)
     if name is not None:
