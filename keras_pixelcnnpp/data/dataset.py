@@ -100,6 +100,8 @@ class LabeledImages:
 
         The choice is random because images are often sorted by class.
         """
+        if count is None or count >= len(self):
+            return self
         return self.take(some_rows(len(self), count, seed))
 
     def hold_out(self, share: float, seed: int) -> tuple["LabeledImages", "LabeledImages"]:

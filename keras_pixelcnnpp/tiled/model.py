@@ -118,10 +118,13 @@ class TiledModel:
         verbose: int | str = 0,
     ) -> np.ndarray:
         """Returns bits per dimension of p(x), or of p(x | y) under labels, float64 `(N,)`."""
+        frames = self.checked(frames)
+        if frames.shape[1:3] == self.window:
+            return self.model.bits_per_dim(frames, labels, batch_size, verbose)
         if labels is None and self.model.conditions.are_labels:
             labels = MARGINAL
         log_probs = self.log_prob(frames, labels, batch_size, verbose)
-        return bits_per_dim(log_probs, self.checked(frames).shape[1:])
+        return bits_per_dim(log_probs, frames.shape[1:])
 
     def pixel_log_probs(
         self,
