@@ -127,7 +127,7 @@ def library() -> Iterator[None]:
 
     Raises a `UserError` if a package or Keras's backend is not installed.
     """
-    package = sys.modules[__package__]
+    package = sys.modules["keras_pixelcnnpp"]
     try:
         with _without_greeting():
             if not hasattr(package, "__version__"):  # registered but not run, see `pixelcnnpp.py`

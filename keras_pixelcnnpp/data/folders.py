@@ -34,7 +34,7 @@ from keras_pixelcnnpp.data.images import (
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import checked_class_names
 from keras_pixelcnnpp.utils.errors import UserError
-from keras_pixelcnnpp.utils.files import relative_path, sha256
+from keras_pixelcnnpp.utils.files import counted, relative_path, sha256
 
 NAMED = 10  # number of corrupted files that an error names
 # Accepted names of columns in the header of a CSV file.
@@ -167,7 +167,7 @@ def _read(
                 f"{count}{first} (skip_corrupted=True, or train's --skip-corrupted, skips such "
                 "files)"
             )
-        notes.append(f"Skipped {len(bad)} files that cannot be read: {first}.")
+        notes.append(f"Skipped {counted(len(bad), 'file')} that cannot be read: {first}.")
     if blended:
         notes.append(f"Transparent images, blended with white: {blended}.")
     if resize == "crop":

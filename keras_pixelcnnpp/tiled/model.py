@@ -51,10 +51,10 @@ class TiledModel:
     because a window's border cuts through the content of a frame.
 
     Arguments, results and errors of the methods are those of `AutoregressiveModel`, for `frames`
-    `(N, H, W, channels)` with one class each, whose pixels are all known. `batch_size` is the
-    number of windows per batch. Log-likelihoods of frames are float64, because float32 rounds those
-    of a million pixels to half a nat. With the label -1, the class is inferred from all pixels that
-    are earlier in the order of the blocks.
+    `(N, H, W, channels)` with one class each, whose pixels are all known, so `observed` must be
+    `None`. `batch_size` is the number of windows per batch. Log-likelihoods of frames are float64,
+    because float32 rounds those of a million pixels to half a nat. With the label -1, the class is
+    inferred from all pixels that are earlier in the order of the blocks.
 
     Args:
         model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
@@ -99,9 +99,10 @@ class TiledModel:
         labels: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
+        observed: ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns the log-likelihood of each frame under its label, float64 `(N,)`, nats."""
-        frames = self.checked(frames)
+        frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             return self.model.log_prob(frames, labels, batch_size, verbose).astype("float64")
         found = np.zeros(len(frames))
@@ -116,9 +117,10 @@ class TiledModel:
         labels: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
+        observed: ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns bits per dimension of p(x), or of p(x | y) under labels, float64 `(N,)`."""
-        frames = self.checked(frames)
+        frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             return self.model.bits_per_dim(frames, labels, batch_size, verbose)
         if labels is None and self.model.conditions.are_labels:
@@ -178,11 +180,15 @@ class TiledModel:
         return with_pit(found, frames, seed)
 
     def class_log_likelihoods(
-        self, frames: np.ndarray, batch_size: int = 32, verbose: int | str = 0
+        self,
+        frames: np.ndarray,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        observed: ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns log p(x | y) of each frame for each class, float64 `(N, num_classes)`, nats."""
         self.model.conditions.require_classes()
-        frames = self.checked(frames)
+        frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             found = self.model.class_log_likelihoods(frames, batch_size, verbose)
             return found.astype("float64")
@@ -281,8 +287,13 @@ class TiledModel:
         """Decompresses the result of `compress`, with the overlap that it names."""
         return decompress_images(self.model, data, batch_size, verbose, tiled=True)[0]
 
-    def checked(self, frames: np.ndarray) -> np.ndarray:
+    def checked(self, frames: np.ndarray, observed: ArrayLike | None = None) -> np.ndarray:
         """Returns frames as an array `(N, H, W, channels)`, or raises a `UserError`."""
+        if observed is not None:
+            raise UserError(
+                "Invalid value for argument `observed`. Expected None, because all pixels of "
+                "frames must be known. Score rectangles of known pixels"
+            )
         require_no_mask(frames, "frames")
         array, channels = np.asarray(frames), self.model.image_shape[-1]
         if array.ndim == 3 and channels == 1:

@@ -304,13 +304,15 @@ class RunFolder(TrainedImages):
         the folder that leads out of it is an error, because the commands would write there.
         """
         self._require_no_links()
-        self.path.mkdir(parents=True, exist_ok=True)
         lock, holder = FileLock(self.path / ".lock"), self.path / ".lock.txt"
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             by = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
             raise UserError(f"{self.path} is in use by {by}. Try again later") from None
+        except OSError as error:
+            raise UserError(f"Cannot write to the run {self.path}: {error.strerror}") from error
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             text = f"process {os.getpid()} on {platform.node()}, since {since}"

@@ -223,7 +223,7 @@ def test_stopped_training_says_how_to_go_on(
 
 @pytest.mark.skipif(os.name != "posix", reason="changes the user")
 def test_a_folder_that_cannot_be_written_to():
-    """It is noticed before the command does its work."""
+    """It is noticed before the command does its work, also for a run, new or existing."""
     user = os.geteuid()
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o555)
@@ -231,6 +231,10 @@ def test_a_folder_that_cannot_be_written_to():
         try:
             with pytest.raises(UserError, match=f"a.png: the folder {folder}: Permission denied"):
                 in_a_folder(Path(folder, "a.png"))
+            for run in (folder, Path(folder, "new")):
+                refused = pytest.raises(UserError, match=f"write to the run {run}: Permission")
+                with refused, RunFolder(run).locked():
+                    pass
         finally:
             os.seteuid(user)
 

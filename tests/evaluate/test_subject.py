@@ -147,7 +147,7 @@ def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, m
     (tmp_path / "photos" / "dark" / "bad.png").touch()
     common = ("--preset", "mine", "--data", "photos")
     out = done(pixelcnnpp("evaluate", "all", *common))
-    assert "bad.png" in re.search("Skipped 1 files that cannot be read: .*", out)[0]
+    assert "bad.png" in re.search("Skipped 1 file that cannot be read: .*", out)[0]
     assert "Comparisons with training images are omitted" in out
     reports = tmp_path / "reports" / "mine" / "photos"
     report = read_json(reports / "classification.json")

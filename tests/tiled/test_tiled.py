@@ -207,6 +207,10 @@ def test_refused(model):
         kp.TiledModel(model, 4)
     with pytest.raises(UserError, match=r"Expected shape \(N, height, width, 1\)"):
         tiled.bits_per_dim(np.zeros((9, 9), "uint8"))
+    frames = random_frames(1, 9, 9)
+    for method in (tiled.log_prob, tiled.bits_per_dim, tiled.class_log_likelihoods):
+        with pytest.raises(UserError, match=r"`observed`\. Expected None.*rectangles"):
+            method(frames, observed=np.ones((9, 9), bool))
     spatial = tiny.untrained_model(conditioning="bias+spatial")
     with pytest.raises(UserError, match="not conditioned on the position"):
         kp.TiledModel(spatial)
