@@ -1,6 +1,7 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import csv
+import math
 import os
 import platform
 import shlex
@@ -425,5 +426,9 @@ def _is_epoch(row: object) -> bool:
     return (
         isinstance(row, dict)
         and type(row.get("epoch")) is int
-        and all(value is None or type(value) in (int, float) for value in row.values())
+        and all(value is None or _is_finite_number(value) for value in row.values())
     )
+
+
+def _is_finite_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < math.inf

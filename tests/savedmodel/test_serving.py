@@ -91,7 +91,8 @@ def test_a_request_has_a_bounded_number_of_images(exported):
     sample["inputs"]["labels"] += [0]
     images = np.zeros((257, 4, 4, 1), int).tolist()
     files = {"signature_name": "classify_bytes", "instances": [b64(IMAGES[0])] * 257}
-    for request in (sample, {"instances": images}, files):
+    lists = [[]] * 257  # millions of them are in a body of 16 MB
+    for request in (sample, {"instances": images}, files, {"instances": lists}, {"inputs": lists}):
         with pytest.raises(UserError, match=r"^A request has at most 256 .* Received: 257$"):
             predict(exported, request)
 

@@ -102,7 +102,10 @@ def test_a_huge_list_of_images_is_not_read(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["[" * 100_000, '[{"epoch": "one"}]', "[1]", '[{"epoch": 1, "loss": []}]', '{"epoch": 1}'],
+    [
+        *("[" * 100_000, '[{"epoch": "one"}]', "[1]", '[{"epoch": 1, "loss": []}]'),
+        *('{"epoch": 1}', '[{"epoch": 1, "loss": NaN}]', '[{"epoch": 1, "loss": 1e999}]'),
+    ],
 )
 def test_damaged_history_does_not_stop_a_training(tmp_path, content):
     path = tmp_path / "history.json"
