@@ -1,21 +1,25 @@
 """Limits of HTTP requests, for the servers of `serve` and `app`."""
 
 import asyncio
+import io
 from contextlib import nullcontext
 from typing import Any
 
 # The body of a request must arrive within this time, its header sooner.
 BODY_SECONDS = 120
 HEADER_SECONDS = 10
+# Of the bodies of all requests that arrive, wait or are answered.
+MAX_HELD_BYTES = 256 << 20
 LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def middleware(host: str, max_bytes: int, at_once: int | None = None) -> list:
     """Returns the middleware of a Starlette application that listens on `host`.
 
-    A request's body has at most `max_bytes`. `at_once` is the number of requests that are answered
-    at the same time. A server that only this machine can reach answers only requests for a local
-    name, because a page in a browser could send others to it under the name of a foreign host.
+    A request's body has at most `max_bytes`, and all bodies together have 256 MB. `at_once` is the
+    number of requests that are answered at the same time. A server that only this machine can reach
+    answers only requests for a local name, because a page in a browser could send others to it
+    under the name of a foreign host.
     """
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -33,20 +37,28 @@ class Limited:
         self._app = app
         self._max_bytes = max_bytes
         self._turn: Any = asyncio.Semaphore(at_once) if at_once else nullcontext()
+        self._held = 0  # bytes of the bodies of all requests
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        """Answers a request as the application does, or with status 408 or 413."""
+        """Answers a request as the application does, or with status 408, 413 or 503."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = io.BytesIO()
+        try:
+            await self._answer(scope, receive, send, body)
+        finally:
+            self._held -= body.tell()
+
+    async def _answer(self, scope: dict, receive: Any, send: Any, body: io.BytesIO) -> None:
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                messages = [await self._body(receive)]
+                messages = [await self._body(receive, body)]
         except TimeoutError:
             await _refuse(408, f"The request took more than {BODY_SECONDS} seconds", send)
             return
         except ValueError as error:
-            await _refuse(413, str(error), send)
+            await _refuse(*error.args, send)
             return
 
         async def receive_again() -> dict:
@@ -55,17 +67,19 @@ class Limited:
         async with self._turn:
             await self._app(scope, receive_again, send)
 
-    async def _body(self, receive: Any) -> dict:
-        """Returns the whole body as one message."""
-        body, message = bytearray(), {"more_body": True}
+    async def _body(self, receive: Any, body: io.BytesIO) -> dict:
+        """Returns the whole body as one message; a `ValueError` has a status and a reason."""
+        message = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
             if message["type"] != "http.request":  # the client has gone
                 return message
-            body += message.get("body", b"")
-            if len(body) > self._max_bytes:
-                raise ValueError(f"A request has at most {self._max_bytes >> 20} MB")
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
+            self._held += body.write(message.get("body", b""))
+            if body.tell() > self._max_bytes:
+                raise ValueError(413, f"A request has at most {self._max_bytes >> 20} MB")
+            if self._held > MAX_HELD_BYTES:
+                raise ValueError(503, "The server is busy. Try again later")
+        return {"type": "http.request", "body": body.getvalue(), "more_body": False}
 
 
 async def _refuse(status: int, reason: str, send: Any) -> None:
@@ -77,25 +91,36 @@ async def _refuse(status: int, reason: str, send: Any) -> None:
 def impatient_protocol() -> type:
     """Returns a protocol for uvicorn that closes connections without the header of a request.
 
-    Uvicorn itself waits for the first request of a connection without a limit.
+    Uvicorn itself waits without a limit for the first byte of a connection, and for the rest of a
+    header.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class ImpatientProtocol(H11Protocol):
-        """Closes a connection if the first header does not arrive in time."""
+        """Closes a connection if the next header does not arrive in time."""
+
+        timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
-            loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(HEADER_SECONDS, transport.close)
+            self._wait_for_header()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.cycle is not None:  # A request has begun.
-                self.timer.cancel()
+        def on_response_complete(self) -> None:
+            self._wait_for_header()
+            super().on_response_complete()
 
         def connection_lost(self, error: Exception | None) -> None:
             self.timer.cancel()
             super().connection_lost(error)
+
+        def _wait_for_header(self) -> None:
+            if self.timer is not None:
+                self.timer.cancel()
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(HEADER_SECONDS, self._close_if_waiting)
+
+        def _close_if_waiting(self) -> None:
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
 
     return ImpatientProtocol

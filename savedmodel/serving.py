@@ -159,6 +159,7 @@ def _columns(specs: dict, instances: object) -> dict[str, list]:
     """Converts a list of dictionaries into a dictionary of lists."""
     if not isinstance(instances, list) or not instances:
         raise UserError("'instances' must be a list with at least one entry")
+    _require_few(instances)
     for name, spec in specs.items():
         if spec.shape.rank == 0:
             raise UserError(f"{name!r} is a single value for the whole batch. Use 'inputs'")
@@ -179,10 +180,9 @@ def _call(
     model: SavedModelClassifier, endpoint: str, specs: dict, values: object
 ) -> dict[str, list]:
     values = _named(specs, values)
+    for value in values.values():
+        _require_few(value)
     arrays = {name: _array(name, values[name], spec) for name, spec in specs.items()}
-    count = max(len(array) for array in arrays.values() if array.ndim)
-    if count > MAX_IMAGES:
-        raise UserError(f"A request has at most {MAX_IMAGES} images or labels. Received: {count}")
     try:
         with _DECODING if endpoint == "classify_bytes" else nullcontext():
             outputs = model.call(endpoint, **arrays)
@@ -195,6 +195,14 @@ def _call(
         reason = assertion[1] if assertion else str(error).strip().splitlines()[0]
         raise UserError(f"Refused by the model: {reason[:200]}") from error
     return {name: output.tolist() for name, output in outputs.items()}
+
+
+def _require_few(values: object) -> None:
+    """Raises a `UserError` for a long list, before a larger object is made of it."""
+    if isinstance(values, list) and len(values) > MAX_IMAGES:
+        raise UserError(
+            f"A request has at most {MAX_IMAGES} images or labels. Received: {len(values)}"
+        )
 
 
 def _array(name: str, value: Any, spec: Any) -> np.ndarray:

@@ -34,7 +34,7 @@ def compress_files(options: CompressOptions) -> None:
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
     files, output = [file for path in options.images for file in images_in(path)], options.output
-    check_output(output, options.overwrite, [*files, options.model])
+    check_output(output, options.overwrite, [*files, *TrainedModel.files(options)])
     trained = TrainedModel.named(options)
     (model, _, reading), tiled = trained, options.tiled
     check_channels(model.image_shape)

@@ -51,7 +51,7 @@ def classify_files(options: ClassifyOptions) -> None:
     trained.model.conditions.require_classes()
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     if options.csv is not None:
-        check_output(options.csv, options.overwrite, [*files, options.model])
+        check_output(options.csv, options.overwrite, [*files, *TrainedModel.files(options)])
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     pixels = np.stack([*images.values()])
@@ -154,14 +154,17 @@ def score_folder(
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
     block_size = 1 if tiled else block_size
+    known = read_json(record) if record.exists() else None
     if output.exists():
         if not resume:
             raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
-        if not record.exists() or read_json(record) != given:
+        if known != given:
             raise UserError(
                 f"{output} has scores of another model or of other images. Choose another file"
             )
         rows = _complete_rows(output) or rows
+    elif known not in (None, given):
+        raise UserError(f"{record} would be replaced. Choose another file than {output}")
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.

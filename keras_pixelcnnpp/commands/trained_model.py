@@ -18,6 +18,7 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.presets.hub import READ
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.training.run import RunFolder, how_to_read
 from keras_pixelcnnpp.utils.checks import is_larger
@@ -40,6 +41,16 @@ class TrainedModel(NamedTuple):
         # The path of the preset, since the working directory may have a file of the same name.
         preset = None if options.preset is None else Preset(options.preset).path
         return cls.find(preset or options.run or options.model)
+
+    @staticmethod
+    def files(options: ModelOptions) -> list[Path]:
+        """Returns the files of the model that a command's options name; not all need to exist."""
+        if options.model is not None:
+            return [options.model]
+        if options.run is not None:
+            run = RunFolder(options.run)
+            return [run.config_json, run.split_csv, run.model_keras]
+        return [Preset(options.preset).path / name for name in READ]
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":

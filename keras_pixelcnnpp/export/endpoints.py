@@ -25,7 +25,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         `images` uint8 `(B, H, W, C)` -> `class_id` int32 `(B,)`, `probabilities` `(B, n)`,
         `log_likelihood` `(B, n)` (nats), `bits_per_dim` `(B,)`.
     `classify_bytes`:
-        `image_bytes` string `(B,)`, the contents of PNG or JPEG files with up to 50 million pixels
+        `image_bytes` string `(B,)`, the contents of PNG or JPEG files with up to 2**24 pixels
         -> the outputs of `classify`. Files that can't be decoded don't affect the others: their
         `class_id` is -1, and their other outputs are NaN. These are files of other formats, with
         more pixels, or with detectable damage (truncated, wrong checksum of a PNG), and JPEGs with

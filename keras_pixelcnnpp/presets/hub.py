@@ -12,8 +12,8 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, not_insta
 
 SCHEME = "hf://"
 REPOSITORY = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
-# The only files that are downloaded, because a repository may contain code.
 MAX_BYTES = 2 << 30  # of a download; the largest preset of this package has 8 MB
+# The only files that are downloaded, because a repository may contain code.
 READ = ("config.json", "metadata.json", "model.weights.h5")
 
 

@@ -1,6 +1,7 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import csv
+import math
 import os
 import platform
 import shlex
@@ -19,6 +20,7 @@ from keras_pixelcnnpp.data.dataset import (
     some_rows,
     with_missing_splits,
 )
+from keras_pixelcnnpp.data.folders import MAX_CSV_BYTES
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset
@@ -279,6 +281,10 @@ class RunFolder(TrainedImages):
         """Returns the content of `split_csv`; empty if the run has none."""
         if not self.split_csv.is_file():
             return []
+        if self.split_csv.stat().st_size > MAX_CSV_BYTES:
+            raise UserError(
+                f"{self.split_csv} is damaged: expected a file of at most {MAX_CSV_BYTES >> 20} MiB"
+            )
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
                 rows = [*read_cells(file)]
@@ -422,5 +428,9 @@ def _is_epoch(row: object) -> bool:
     return (
         isinstance(row, dict)
         and type(row.get("epoch")) is int
-        and all(value is None or type(value) in (int, float) for value in row.values())
+        and all(value is None or _is_finite_number(value) for value in row.values())
     )
+
+
+def _is_finite_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < math.inf

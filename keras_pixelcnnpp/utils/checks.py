@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
-# Upper bounds of a network, because files are untrusted.
+# Upper bounds of a network and of the values of an image, because files are untrusted.
 MAX_FILTERS = 4096
 MAX_BLOCKS = 100
+MAX_VALUES = 1 << 24
 
 
 def plain(value: Any) -> Any:
@@ -86,8 +87,10 @@ def require_choice(name: str, value: Any, choices: Collection) -> None:
 def checked_image_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """Returns `image_shape` as a tuple, or raises a `UserError`."""
     shape = plain(tuple(image_shape)) if np.iterable(image_shape) else ()
-    if len(shape) != 3 or not all(type(size) is int and size > 0 for size in shape):
-        expected = "three positive integers (height, width, channels)"
+    are_sizes = len(shape) == 3 and all(type(size) is int and size > 0 for size in shape)
+    if not are_sizes or math.prod(shape) > MAX_VALUES:
+        expected = "three positive integers (height, width, channels), with a product of at most "
+        expected += f"{MAX_VALUES:,}"
         raise invalid_argument("image_shape", image_shape, expected)
     return shape
 

@@ -217,3 +217,24 @@ def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, comma
         assert image.read_bytes() == before
     done(pixelcnnpp(*words, output, "--overwrite"))
     assert output.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("command", ["classify", "compress"])
+def test_the_files_of_a_model_are_kept(pixelcnnpp, run, preset, tmp_path, command):
+    image, option = tmp_path / "a.png", "--csv" if command == "classify" else "--output"
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(image)
+    for source, folder in (("--run", run.path), ("--preset", preset)):
+        config = folder / "config.json"
+        before = config.read_bytes()
+        words = [command, image, source, folder, option, config, "--overwrite"]
+        one_line(pixelcnnpp(*words), "config.json is an input")
+        assert config.read_bytes() == before
+
+
+def test_the_record_of_scores_replaces_no_other_file(pixelcnnpp, run, tmp_path):
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(tmp_path / "a.png")
+    before = run.config_json.read_bytes()
+    output = run.path / "config"  # whose record is config.json
+    words = ["score", "--run", run.path, "--data", tmp_path, "--output", output]
+    one_line(pixelcnnpp(*words), "config.json would be replaced")
+    assert run.config_json.read_bytes() == before

@@ -32,7 +32,7 @@ CONSTRUCTORS = each(
         kp.PixelCNNPlusPlus,
         PLUS_PLUS,
         {
-            "image_shape": [(4, 4)],
+            "image_shape": [(4, 4), (8192, 8192, 1)],
             "num_classes": [2.0],
             "num_levels": [4097],
             "filters": [(4, 4)],

@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import importlib.util
 import json
@@ -90,7 +91,8 @@ def test_a_request_has_a_bounded_number_of_images(exported):
     sample["inputs"]["labels"] += [0]
     images = np.zeros((257, 4, 4, 1), int).tolist()
     files = {"signature_name": "classify_bytes", "instances": [b64(IMAGES[0])] * 257}
-    for request in (sample, {"instances": images}, files):
+    lists = [[]] * 257  # millions of them are in a body of 16 MB
+    for request in (sample, {"instances": images}, files, {"instances": lists}, {"inputs": lists}):
         with pytest.raises(UserError, match=r"^A request has at most 256 .* Received: 257$"):
             predict(exported, request)
 
@@ -185,8 +187,45 @@ def test_idle_connections_are_closed(monkeypatch):
         with socket.create_connection(address, timeout=30) as busy:
             busy.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert busy.recv(1000).startswith(b"HTTP/1.1 200")
+            busy.sendall(b"G")  # of a second header
+            while busy.recv(1000):
+                pass
         server.should_exit = True
         thread.join(30)
+
+
+def test_bodies_take_bounded_memory_together(monkeypatch):
+    """The second of two requests that arrive at the same time is refused."""
+    monkeypatch.setattr(limits, "MAX_HELD_BYTES", 1500)
+    statuses = []
+
+    async def app(scope, receive, send):
+        assert (await receive())["body"] == bytes(1000)
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def requests():
+        arrived = asyncio.Barrier(2)
+
+        async def receive_together():
+            await arrived.wait()
+            return {"type": "http.request", "body": bytes(1000)}
+
+        async def receive():
+            return {"type": "http.request", "body": bytes(1000)}
+
+        limited = limits.Limited(app, 2000, at_once=1)
+        together = [limited({"type": "http"}, receive_together, send) for _ in range(2)]
+        await asyncio.gather(*together)
+        await limited({"type": "http"}, receive, send)
+
+    asyncio.run(requests())
+    assert sorted(statuses[:2]) == [200, 503]
+    assert statuses[2] == 200
 
 
 @pytest.mark.extras

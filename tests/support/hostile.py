@@ -58,16 +58,19 @@ def jpeg_of_scans(side, count):
     return content[:-2] + scan * count + content[-2:]
 
 
-def in_little_memory(code, *arguments, megabytes=500, seconds=200):
-    """Runs Python code in a process, which may allocate some megabytes after its imports.
+def in_little_memory(code, *arguments, megabytes=500, seconds=60):
+    """Runs Python code in a process with limits of its memory and its time after its imports.
 
     The code may import modules in its first lines, up to an empty line, and call `hostile`'s
-    `result_or_one_line`. Returns what it prints.
+    `result_or_one_line`. The seconds are those of the processor, because other programs may keep it
+    busy. Returns what the code prints.
     """
     imports, _, rest = code.strip().partition("\n\n")
-    limit = "resource.setrlimit(resource.RLIMIT_AS, 2 * (at_start + megabytes * 2**20,))"
+    limit = "resource.setrlimit(resource.RLIMIT_AS, 2 * (at_start + megabytes * 2**20,))\n"
+    limit += f"until = int(time.process_time()) + {seconds}\n"
+    limit += "resource.setrlimit(resource.RLIMIT_CPU, (until, until))"
     at_start = 'int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()'
-    lines = ["import resource, sys", "from hostile import result_or_one_line", imports]
+    lines = ["import resource, sys, time", "from hostile import result_or_one_line", imports]
     lines += [f"megabytes, at_start = {megabytes}, {at_start}", limit, rest]
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     command = [sys.executable, "-c", "\n".join(lines), *map(str, arguments)]
@@ -77,9 +80,9 @@ def in_little_memory(code, *arguments, megabytes=500, seconds=200):
         capture_output=True,
         check=False,
         text=True,
-        timeout=seconds,
+        timeout=20 * seconds,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done
     return done.stdout
 
 

@@ -1,5 +1,6 @@
 import os
 
+import hostile
 import pytest
 import tiny
 from command_line import one_line
@@ -92,9 +93,19 @@ def test_damaged_list_of_images(run, pixelcnnpp, content):
     one_line(pixelcnnpp(*command), "split.csv is damaged")
 
 
+def test_a_huge_list_of_images_is_not_read(tmp_path):
+    run = RunFolder(tmp_path)
+    hostile.sparse(run.split_csv, b"split,path,class,sha256,pixels\n", 300 << 20)
+    with pytest.raises(UserError, match=r"split\.csv is damaged: .* at most 256 MiB"):
+        run.listing()
+
+
 @pytest.mark.parametrize(
     "content",
-    ["[" * 100_000, '[{"epoch": "one"}]', "[1]", '[{"epoch": 1, "loss": []}]', '{"epoch": 1}'],
+    [
+        *("[" * 100_000, '[{"epoch": "one"}]', "[1]", '[{"epoch": 1, "loss": []}]'),
+        *('{"epoch": 1}', '[{"epoch": 1, "loss": NaN}]', '[{"epoch": 1, "loss": 1e999}]'),
+    ],
 )
 def test_damaged_history_does_not_stop_a_training(tmp_path, content):
     path = tmp_path / "history.json"
