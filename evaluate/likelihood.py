@@ -15,6 +15,7 @@ from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements.likelihood import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.statistics import PixelStatistics
+from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import counted, write_bytes
 
@@ -26,15 +27,17 @@ def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     """Compares the conditional distributions of the sub-pixels with the images of a split."""
     images = two_or_more(subject)
     total, images = len(images), images.some(options.count, options.seed)
-    trained_on, images = subject.trained_on(images, subject.dataset), images.images
     model = subject.model
+    values = None if model.conditions.num_candidates else values_of(images, model)
+    trained_on, images = subject.trained_on(images, subject.dataset), images.images
     print(f"Scoring {len(images):,} of {counted(total)} of the split {subject.split}")
     how: Any = {"batch_size": options.batch_size, "verbose": "auto"}
-    statistics = model.pixel_statistics(images, seed=options.seed, **how)
+    statistics = model.pixel_statistics(images, values, seed=options.seed, **how)
     report = {"split": subject.split, "seed": options.seed}
     report["trained_on"] = None if trained_on is None else int(trained_on.sum())
     report |= likelihood_report(statistics)
-    figure = likelihood_png(statistics, report, bits_unit(model.num_levels))
+    subject_of = "p(x)" if values is None else "p(x | h)"
+    figure = likelihood_png(statistics, report, bits_unit(model.num_levels), subject_of)
     write_bytes(folder / "likelihood.png", figure)
     print(report["reading"])
     return report
@@ -122,7 +125,9 @@ def _compared(interval: Sequence[float], expected: float, words: Sequence[str]) 
     return below if high < expected else above if low > expected else around
 
 
-def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> bytes:
+def likelihood_png(
+    statistics: PixelStatistics, report: dict, unit: str, subject_of: str = "p(x)"
+) -> bytes:
     """Plots calibration, standardized surprisal and the correlation of residuals, as PNG data."""
     figure = new_figure(11, 4.2)
     left, middle, map_axes = figure.subplots(1, 3)
@@ -143,7 +148,7 @@ def likelihood_png(statistics: PixelStatistics, report: dict, unit: str) -> byte
     map_axes.set(xticks=[], yticks=[], title="Correlation of neighbors")
     figure.colorbar(shown, ax=map_axes, shrink=0.8)
     low, high = report["bits_per_dim_ci95"]
-    bits = f"p(x): {report['bits_per_dim']:.3f} {unit}"
+    bits = f"{subject_of}: {report['bits_per_dim']:.3f} {unit}"
     figure.suptitle(f"{bits}, 95 % interval {low:.3f}–{high:.3f}")
     figure.supxlabel(textwrap.fill(report["reading"], 150), fontsize=9)
     return figure_png(figure)

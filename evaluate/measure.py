@@ -16,7 +16,7 @@ from keras_pixelcnnpp.utils.files import atomic_files, write_json
 def measure(measurement: Measurement, options: DataOptions, subject: Subject | None = None) -> None:
     """Measures, replaces the results of an earlier measurement on the same images, and the page."""
     subject = subject or Subject(options)
-    if reason := measurement.reason_against(subject):
+    if reason := measurement.reason(subject):
         raise UserError(reason)
     if subject.run is not None:
         subject.run.require_model("pixelcnnpp")
@@ -40,7 +40,7 @@ def measure_all(options: DataOptions) -> None:
     """Runs all measurements that apply, and prints why the others do not."""
     subject = Subject(options)
     for measurement in measurements():
-        if reason := measurement.reason_against(subject):
+        if reason := measurement.reason(subject):
             print(f"Left out: {measurement.name}. {reason}")
             continue
         names = {one.name for one in fields(measurement.options)}

@@ -106,7 +106,7 @@ def _missing(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
         if name not in subject.config and (name == "pixelcnnpp" or len(subject.class_names) > 1):
             missing[subject.train_command(name)] = title
     for one in measurements():
-        if one.name not in results and one.reason_against(subject) is None:
+        if one.name not in results and one.reason(subject) is None:
             missing[subject.measure_command(one)] = one.title
     return missing
 

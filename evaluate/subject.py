@@ -132,6 +132,11 @@ class Subject(TrainedImages):
         return model.get("num_classes", len(self.class_names))
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether the model is conditioned on vectors."""
+        return "conditions" in self.config.get("pixelcnnpp", {}).get("model", {})
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape `(height, width, channels)` of the model's images."""
         height, width, channels = self.config["data"]["image_shape"]
@@ -198,14 +203,16 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
     # Weights may have been trained for more epochs than the recipe of the preset.
     options |= {"epochs": facts.get("epochs", training.get("epochs"))}
     options |= {"network": model.network_name}
-    options |= {} if model.num_classes else {"conditioning": "none"}
+    has_vectors = not model.conditions.num_candidates
+    options |= {} if has_vectors or model.num_classes else {"conditioning": "none"}
     return {
         "data": {
             "source": facts.get("data", "an unnamed data set"),
             "split_seed": facts.get("split_seed", 0),
             **reading,
             "fingerprint": facts.get("fingerprint", "unknown"),
-            "class_names": list(model.class_names or ()),
+            "class_names": [] if has_vectors else list(model.class_names),
+            "vector_names": list(model.conditions.names) if has_vectors else [],
             "image_shape": list(model.image_shape),
         },
         "pixelcnnpp": {

@@ -25,8 +25,10 @@ def load_training_data(recipe: Recipe) -> Dataset:
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
     classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes} classes"
+    if dataset.vector_names:
+        classes = f"vectors ({', '.join(dataset.vector_names)})"
     say(f"{dataset.name}: {counts} images of {shape}, {classes}")
-    if dataset.num_classes < 2:
+    if dataset.num_classes < 2 and not dataset.vector_names:
         print("Warning: there are fewer than two classes, so the model only learns p(x).")
     return dataset
 
@@ -42,6 +44,7 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
         "split_seed": how["seed"],
         "fingerprint": dataset.fingerprint(),
         "class_names": list(dataset.class_names),
+        "vector_names": list(dataset.vector_names),
         "image_shape": list(dataset.image_shape),
         "counts": dataset.counts(),
     }

@@ -22,6 +22,7 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.optimizers import averaged_weights
 from keras_pixelcnnpp.training.run import read_history
+from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.files import write_json
 
 
@@ -84,8 +85,10 @@ class ValidationMonitor(keras.callbacks.Callback):
 
     def _measure(self) -> dict[str, float]:
         model, images, labels = self.model, self.validation.images, self.validation.labels
-        if not model.num_classes:
-            bits = model.bits_per_dim(images, batch_size=self.batch_size, verbose=0)
+        conditions = getattr(model, "conditions", None)  # the baseline CNN has none
+        if conditions is not None and not conditions.are_labels:
+            values = values_of(self.validation, model) if not conditions.num_candidates else None
+            bits = model.bits_per_dim(images, values, self.batch_size, verbose=0)
             return {"bits_per_dim": float(np.mean(bits))}
         measured = {}
         if isinstance(model, BaselineCNN):
@@ -196,6 +199,13 @@ class TensorBoardLog(keras.callbacks.Callback):
             pixels = np.asarray(open_image(png, 3))
             self._image("validation", "confusion_matrix", pixels, epoch)
         if self.sample_every and (epoch + 1) % self.sample_every == 0:
-            samples = ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0)
-            for name, grid in samples.grids().items():
+            for name, grid in self._samples().items():
                 self._image("validation", f"samples/{name}", grid, epoch)
+
+    def _samples(self) -> dict[str, np.ndarray]:
+        """Returns a grid of samples of each class, or for vectors of the validation images."""
+        vectors = self.monitor.validation.vectors
+        if vectors is None or self.model.conditions.num_candidates:
+            return ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0).grids()
+        images = self.model.sample(vectors[: self.PER_CLASS], seed=0, verbose=0)
+        return {"vectors": image_grid(images)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import typer
 
 from keras_pixelcnnpp.commands.plugins import imported_plugins, make_callbacks
@@ -17,6 +18,7 @@ from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import CLASS_NAMES
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
+from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional, Vectors
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -50,7 +52,7 @@ from keras_pixelcnnpp.training.recipe import (
     words_of,
 )
 from keras_pixelcnnpp.training.run import RunFolder
-from keras_pixelcnnpp.training.train import train
+from keras_pixelcnnpp.training.train import train, values_of
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import UserError, is_disk_full, one_line, say
@@ -82,7 +84,8 @@ def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
         if not begun or options.preset is not None:  # otherwise the run has all values
             name, preset = load_preset(options.preset, given.data, given.network)
         dataset = load_training_data(given.over(preset))
-        recipe = given.for_data(preset, dataset.num_classes, is_folder(given.data))
+        of_data = dataset.num_classes, is_folder(given.data), bool(dataset.vector_names)
+        recipe = given.for_data(preset, *of_data)
         flipped = "" if recipe.horizontal_flip else "not "
         origin = "run" if name is None else f"preset {name}"
         levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
@@ -154,14 +157,14 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
     """Trains a PixelCNN++, Gated PixelCNN or PixelCNN, and writes it to the run folder."""
     keras.utils.set_random_seed(recipe.seed)
     # Unconditional models use all images, labeled or not.
-    num_classes = 0 if recipe.conditioning == "none" else dataset.num_classes
-    with_labels = num_classes > 0 and not recipe.unlabeled_weight
-    images = _training_images(dataset, recipe, with_labels)
-    validation = dataset.images("validation", with_labels=num_classes > 0)
+    has_labels = recipe.conditioning != "none" and dataset.num_classes > 0
+    images = _training_images(dataset, recipe, has_labels and not recipe.unlabeled_weight)
+    validation = dataset.images("validation", with_labels=has_labels)
+    conditions = _conditions(dataset, recipe)
     with backend.precision(recipe.precision):
-        model = _make_model(dataset, num_classes, recipe)
+        model = _make_model(dataset, conditions, recipe)
     sample = images.some(64, recipe.seed)
-    model.initialize(sample.images, sample.labels)
+    model.initialize(sample.images, values_of(sample, model))
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)
@@ -190,13 +193,25 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
     return dataset.images("train", with_labels=with_labels, **choice)
 
 
-def _make_model(dataset: Dataset, num_classes: int, recipe: PixelCNNRecipe) -> AutoregressiveModel:
+def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> Conditions:
+    """Returns what the model is conditioned on; the vectors of all splits bound a vector."""
+    if recipe.conditioning == "none" or not (dataset.vector_names or dataset.num_classes):
+        return Unconditional()
+    if not dataset.vector_names:
+        return Labels(dataset.num_classes, dataset.class_names)
+    conditions = Vectors(len(dataset.vector_names), names=dataset.vector_names)
+    conditions.fit(np.concatenate([split.vectors for split in dataset.splits.values()]))
+    return conditions
+
+
+def _make_model(
+    dataset: Dataset, conditions: Conditions, recipe: PixelCNNRecipe
+) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
     kind = NETWORKS[recipe.network]
     options = recipe.model_arguments()
-    options["class_names"] = dataset.class_names if num_classes else None
     try:
-        return kind(image_shape=dataset.image_shape, num_classes=num_classes, **options)
+        return kind(image_shape=dataset.image_shape, conditions=conditions, **options)
     except ValueError as error:  # such as an error of a plugin
         raise UserError(one_line(error)) from error
 
@@ -235,7 +250,7 @@ def _train_into(
 ) -> None:
     """Trains a model with logs and checkpoints, and saves it to the run folder."""
     run, section = start.run, recipe.section
-    scored = model.num_classes if isinstance(model, AutoregressiveModel) else 1
+    scored = model.conditions.num_candidates if isinstance(model, AutoregressiveModel) else 1
     count = max_validation_examples(recipe.max_validation_examples, len(images), scored)
     monitor = ValidationMonitor(validation, count, recipe.batch_size)
     if start.verbose:
@@ -282,6 +297,8 @@ def next_command(run: RunFolder) -> str:
     if run.model_keras.exists():
         options = config["pixelcnnpp"]["options"]
         subject = "generation" if options.get("conditioning") == "none" else "classification"
+        if config["data"].get("vector_names") and subject == "classification":
+            subject = "likelihood"
         words = ["evaluate", subject]
     elif "pixelcnnpp" in config:
         words = [COMMANDS["pixelcnnpp"], "--resume"]

@@ -72,6 +72,7 @@ class Measurement:
         examples: Options in the examples of the command's help.
         writes: Patterns of the other files that it writes, next to the result.
         uses_cnn: Boolean, whether it also measures the baseline CNN of a run.
+        takes_vectors: Boolean, whether it measures a model that is conditioned on vectors.
     """
 
     name: ClassVar[str]
@@ -81,9 +82,16 @@ class Measurement:
     examples: ClassVar[tuple[str, ...]] = ("--run runs/digits",)
     writes: ClassVar[tuple[str, ...]] = ()
     uses_cnn: ClassVar[bool] = False
+    takes_vectors: ClassVar[bool] = False
 
     def reason_against(self, subject: "Subject") -> str | None:
         """Returns why the model and its images cannot be measured, or `None` if they can."""
+
+    def reason(self, subject: "Subject") -> str | None:
+        """Returns `reason_against`, or that the measurement takes no models of vectors."""
+        if subject.has_vectors and not self.takes_vectors:
+            return f"{self.title} is not measured for a model that is conditioned on vectors"
+        return self.reason_against(subject)
 
     def measure(self, subject: "Subject", options: Any, folder: Path) -> dict | None:
         """Writes the files of `writes` to an empty folder, and returns the content of `NAME.json`.

@@ -26,6 +26,7 @@ class Likelihood(Measurement):
     title = "Likelihood"
     place = 4
     options = LikelihoodOptions
+    takes_vectors = True
     writes = ("likelihood.png",)
 
 

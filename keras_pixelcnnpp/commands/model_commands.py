@@ -63,6 +63,15 @@ class RandomOptions(SamplingFlags, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConditionOptions:
+    """The option of the commands that sample with a model of vectors."""
+
+    condition: str | None = option(
+        "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class BlockOptions:
     """Options of the commands that process blocks of images."""
 
@@ -85,7 +94,7 @@ class OverwriteOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(OverwriteOptions, BlockOptions, RandomOptions):
+class SampleOptions(OverwriteOptions, BlockOptions, ConditionOptions, RandomOptions):
     """Options of `sample`."""
 
     label: list[str] | None = option(
@@ -115,7 +124,7 @@ class ClassifyOptions(OverwriteOptions, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompleteOptions(OverwriteOptions, RandomOptions):
+class CompleteOptions(OverwriteOptions, ConditionOptions, RandomOptions):
     """Options of `complete`."""
 
     image: Annotated[Path, Argument(help="Image file of any size.")]
@@ -135,6 +144,21 @@ class ScoreOptions(BlockOptions, TiledOptions):
 
     data: Path = option("Folder of image files, which is searched recursively.", ...)
     output: Path = output_path("CSV file to write.", ...)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorOptions(OverwriteOptions, ModelOptions):
+    """Options of `posterior`."""
+
+    grid: str = option(
+        "Values of each component, as NAME=LOW:HIGH:COUNT, such as beta=0.2:0.6:41,field=0:1:11. A "
+        "single value, field=0, is fixed.",
+        ...,
+    )
+    data: Path = option("Folder of image files, or an .npz file with an array images.", ...)
+    level: float = option("Probability of the intervals, in (0, 1).", 0.9)
+    output: Path = output_path("CSV file to write.", Path("posterior.csv"), suffix=".csv")
+    figure: Path | None = output_path("PNG file to write, with the intervals.", suffix=".png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +256,22 @@ def score(options: ScoreOptions) -> None:
     with library():
         from keras_pixelcnnpp.commands.scoring import score_files
     score_files(options)
+
+
+@app.command(
+    "posterior",
+    "posterior --run runs/ising --grid beta=0.2:0.6:41 --data images.npz --figure posterior.png",
+)
+@with_options(PosteriorOptions)
+def posterior(options: PosteriorOptions) -> None:
+    """Find the vectors under which a model that is conditioned on vectors explains images.
+
+    Writes mean, standard deviation and interval of each component for each image, for equally
+    likely vectors of the grid. Give exactly one of --preset, --run and --model.
+    """
+    with library():
+        from keras_pixelcnnpp.commands.posterior import write_posterior
+    write_posterior(options)
 
 
 @app.command("compress", "compress --run runs/digits images --output images.pxc")

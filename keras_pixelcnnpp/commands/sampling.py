@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.commands.model_commands import CompleteOptions, SampleOptions
+from keras_pixelcnnpp.commands.posterior import vector_of
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import (
@@ -41,11 +42,19 @@ def sample_grid(options: SampleOptions) -> None:
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
         check_channels(model.image_shape)
-    chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
+    vector = vector_of(options.condition, model.conditions)
+    if vector is None:
+        chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
+    elif options.label:
+        raise model.conditions.refusal()
     seed = _chosen_seed(options.seed)
-    how = options.of_sampler()
+    how: Any = options.of_sampler()
     with graphs_as_traced():
-        samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
+        if vector is None:
+            samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
+        else:
+            images = model.sample(np.tile(vector, (options.count, 1)), seed, **how)
+            samples = ClassSamples(images, np.zeros(len(images), "int32"), (options.condition,))
     if as_array:
         with atomic_path(output) as temporary:
             np.save(temporary, samples.images)
@@ -58,6 +67,9 @@ def sample_grid(options: SampleOptions) -> None:
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
+    if vector_of(options.condition, trained.model.conditions) is not None:
+        kinds = "a .png or .npy file for a model that is conditioned on vectors"
+        raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     check_channels(trained.model.image_shape)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
@@ -142,13 +154,18 @@ def complete_file(options: CompleteOptions) -> None:
     check_output(options.output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
+    vector = vector_of(options.condition, model.conditions)
+    if vector is not None and name is not None:
+        raise model.conditions.refusal()
     label = RANDOM_CLASS if name is None else class_label(model.class_names, name)
     image = trained.read(options.image)
     known = _known_pixels(options, trained)
     if name is not None:
         say(f"Class: {model.class_names[label]}")
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
-    labels = [label] * count if model.num_classes else None
+    labels = vector
+    if vector is None:
+        labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
     how = {**options.of_sampler(), "num_particles": options.particles}
     with graphs_as_traced():

@@ -55,6 +55,8 @@ class LabeledImages:
         hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
             of the values of each image.
         larger: Optional array with the same images at a larger size, to train on crops of them.
+        vectors: Optional float32 array `(N, size)`, the vector of each image, for a model that is
+            conditioned on `Vectors`. The images are then unlabeled.
 
     Example:
 
@@ -69,6 +71,7 @@ class LabeledImages:
     paths: tuple[str, ...]
     hashes: tuple[str, ...] = ()
     larger: np.ndarray | None = None
+    vectors: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,6 +86,7 @@ class LabeledImages:
             paths=tuple(self.paths[row] for row in rows),
             hashes=tuple(self.hashes[row] for row in rows) if self.hashes else (),
             larger=None if self.larger is None else self.larger[rows],
+            vectors=None if self.vectors is None else self.vectors[rows],
         )
 
     def with_hashes(self) -> "LabeledImages":
@@ -143,6 +147,7 @@ class Dataset:
         splits: Dict from the names of the splits to their images: `"train"`, `"validation"`, and
             if available `"test"`; or only `"all"`.
         notes: Tuple of messages for the user, such as how a missing split was created.
+        vector_names: Tuple with a name for each component of the images' vectors, if they have any.
 
     Example:
 
@@ -157,6 +162,7 @@ class Dataset:
     class_names: tuple[str, ...]
     splits: dict[str, LabeledImages]
     notes: tuple[str, ...] = ()
+    vector_names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -235,18 +241,24 @@ class Dataset:
 
     def listing(self) -> Listing:
         """Returns what identifies each image."""
-        names = [*self.class_names, ""]  # the last one is for unlabeled images
         return [
-            ListedImage(split, path, names[label], digest, pixels)
+            ListedImage(split, path, name, digest, pixels)
             for split, images in self.splits.items()
-            for path, label, digest, pixels in zip(
+            for path, name, digest, pixels in zip(
                 images.paths,
-                images.labels.tolist(),
+                self._names_of(images),
                 images.with_hashes().hashes,
                 pixel_hashes(images.images),
                 strict=True,
             )
         ]
+
+    def _names_of(self, images: LabeledImages) -> list[str]:
+        """Returns the name of the class of each image, or the numbers of its vector."""
+        if images.vectors is not None:
+            return [" ".join(f"{value:.9g}" for value in vector) for vector in images.vectors]
+        names = [*self.class_names, ""]  # the last one is for unlabeled images
+        return [names[label] for label in images.labels.tolist()]
 
     def split_as(self, listing: Listing) -> "Dataset | None":
         """Returns the same images in the splits of a listing, or `None` if it has other images.
@@ -268,11 +280,13 @@ class Dataset:
         if any(rows.values()):
             return None
         splits = [images.with_hashes() for images in self.splits.values() if len(images)]
+        vectors = [split.vectors for split in splits if split.vectors is not None]
         everything = LabeledImages(
             np.concatenate([split.images for split in splits]),
             np.concatenate([split.labels for split in splits]),
             tuple(chain(*(split.paths for split in splits))),
             tuple(chain(*(split.hashes for split in splits))),
+            vectors=np.concatenate(vectors) if vectors else None,
         )
         return replace(self, splits={n: everything.take(np.array(r)) for n, r in chosen.items()})
 
@@ -286,6 +300,8 @@ class Dataset:
             digest.update(repr((name, split.images.shape)).encode())
             digest.update(split.images.tobytes())
             digest.update(split.labels.astype("<i4").tobytes())
+            if split.vectors is not None:
+                digest.update(split.vectors.astype("<f4").tobytes())
         return digest.hexdigest()
 
 

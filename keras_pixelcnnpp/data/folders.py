@@ -5,6 +5,7 @@ links are followed.
 """
 
 import csv
+import math
 import os
 import re
 from collections import Counter, defaultdict, namedtuple
@@ -45,7 +46,7 @@ MAX_CSV_BYTES = 256 << 20
 _INTEGER = re.compile("-?[0-9]{1,9}")  # int() also accepts "1_0" and digits of other scripts
 
 # An unread image file: its path relative to the folder, its label, and where it is listed.
-Listed = namedtuple("Listed", ("path", "label", "place"))
+Listed = namedtuple("Listed", ("path", "label", "place", "vector"), defaults=(None,))
 
 
 class Columns(NamedTuple):
@@ -54,6 +55,7 @@ class Columns(NamedTuple):
     path: int
     label: int | None = None
     split: int | None = None
+    vector: tuple[int, ...] = ()
 
 
 # Class names, files of each split, and messages for the user.
@@ -68,12 +70,14 @@ def load_folder(
     white_level: int | None = None,
     as_uint16: bool = False,
     unlabeled_others: bool = False,
+    conditions: Sequence[str] = (),
 ) -> Dataset:
     """Loads a folder of image files, in one of three forms.
 
     1. CSV files: `train.csv`, `validation.csv` and `test.csv`, or a single file of any name. Rows
        are `path,label`. A header may name these columns (`filename,label`) and others, of which
-       `split` says whether an image is in `train`, `validation` (or `val`) or `test`. Labels are
+       `split` says whether an image is in `train`, `validation` (or `val`) or `test`, and those of
+       `conditions` are the components of its vector, instead of a label. Labels are
        integers from 0, for classes `Class0`, `Class1`, …, or class names. Empty labels and -1 mark
        unlabeled images, and the labels may be missing. Paths are relative to the folder, or to a
        subfolder with the files. If there is a `validation.csv`, `train.csv` may list an image
@@ -91,8 +95,15 @@ def load_folder(
         `Dataset` with the splits of the folder, or with the split `"all"`.
     """
     has_csv = any(folder.glob("[!.]*.csv"))
-    list_files = _list_csv_files if has_csv else _list_class_folders
-    class_names, listed, notes = list_files(folder, unlabeled_others)
+    if conditions and not has_csv:
+        raise UserError(
+            f"{folder}: expected a CSV file with the columns {', '.join(conditions)}. "
+            "Received: none"
+        )
+    if has_csv:
+        class_names, listed, notes = _list_csv_files(folder, unlabeled_others, conditions)
+    else:
+        class_names, listed, notes = _list_class_folders(folder, unlabeled_others)
     splits, of_reading = _read(
         folder, listed, image_shape, resize, skip_corrupted, white_level, as_uint16
     )
@@ -100,7 +111,8 @@ def load_folder(
     is_gray = ((x.images[..., :1] == x.images[..., 1:]).all() for x in splits.values())
     if image_shape[2] == 3 and all(is_gray):
         notes += ("All images are gray. Use channels=1, or train's --channels 1, to keep this.",)
-    return Dataset(folder.resolve().name, class_names, splits, notes)
+    name = folder.resolve().name
+    return Dataset(name, class_names, splits, notes, tuple(conditions))
 
 
 def _read(
@@ -154,7 +166,11 @@ def _read(
         )
         labels = np.array([row.label for row in good], dtype="int32")
         paths = tuple(row.path for row in good)
-        splits[name] = LabeledImages(images, labels, paths, tuple(hashes))
+        vectors = None
+        if (first := rows[0].vector if rows else None) is not None:
+            vectors = np.array([row.vector for row in good], "float32")
+            vectors = vectors.reshape(len(good), len(first))
+        splits[name] = LabeledImages(images, labels, paths, tuple(hashes), vectors=vectors)
         lost = {row.label for row in rows if row.label >= 0} - {*labels.tolist()}
         if skip_corrupted and name in ("train", "all") and lost:
             raise UserError(f"{folder}: no image of class {max(lost)} can be read. {bad[-1]}")
@@ -294,7 +310,9 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _list_csv_files(folder: Path, unlabeled_others: bool) -> Listing:
+def _list_csv_files(
+    folder: Path, unlabeled_others: bool, conditions: Sequence[str] = ()
+) -> Listing:
     """Returns class names, files in the CSV file of each split, and messages for the user."""
     files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
     order = list(SPLIT_NAMES.values())  # the training split first
@@ -308,7 +326,7 @@ def _list_csv_files(folder: Path, unlabeled_others: bool) -> Listing:
         )
     found, unused = defaultdict(list), {}
     for split, stem in splits.items():
-        for row_split, row in _list_csv(folder, files[stem], split, unused):
+        for row_split, row in _list_csv(folder, files[stem], split, unused, conditions):
             found[row_split].append(row)
     listed = {split: found[split] for split in ("all", *dict.fromkeys(order)) if split in found}
     seen = {}
@@ -360,7 +378,7 @@ def _with_labels(
 
 
 def _list_csv(
-    folder: Path, name: str, split: str, unused: dict[str, None]
+    folder: Path, name: str, split: str, unused: dict[str, None], conditions: Sequence[str]
 ) -> Iterator[tuple[str, Listed]]:
     """Yields the split and the content of each row of a CSV file, with strings as labels.
 
@@ -368,12 +386,13 @@ def _list_csv(
     """
     file, rows, names = folder / name, [], []
     lines = _lines(folder, name)
-    columns, has_header = _columns(folder, *lines[0]) if lines else (Columns(0), True)
+    columns, has_header = _columns(folder, *lines[0], conditions) if lines else (Columns(0), True)
     for place, fields in lines[has_header:]:
         if len(fields) != len(lines[0][1]):
             raise UserError(f"{place}: expected {len(lines[0][1])} columns, found {len(fields)}")
-        path, label, of_row = (fields[n] if n is not None else "" for n in columns)
-        rows.append(Listed(path, label, place))
+        path, label, of_row = (fields[n] if n is not None else "" for n in columns[:3])
+        vector = _vector([fields[n] for n in columns.vector], place) if conditions else None
+        rows.append(Listed(path, label, place, vector))
         names.append(split if columns.split is None else _named_split(of_row, split, place))
     if not rows:
         raise UserError(f"{file} lists no image")
@@ -384,7 +403,8 @@ def _list_csv(
     for of_row, row in zip(names, rows, strict=True):
         yield of_row, row if below == "." else row._replace(path=f"{below}/{row.path}")
     header = lines[0][1] if has_header else []
-    unused |= dict.fromkeys(name for n, name in enumerate(header) if n not in columns)
+    used = {*columns[:3], *columns.vector}
+    unused |= dict.fromkeys(name for n, name in enumerate(header) if n not in used)
 
 
 def _lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
@@ -419,8 +439,23 @@ def _named_split(given: str, of_file: str, place: str) -> str:
     return split
 
 
-def _columns(folder: Path, place: str, fields: list[str]) -> tuple[Columns, bool]:
-    """Returns the columns of path, label and split, and whether the line is a header."""
+def _vector(texts: list[str], place: str) -> tuple[float, ...]:
+    """Returns the numbers in the columns of `conditions`."""
+    try:
+        vector = tuple(map(float, texts))
+    except ValueError:
+        vector = (math.nan,)
+    if not all(map(math.isfinite, vector)):
+        raise UserError(f"{place}: expected finite numbers. Received: {','.join(texts)!r:.80}")
+    return vector
+
+
+def _columns(
+    folder: Path, place: str, fields: list[str], conditions: Sequence[str] = ()
+) -> tuple[Columns, bool]:
+    """Returns the columns of path, label, split and vector, and whether the line is a header."""
+    if conditions:
+        return _columns_with_vector(place, fields, conditions), True
     if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
         return Columns(0, 1 if len(fields) > 1 else None), False
     for character, name in ((";", "semicolons"), ("\t", "tabs")):
@@ -447,6 +482,22 @@ def _columns(folder: Path, place: str, fields: list[str]) -> tuple[Columns, bool
             "folder must not contain a CSV file that doesn't list images."
         )
     return Columns(path, label, split), True
+
+
+def _columns_with_vector(place: str, fields: list[str], conditions: Sequence[str]) -> Columns:
+    names = [field.lower() for field in fields]
+    path, split = (
+        next((names.index(name) for name in known if name in names), None)
+        for known in (PATH_COLUMNS, SPLIT_COLUMNS)
+    )
+    missing = [name for name in conditions if name not in fields]
+    if path is None or missing:
+        wanted = ", ".join(missing) or " or ".join(PATH_COLUMNS)
+        raise UserError(
+            f"{place}: expected a header with the column {wanted}. "
+            f"Received: {','.join(fields)!r:.200}"
+        )
+    return Columns(path, None, split, tuple(map(fields.index, conditions)))
 
 
 def _explain_missing(folder: Path, row: Listed) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from keras_pixelcnnpp.data.images import RESIZES, resize_images, resized_note
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
+    checked_vectors,
     code_for_uint8,
     plain,
     require_choice,
@@ -50,6 +51,7 @@ CLASS_NAMES = {
 
 # Arrays of an `.npz` file, which has `images` and `labels` if it has no splits.
 _IMAGES = ("images", *(f"x_{split}" for split in SPLIT_NAMES))
+_VECTORS = ("conditions", *(f"conditions_{split}" for split in SPLIT_NAMES))
 _LABELS = ("labels", *(f"y_{split}" for split in SPLIT_NAMES))
 BYTES_FOR_NAMES = 200  # of the path and the hash of an image in memory
 # Shares of values that are unusual at 255 (or 65535), and at 0, which backgrounds may have.
@@ -68,6 +70,7 @@ def load_dataset(
     as_uint16: bool = False,
     make_splits: bool = True,
     unlabeled_others: bool = False,
+    conditions: Sequence[str] = (),
 ) -> Dataset:
     """Loads labeled or unlabeled images in splits, all of one shape.
 
@@ -94,6 +97,9 @@ def load_dataset(
             missing, it gets 10 % of the training images.
         unlabeled_others: Boolean, whether image files of a class that the training split lacks are
             unlabeled, for an unconditional model. By default, they are an error.
+        conditions: Sequence of strings, the names of the components of the images' vectors, for a
+            model of `Vectors`: columns of the CSV files of a folder, whose labels are not used
+            then, or names for the arrays `conditions_train` and so on of an `.npz` file.
 
     Returns:
         `Dataset` with the splits `train`, `validation` and, if available, `test`. With
@@ -133,6 +139,9 @@ def load_dataset(
             "Invalid value for argument `as_uint16`. Built-in data have 8 bits, and `white_level` "
             f"converts to 8 bits. Received: source={str(source)!r}, white_level={white_level}"
         )
+    if conditions and str(source) in CLASS_NAMES:
+        expected = "none for built-in data, which have no vectors"
+        raise invalid_argument("conditions", conditions, expected)
     if str(source) in CLASS_NAMES:
         dataset = load_built_in(str(source))
     elif path.is_dir():
@@ -140,10 +149,10 @@ def load_dataset(
             require_choice("channels", channels, (None, 1))
         channels = channels or (1 if as_uint16 else 3)
         shape = (None, None) if as_uint16 and image_size is None else size
-        how = (resize, skip_corrupted, white_level, as_uint16, unlabeled_others)
+        how = (resize, skip_corrupted, white_level, as_uint16, unlabeled_others, conditions)
         dataset = load_folder(path, (*shape, channels), *how)
     elif path.is_file() and path.suffix == ".npz":
-        dataset = load_npz(path, as_uint16)
+        dataset = load_npz(path, as_uint16, conditions)
     else:
         raise UserError(
             f"No such folder or .npz file: {path} (built-in data: {', '.join(CLASS_NAMES)})"
@@ -263,13 +272,17 @@ def _load_digits() -> Dataset:
     return Dataset("digits", CLASS_NAMES["digits"], splits)
 
 
-def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
+def load_npz(path: Path, as_uint16: bool = False, conditions: Sequence[str] = ()) -> Dataset:
     """Loads an `.npz` file with the arrays `x_train`, `y_train`, `x_validation`, … `x_test`.
 
     Images are uint8 `(N, height, width)` or `(N, height, width, channels)`. Labels are integers
     `(N,)` or `(N, 1)`, -1 for unlabeled images. A split without labels is unlabeled. `val` and
     `valid` are also names of `validation`. For data without splits, the arrays are `images` and
     `labels`. `class_names` is an optional array of strings.
+
+    Instead of labels, images may have vectors for a model of `Vectors`: numbers `(N, size)` or
+    `(N,)` in `conditions_train` and so on, or `conditions`. `conditions` are the names of their
+    components, by default `h0`, `h1` and so on.
 
     With `as_uint16`, the images are uint16 instead of uint8.
 
@@ -295,11 +308,12 @@ def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
                     f"{count:,} images and their names would take more than {limit >> 20} MiB"
                 )
             arrays = {}
-            for name in headers.keys() & {*_IMAGES, *_LABELS, "class_names"}:
+            for name in headers.keys() & {*_IMAGES, *_LABELS, *_VECTORS, "class_names"}:
                 with archive.open(f"{name}.npy") as file:
                     arrays[name] = npy.read_array(file, allow_pickle=False)
         others = headers.keys() - arrays
-        return _dataset_of_arrays(path.stem, arrays, "uint16" if as_uint16 else "uint8", others)
+        dtype = "uint16" if as_uint16 else "uint8"
+        return _dataset_of_arrays(path.stem, arrays, dtype, others, conditions)
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from error
     # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
@@ -308,16 +322,20 @@ def load_npz(path: Path, as_uint16: bool = False) -> Dataset:
 
 
 def _dataset_of_arrays(
-    name: str, arrays: dict[str, np.ndarray], dtype: str = "uint8", others: Collection[str] = ()
+    name: str,
+    arrays: dict[str, np.ndarray],
+    dtype: str = "uint8",
+    others: Collection[str] = (),
+    conditions: Sequence[str] = (),
 ) -> Dataset:
     """Creates a `Dataset` from arrays with the names of `load_npz`, of which `others` are unknown.
 
     `others` are only named in a note.
     """
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
-    pairs = {split: (f"x_{name}", f"y_{name}") for split, name in there.items()}
+    pairs = {n: (f"x_{name}", f"y_{name}", f"conditions_{name}") for n, name in there.items()}
     if "images" in arrays and not pairs:
-        pairs = {"all": ("images", "labels")}
+        pairs = {"all": ("images", "labels", "conditions")}
     used = {"class_names", *(name for pair in pairs.values() for name in pair)}
     unused = sorted(filter(str.isprintable, {*arrays, *others} - used))
     if not pairs:
@@ -343,10 +361,30 @@ def _dataset_of_arrays(
     if unused:
         note = (
             f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "
-            "y_train, x_validation, y_validation, x_test, y_test and class_names."
+            "y_train, x_validation, y_validation, x_test, y_test, conditions_train and so on, and "
+            "class_names."
         )
         notes = (*notes, note)
-    return Dataset(name, checked_class_names(class_names, num_classes), splits, notes)
+    class_names = checked_class_names(class_names, num_classes)
+    return Dataset(name, class_names, splits, notes, _vector_names(splits, conditions))
+
+
+def _vector_names(splits: dict[str, LabeledImages], given: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the vectors' components; empty if no split has vectors."""
+    sizes = {0 if one.vectors is None else one.vectors.shape[1] for one in splits.values()}
+    if len(sizes) > 1:
+        raise UserError(
+            "Expected vectors of one size in all splits, or in none. "
+            f"Received: {' and '.join(map(str, sorted(sizes)))} components"
+        )
+    size = sizes.pop()
+    if not size and given:
+        raise UserError(
+            f"Expected an array conditions_train, or conditions, for {', '.join(given)}. "
+            "Received: none"
+        )
+    names = given or tuple(f"h{index}" for index in range(size))
+    return checked_class_names(names, size, "conditions")
 
 
 def _channels_note(shape: tuple[int, ...]) -> tuple[str, ...]:
@@ -362,7 +400,12 @@ def _channels_note(shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def _split(
-    arrays: dict[str, np.ndarray], split: str, images_of: str, labels_of: str, dtype: str
+    arrays: dict[str, np.ndarray],
+    split: str,
+    images_of: str,
+    labels_of: str,
+    vectors_of: str,
+    dtype: str,
 ) -> LabeledImages:
     given = images = arrays[images_of]
     if images.ndim == 3:
@@ -394,4 +437,10 @@ def _split(
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
-    return LabeledImages(images, labels, tuple(f"{split}/{row:06d}" for row in range(count)))
+    vectors = arrays.get(vectors_of)
+    if vectors is not None:
+        if labels_of in arrays:
+            raise UserError(f"Expected {labels_of} or {vectors_of}. Received: both")
+        vectors = checked_vectors(vectors, count, vectors_of)
+    paths = tuple(f"{split}/{row:06d}" for row in range(count))
+    return LabeledImages(images, labels, paths, vectors=vectors)

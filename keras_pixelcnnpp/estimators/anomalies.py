@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.covariance import MinCovDet
@@ -37,6 +38,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     the `FEATURES`, from one half of the images, robustly. The score is the Mahalanobis distance.
     The other half of the images calibrates p-values: for a normal image, the p-value is at most α
     with probability α at most, if the image is exchangeable with those of `fit`.
+
+    With the argument `labels` of its methods, the statistics are those of p(x | y) or p(x | h), and
+    say whether an image is unusual for its class or vector. A model of `Vectors` needs it.
 
     Args:
         model: An `AutoregressiveModel`, or another object with its method `pixel_statistics`, such
@@ -75,15 +79,16 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.seed = seed
         self.batch_size = batch_size
 
-    def fit(self, X: np.ndarray, y: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: np.ndarray, y: Any = None, labels: ArrayLike | None = None) -> Self:  # noqa: N803
         """Learns how the statistics of normal images are distributed.
 
         Args:
             X: uint8 array `(N, height, width, channels)`, normal images that the model was not
                 trained on: some hundreds.
             y: Ignored.
+            labels: Labels or vectors of the images; see the class.
         """
-        features = self.features(X)
+        features = self.features(X, labels)
         different = len(np.unique(np.reshape(X, (len(X), -1)), axis=0))
         if different < self.least_images <= len(X):
             expected = f"at least {self.least_images} different images"
@@ -91,9 +96,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             raise UserError(f"Expected {expected}. Received: {different} of {len(X)}")
         return self.fit_features(features)
 
-    def features(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def features(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
-        statistics = self.model.pixel_statistics(X, seed=self.seed, batch_size=self.batch_size)
+        how = {} if labels is None else {"labels": labels}
+        how |= {"seed": self.seed, "batch_size": self.batch_size}
+        statistics = self.model.pixel_statistics(X, **how)
         return image_features(statistics, X, getattr(self.model, "num_levels", 256))
 
     @property
@@ -122,29 +129,29 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return -np.log(self.covariance_.mahalanobis(features))
 
-    def score_samples(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def score_samples(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.
 
         Lower values are more anomalous.
         """
         check_is_fitted(self)
-        return self.score_features(self.features(X))
+        return self.score_features(self.features(X, labels))
 
-    def decision_function(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`."""
-        return self.score_samples(X) - self.offset_
+        return self.score_samples(X, labels) - self.offset_
 
-    def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def predict(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns -1 for outliers, whose p-value is at most `contamination`, and 1 for others."""
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X, labels) < 0, -1, 1)
 
-    def p_values(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def p_values(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns conformal p-values, `(1 + number of scores that are not higher) / (1 + number)`.
 
         The scores are those of the calibration half. The smallest possible p-value is therefore
         `1 / (1 + N / 2)` for N images in `fit`.
         """
-        return self.p_values_of(self.score_samples(X))
+        return self.p_values_of(self.score_samples(X, labels))
 
     def p_values_of(self, scores: np.ndarray) -> np.ndarray:
         """Returns the p-values of scores of `score_samples`."""

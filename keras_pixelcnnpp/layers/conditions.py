@@ -81,13 +81,16 @@ class Conditions(ABC):
         """Returns the shape and dtype of values of `candidates` candidates of each image."""
 
     @abstractmethod
-    def checked(self, values: Any, count: int, unknown: bool = True) -> np.ndarray | None:
+    def checked(
+        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    ) -> np.ndarray | None:
         """Returns the values of `count` images as an array, `None` for an unconditional model.
 
         Args:
             values: The values that a user gave.
             count: Integer, number of images.
             unknown: Boolean, whether -1, a condition that is not known, is accepted.
+            several: Boolean, whether several vectors for each image are accepted.
 
         Raises:
             ValueError: If the values don't fit.
@@ -213,7 +216,7 @@ class Unconditional(Conditions):
     def spec(self, batch: int | None, candidates: int) -> None:
         return None
 
-    def checked(self, values: Any, count: int, unknown: bool = True) -> None:
+    def checked(self, values: Any, count: int, unknown: bool = True, several: bool = False) -> None:
         if values is not None and not np.array_equal(values, MARGINAL):
             raise invalid_argument("labels", values, "None, because the model is unconditional")
 
@@ -258,7 +261,9 @@ class Labels(Conditions):
     def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
         return keras.KerasTensor((batch, candidates), "int32")
 
-    def checked(self, values: Any, count: int, unknown: bool = True) -> np.ndarray:
+    def checked(
+        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    ) -> np.ndarray:
         lowest = UNLABELED if unknown else 0
         return checked_labels(values, count, self.num_classes, self.class_names, lowest)
 
@@ -269,7 +274,7 @@ class Labels(Conditions):
         return np.flatnonzero(~is_given(values))
 
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return rng.integers(0, self.num_classes, count)
+        return rng.integers(0, self.num_classes, count).astype("int32")
 
     def filled(self, values: np.ndarray) -> Tensor:
         return ops.convert_to_tensor(np.maximum(values, 0)[:, None])
@@ -395,8 +400,10 @@ class Vectors(Conditions):
     def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
         return keras.KerasTensor((batch, candidates, self.size), "float32")
 
-    def checked(self, values: Any, count: int, unknown: bool = True) -> np.ndarray:
-        """Returns vectors as float32 `(count, size)`, or `(count, K, size)` as they are given.
+    def checked(
+        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    ) -> np.ndarray:
+        """Returns vectors as float32 `(count, size)`, or `(count, K, size)` if there are several.
 
         One vector holds for all images. Values outside of the bounds issue a warning.
         """
@@ -410,8 +417,10 @@ class Vectors(Conditions):
                 array = array[:, None]
             if array.shape in ((self.size,), ()) and array.size == self.size:
                 array = np.tile(array.reshape(1, self.size), (count, 1))
-        several = (count, array.shape[1] if array.ndim == 3 else 0, self.size)
-        if array.dtype.kind != "f" or array.shape not in ((count, self.size), several):
+        shape = (count, self.size)
+        if several and array.ndim == 3:
+            shape = (count, array.shape[1], self.size)
+        if array.dtype.kind != "f" or array.shape != shape:
             raise UserError(
                 f"Invalid vectors. Expected numbers of shape ({count}, {self.size}), for "
                 f"{self.description}. Received: dtype={array.dtype}, shape={array.shape}"

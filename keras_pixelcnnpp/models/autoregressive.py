@@ -608,7 +608,7 @@ class AutoregressiveModel(ImageModel):
             Float32 array `(N,)`, nats; `(N, K)` for several vectors.
         """
         images = checked_images(images, self.image_shape, self.num_levels)
-        labels = self.conditions.checked(labels, len(images))
+        labels = self.conditions.checked(labels, len(images), several=True)
         known = None
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
@@ -652,7 +652,7 @@ class AutoregressiveModel(ImageModel):
     def pixel_statistics(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None = -1,
+        labels: ArrayLike | None = None,
         seed: int = 0,
         batch_size: int = 32,
         verbose: int | str = 0,
@@ -665,7 +665,8 @@ class AutoregressiveModel(ImageModel):
         whether an image is surprising, or only noisy.
 
         Args:
-            images, labels, batch_size, verbose: See `AutoregressiveModel`.
+            images, batch_size, verbose: See `AutoregressiveModel`.
+            labels: See `AutoregressiveModel`. `None` stands for p(x). Vectors must be given.
             seed: Integer >= 0, random seed of the probability integral transform. Its random
                 numbers depend on the seed and the image, not on the position in `images`.
 
@@ -685,6 +686,8 @@ class AutoregressiveModel(ImageModel):
         """
         require_integer("seed", seed, low=0)
         images = checked_images(images, self.image_shape, self.num_levels)
+        if labels is None and self.conditions.are_labels:
+            labels = MARGINAL
         labels = self.conditions.checked(labels, len(images))
         found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
         for rows, candidates in self.conditions.groups(labels, len(images)):

@@ -153,7 +153,7 @@ def _require_same_pass(
     levels = to_levels(image, model.num_levels).reshape(height * width, channels)
     inputs = {"pixels": levels.astype("float32")}
     if labels is not None:
-        inputs["labels"] = labels[:, None].astype("int32")
+        inputs["labels"] = labels[:, None]
     found = ops.convert_to_numpy(compiled(run, model.variables)(inputs))
     expected = _parameters(model, image, labels)
     difference = np.abs(found.reshape(expected.shape) - expected).max(axis=-1)
@@ -185,6 +185,6 @@ def _parameters(
     model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
 ) -> np.ndarray:
     """Returns the parameters of each pixel as an array `(height, width, num_parameters)`."""
-    labels = None if labels is None else ops.convert_to_tensor(labels[:, None].astype("int32"))
+    labels = None if labels is None else ops.convert_to_tensor(labels[:, None])
     parameters = model.pixel_parameters(ops.convert_to_tensor(image[None]), labels)
     return ops.convert_to_numpy(parameters)[0, 0]

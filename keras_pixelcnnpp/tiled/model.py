@@ -149,15 +149,17 @@ class TiledModel:
     def pixel_statistics(
         self,
         frames: np.ndarray,
-        labels: ArrayLike | None = -1,
+        labels: ArrayLike | None = None,
         seed: int = 0,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> PixelStatistics:
         """Returns the `PixelStatistics` of each sub-pixel, float32 arrays like `frames`.
 
-        The label -1 takes another pass.
+        Without labels, they are those of p(x). The label -1 takes another pass.
         """
+        if labels is None and self.model.conditions.are_labels:
+            labels = MARGINAL
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
@@ -313,7 +315,7 @@ class TiledModel:
         self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
     ) -> np.ndarray:
         """Returns log-likelihoods of frames under labels `(N, K)` or `None`, float64 `(N, K)`."""
-        sums = np.zeros((len(frames), 1) if labels is None else labels.shape)
+        sums = np.zeros((len(frames), 1 if labels is None else labels.shape[1]))
         for index, _, scores in self._scores(frames, labels, batch_size, verbose):
             sums[index] += scores.sum(axis=(1, 2), dtype="float64")
         return sums

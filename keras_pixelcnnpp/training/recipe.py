@@ -21,14 +21,14 @@ COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
 DATA = (
     *("data", "image_size", "channels", "resize", "random_crops"),
-    *("skip_corrupted", "white_level", "split_seed"),
+    *("skip_corrupted", "white_level", "split_seed", "conditions"),
 )
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
 # Options that may differ when a training is resumed.
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
 # Arguments of a model that the data determine.
-OF_THE_DATA = ("image_shape", "num_classes", "class_names")
+OF_THE_DATA = ("image_shape", "num_classes", "class_names", "conditions")
 # Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
 NOT_MIRRORED = ("digits", "mnist")
 
@@ -133,6 +133,10 @@ class Recipe:
     split_seed: int | None = option(
         "Random number seed of missing splits. Default: 0.", min=0, max=2**32 - 1
     )
+    conditions: str | None = option(
+        "Names of the components of the vectors on which to condition the model, such as "
+        "beta,field: columns of the CSV files, or names for the array of an .npz file."
+    )
     max_examples: int | None = option(
         "Number of training images, labeled or not, to choose at random. Default: all.", min=1
     )
@@ -231,6 +235,7 @@ class Recipe:
             "resize": "crop" if self.random_crops else self.resize or "center_crop",
             "skip_corrupted": bool(self.skip_corrupted),
             "white_level": self.white_level,
+            "conditions": tuple(self.conditions.split(",")) if self.conditions else (),
         }
 
     def words(self) -> list[str]:
@@ -383,13 +388,19 @@ class PixelCNNRecipe(Recipe):
         first, of = self.likelihood_epochs or 0, self.epochs or epochs
         return replace(self, epochs=epochs, likelihood_epochs=min(first * epochs // of, epochs))
 
-    def for_data(self, preset: "PixelCNNRecipe", num_classes: int, from_files: bool = True) -> Self:
+    def for_data(
+        self,
+        preset: "PixelCNNRecipe",
+        num_classes: int,
+        from_files: bool = True,
+        has_vectors: bool = False,
+    ) -> Self:
         """Returns this recipe, completed by a preset and the defaults, and adapted to the data.
 
         Cross-entropy, candidates and crops (which need image files) of the preset are dropped if
         they do not apply to the data; those of this recipe are an error instead. The epochs on the
         likelihood alone keep their fraction, and are left out if unlabeled images contribute to the
-        loss.
+        loss. Images with vectors (`has_vectors`) are trained on the likelihood.
         """
         preset = preset.with_defaults()
         if self.epochs is not None:
@@ -399,6 +410,13 @@ class PixelCNNRecipe(Recipe):
             dropped["learning_rate_schedule"] = "exponential"
         if self.over(preset).unlabeled_weight:
             dropped |= {"likelihood_epochs": 0, "num_candidates": None}
+        if has_vectors and self.conditioning != "none":
+            fixed = {"likelihood_epochs": 0, "label_loss_weight": 0.0, "num_candidates": None}
+            fixed |= {"unlabeled_weight": None}
+            fixed |= {} if from_files else {"crop_margin": 0}
+            if preset.conditioning == "none":
+                fixed["conditioning"] = None  # the model's default
+            return self.over(replace(preset, **{**dropped, **fixed}))
         if num_classes < 2:
             dropped |= {"conditioning": "none", "label_loss_weight": 0.0}
         if (self.conditioning or preset.conditioning) == "none":
@@ -460,6 +478,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
         "skip_corrupted": data.get("skip_corrupted") or None,
         "white_level": data.get("white_level"),
         "split_seed": data.get("split_seed") or None,
+        "conditions": ",".join(data.get("vector_names", ())) or None,
     }
     options = {name: config[name]["options"] for name in RECIPES if name in config}
     if section not in options:

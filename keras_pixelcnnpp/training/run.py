@@ -396,6 +396,7 @@ _IS_VALID = {
     "fingerprint": lambda value: isinstance(value, str),
     "split_seed": lambda value: type(value) is int and value >= 0,
     "class_names": lambda value: _are_all(value, str),
+    "vector_names": lambda value: _are_all(value, str),
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)
     ),

@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.layers.conditions import Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.training.checkpoints import (
     Checkpoints,
@@ -22,7 +23,7 @@ from keras_pixelcnnpp.training.checkpoints import (
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, Recipe
 from keras_pixelcnnpp.utils import backend
-from keras_pixelcnnpp.utils.errors import invalid_argument
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # Number of images for fitting class biases, since scoring images under every class is slow.
 BIAS_IMAGES = 5000
@@ -89,7 +90,9 @@ def _batches(
     model: keras.Model, images: LabeledImages, recipe: Recipe, sample_weight: np.ndarray | None
 ) -> ImageBatches:
     """Returns the batches of a training; see `train`."""
-    labels = images.labels if model.num_classes else np.full(len(images), -1, "int32")
+    labels = values_of(images, model)
+    if images.vectors is labels:
+        model.conditions.fit(labels)
     # The baseline CNN flips images itself.
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
     how: Any = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
@@ -100,6 +103,23 @@ def _batches(
         expected = "the images at their own size, for the random crops of the recipe"
         raise invalid_argument("images.larger", images.larger, expected)
     return RandomCrops(images.larger, model.image_shape[:2], labels, **how)
+
+
+def values_of(images: LabeledImages, model: keras.Model) -> np.ndarray:
+    """Returns the labels or vectors that a model needs for images, or -1 for p(x).
+
+    Raises:
+        UserError: If the model is conditioned on vectors, and the images have none.
+    """
+    conditions = getattr(model, "conditions", None)
+    if not isinstance(conditions, Vectors):
+        return images.labels if model.num_classes else np.full(len(images), -1, "int32")
+    if images.vectors is None:
+        raise UserError(
+            f"The model is conditioned on {conditions.description}. Expected a vector for each "
+            "image: arrays conditions_… in an .npz file, or columns of a CSV file. Received: none"
+        )
+    return images.vectors
 
 
 def train_epochs(

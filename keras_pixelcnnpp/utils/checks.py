@@ -259,6 +259,26 @@ def class_label(class_names: Sequence[str], name: str) -> int:
     raise UserError(f"Unknown class {name!r}. Expected one of: {expected}")
 
 
+def checked_vectors(values: np.ndarray, count: int, name: str) -> np.ndarray:
+    """Returns the vectors of `count` images in data as float32 `(count, size)`.
+
+    Raises:
+        UserError: If they are not finite numbers `(count, size)` or `(count,)`.
+    """
+    array = values[:, None] if values.ndim == 1 else values
+    if array.ndim != 2 or len(array) != count or not array.size or array.dtype.kind not in "uif":
+        raise UserError(
+            f"{name} must be numbers ({count}, size) or ({count},). "
+            f"Received: {values.dtype} {values.shape}"
+        )
+    wrong = np.flatnonzero(~np.isfinite(array.astype("float32")).all(axis=1))
+    if len(wrong):
+        raise UserError(
+            f"{name}, row {wrong[0]}: expected finite numbers. Received: {array[wrong[0]].tolist()}"
+        )
+    return array.astype("float32")
+
+
 def checked_labels(
     labels: ArrayLike, count: int, limit: int, class_names: Sequence[str] = (), lowest: int = 0
 ) -> np.ndarray:

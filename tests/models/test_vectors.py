@@ -149,6 +149,14 @@ REFUSED = {
     "evidence_map": lambda model, images: model.evidence_map(images, VECTOR, VECTOR),
     "guidance": lambda model, images: model.sample(VECTOR, guidance=1.0),
     "compress": lambda model, images: model.compress(images, VECTOR),
+    "classifier": lambda model, images: kp.PixelCNNClassifier(model).predict_proba(images),
+    "anomalies": lambda model, images: kp.AnomalyDetector(model).features(images),
+    "tiled": lambda model, images: kp.TiledModel(model).bits_per_dim(images),
+    "tiled classes": lambda model, images: kp.TiledModel(model).class_log_likelihoods(images),
+    "tiled compress": lambda model, images: kp.TiledModel(model).compress(images, VECTOR),
+    "several maps": lambda model, images: model.pixel_log_probs(images, VECTOR[None]),
+    "several completions": lambda model, images: model.complete(images, 1, VECTOR[None]),
+    "several samples": lambda model, images: model.sample(VECTOR[None]),
     "p(x)": lambda model, images: model.log_prob(images),
     "bits of p(x)": lambda model, images: model.bits_per_dim(images),
     "a label": lambda model, images: model.log_prob(images, -1),
@@ -181,3 +189,43 @@ def test_bounds_and_arguments(gated):
             kp.GatedPixelCNN((3, 3, 1), **given)
     with pytest.raises(ValueError, match="class_probabilities"):
         kp.GatedPixelCNN((3, 3, 1), 2, 2, filters=4, num_blocks=1).grid_posterior(LATTICES, GRID)
+
+
+@pytest.mark.once
+def test_no_vector_is_not_the_vector_minus_one():
+    model = make(*GATED, conditions=kp.Vectors(1, low=-2, high=2))
+    for scorer in (model, kp.TiledModel(model)):
+        for name in ("log_prob", "bits_per_dim", "pixel_log_probs", "pixel_statistics"):
+            with pytest.raises(ValueError, match="vector for each image"):
+                getattr(scorer, name)(LATTICES[:1])
+
+
+@pytest.mark.once
+def test_verify_evaluates_a_vector_as_it_is(gated, monkeypatch):
+    seen, pixel_parameters = [], kp.AutoregressiveModel.pixel_parameters
+
+    def recorded(model, images, labels=None, training=False):
+        seen.append(keras.ops.convert_to_numpy(labels))
+        return pixel_parameters(model, images, labels, training)
+
+    monkeypatch.setattr(kp.AutoregressiveModel, "pixel_parameters", recorded)
+    kp.verify(gated)
+    assert np.min([values[..., 0] for values in seen]) >= 0.2  # the lower bound of beta
+
+
+@pytest.mark.once
+def test_frames_and_anomalies_given_the_vector(gated, rng):
+    tiled = kp.TiledModel(gated)
+    frames = np.where(rng.random((60, 5, 6, 1)) < 0.5, 255, 0).astype("uint8")
+    vectors = rng.uniform([0.2, -0.3], [0.6, 0.3], (60, 2))
+    total = tiled.log_prob(frames, vectors)
+    maps = tiled.pixel_log_probs(frames, vectors)
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), total, rtol=1e-5)
+    one_by_one = [tiled.log_prob(frames[n : n + 1], vectors[n])[0] for n in range(3)]
+    np.testing.assert_allclose(total[:3], one_by_one, rtol=1e-5)
+    assert np.abs(tiled.log_prob(frames, vectors[::-1]) - total).max() > 0.01
+    assert tiled.sample((5, 6), vectors[:2], seed=0).shape == (2, 5, 6, 1)
+    detector = kp.AnomalyDetector(tiled, contamination=0.1).fit(frames, labels=vectors)
+    bits = -total / frames[0].size / np.log(2)
+    np.testing.assert_allclose(detector.features(frames, vectors)[:, 1], bits, rtol=1e-5)
+    assert detector.p_values(frames[:5], vectors[:5]).shape == (5,)

@@ -1,0 +1,164 @@
+"""A run that is conditioned on vectors: trained from files, and used by the commands."""
+
+import csv
+
+import numpy as np
+import pytest
+from command_line import done, one_line, read_rows
+from PIL import Image
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.commands.posterior import grid_of
+from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.models.archive import load_trained_model
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.train.data import load_training_data
+from keras_pixelcnnpp.train.run_training import Start, next_command, train_pixelcnnpp
+from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, recipe_of_run
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
+OPTIONS = {"network": "gated_pixelcnn", "filters": 4, "num_blocks": 1, "num_levels": 2}
+TRAINING = {"epochs": 1, "batch_size": 20, "learning_rate": 0.01, "sample_every": 1}
+
+
+def lattices(count, seed=0):
+    """Returns black and white images, and the shares of white and a contrast of each."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.uniform([0.1, -1], [0.9, 1], (count, 2))
+    vectors[0], vectors[-1] = [0.1, -1], [0.9, 1]
+    white = rng.random((count, 3, 3, 1)) < vectors[:, :1, None, None]
+    return np.where(white, 255, 0).astype("uint8"), vectors
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "lattices.npz"
+    (train, conditions), (validation, others) = lattices(40), lattices(10, 1)
+    given = {"conditions_train": conditions, "conditions_val": others}
+    np.savez(path, x_train=train, x_val=validation, **given)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run_of_vectors(arrays, tmp_path_factory):
+    recipe = PixelCNNRecipe(data=str(arrays), conditions="share,contrast", **OPTIONS, **TRAINING)
+    dataset = load_training_data(recipe)
+    recipe = recipe.for_data(PixelCNNRecipe(), 0, False, has_vectors=True)
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    train_pixelcnnpp(dataset, recipe, Start(run, verbose=0))
+    return run
+
+
+def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_path):
+    config = run_of_vectors.read_config()
+    assert recipe_of_run(config, "pixelcnnpp").conditions == "share,contrast"
+    model = load_trained_model(run_of_vectors.model_keras)
+    vectors = np.concatenate([np.load(arrays)[f"conditions_{name}"] for name in ("train", "val")])
+    np.testing.assert_allclose(model.conditions.low, vectors.min(axis=0), rtol=1e-6)
+    assert model.conditions.names == ("share", "contrast")
+    model.save_to_preset(tmp_path / "preset")
+    assert Preset(tmp_path / "preset").recipe().filters == 4
+    assert "likelihood" in next_command(run_of_vectors)
+    split = run_of_vectors.load_data().split("validation")
+    others = np.load(arrays)["conditions_val"]
+    np.testing.assert_array_equal(split.vectors, others.astype("float32"))
+    bits = model.bits_per_dim(split.images, split.vectors).mean()
+    assert run_of_vectors.history("pixelcnnpp")[0]["val_bits_per_dim"] == pytest.approx(bits)
+
+
+def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_path):
+    table, figure = tmp_path / "posterior.csv", tmp_path / "posterior.png"
+    words = ("posterior", "--run", run_of_vectors.path, "--data", arrays, "--output", table)
+    done(pixelcnnpp(*words, "--grid", "contrast=0.5,share=0.1:0.9:5", "--figure", figure))
+    model, rows = load_trained_model(run_of_vectors.model_keras), read_rows(table)
+    grid = np.array([[share, 0.5] for share in np.linspace(0.1, 0.9, 5)])
+    found = model.grid_posterior(np.load(arrays)["x_val"], grid)
+    expected = found.mean[:, 0], *found.interval(0.9)[:, 0].T, np.sqrt(found.covariance[:, 0, 0])
+    names = "share_mean", "share_low", "share_high", "share_sd"
+    for name, values in zip(names, expected, strict=True):
+        np.testing.assert_allclose([float(row[name]) for row in rows], values, rtol=1e-4)
+    assert max(float(row["contrast_sd"]) for row in rows) < 1e-6
+    with Image.open(figure) as image:
+        assert image.size[0] > 100
+    one_line(pixelcnnpp(*words, "--grid", "share=0.5", "--overwrite"), "--grid", "contrast=…")
+
+
+def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tmp_path):
+    named, vector = ("--run", run_of_vectors.path), ("--condition", "contrast=0,share=0.8")
+    samples = tmp_path / "samples.npy"
+    done(pixelcnnpp("sample", *named, *vector, "--count", 3, "--output", samples, "--seed", 1))
+    model = load_trained_model(run_of_vectors.model_keras)
+    expected = model.sample(np.tile([0.8, 0], (3, 1)), seed=1, verbose=0)
+    np.testing.assert_array_equal(np.load(samples), expected)
+    image = tmp_path / "image.png"
+    Image.fromarray(lattices(1)[0][0, ..., 0]).save(image)
+    output = ("--output", tmp_path / "completions.png")
+    done(pixelcnnpp("complete", image, *named, *vector, "--count", 2, *output))
+    one_line(pixelcnnpp("complete", image, *named, *output, "--overwrite"), "--condition share=…")
+    one_line(pixelcnnpp("sample", *named, *vector, "--output", tmp_path / "many"), "vectors")
+    one_line(pixelcnnpp("classify", image, *named), "vectors (share, contrast)")
+    score = ("score", *named, "--data", tmp_path, "--output", tmp_path / "scores.csv")
+    one_line(pixelcnnpp(*score), "vectors (share, contrast)")
+    compress = ("compress", image, *named, "--output", tmp_path / "images.pxc")
+    one_line(pixelcnnpp(*compress), "vectors (share, contrast)")
+    one_line(pixelcnnpp("export", *named), "vectors (share, contrast)")
+    one_line(pixelcnnpp("evaluate", "generation", *named), "conditioned on vectors")
+    done(pixelcnnpp("evaluate", "likelihood", *named))
+    assert (run_of_vectors.reports / "likelihood.png").exists()
+
+
+def test_columns_of_a_csv_file_are_vectors(tmp_path):
+    images, vectors = lattices(20)
+    rows = [["path", "label", "share", "contrast"]]
+    for number, (image, vector) in enumerate(zip(images, vectors, strict=True)):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{number}.png")
+        rows.append([f"{number}.png", "x", *vector])
+    with (tmp_path / "images.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    how = {"image_size": 3, "channels": 1}
+    dataset = load_dataset(tmp_path, **how, conditions=("contrast", "share"))
+    assert dataset.vector_names == ("contrast", "share")
+    assert dataset.num_classes == 0
+    assert any("not used: label" in note for note in dataset.notes)
+    order = [int(path.removesuffix(".png")) for path in dataset.split("train").paths]
+    np.testing.assert_allclose(dataset.split("train").vectors, vectors[order][:, ::-1], rtol=1e-6)
+    assert dataset.split_as(dataset.listing()[::-1]).split("test").vectors.shape == (2, 2)
+    other = load_dataset(tmp_path, **how, conditions=("share", "contrast"))
+    assert dataset.fingerprint() != other.fingerprint()
+    with pytest.raises(UserError, match="column field"):
+        load_dataset(tmp_path, **how, conditions=("field",))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"conditions": np.full(4, np.nan)}, "row 0: expected finite"),
+        ({"conditions": np.zeros((3, 2))}, r"numbers \(4, size\)"),
+        ({"conditions": np.zeros(4), "labels": np.zeros(4, int)}, "labels or conditions"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_refused(tmp_path, arrays, message):
+    path = tmp_path / "data.npz"
+    np.savez(path, images=lattices(4)[0], **arrays)
+    with pytest.raises(UserError, match=message):
+        load_dataset(path, make_splits=False)
+
+
+def test_a_grid_has_all_vectors_in_the_order_of_the_model():
+    found = grid_of("b=1,a=0:1:3", ("a", "b"))
+    np.testing.assert_array_equal(found, [[0, 1], [0.5, 1], [1, 1]])
+    for wrong in ("a=0:1:3", "a=0:1,b=1", "a=0:1:1e9,b=1", "a=x,b=1", "a=nan,b=1", "a=1,a=1,b=1"):
+        with pytest.raises(UserError, match="--grid"):
+            grid_of(wrong, ("a", "b"))
+
+
+def test_unlabeled_images_are_no_data_for_vectors():
+    from keras_pixelcnnpp.training.train import values_of
+
+    model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), filters=2, num_blocks=1)
+    images = kp.data.LabeledImages(lattices(2)[0], np.full(2, -1), ("", ""))
+    with pytest.raises(UserError, match="vectors"):
+        values_of(images, model)
