@@ -51,7 +51,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         calibration_scores_: Scores of the images that calibrate p-values, ascending.
 
     Raises:
-        ValueError: In `fit`, if there are too few different images for the rate of false alarms.
+        ValueError: In `fit`, if there are too few different images for the rate of false alarms, or
+            the model is one of codes (`ordered_levels=False`).
 
     Example:
 
@@ -93,6 +94,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def features(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
+        if not getattr(self.model, "ordered_levels", True):
+            raise UserError(
+                "Anomalies are found by statistics that depend on the order of the levels. "
+                "Expected a model of images. Received: a model with ordered_levels=False"
+            )
         statistics = self.model.pixel_statistics(X, seed=self.seed, batch_size=self.batch_size)
         return image_features(statistics, X, getattr(self.model, "num_levels", 256))
 

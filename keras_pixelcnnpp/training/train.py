@@ -90,6 +90,9 @@ def _batches(
 ) -> ImageBatches:
     """Returns the batches of a training; see `train`."""
     labels = images.labels if model.num_classes else np.full(len(images), -1, "int32")
+    if recipe.horizontal_flip and not model.ordered_levels:
+        expected = "False for codes (ordered_levels=False), whose mirror image has other codes"
+        raise invalid_argument("horizontal_flip", recipe.horizontal_flip, expected)
     # The baseline CNN flips images itself.
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
     how: Any = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
