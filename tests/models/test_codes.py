@@ -12,7 +12,12 @@ from layer_checks import randomize
 from scipy.special import log_softmax, logsumexp
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
+from keras_pixelcnnpp.data import LabeledImages
 from keras_pixelcnnpp.models.verification import verify
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.training.train import train
 
 SMALL = {"filters": 8, "num_blocks": 1, "conditioning": "bias", "label_loss_weight": 0.0}
 PLUS_PLUS = {**SMALL, "num_resolutions": 1, "conditioned_blocks": "all"}
@@ -87,19 +92,15 @@ def test_the_numbers_of_codes_do_not_matter(cls, options):
     renumbered = np.random.default_rng(1).permutation(40)  # new number of each code
     old = np.argsort(renumbered)
     by_channel = np.concatenate([old, old + 40])
-    for name, weight in [
-        (w.path, w) for w in (*model.network.weights, *model.distribution.weights)
-    ]:
-        values = ops.convert_to_numpy(weight)
+    weights = ((*one.network.weights, *one.distribution.weights) for one in (model, other))
+    for weight, target in zip(*weights, strict=True):
+        values, name = ops.convert_to_numpy(weight), weight.path
         if name.endswith("level_embedding/table"):
             values = values[by_channel]
         elif "/head/" in name:
             values = values[..., by_channel]
         elif "_given_" in name:
             values = values[old][:, old]
-        target = next(
-            w for w in (*other.network.weights, *other.distribution.weights) if w.path == name
-        )
         target.assign(values)
     expected, found = (
         one.pixel_statistics(x, np.arange(32) % 2)
@@ -174,9 +175,18 @@ def test_invalid_codes_in_a_stream_make_the_loss_nan():
 
 
 @pytest.mark.once
-def test_what_needs_an_order_is_refused():
-    with pytest.raises(ValueError, match=r"`head`.*'categorical'.*Received: head='?logistic"):
+def test_what_needs_an_order_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"`head`.*'categorical'.*Received: head=.?logistic"):
         kp.PixelCNNPlusPlus((2, 2, 1), 2, 3, ordered_levels=False, head="logistic_mixture")
     model, codes = of_codes()
-    with pytest.raises(ValueError, match=r"ordered_levels"):
-        kp.AnomalyDetector(model).fit(codes)
+    given = LabeledImages(codes, np.arange(32) % 2, paths=())
+    with pytest.raises(ValueError, match=r"`horizontal_flip`.*mirror image has other codes"):
+        train(model, given, PixelCNNRecipe(horizontal_flip=True, batch_size=8, seed=0))
+    for detected in (model, kp.TiledModel(model)):
+        with pytest.raises(ValueError, match="Received: a model with ordered_levels=False"):
+            kp.AnomalyDetector(detected).fit(codes)
+    model.save_to_preset(tmp_path / "preset")
+    with pytest.raises(ValueError, match=r"Commands take models of image files.*False"):
+        TrainedModel.find(tmp_path / "preset")
+    with pytest.raises(ValueError, match=r"Commands train models of images.*False"):
+        Preset(tmp_path / "preset").recipe()
