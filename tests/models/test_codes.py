@@ -1,7 +1,6 @@
 """Models of codes: levels without an order, such as those of a VQ-VAE."""
 
 import itertools
-import warnings
 
 import enumeration
 import keras
@@ -58,7 +57,7 @@ def test_three_codes_are_enumerated(cls, image_shape, options):
     known = np.ones(image_shape[:2], bool)
     known.flat[1:-1] = False
     known.flat[-1] = image_shape[-1] == 1
-    given = np.broadcast_to(every[50], (10_000, *image_shape))
+    given = np.broadcast_to(every[50], (1000, *image_shape))
     completed = model.complete(given, known, 1, num_particles=32, **how)
     same = np.all((every == every[50]) | ~known[..., None], axis=(1, 2, 3))
     allowed = np.where(same, law, -np.inf)
@@ -148,9 +147,8 @@ def test_three_hundred_codes_are_compressed(tmp_path):
 def test_codes_are_trained_and_checked():
     model, codes = of_codes()
     model.compile(keras.optimizers.Adam(0.01))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # codes are not taken for levels of dark images
-        assert model.fit(codes, codes[:, 0, 0, 0] % 2, verbose=0).history["loss"][0] < 3
+    # A warning, which is an error in tests, would take codes for levels of dark images.
+    assert model.fit(codes, codes[:, 0, 0, 0] % 2, verbose=0).history["loss"][0] < 3
     np.testing.assert_array_equal(model.to_levels(codes), codes)
     invalid = codes.copy()
     invalid[3, 0, 0] = 3
