@@ -55,13 +55,12 @@ def influence(model, images):
     shape = (len(images), model.network.num_parameters)
     weights = ops.convert_to_tensor(np.random.default_rng(0).normal(size=shape), "float32")
 
-    def combination(scaled):
+    def combination(levels):
         # The second axis is for candidate labels. Unconditional models have a single candidate.
-        parameters = model.network(ops.expand_dims(scaled, 1), None)
+        parameters = model.network(ops.expand_dims(levels, 1), None)
         return ops.sum(weights * parameters[:, 0, ROW, COLUMN])
 
-    scaled = images.astype("float32") / 127.5 - 1
-    return np.abs(gradient(combination, scaled)).mean(axis=(0, 3))
+    return np.abs(gradient(combination, images.astype("float32"))).mean(axis=(0, 3))
 
 
 def plot(axes, title, values):

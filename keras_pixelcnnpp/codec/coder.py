@@ -101,10 +101,9 @@ class ImageCoder:
 
     def _whole_images(self, inputs: dict) -> Tensor:
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
-        image = arithmetic.scale_to_unit(inputs["levels"], self.exact.num_levels)
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
-                image[:, None], self.exact.labels(inputs), Evaluation(arithmetic)
+                inputs["levels"][:, None], self.exact.labels(inputs), Evaluation(arithmetic)
             )
         return as_whole_numbers(parameters)
 

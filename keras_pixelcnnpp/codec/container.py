@@ -30,10 +30,9 @@ from numpy.typing import ArrayLike
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.codec.streams import SYMBOLS_PER_BYTE
-from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.tiled.blocks import rows_of_blocks
 from keras_pixelcnnpp.utils.backend import progress
-from keras_pixelcnnpp.utils.checks import checked_images, image_dtype, require_integer
+from keras_pixelcnnpp.utils.checks import image_dtype, require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 MAGIC = b"\x89PXC\r\n\x1a\n\x01"
@@ -57,7 +56,7 @@ def compress_images(
     frames of any size, whose labels must be given; `None` for images of the model's size.
     """
     size = model.image_shape[:2] if overlap is None else np.shape(images)[1:3]
-    images = checked_images(images, (*size, model.image_shape[-1]), model.num_levels)
+    images = model.checked_images(images, size=size)
     blocks = rows_of_blocks(size, model.image_shape[:2], overlap or 0)
     count, coder = len(images), _coder(model)
     if names is not None and [type(name) for name in names] != [str] * count:
@@ -70,7 +69,7 @@ def compress_images(
     if len(json.dumps(names)) + 12 * count * len(blocks) > MAX_HEADER_BYTES - 2**16:
         raise UserError(f"Expected fewer images for one file. Received: {count} images")
 
-    levels = to_levels(images, model.num_levels)
+    levels = model.to_levels(images)
     coded = coder.encode(levels, labels, blocks, verbose)
     lengths = np.reshape([len(stream) for stream in coded], (count, len(blocks)))
     header = {
@@ -146,7 +145,7 @@ def decompress_images(
     levels = np.concatenate(levels)
     if _digest(levels.tobytes()).hex() != header["images"]:
         raise _damaged()
-    return to_images(levels, model.num_levels), np.concatenate(labels), header["names"]
+    return model.to_images(levels), np.concatenate(labels), header["names"]
 
 
 def _coder(model: keras.Model) -> ImageCoder:

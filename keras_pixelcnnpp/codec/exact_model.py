@@ -12,7 +12,6 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
-from keras_pixelcnnpp.layers.conditioning import LabelConditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
 from keras_pixelcnnpp.utils.backend import Tensor, inner_layers
@@ -52,7 +51,7 @@ class ExactModel:
             _require_own(layer)
             if isinstance(layer, WeightNormalized) and layer.built:
                 self._kernels[layer.path] = _kernel_and_bias(layer)
-            elif isinstance(layer, LabelConditioning):
+            elif getattr(layer, "has_tables", False):
                 self._variables += layer.weights
                 self._tables += [_rounded(weight) for weight in layer.weights]
         _require_own(model.distribution)

@@ -11,7 +11,6 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.checks import checked_images
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import atomic_path, check_output, counted, write_csv
 
@@ -51,7 +50,7 @@ def _images(options: PosteriorOptions, trained: TrainedModel) -> tuple[list[str]
         dataset = load_dataset(options.data, make_splits=False)
         split = dataset.split(dataset.split_to_measure())
         model = trained.model
-        return [*split.paths], checked_images(split.images, model.image_shape, model.num_levels)
+        return [*split.paths], model.checked_images(split.images)
     images = read_files(images_in(options.data), trained.read)
     return [*map(str, images)], np.stack([*images.values()])
 

@@ -65,10 +65,11 @@ class TrainedModel(NamedTuple):
             model = load_trained_model(path)
         else:
             model, reading = AutoregressiveModel.from_preset(source), Preset(source).reading
-        if model.num_levels > 256:
+        if model.num_levels > 256 or not model.ordered_levels:
             raise UserError(
-                "Commands take models of at most 256 levels. Use this one in Python: "
-                f"`load_trained_model`. Received: num_levels={model.num_levels}"
+                "Commands take models of image files, with at most 256 levels. Use this one in "
+                f"Python: `load_trained_model`. Received: num_levels={model.num_levels}, "
+                f"ordered_levels={model.ordered_levels}"
             )
         return cls(model, str(source), reading)
 

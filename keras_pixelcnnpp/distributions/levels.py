@@ -30,7 +30,7 @@ def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
     if num_levels >= 256:
         return images
     steps = num_levels - 1
-    return _cast((_cast(images, "int32") * (2 * steps) + 255) // 510, "uint8")
+    return cast((cast(images, "int32") * (2 * steps) + 255) // 510, "uint8")
 
 
 def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
@@ -67,9 +67,9 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
                 f"{levels.max()}"
             )
     if num_levels >= 256:
-        return _cast(levels, image_dtype(num_levels))
+        return cast(levels, image_dtype(num_levels))
     steps = num_levels - 1
-    return _cast((_cast(levels, "int32") * 510 + steps) // (2 * steps), "uint8")
+    return cast((cast(levels, "int32") * 510 + steps) // (2 * steps), "uint8")
 
 
 def quantize(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
@@ -77,7 +77,8 @@ def quantize(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tenso
     return to_images(to_levels(images, num_levels), num_levels)
 
 
-def _cast(values: np.ndarray | Tensor, dtype: str) -> np.ndarray | Tensor:
+def cast(values: np.ndarray | Tensor, dtype: str) -> np.ndarray | Tensor:
+    """Casts an array to an array, and a tensor to a tensor."""
     # `ops.cast` would convert arrays to tensors.
     is_array = isinstance(values, np.ndarray)
     return values.astype(dtype, copy=False) if is_array else ops.cast(values, dtype)

@@ -55,7 +55,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         calibration_scores_: Scores of the images that calibrate p-values, ascending.
 
     Raises:
-        ValueError: In `fit`, if there are too few different images for the rate of false alarms.
+        ValueError: In `fit`, if there are too few different images for the rate of false alarms, or
+            the model is one of codes (`ordered_levels=False`).
 
     Example:
 
@@ -98,6 +99,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def features(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
+        if not getattr(self.model, "ordered_levels", True):
+            raise UserError(
+                "Anomalies are found by statistics that depend on the order of the levels. "
+                "Expected a model of images. Received: a model with ordered_levels=False"
+            )
         how = {} if labels is None else {"labels": labels}
         how |= {"seed": self.seed, "batch_size": self.batch_size}
         statistics = self.model.pixel_statistics(X, **how)

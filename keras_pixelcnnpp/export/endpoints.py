@@ -43,16 +43,16 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     the name of a class in each line.
 
     An unconditional model has the endpoints `log_prob`, which is its `serving_default`, and
-    `sample`; all labels are -1. Only gray and RGB images have `classify_bytes`, and only if the
-    training images were read without a white level, which the graph does not apply.
+    `sample`; all labels are -1. Only gray and RGB images have `classify_bytes`, not codes, and only
+    if the training images were read without a white level, which the graph does not apply.
 
     Args:
         model: A trained `AutoregressiveModel` under the TensorFlow backend.
         path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or
             nothing but a SavedModel, which is replaced.
         config: Optional dict, the configuration of the training run. It is written as the asset
-            `config.json`, together with `class_names`, `image_shape`, `num_levels`, `resize` and
-            `white_level`.
+            `config.json`, together with `class_names`, `image_shape`, `num_levels`,
+            `ordered_levels`, `resize` and `white_level`.
 
     Raises:
         UserError: If `path` has other content, or the model has more than 256 levels.
@@ -72,6 +72,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         "class_names": list(model.class_names),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
+        "ordered_levels": model.ordered_levels,
         "resize": resize,
         "white_level": data.get("white_level"),
     }
@@ -80,7 +81,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     # model.
     module.model_variables = [variable.value for variable in model.variables]
     endpoints = _endpoints(model, resize)
-    if facts["white_level"] or resize == "crop":
+    if facts["white_level"] or resize == "crop" or not model.ordered_levels:
         endpoints.pop("classify_bytes", None)
     default = endpoints["classify" if model.num_classes else "log_prob"]
     signatures = {**endpoints, "serving_default": default}

@@ -170,7 +170,8 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: If the images have the wrong shape, or aren't integers from 0 to 255.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        ordered = self.config.get("ordered_levels", True)
+        images = checked_images(images, self.image_shape, self.num_levels, ordered=ordered)
         return self._in_batches("classify", "images", images)
 
     def classify_bytes(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:

@@ -50,6 +50,7 @@ class LabelConditioning(keras.layers.Layer):
     (2, 3, 4, 4, 9)
     """
 
+    has_tables = True  # weights that the codec rounds, as those of other layers with tables
     place: str | None = None
     mixes_channels = False  # whether outputs of a channel group depend on other groups
 

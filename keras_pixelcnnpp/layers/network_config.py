@@ -16,6 +16,9 @@ class NetworkConfig:
 
     Args:
         num_parameters: Integer, number of outputs of the network for each pixel.
+        channels: Integer, number of channels of an image.
+        num_levels: Integer, number of levels of a sub-pixel.
+        ordered_levels: Boolean, whether the network takes the levels as numbers.
         filters: Integer, or one integer for each resolution: number of channels.
         num_blocks: Integer, or one integer for each resolution: number of residual blocks.
         groups: Integer, number of channel groups. With several groups, a sub-pixel depends on the
@@ -32,6 +35,9 @@ class NetworkConfig:
     """
 
     num_parameters: int = 1
+    channels: int = 1
+    num_levels: int = 256
+    ordered_levels: bool = True
     filters: Any = 1
     num_blocks: Any = 1
     groups: int = 1

@@ -14,10 +14,9 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
-from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.distributions.heads import HEADS
-from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.distributions.levels import cast, to_images, to_levels
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED, Conditions, conditions_of
 from keras_pixelcnnpp.layers.evaluation import Evaluation
@@ -29,7 +28,7 @@ from keras_pixelcnnpp.models.grid_posterior import (
     scores_of_vectors,
     vectors_of,
 )
-from keras_pixelcnnpp.models.image_model import ImageModel, is_uint8
+from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.loss import MeanMetric, batch_loss
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.scoring import (
@@ -54,8 +53,8 @@ from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 from keras_pixelcnnpp.utils.backend import Tensor, require_tensorflow, with_shape
 from keras_pixelcnnpp.utils.checks import (
     checked_image_shape,
-    checked_images,
     checked_observed,
+    image_dtype,
     is_prefix,
     plain,
     require_choice,
@@ -92,7 +91,8 @@ class AutoregressiveModel(ImageModel):
     arguments, and raise a `ValueError` for a value that doesn't fit:
 
     - `images`: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
-      `num_levels` if these are more than 256. Grayscale images need no channel axis.
+      `num_levels` if these are more than 256, or codes below `num_levels` for a model with
+      `ordered_levels=False`. Images of one channel need no channel axis.
     - `labels`: int array `(N,)`, class names, or one label for all images. -1 stands for p(x), the
       mean of p(x | y) over equally likely classes. `None` for an unconditional model.
     - `observed`: the known part of each image, whose other pixels are ignored: an integer, the
@@ -131,7 +131,8 @@ class AutoregressiveModel(ImageModel):
         filters: int | Sequence[int],
         num_blocks: int | Sequence[int],
         num_mixtures: int = 5,
-        head: str = "logistic_mixture",
+        head: str | None = None,
+        ordered_levels: bool = True,
         conditioning: str | None = None,
         dropout_rate: float = 0.0,
         label_loss_weight: float | None = None,
@@ -152,7 +153,14 @@ class AutoregressiveModel(ImageModel):
             conditioning = "none" if self.conditions.is_constant else self._default_conditioning
         if label_loss_weight is None:
             label_loss_weight = 0.3 if compared else 0.0
+        if head is None:
+            head = "logistic_mixture" if ordered_levels else "categorical"
         require_choice("head", head, tuple(HEADS))
+        if HEADS[head].uses_order and not ordered_levels:
+            expected = (
+                "a head that does not use the order of the levels, such as 'categorical', for"
+            )
+            raise invalid_argument("head", head, f"{expected} ordered_levels=False")
         require_integer("num_levels", num_levels, low=2, high=HEADS[head].max_levels)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         require_number("label_loss_weight", label_loss_weight, "[0, inf)")
@@ -172,6 +180,7 @@ class AutoregressiveModel(ImageModel):
             raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
         self.image_shape = checked_image_shape(image_shape)
         self.num_levels = plain(num_levels)
+        self.ordered_levels = plain(ordered_levels)
         self.filters = plain(filters)
         self.num_blocks = plain(num_blocks)
         self.num_mixtures = plain(num_mixtures)
@@ -217,7 +226,8 @@ class AutoregressiveModel(ImageModel):
 
     def network_config(self, **options: Any) -> NetworkConfig:
         """Returns the options of the network: attributes of the model, or those in `options`."""
-        options = {"num_parameters": self.distribution.num_parameters, **options}
+        of_pixels = {"num_parameters": self.distribution.num_parameters}
+        options = {**of_pixels, "channels": self.image_shape[-1], **options}
         for name in NetworkConfig.names():
             if name not in options and hasattr(self, name):
                 options[name] = getattr(self, name)
@@ -384,15 +394,30 @@ class AutoregressiveModel(ImageModel):
         """
         self.require_images(images)
         network = self._compiled_network() or self.network
-        parameters = network(self._scaled(images), labels, training=training)
+        parameters = network(self._levels(images), labels, training=training)
         if labels is not None and labels.shape[1] != parameters.shape[1]:
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
         return parameters
 
-    def _scaled(self, images: Tensor) -> Tensor:
+    def to_levels(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Converts images to the levels from 0 to `num_levels - 1` that the model distinguishes.
+
+        Codes (`ordered_levels=False`) are levels already, and returned unchanged.
+        """
+        return to_levels(images, self.num_levels) if self.ordered_levels else images
+
+    def to_images(self, levels: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Converts levels to images, the right inverse of `to_levels`: uint8, or uint16 codes."""
+        if self.ordered_levels:
+            return to_images(levels, self.num_levels)
+        return cast(levels, image_dtype(self.num_levels))
+
+    def _levels(self, images: Tensor) -> Tensor:
         """Returns images as the network's input, `(batch, 1, height, width, channels)`."""
-        levels = to_levels(with_shape(images, self.image_shape), self.num_levels)
-        return ops.expand_dims(logistic_mixture.scale_to_unit(levels, self.num_levels), 1)
+        levels = self.to_levels(with_shape(images, self.image_shape))
+        if self.may_be_invalid(images):  # networks and heads look up levels
+            levels = ops.clip(ops.cast(levels, "int32"), 0, self.num_levels - 1)
+        return ops.expand_dims(levels, 1)
 
     def pixel_log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
@@ -410,10 +435,8 @@ class AutoregressiveModel(ImageModel):
             Float32 tensor `(batch, K, height, width)`, nats; K is 1 for an unconditional model.
         """
         parameters = self.pixel_parameters(images, labels, training)
-        levels = ops.expand_dims(to_levels(images, self.num_levels), 1)
-        if not is_uint8(images):  # a softmax looks up the levels, which must be in range
-            levels = ops.clip(ops.cast(levels, "int32"), 0, self.num_levels - 1)
-        return self.nan_where_invalid(images, self.distribution.log_prob(parameters, levels))
+        log_prob = self.distribution.log_prob(parameters, self._levels(images))
+        return self.nan_where_invalid(images, log_prob)
 
     def log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
@@ -487,7 +510,7 @@ class AutoregressiveModel(ImageModel):
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
         values = self.conditions.filled(labels)
         evaluation = Evaluation(FloatArithmetic(initializes=True))
-        self.network(self._scaled(ops.convert_to_tensor(images)), values, evaluation=evaluation)
+        self.network(self._levels(ops.convert_to_tensor(images)), values, evaluation=evaluation)
         self._initialized.assign(1)
 
     def _gains_have_changed(self) -> bool:
@@ -607,7 +630,7 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 array `(N,)`, nats; `(N, K)` for several vectors.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         labels = self.conditions.checked(labels, len(images), several=True)
         known = None
         if observed is not None:
@@ -641,7 +664,7 @@ class AutoregressiveModel(ImageModel):
         Returns:
             Float32 array `(N, height, width)`, nats.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         labels = self.conditions.checked(labels, len(images))
         result = np.zeros(images.shape[:3], "float32")
         for rows, candidates in self.conditions.groups(labels, len(images)):
@@ -685,7 +708,7 @@ class AutoregressiveModel(ImageModel):
             Dawid 1984, Statistical Theory: The Prequential Approach.
         """
         require_integer("seed", seed, low=0)
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         if labels is None and self.conditions.are_labels:
             labels = MARGINAL
         labels = self.conditions.checked(labels, len(images))
@@ -746,7 +769,7 @@ class AutoregressiveModel(ImageModel):
 
         `labels` are the values `(N, K, ...)`; `None` stands for all candidates.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         labels = self.conditions.candidates(len(images)) if labels is None else labels
         runs = ERROR_RUNS if standard_error else 1
         scores, without = score_observed(
@@ -879,7 +902,7 @@ class AutoregressiveModel(ImageModel):
             https://arxiv.org/abs/1805.07226
         """
         vectors_of(self)
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         options = SamplingOptions(seed=seed, batch_size=batch_size, verbose=verbose)
         return posterior_on_grid(
             self, images, grid, log_prior, observed, groups, options, num_particles
@@ -904,7 +927,7 @@ class AutoregressiveModel(ImageModel):
         Raises:
             UserError: If the model is not conditioned on `Vectors`, or the vectors don't fit.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         values = vectors_of(self).checked(vectors, len(images))
         return scores_of_vectors(self, images, values, batch_size, verbose)
 
@@ -989,7 +1012,7 @@ class AutoregressiveModel(ImageModel):
             uint8 array `(N, height, width, channels)`, or with `num_samples` `(N, K, height, width,
             channels)`. Known pixels are those of `images`, rounded to the model's levels.
         """
-        images = checked_images(images, self.image_shape, self.num_levels)
+        images = self.checked_images(images)
         labels = self.conditions.checked(labels, len(images))
         known = checked_observed(observed, len(images), self.image_shape)
         require_integer("num_particles", num_particles)

@@ -17,6 +17,7 @@ from keras_pixelcnnpp.utils.checks import (
     argument_names,
     checked_images,
     checked_labels,
+    num_image_values,
     require_images,
     require_no_mask,
     require_one_label,
@@ -40,6 +41,7 @@ class ImageModel(keras.Model):
             they are that dark. It is not saved.
     """
 
+    ordered_levels = True
     num_levels = 17  # lets `checked_images` reject levels, for models without this argument
     class_names: tuple[str, ...] = ()
     allow_dark_images = False
@@ -216,18 +218,27 @@ class ImageModel(keras.Model):
                 f"Invalid input of {type(self).__name__}. Expected images of shape "
                 f"{('N', *self.image_shape)}. Received: {type(images).__name__}"
             )
-        require_images(images, self.image_shape, self.num_levels)
+        require_images(images, self.image_shape, self.num_levels, self.ordered_levels)
         # No assignment expressions, which TensorFlow's AutoGraph cannot parse.
-        values = None if is_uint8(images) else value_if_known(images)
+        values = value_if_known(images) if self.may_be_invalid(images) else None
         if values is not None:
-            checked_images(values, self.image_shape, self.num_levels)
+            self.checked_images(values)
+
+    @property
+    def num_values(self) -> int:
+        """Number of values that images may have: at least 256, except for codes."""
+        return num_image_values(self.num_levels, self.ordered_levels)
+
+    def may_be_invalid(self, images: Tensor) -> bool:
+        """Returns whether a tensor of this dtype may have values that are out of range."""
+        return keras.backend.standardize_dtype(images.dtype) != "uint8" or self.num_values < 256
 
     def nan_where_invalid(self, images: Tensor, outputs: Tensor) -> Tensor:
         """Sets the outputs `(batch, ...)` of images with values out of range to NaN."""
-        if is_uint8(images):
+        if not self.may_be_invalid(images):
             return outputs
-        images = ops.cast(images, "int32")  # not all backends compare uint16
-        valid = ops.all((images >= 0) & (images < max(256, self.num_levels)), axis=(1, 2, 3))
+        images, limit = ops.cast(images, "int32"), self.num_values  # not all compare uint16
+        valid = ops.all((images >= 0) & (images < limit), axis=(1, 2, 3))
         shape = (-1, *[1] * (len(outputs.shape) - 1))
         return ops.where(ops.reshape(valid, shape), outputs, float("nan"))
 
@@ -298,11 +309,21 @@ class ImageModel(keras.Model):
         if not hasattr(x, "shape"):
             raise self._no_images(x, name)
         # With 256 levels, dark images are not taken for levels.
-        num_levels = max(256, self.num_levels) if self.allow_dark_images else self.num_levels
-        images = checked_images(_to_numpy(x), self.image_shape, num_levels, strict)
+        num_levels = self.num_values if self.allow_dark_images else self.num_levels
+        images = checked_images(
+            _to_numpy(x), self.image_shape, num_levels, strict, self.ordered_levels
+        )
         if not len(images):
             raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
         return images
+
+    def checked_images(self, images: Any, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Returns images as an array, or raises a `UserError`; see `utils.checks.checked_images`.
+
+        `size` is their height and width, by default those of the model.
+        """
+        shape = *(size or self.image_shape[:2]), self.image_shape[-1]
+        return checked_images(images, shape, self.num_levels, ordered=self.ordered_levels)
 
     def _no_images(self, x: Any, name: str) -> UserError:
         return UserError(
@@ -331,11 +352,6 @@ class ImageModel(keras.Model):
                     _ = variable.value
                 except TypeError:  # it has none, because no step was completed
                     variable.assign(value)
-
-
-def is_uint8(tensor: Tensor) -> bool:
-    """Returns whether a tensor is uint8, so that no value can be out of range."""
-    return keras.backend.standardize_dtype(tensor.dtype) == "uint8"
 
 
 def _to_numpy(x: Any) -> Any:

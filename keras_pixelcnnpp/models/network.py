@@ -6,6 +6,7 @@ import keras
 
 from keras_pixelcnnpp.layers.conditioning import PLACES, LabelConditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.layers.level_embedding import LevelEmbedding
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.utils.backend import Nest, Tensor
 
@@ -31,7 +32,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
-        image: Float tensor `(batch, 1, height, width, channels)`, scaled to [-1, 1].
+        levels: Tensor of whole numbers `(batch, 1, height, width, channels)`, from 0 to
+            `num_levels - 1`.
         labels: Int tensor `(batch, candidates)`, or `None`.
         evaluation: `Evaluation` that applies the layers. The default evaluates whole images.
         training: Boolean, whether dropout is active.
@@ -55,6 +57,12 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.conditions = config.conditions
         self.encoder = config.conditions.encoder()
         self.groups = self.evaluations_per_pixel = config.groups
+        self.level_embedding = None
+        if not config.ordered_levels:
+            # Float32 under every dtype policy, like the scaled levels of other images.
+            self.level_embedding = LevelEmbedding(
+                config.num_levels, config.channels, name="level_embedding", dtype="float32"
+            )
 
     def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:
         """Creates the layers of the conditioning strategies that act at a place."""
@@ -62,13 +70,13 @@ class AutoregressiveNetwork(keras.layers.Layer):
 
     def call(
         self,
-        image: Tensor,
+        levels: Tensor,
         labels: Tensor | None = None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         labels = self.encoded(labels)
-        pixels = self.to_pixels(image, labels, evaluation)
+        pixels = self.to_pixels(levels, labels, evaluation)
         vertical = self.call_vertical_stack(pixels, labels, evaluation, training)
         return self.call_horizontal_stack(pixels, vertical, labels, evaluation, training)
 
@@ -77,10 +85,18 @@ class AutoregressiveNetwork(keras.layers.Layer):
         return labels if self.encoder is None else self.encoder(labels)
 
     def to_pixels(
-        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
+        self, levels: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
     ) -> Tensor:
-        """Converts a scaled image, or a part of it, to the network's input."""
-        return evaluation.arithmetic.cast(image, self.compute_dtype)
+        """Converts the levels of images, or of a part of them, to the network's input.
+
+        Ordered levels are scaled to [-1, 1]; others are replaced by learned vectors.
+        """
+        arithmetic = evaluation.arithmetic
+        if self.level_embedding is None:
+            pixels = arithmetic.scale_to_unit(levels, self.config.num_levels)
+        else:
+            pixels = arithmetic.apply(self.level_embedding, levels)
+        return arithmetic.cast(pixels, self.compute_dtype)
 
     def call_vertical_stack(
         self,

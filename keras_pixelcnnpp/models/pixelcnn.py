@@ -120,7 +120,7 @@ class MaskedNetwork(AutoregressiveNetwork):
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         # A symbolic call builds every layer.
         labels = self.conditions.spec(None, 1)
-        self.call(keras.KerasTensor(image_shape, self.compute_dtype), labels)
+        self.call(keras.KerasTensor(image_shape, "int32"), labels)
 
     def parameters(self, x: Tensor, labels: Tensor | None, evaluation: Evaluation) -> Tensor:
         """Applies the last layers, which compute the parameters of each pixel."""

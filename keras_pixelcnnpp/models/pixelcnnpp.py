@@ -57,8 +57,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             for `conditions=Labels(num_classes)`.
         num_levels: Integer from 2 to 4096, number of values of a sub-pixel. Up to 256: images have
             values from 0 to 255, which are rounded to this number of levels. Samples contain only
-            these values. From 257 on (logistic mixtures only): images are uint16 with
-            values from 0 to `num_levels - 1`, such as 0 to 4095 for 12 bits, and are not rounded.
+            these values. From 257 on: images are uint16 with values from 0 to `num_levels - 1`,
+            such as 0 to 4095 for 12 bits, and are not rounded.
             The commands do not support such models. The smallest scale of a component is exp(-7) of
             half the range, so with 4096 levels a sub-pixel between the lowest and the highest level
             takes at least 2.9 bits.
@@ -92,7 +92,11 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         learn_logit_scale: Boolean, whether this factor is learned.
         learn_class_bias: Boolean, whether a bias for each class is learned.
         head: Name from `keras_pixelcnnpp.distributions.heads.HEADS`, the distribution of a pixel:
-            `"logistic_mixture"` or `"categorical"`, or one of your own.
+            `"logistic_mixture"`, the default, `"categorical"`, or one of your own. Codes need
+            `"categorical"`, which is their default.
+        ordered_levels: Boolean. If false, the images are codes without an order from 0 to
+            `num_levels - 1`, such as those of a VQ-VAE: uint8, or uint16 for more than 256. They
+            are not rounded, and the network takes a learned vector for each code.
         class_names: Sequence of `num_classes` strings, which methods accept as labels. The default
             is `Class0`, `Class1` and so on.
         conditions: `Vectors`, `Labels` or `Unconditional`, in place of `num_classes`.
@@ -248,6 +252,8 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         *leading, height, width, channels = image_shape
+        if self.level_embedding is not None:
+            channels = self.level_embedding.compute_output_shape(image_shape)[-1]
         pixel_shape = (*leading, height, width, channels + 1)
         for strategy in self.input_conditioning:
             strategy.build(pixel_shape)
@@ -266,11 +272,11 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
     def to_pixels(
-        self, image: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
+        self, levels: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
     ) -> Tensor:
         """Appends a channel of ones, which marks the image's area, and conditions the input."""
-        pixels = ops.concatenate([image, ops.ones_like(image[..., :1])], axis=-1)
-        pixels = super().to_pixels(pixels, labels, evaluation)
+        pixels = super().to_pixels(levels, labels, evaluation)
+        pixels = ops.concatenate([pixels, ops.ones_like(pixels[..., :1])], axis=-1)
         return condition(self.input_conditioning, pixels, labels, evaluation)
 
     def call_vertical_stack(

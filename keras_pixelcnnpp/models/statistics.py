@@ -9,7 +9,6 @@ from keras import ops
 from scipy.ndimage import uniform_filter
 from scipy.special import log_softmax, logsumexp
 
-from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models.scoring import evaluated, for_labels
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
@@ -29,7 +28,7 @@ class PixelStatistics(NamedTuple):
         entropy: Mean of `-log_prob` under the conditional distribution p(· | x_<i), nats.
         variance: Variance of `-log_prob` under this distribution, squared nats.
         pit: Probability integral transform P(X_i < x_i) + v P(X_i = x_i), with v uniform, in
-            [0, 1].
+            [0, 1]. NaN for codes (`ordered_levels=False`), because it depends on their order.
     """
 
     log_prob: np.ndarray
@@ -98,7 +97,7 @@ def uniform_numbers(images: np.ndarray, seed: int) -> np.ndarray:
 def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:
     """Computes the parameters of each pixel and log p of the pixel, `(batch, K, H, W, P + 1)`."""
     images, labels = inputs["images"], inputs.get("labels")
-    levels = ops.expand_dims(to_levels(images, model.num_levels), 1)
+    levels = ops.expand_dims(model.to_levels(images), 1)
 
     def evaluate(labels: Tensor | None) -> Tensor:
         parameters = model.pixel_parameters(images, labels)
@@ -151,7 +150,7 @@ def statistics_of_batch(
     pixel, label = np.nonzero(largest > np.log(NEGLIGIBLE / candidates))
     weights = weights[pixel, label]
     parameters = by_pixel.reshape(pixels, candidates, -1)[pixel, label, :-1]
-    levels = to_levels(inputs["images"], model.num_levels).reshape(pixels, channels)
+    levels = model.to_levels(inputs["images"]).reshape(pixels, channels)
     result = np.empty((pixels, channels, 4), "float32")
     of_one = channels * model.num_levels * model.num_mixtures
     at_once = max(candidates, MAX_PROBABILITIES // of_one)
@@ -170,6 +169,8 @@ def statistics_of_batch(
     # belongs to the least probable sub-pixel.
     least = result[..., 0].argmin(axis=1)
     result[np.arange(pixels), least, 0] += total - result[..., 0].sum(axis=1)
+    if not model.ordered_levels:
+        result[..., 3] = np.nan
     return result.reshape(count, height, width, channels, 4)
 
 

@@ -53,28 +53,28 @@ class CompiledNetwork:
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]
 
-    def __call__(self, image: Tensor, labels: Tensor | None, training: bool) -> Tensor:
+    def __call__(self, levels: Tensor, labels: Tensor | None, training: bool) -> Tensor:
         """Evaluates the network on whole images; see `AutoregressiveNetwork`."""
         candidates = None if labels is None else (labels.shape[1], labels.dtype)
         trainable = tuple(variable.trainable for variable in self.network.variables)
-        kind = training, torch.is_grad_enabled(), image.shape, candidates, trainable
+        kind = training, torch.is_grad_enabled(), levels.shape, levels.dtype, candidates, trainable
         comes_again, self._previous = self._previous == kind, kind
-        if comes_again and kind not in self._functions and not image.is_meta:
+        if comes_again and kind not in self._functions and not levels.is_meta:
             with self._lock:
                 if kind not in self._functions:
-                    self._functions[kind] = self._try_to_compile(image, labels, training)
+                    self._functions[kind] = self._try_to_compile(levels, labels, training)
         function, draws = self._functions.get(kind, (None, []))
-        if function is None or image.is_meta:  # Keras infers shapes with tensors without data
-            return self.network(image, labels, training=training)
+        if function is None or levels.is_meta:  # Keras infers shapes with tensors without data
+            return self.network(levels, labels, training=training)
         dropout = [layer.random_bytes(shape) for layer, shape in draws]
-        return function(*keras.tree.flatten(self._inputs(image, labels, dropout)))[0]
+        return function(*keras.tree.flatten(self._inputs(levels, labels, dropout)))[0]
 
     def _inputs(
-        self, image: Tensor, labels: Tensor | None, dropout: list[Tensor]
+        self, levels: Tensor, labels: Tensor | None, dropout: list[Tensor]
     ) -> dict[str, Nest]:
         """Returns all inputs of the compiled function, contiguous as when it was compiled."""
         inputs = {
-            "image": image,
+            "levels": levels,
             "dropout": dropout,
             "kernels": [layer.kernel_and_bias()[0] for layer in self._layers],
             # Not `value`, which is rounded in mixed precision.
@@ -85,7 +85,7 @@ class CompiledNetwork:
         return keras.tree.map_structure(torch.Tensor.contiguous, inputs)
 
     def _try_to_compile(
-        self, image: Tensor, labels: Tensor | None, training: bool
+        self, levels: Tensor, labels: Tensor | None, training: bool
     ) -> tuple[Callable | None, list]:
         """Returns the compiled function and its dropout inputs, or `(None, [])` after a failure."""
         draws, dropout = [], []
@@ -98,9 +98,9 @@ class CompiledNetwork:
         # The scope keeps this call from changing random states.
         evaluation = Evaluation(FloatArithmetic(draw=write_down))
         with torch.no_grad(), keras.StatelessScope():
-            self.network(image, labels, evaluation=evaluation, training=training)
+            self.network(levels, labels, evaluation=evaluation, training=training)
         try:
-            return self._compiled(self._inputs(image, labels, dropout), training), draws
+            return self._compiled(self._inputs(levels, labels, dropout), training), draws
         except RuntimeError as error:  # the base of torch's errors, such as a missing C++ compiler
             if is_out_of_memory(error):
                 raise
@@ -120,7 +120,7 @@ class CompiledNetwork:
                 kernels = {layer.path: (kernel, layer.bias) for layer, kernel in layers}
                 arithmetic = FloatArithmetic(kernels, draw=lambda layer, shape: next(dropout))
                 result = self.network(
-                    given["image"],
+                    given["levels"],
                     given.get("labels"),
                     evaluation=Evaluation(arithmetic),
                     training=training,
@@ -141,7 +141,7 @@ class CompiledNetwork:
             tensor.requires_grad_(given.requires_grad)
         # One file with all kernels, and one that calls them. With a file for each kernel, the
         # default on a CPU, compiling the headers takes longer than the code.
-        on_cpu = inputs["image"].device.type == "cpu"
+        on_cpu = inputs["levels"].device.type == "cpu"
         options = {"cpp_wrapper": on_cpu, "cpp_wrapper_build_separate": on_cpu}
         return torch._inductor.standalone_compile(
             graph,

@@ -8,7 +8,6 @@ import numpy as np
 from keras import ops
 from scipy.stats import kstest
 
-from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.utils.backend import Tensor, compiled, full_float32, read, write
@@ -53,7 +52,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
     copy = type(model).from_config({**model.get_config(), "dtype": "float32"})
     for weight in copy.trainable_variables:
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.normal(size=weight.shape))
-    values = to_images(np.arange(copy.num_levels), copy.num_levels)
+    values = copy.to_images(np.arange(copy.num_levels))
     image = rng.choice(values, copy.image_shape)
     labels = copy.conditions.example(rng, 1)
     _require_causality(copy, image, values, labels)
@@ -150,7 +149,7 @@ def _require_same_pass(
         return incremental_pass.run(inputs.get("labels"), 1, choose, given, found)[1]
 
     num_parameters = model.network.num_parameters
-    levels = to_levels(image, model.num_levels).reshape(height * width, channels)
+    levels = model.to_levels(image).reshape(height * width, channels)
     inputs = {"pixels": levels.astype("float32")}
     if labels is not None:
         inputs["labels"] = labels[:, None]

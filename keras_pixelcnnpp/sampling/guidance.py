@@ -7,14 +7,14 @@ from keras import ops
 from keras_pixelcnnpp.distributions.heads import Head, first_level_above
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
-# More levels are sampled as two digits, with about 2 * sqrt(num_levels) instead of num_levels
-# evaluations of each component, which for 256 levels of ten classes take longer than the network.
-MAX_LEVELS_AT_ONCE = 32
 
+def digits(head: Head) -> list[tuple[int, int]]:
+    """Returns the unit and the number of values of each digit of a level, highest digit first.
 
-def digits(num_levels: int) -> list[tuple[int, int]]:
-    """Returns the unit and the number of values of each digit of a level, highest digit first."""
-    if num_levels <= MAX_LEVELS_AT_ONCE:
+    There is one digit, the level itself, with up to `head.levels_at_once` levels.
+    """
+    num_levels = head.num_levels
+    if num_levels <= head.levels_at_once:
         return [(1, num_levels)]
     unit = math.isqrt(num_levels - 1) + 1
     return [(unit, -(-num_levels // unit)), (1, unit)]
@@ -37,7 +37,7 @@ def sample_sub_pixels(
     for the class y, the `guidance` w, the `guidance_logit_scale` β, and the log-likelihood r_k of
     all earlier sub-pixels under class k. With β = 1, q is that of the model's p(x). At a
     temperature, p(l | y) and p(l | k) are at this temperature; r_k is not. With more than
-    `MAX_LEVELS_AT_ONCE` levels, l is instead each of two digits of a level in turn.
+    `head.levels_at_once` levels, l is instead each of two digits of a level in turn.
 
     Args:
         head: The distribution of a pixel.
@@ -66,7 +66,7 @@ def sample_sub_pixels(
         of_class = ops.cast(of_class, "float32")[..., None]  # (batch, num_classes, 1)
     temperature = None if temperature is None else temperature[:, None]
     uniform = iter(ops.split(noise, noise.shape[1], axis=1))
-    units = digits(head.num_levels)
+    units = digits(head)
     for channel in range(head.channels):
         earlier = [ops.expand_dims(level, 1) for level in levels]
         level = ops.zeros_like(noise[:, :1])

@@ -48,7 +48,6 @@ class IncrementalPass:
         self.network = model.network
         self.arithmetic = arithmetic
         self.height, self.width, self.channels = model.image_shape
-        self.num_levels = model.num_levels
         self.structure = Structure(model.network, model.image_shape, candidates)
         self.programs = {}
 
@@ -195,8 +194,7 @@ class IncrementalPass:
         return {"levels": levels, "carry": carry, "vertical": vertical, "horizontal": cache}
 
     def _pixels(self, levels: Tensor, labels: Tensor | None) -> Tensor:
-        image = self.arithmetic.scale_to_unit(levels, self.num_levels)
-        return self.network.to_pixels(image, labels, Evaluation(self.arithmetic))
+        return self.network.to_pixels(levels, labels, Evaluation(self.arithmetic))
 
 
 class Steps:

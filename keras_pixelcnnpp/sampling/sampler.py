@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.distributions.levels import to_images, to_levels
 from keras_pixelcnnpp.sampling.guidance import digits, sample_sub_pixels
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.sampling.particles import Particles
@@ -116,7 +115,7 @@ def sample_images(
 
     noise_size = model.distribution.noise_size
     if options.guidance or (known is not None and known.ndim == 4):
-        noise_size = model.image_shape[-1] * len(digits(model.num_levels))
+        noise_size = model.image_shape[-1] * len(digits(model.distribution))
     noise_shape = (*model.image_shape[:2], noise_size)
 
     positions = (np.arange(count) + first).tolist()
@@ -272,7 +271,7 @@ class PixelSampler:
             levels, found["log_prob"], found["ancestors"] = self.particles.samples(
                 levels, carry, uniform, self.num_samples
             )
-        return {"images": to_images(levels, self.model.num_levels), **found}
+        return {"images": self.model.to_images(levels), **found}
 
     def _by_pixel(self, inputs: Tensors) -> Tensors:
         """Moves pixels (or rows) to the first axis, and repeats inputs for each particle."""
@@ -288,7 +287,7 @@ class PixelSampler:
             found["unknown_later"] = ops.transpose(inputs["unknown_later"])[..., None]
         if "image" in inputs:
             known = inputs["known"] if self.by_channel else inputs["known"][..., None]
-            planes["image"] = repeat(to_levels(inputs["image"], self.model.num_levels))
+            planes["image"] = repeat(self.model.to_levels(inputs["image"]))
             planes["known"] = repeat(known)
         height, width, _ = self.model.image_shape
         for name, values in planes.items():

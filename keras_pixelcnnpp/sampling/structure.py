@@ -42,8 +42,8 @@ class Structure:
         self._applied = _AppliedLayers()
         self.vertical, self.horizontal = Stack(), Stack()
         labels = network.conditions.spec(1, candidates)
-        image = keras.KerasTensor((1, 1, *image_shape), "float32")
-        _Symbolic(self._call, network)(image, labels)
+        levels = keras.KerasTensor((1, 1, *image_shape), "int32")
+        _Symbolic(self._call, network)(levels, labels)
         self.layers = list(self._applied.layers.values())
         self._require_recorded(network)
         self.num_resolutions = 1 + max(
@@ -55,9 +55,9 @@ class Structure:
             default=0,
         )
 
-    def _call(self, network: keras.layers.Layer, image: Tensor, labels: Tensor | None) -> Tensor:
+    def _call(self, network: keras.layers.Layer, levels: Tensor, labels: Tensor | None) -> Tensor:
         labels = network.encoded(labels)
-        pixels = network.to_pixels(image, labels, Evaluation(self._applied))
+        pixels = network.to_pixels(levels, labels, Evaluation(self._applied))
         down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
         vertical = _Recording(self.vertical, pixels, down, self._applied)
         horizontal = _Recording(self.horizontal, pixels, right, self._applied)
@@ -98,8 +98,8 @@ class _Symbolic(keras.layers.Layer):
         # A closure, because Keras would track the network as a part of this layer.
         self._function = lambda *inputs: function(network, *inputs)
 
-    def call(self, image: Tensor, labels: Tensor | None) -> Tensor:
-        return self._function(image, labels)
+    def call(self, levels: Tensor, labels: Tensor | None) -> Tensor:
+        return self._function(levels, labels)
 
 
 class _AppliedLayers(FloatArithmetic):

@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.layers.conditions import MARGINAL, Group
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -29,7 +28,6 @@ from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
 from keras_pixelcnnpp.tiled.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import (
-    checked_images,
     image_dtype,
     require_integer,
     require_no_mask,
@@ -85,6 +83,7 @@ class TiledModel:
             )
         self.model = model
         self.num_levels = model.num_levels
+        self.ordered_levels = model.ordered_levels
         self.window = model.image_shape[:2]
         self.overlap = min(self.window) // 2 if overlap is None else overlap
         self.blocks(self.window)  # checks the overlap
@@ -244,8 +243,8 @@ class TiledModel:
                 where = ", ".join(map(str, ends))
                 expected = f"{count} frames, of which the upper {where} rows, where blocks end"
                 raise invalid_argument("above", np.shape(above), expected)
-            above = checked_images(above, (rows, *shape[2:]), model.num_levels)
-            frames[:, :rows], first = quantize(above, model.num_levels), ends.index(rows) + 1
+            above = model.checked_images(above, size=(rows, width))
+            frames[:, :rows], first = model.to_images(model.to_levels(above)), ends.index(rows) + 1
         if not is_number and (unknown := model.conditions.unknown(wanted)).size:
             scores = np.zeros((len(unknown), model.conditions.num_candidates))
             if first:
@@ -304,7 +303,7 @@ class TiledModel:
             shape = f"(N, height, width, {channels})"
             raise UserError(f"Invalid frames. Expected shape {shape}. Received: {array.shape}")
         self.blocks(array.shape[1:3])
-        return checked_images(array, (*array.shape[1:3], channels), self.model.num_levels)
+        return self.model.checked_images(array, size=array.shape[1:3])
 
     def _candidates(self, labels: ArrayLike | None, count: int) -> Iterator[Group]:
         """Yields positions of frames, and the labels `(rows, K)` over which the mean is taken."""

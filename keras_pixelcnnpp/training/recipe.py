@@ -28,7 +28,7 @@ MONITORING = ("max_validation_examples", "sample_every")
 # Options that may differ when a training is resumed.
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
 # Arguments of a model that the data determine.
-OF_THE_DATA = ("image_shape", "num_classes", "class_names", "conditions")
+OF_THE_DATA = ("image_shape", "num_classes", "class_names", "conditions", "ordered_levels")
 # Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
 NOT_MIRRORED = ("digits", "mnist")
 

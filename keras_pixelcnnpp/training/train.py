@@ -93,6 +93,9 @@ def _batches(
     labels = values_of(images, model)
     if images.vectors is labels:
         model.conditions.fit(labels)
+    if recipe.horizontal_flip and not getattr(model, "ordered_levels", True):
+        expected = "False for codes (ordered_levels=False), whose mirror image has other codes"
+        raise invalid_argument("horizontal_flip", recipe.horizontal_flip, expected)
     # The baseline CNN flips images itself.
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
     how: Any = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}

@@ -100,10 +100,12 @@ def checked_images(
     image_shape: tuple[int, int, int],
     num_levels: int = 256,
     strict: bool = False,
+    ordered: bool = True,
 ) -> np.ndarray:
     """Returns `images` as an array `(N, *image_shape)`, or raises a `UserError`.
 
-    It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256.
+    It is uint8 from 0 to 255, or uint16 below `num_levels` if these are more than 256. With
+    `ordered=False`, the images are codes below `num_levels`.
 
     Grayscale images need no channel axis. If `num_levels` is less than 256, an array whose maximum
     is below `num_levels`, or below 17 as in scikit-learn's digits, seems to contain levels instead
@@ -115,15 +117,15 @@ def checked_images(
     array = np.asarray(images)
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
-    require_images(array, image_shape, num_levels)
+    require_images(array, image_shape, num_levels, ordered)
     try:
-        _require_range("in `images`", array, max(256, num_levels))
+        _require_range("in `images`", array, num_image_values(num_levels, ordered))
     except UserError as error:
-        if num_levels > 256:
+        if num_levels > 256 or not ordered:
             raise
         raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
     brightest = int(array.max()) if array.size else 0
-    if 0 < brightest < max(num_levels, 17) and num_levels < 256:
+    if ordered and 0 < brightest < max(num_levels, 17) and num_levels < 256:
         message = (
             f"Expected integers from 0 to 255. Received: integers from 0 to {brightest}, which "
             "look like levels. Convert them with keras_pixelcnnpp.data.to_images(levels, K), where "
@@ -152,6 +154,11 @@ def require_no_mask(values: Any, name: str = "images") -> None:
     )
 
 
+def num_image_values(num_levels: int, ordered: bool = True) -> int:
+    """Returns the number of values that images may have: at least 256, except for codes."""
+    return max(256, num_levels) if ordered else num_levels
+
+
 def image_dtype(num_levels: int) -> str:
     """Returns the dtype of a model's images: uint16 for more than 256 levels."""
     return "uint8" if num_levels <= 256 else "uint16"
@@ -178,7 +185,9 @@ def require_one_label(shape: tuple) -> None:
         )
 
 
-def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: int = 256) -> None:
+def require_images(
+    images: Any, image_shape: tuple[int, int, int], num_levels: int = 256, ordered: bool = True
+) -> None:
     """Raises a `UserError` unless an array or a tensor has the shape and dtype of images.
 
     Unknown sizes of a tensor are accepted. Models of more than 256 levels take no uint8.
@@ -191,14 +200,14 @@ def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: i
         return len(shape) == 4 and all(size in (None, other) for size, other in sizes)
 
     fits = agrees(height, width, channels)
-    white = max(256, num_levels) - 1
+    white = num_image_values(num_levels, ordered) - 1
     shallow = white > 255 and dtype.endswith("uint8")
     if not fits or shallow or "int" not in dtype:
         expected = ", ".join(map(str, ("N", *image_shape)))
         received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
         if shallow:
             received += ", which has 256 values only"
-        elif "float" in dtype:
+        elif "float" in dtype and ordered:
             received += f". Convert images in [0, 1] with ({white} * images).round().astype("
             received += f"'{image_dtype(num_levels)}'); divide others by their maximum first."
         elif not fits and agrees(channels, height, width):
@@ -209,8 +218,8 @@ def require_images(images: Any, image_shape: tuple[int, int, int], num_levels: i
         elif is_larger(shape, image_shape):
             received += ". Larger images need a TiledModel, and RandomCrops for training."
         raise UserError(
-            f"Invalid images. Expected integers 0–{white} of shape ({expected}). "
-            f"Received: {received}"
+            f"Invalid {'images' if ordered else 'codes'}. Expected integers 0–{white} of shape "
+            f"({expected}). Received: {received}"
         )
 
 

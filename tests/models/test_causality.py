@@ -7,7 +7,6 @@ from keras import ops
 from layer_checks import randomize
 
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
-from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNNetwork
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
@@ -45,8 +44,7 @@ def influences(model, targets):
     labels = ops.ones((count, 1), "int32") if model.num_classes else None
 
     def combined(levels):
-        scaled = scale_to_unit(levels, model.num_levels)
-        parameters = model.network(ops.expand_dims(scaled, 1), labels)[:, 0]
+        parameters = model.network(ops.expand_dims(levels, 1), labels)[:, 0]
         return ops.sum(ops.convert_to_tensor(weights) * parameters)
 
     # One copy of the image per target gives all gradients in one pass.

@@ -13,8 +13,8 @@ from reference_mixture import ReferencePixel
 from scipy.special import log_softmax, logsumexp, softmax
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
 from keras_pixelcnnpp.distributions.levels import to_levels
-from keras_pixelcnnpp.sampling import guidance
 
 NONE = -1
 LABELS = (0, 1, NONE)
@@ -202,9 +202,9 @@ def test_guided_samples_follow_their_law(case):
     assert enumeration.chi_square(images, case.guided(0, 1.0, 0.1)) > 1e-3
 
 
-@cases(once=[FIRST, OF_CHANNELS])
+@cases(once=[FIRST])
 def test_guidance_of_many_levels_is_that_of_their_digits(case, monkeypatch):
-    monkeypatch.setattr(guidance, "MAX_LEVELS_AT_ONCE", 2)
+    monkeypatch.setattr(LogisticMixtureHead, "levels_at_once", 2)
     case.model._compiled_functions.samplers.clear()
     images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
     assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0, digits=2)) > 1e-3

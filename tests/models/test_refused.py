@@ -37,7 +37,7 @@ CONSTRUCTORS = each(
             "num_levels": [4097],
             "filters": [(4, 4)],
             "num_blocks": [101],
-            "head": ["single", ["categorical"], None],
+            "head": ["single", ["categorical"]],
             "conditioning": STRATEGIES,
             "conditioned_blocks": ["down"],
             "dropout_rate": [1.0],

@@ -78,9 +78,14 @@ def image_numbers(images):
 
 def chi_square(images, log_probs):
     """Returns the p-value of a chi-square test of samples; rare images are pooled."""
-    counts = np.bincount(image_numbers(images), minlength=256)
-    expected = np.exp(log_probs) * len(images)
-    assert expected.sum() > 0.999 * len(images)
+    return chi_square_of_numbers(image_numbers(images), log_probs)
+
+
+def chi_square_of_numbers(numbers, log_probs):
+    """Returns the p-value of a chi-square test, given the number of each sample in the law."""
+    counts = np.bincount(numbers, minlength=len(log_probs))
+    expected = np.exp(log_probs) * len(numbers)
+    assert expected.sum() > 0.999 * len(numbers)
     rare = expected < 5
     assert counts[expected == 0].sum() == 0
     counts, expected = (
