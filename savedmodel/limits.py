@@ -69,7 +69,7 @@ class Limited:
 
     async def _body(self, receive: Any, body: io.BytesIO) -> dict:
         """Returns the whole body as one message; a `ValueError` has a status and a reason."""
-        message = {"more_body": True}
+        message: dict[str, Any] = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
             if message["type"] != "http.request":  # the client has gone
@@ -99,25 +99,22 @@ def impatient_protocol() -> type:
     class ImpatientProtocol(H11Protocol):
         """Closes a connection if the next header does not arrive in time."""
 
-        timer: asyncio.TimerHandle | None = None
-
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
-            self._wait_for_header()
+            self.timer = self._limit()
 
         def on_response_complete(self) -> None:
-            self._wait_for_header()
+            self.timer.cancel()
+            self.timer = self._limit()
             super().on_response_complete()
 
         def connection_lost(self, error: Exception | None) -> None:
             self.timer.cancel()
             super().connection_lost(error)
 
-        def _wait_for_header(self) -> None:
-            if self.timer is not None:
-                self.timer.cancel()
+        def _limit(self) -> asyncio.TimerHandle:
             loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(HEADER_SECONDS, self._close_if_waiting)
+            return loop.call_later(HEADER_SECONDS, self._close_if_waiting)
 
         def _close_if_waiting(self) -> None:
             if self.cycle is None or self.cycle.response_complete:

@@ -45,12 +45,12 @@ class TrainedModel(NamedTuple):
     @staticmethod
     def files(options: ModelOptions) -> list[Path]:
         """Returns the files of the model that a command's options name; not all need to exist."""
-        if options.model is not None:
-            return [options.model]
+        if options.preset is not None:
+            return [Preset(options.preset).path / name for name in READ]
         if options.run is not None:
             run = RunFolder(options.run)
             return [run.config_json, run.split_csv, run.model_keras]
-        return [Preset(options.preset).path / name for name in READ]
+        return [] if options.model is None else [options.model]
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
