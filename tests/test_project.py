@@ -1,5 +1,6 @@
 """Tests of the README's code, the pages of results, the benchmarks and the packaging."""
 
+import ast
 import importlib.util
 import re
 from configparser import ConfigParser
@@ -65,6 +66,52 @@ def test_a_wheel_has_every_package():
         for path in (ROOT / folder).rglob("__init__.py")
     }
     assert set(settings["options"]["packages"].split()) == found
+
+
+def imports_when_loaded(tree):
+    """Yields the modules that a file imports outside functions and `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "keras_pixelcnnpp":
+            yield from (f"keras_pixelcnnpp.{one.name}" for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif not isinstance(node, ast.FunctionDef) and "TYPE_CHECKING" not in ast.unparse(node):
+            yield from imports_when_loaded(node)
+
+
+def against_the_order(folders, order):
+    """Returns the imports that point to the right in the order of rooms and files of rooms."""
+
+    def place(module):
+        parts = module.split(".")[1:]
+        name = "/".join(parts[:2])
+        room = parts[0] if parts and parts[0] in order else "__init__"  # a name of the package
+        return order.index(name if name in order else room)
+
+    found = set()
+    for name, folder in folders.items():
+        for path in folder.rglob("*.py"):
+            module = ".".join((name, *path.relative_to(folder).with_suffix("").parts))
+            for imported in imports_when_loaded(ast.parse(path.read_text(encoding="utf-8"))):
+                is_own = imported.partition(".")[0] == "keras_pixelcnnpp"
+                if is_own and place(imported) > place(module):
+                    found.add(f"{module} imports {imported}")
+    return found
+
+
+def test_imports_follow_the_order_of_the_page():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    order = re.search(r"## Packages.*?```\n(.*?)```", page, re.DOTALL)[1].replace("◄", " ").split()
+    folders = {"keras_pixelcnnpp": ROOT / "keras_pixelcnnpp"}
+    commands = ("train", "evaluate", "savedmodel", "app")
+    folders |= {f"keras_pixelcnnpp.{name}": ROOT / name for name in commands}
+    rooms = {path.parent.name for path in (ROOT / "keras_pixelcnnpp").glob("*/*.py")}
+    assert rooms | {*commands, "__init__"} == {entry for entry in order if "/" not in entry}
+    assert against_the_order(folders, order) == set()
+    # An entry at another place is noticed.
+    assert against_the_order(folders, sorted(order)) != set()
 
 
 @pytest.mark.parametrize("page", ["RELIABILITY.md", "ARCHITECTURE.md"])
