@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import (
@@ -10,10 +11,11 @@ from keras_pixelcnnpp.layers.convolutions import (
     DownShiftedConv2D,
     MaskedConv2D,
     ShiftedConv2D,
+    ShiftedConv2DTranspose,
     WeightNormalized,
 )
 from keras_pixelcnnpp.layers.evaluation import Convolution, Evaluation, LowerResolutions, Stack
-from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.backend import Tensor, inner_layers
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -43,6 +45,7 @@ class Structure:
         image = keras.KerasTensor((1, 1, *image_shape), "float32")
         _Symbolic(self._call, network)(image, labels)
         self.layers = list(self._applied.layers.values())
+        self._require_recorded(network)
         self.num_resolutions = 1 + max(
             (
                 one.resolution
@@ -60,6 +63,23 @@ class Structure:
         horizontal = _Recording(self.horizontal, pixels, right, self._applied)
         features = network.call_vertical_stack(pixels, labels, vertical)
         return network.call_horizontal_stack(pixels, features, labels, horizontal)
+
+    def _require_recorded(self, network: keras.layers.Layer) -> None:
+        """Raises a `UserError` for a convolution that would get pixels without their neighbors."""
+        stacks = self.vertical, self.horizontal
+        recorded = {id(one.layer) for stack in stacks for one in stack.convolutions}
+        for layer in inner_layers(network):
+            size = np.max(getattr(layer, "kernel_size", 1))
+            has_neighbors = size > 1 or getattr(layer, "strict", False)
+            # Transposes belong to the `descend` of a downsampling.
+            if isinstance(layer, ShiftedConv2DTranspose) or not (layer.built and has_neighbors):
+                continue
+            if id(layer) not in recorded:
+                raise UserError(
+                    "The network can't be evaluated pixel by pixel. Expected each convolution to "
+                    "be called through the evaluation, by evaluation.convolve(layer, x). "
+                    f"Received: a network that does not call {layer.path!r} in this way"
+                )
 
     def kernels(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Returns kernels and biases of all weight-normalized layers, by path."""

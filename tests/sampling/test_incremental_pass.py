@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from backend_tools import compiled
 from keras import ops
+from keras.layers import Conv2D
 from layer_checks import randomize
 
 from keras_pixelcnnpp.distributions.levels import to_levels
@@ -23,6 +24,7 @@ from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.utils.backend import write
+from keras_pixelcnnpp.utils.errors import UserError
 
 
 def incremental_parameters(model, images, labels):
@@ -264,6 +266,42 @@ class TwoCallsModel(AutoregressiveModel):
 def test_convolutions_of_one_name_are_refused(shared, message):
     with pytest.raises(ValueError, match=f"can't be evaluated pixel by pixel.*{message}"):
         IncrementalPass(TwoCallsModel(shared))
+
+
+class Ignoring(TwoCalls):
+    """Calls its second convolution directly, without the evaluation."""
+
+    def __init__(self, config, convolution):
+        super().__init__(config, shared=True)
+        self.others = [convolution]
+
+    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
+        evaluation = evaluation or Evaluation()
+        x = evaluation.convolve(self.stem, pixels)
+        for layer in self.others:
+            x = ops.reshape(layer(x[:, 0] if isinstance(layer, Conv2D) else x), ops.shape(x))
+        return evaluation.arithmetic.apply(self.head, x)
+
+
+class IgnoringModel(AutoregressiveModel):
+    def __init__(self, convolution):
+        self.convolution = convolution
+        super().__init__((4, 4, 1), 0, filters=4, num_blocks=1)
+
+    def make_network(self):
+        return Ignoring(self.network_config(), self.convolution)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", [MaskedConv2D, Conv2D])
+def test_a_convolution_that_ignores_the_evaluation_is_refused(kind):
+    """The incremental pass would give it single pixels, without their neighbors."""
+    options = {"padding": "same"} if kind is Conv2D else {}
+    model = IgnoringModel(kind(4, 3, name="hidden", **options))
+    with pytest.raises(UserError, match=r"called through the evaluation.*'[^']*hidden'"):
+        IncrementalPass(model)
+    # A convolution of single pixels needs no neighbors.
+    IncrementalPass(IgnoringModel(kind(4, 1, name="hidden")))
 
 
 def test_mixed_precision(rng):
