@@ -12,7 +12,7 @@ from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor, inner_layers
-from keras_pixelcnnpp.utils.errors import is_out_of_memory
+from keras_pixelcnnpp.utils.errors import UserError, is_out_of_memory
 
 
 class CompiledNetwork:
@@ -31,6 +31,9 @@ class CompiledNetwork:
 
     Args:
         network: An `AutoregressiveNetwork`.
+
+    Raises:
+        UserError: If two layers with kernels have the same path.
     """
 
     def __init__(self, network: keras.layers.Layer):
@@ -40,6 +43,13 @@ class CompiledNetwork:
         self._lock = threading.Lock()  # keeps two threads from compiling the same
         layers = inner_layers(network)
         self._layers = [layer for layer in layers if isinstance(layer, WeightNormalized)]
+        # The compiled function finds the kernel of a layer by its path.
+        paths = [layer.path for layer in self._layers]
+        if same := [path for path in paths if paths.count(path) > 1]:
+            raise UserError(
+                "The network can't be compiled. Expected layers of different names. "
+                f"Received: two layers {same[0]!r}"
+            )
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]
 

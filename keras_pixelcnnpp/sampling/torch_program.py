@@ -16,7 +16,8 @@ from keras_pixelcnnpp.utils.backend import Nest, Tensor
 
 # Functions that read values, which a recorded program can't do, and functions that write in place.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
-_WRITES = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}
+_OPERATORS = "add sub mul truediv floordiv mod and or xor lshift rshift"
+_WRITES = {"__setitem__", *(f"__i{name}__" for name in _OPERATORS.split())}
 
 
 class RecordedSteps:

@@ -9,7 +9,8 @@ import pytest
 import tiny
 from layer_checks import flat_weights
 
-from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN
+from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNNetwork
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [
     pytest.mark.torch,
@@ -90,6 +91,21 @@ def test_without_a_compiler_the_network_runs_as_it_is(monkeypatch):
     with pytest.warns(UserWarning, match="No working C\\+\\+ compiler found"):
         model, history = trained(jit_compile=True)
     assert_trained_alike(model, history)
+
+
+def test_layers_of_one_path_do_not_share_a_kernel():
+    from keras_pixelcnnpp.models.torch_network import CompiledNetwork
+
+    class SameNames(PixelCNNNetwork):
+        def make_block(self, index):
+            return super().make_block(0)
+
+    class Model(PixelCNN):
+        _network_class = SameNames
+
+    model = Model((4, 4, 1), 0, 5, filters=4, num_blocks=2)
+    with pytest.raises(UserError, match=r"different names.*narrow_0'"):
+        CompiledNetwork(model.network)
 
 
 def test_other_errors_are_raised_and_compiling_is_tried_again(monkeypatch):

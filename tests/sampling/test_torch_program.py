@@ -92,6 +92,24 @@ def test_what_is_given_away_is_new_each_time():
             zeros += 1
 
 
+def test_operators_in_place_are_recorded():
+    def step(num_lower, x, steps):
+        x = x + 0
+        x //= 2
+        x %= 16
+        x &= 6
+        x |= 8
+        x ^= 1
+        x <<= 2
+        x >>= 1
+        return [x]
+
+    recorded = steps()
+    for x in (torch.tensor([5, 9]), torch.tensor([14, 3])):
+        expected = step(0, x, None)[0]
+        np.testing.assert_array_equal(recorded.call(step, 0, x)[0], expected)
+
+
 def test_memory_that_is_written_is_read_anew():
     def step(num_lower, index, state, steps):
         doubled = 2 * steps.given
