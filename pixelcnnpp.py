@@ -14,7 +14,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, _leave)
     try:
         # The package is registered but its `__init__.py` is not run, so that modules of it can be
-        # imported without Keras. `command_helpers.library` runs it.
+        # imported without Keras. `library` in `commands/helpers.py` runs it.
         spec = importlib.util.find_spec("keras_pixelcnnpp")
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
         from keras_pixelcnnpp.commands import all_commands

@@ -75,6 +75,8 @@ class Start:
 def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
     """Runs `pixelcnnpp train`."""
     with on_devices(options.devices) as devices:
+        if given.network is not None:
+            require_choice("network", given.network, NETWORKS)
         start, given, begun = _start(options, given, devices)
         name, preset = None, PixelCNNRecipe()
         if not begun or options.preset is not None:  # otherwise the run has all values

@@ -91,7 +91,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             unstable; or 1 (Bayes' rule) if `label_loss_weight` is 0.
         learn_logit_scale: Boolean, whether this factor is learned.
         learn_class_bias: Boolean, whether a bias for each class is learned.
-        head: `"logistic_mixture"` or `"categorical"`, the distribution of a pixel.
+        head: Name from `keras_pixelcnnpp.distributions.heads.HEADS`, the distribution of a pixel:
+            `"logistic_mixture"` or `"categorical"`, or one of your own.
         class_names: Sequence of `num_classes` strings, which methods accept as labels. The default
             is `Class0`, `Class1` and so on.
         conditions: `Vectors`, `Labels` or `Unconditional`, in place of `num_classes`.

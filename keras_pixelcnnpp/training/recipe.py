@@ -36,11 +36,11 @@ NOT_MIRRORED = ("digits", "mnist")
 def option(text: str, default: Any = None, **declaration: Any) -> Any:
     """Declares an option of a command, as a field of a dataclass.
 
-    `command_helpers.with_options` gives commands these fields. `text` is the help text. The default
-    `...` makes the option required. `declaration` has further arguments of `typer.Option`, such as
-    `min`. Those that begin with `of_` say where the option belongs: `of_model` to the arguments of
-    the model, `of_preset` to the training options that a preset may set, and `of_code` to the code
-    that only the user may name, never a file.
+    `with_options` in `commands/helpers.py` gives commands these fields. `text` is the help text.
+    The default `...` makes the option required. `declaration` has further arguments of
+    `typer.Option`, such as `min`. Those that begin with `of_` say where the option belongs:
+    `of_model` to the arguments of the model, `of_preset` to the training options that a preset may
+    set, and `of_code` to the code that only the user may name, never a file.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})
@@ -84,7 +84,7 @@ def _require_type(one: Field, value: object) -> None:
     if get_origin(kind) is list:
         good = isinstance(value, list) and all(isinstance(each, str) for each in value)
     elif get_origin(kind) is Literal:
-        good = isinstance(value, str)  # plugins may add choices, such as a network
+        good = isinstance(value, str)
     else:
         good = type(value) is kind
     if not good:
@@ -271,11 +271,9 @@ class PixelCNNRecipe(Recipe):
         "sample_every": 5,
     }
 
-    network: Literal["pixelcnnpp", "gated_pixelcnn", "pixelcnn"] | None = option(
-        "Network architecture."
-    )
-    head: Literal["logistic_mixture", "categorical"] | None = option(
-        "Distribution that the network predicts for each pixel.", of_model=True
+    network: str | None = option("Network architecture, such as pixelcnnpp or gated_pixelcnn.")
+    head: str | None = option(
+        "Distribution of each pixel, such as logistic_mixture or categorical.", of_model=True
     )
     num_levels: int | None = option(
         "Number of levels to which the values of sub-pixels are quantized.",
