@@ -50,7 +50,7 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
     if not options.samples_only:
         real, cnn = reference_images(subject.dataset, subject.split), subject.cnn
     model = subject.model
-    how = {name: getattr(options, name) for name in ("seed", "temperature", "guidance")}
+    how = {"seed": options.seed, **options.of_sampler()}
 
     def sample(temperature: float) -> ClassSamples:
         return ClassSamples.sample(model, options.per_class, **{**how, "temperature": temperature})

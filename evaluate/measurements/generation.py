@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keras_pixelcnnpp.commands.helpers import SamplerOptions, option
+from keras_pixelcnnpp.commands.helpers import SamplingFlags, option
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationOptions(SamplerOptions, DataOptions):
+class GenerationOptions(SamplingFlags, DataOptions):
     """Options of `evaluate generation`."""
 
     per_class: int = option("Number of images per class.", 25, min=1)

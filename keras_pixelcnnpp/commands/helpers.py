@@ -26,8 +26,8 @@ _GREETING = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerOptions:
-    """Options of all commands that sample."""
+class SamplingFlags:
+    """Options of all commands that sample: arguments of `AutoregressiveModel.sample`."""
 
     temperature: float = option(
         "Sampling temperature; lower values give more typical images.", 1.0, min=1e-6, max=1e6
@@ -35,6 +35,10 @@ class SamplerOptions:
     guidance: float = option(
         "Guidance strength; higher values give images closer to the class.", 0.0, min=0
     )
+
+    def of_sampler(self) -> dict[str, Any]:
+        """Returns the values of these options by name, also those of a subclass's object."""
+        return {one.name: getattr(self, one.name) for one in fields(SamplingFlags)}
 
 
 class Commands(typer.Typer):

@@ -8,7 +8,7 @@ from typer import Argument
 
 from keras_pixelcnnpp.commands.helpers import (
     Commands,
-    SamplerOptions,
+    SamplingFlags,
     in_a_folder,
     library,
     option,
@@ -56,7 +56,7 @@ class TiledOptions(ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomOptions(SamplerOptions, ModelOptions):
+class RandomOptions(SamplingFlags, ModelOptions):
     """Options of the commands that sample with a model."""
 
     seed: int | None = option("Random seed. Default: a new one each time.", min=0, max=2**31 - 1)

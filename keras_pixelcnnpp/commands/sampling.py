@@ -2,7 +2,6 @@
 
 import secrets
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ def sample_grid(options: SampleOptions) -> None:
         check_channels(model.image_shape)
     chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
     seed = _chosen_seed(options.seed)
-    how = {"temperature": options.temperature, "guidance": options.guidance}
+    how = options.of_sampler()
     with graphs_as_traced():
         samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
     if as_array:
@@ -65,7 +64,7 @@ def sample_folder(options: SampleOptions) -> None:
     labels = np.repeat(list(chosen), options.count)
     known = read_json(output / SAMPLING) if resume and (output / SAMPLING).exists() else {}
     seed = _chosen_seed(known.get("seed") if options.seed is None else options.seed)
-    how = {"temperature": options.temperature, "guidance": options.guidance}
+    how = options.of_sampler()
     sampled = sample_many(trained, labels, output, seed, how, resume, options.workers)
     kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
     of_classes = f" of {', '.join(names[label] for label in chosen)}" if options.label else ""
@@ -151,8 +150,7 @@ def complete_file(options: CompleteOptions) -> None:
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
     labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
-    how: Any = {"temperature": options.temperature, "guidance": options.guidance}
-    how["num_particles"] = options.particles
+    how = {**options.of_sampler(), "num_particles": options.particles}
     with graphs_as_traced():
         completed = model.complete(images, known, labels, seed, **how)
     shown = np.where(known[..., None], image, np.uint8(UNKNOWN_GRAY))
