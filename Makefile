@@ -4,6 +4,7 @@
 # make bench     measures the speed of each backend that has an environment, on CPU or GPU (minutes); also bench-all
 # make lint      checks style, types and spelling; make format fixes style where possible
 # make docs      builds the website in docs/_build/html
+# make preset NAME=… DESCRIPTION=… makes a preset from the run folder runs/NAME
 # make notebooks runs the tutorials and stores their outputs (minutes)
 # make soak      runs a load test with 12,000 requests, and all examples of hypothesis
 # make wheel     builds and checks the distribution, and installs it into an empty environment
@@ -23,7 +24,7 @@ AND_NOT_SLOW ?= and not slow
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks soak lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks preset soak lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -178,6 +179,17 @@ bench-all: bench
 	$(BENCH)/throughput.py --candidates --output $(RESULTS)/candidates.json
 	$(BENCH)/sampling.py --batches 25,100 --output $(RESULTS)/sampling.json
 	$(BENCH)/results.py
+
+# --- presets ----------------------------------------------------------------------------------
+
+# The weights are rounded before they are measured. See benchmarks/preset.py for each step.
+preset: .venv/installed
+	@test -n "$(NAME)" || { echo "Expected: make preset NAME=…, for the run folder runs/NAME" >&2; exit 1; }
+	$(BENCH)/preset.py round "runs/$(NAME)"
+	.venv/bin/pixelcnnpp evaluate classification --run "runs/$(NAME)"
+	$(BENCH)/results.py keep "runs/$(NAME)"
+	$(BENCH)/preset.py write "runs/$(NAME)" --description "$(DESCRIPTION)"
+	$(BENCH)/preset.py card "$(NAME)"
 
 # --- demo -------------------------------------------------------------------------------------
 

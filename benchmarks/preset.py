@@ -1,16 +1,14 @@
 """Creates a preset with weights and its model card from a run.
 
-    python benchmarks/preset.py round runs/photographs
-    pixelcnnpp evaluate classification --run runs/photographs
-    python benchmarks/results.py keep runs/photographs
-    python benchmarks/preset.py write runs/photographs --description "photographs, 16 levels"
-    python benchmarks/preset.py card photographs
+    make preset NAME=photographs DESCRIPTION="photographs, 16 levels"
 
-The preset is written to `keras_pixelcnnpp/presets/NAME/`, where NAME is the name of the run folder.
-`round` rounds the weights of the run to half precision, which halves the size of the preset, so
-that the evaluation measures the weights of the preset. `write` stores the run's options as those of
-the preset. `card` writes the metrics that `keep` copied to `metadata.json`, and it writes the model
-card, with the results of `benchmarks/file_sizes.py` and the texts in `benchmarks/cards.toml`.
+calls `round`, `evaluate classification`, `results.py keep`, `write` and `card` for the run folder
+runs/photographs. The preset is written to `keras_pixelcnnpp/presets/NAME/`, where NAME is the name
+of the run folder. `round` rounds the weights of the run to half precision, which halves the size of
+the preset, so that the evaluation measures the weights of the preset. `write` stores the run's
+options as those of the preset. `card` writes the metrics that `keep` copied to `metadata.json`, and
+it writes the model card, with the results of `benchmarks/file_sizes.py` and the texts in
+`benchmarks/cards.toml`.
 """
 
 import shutil
