@@ -150,7 +150,7 @@ class TrainedImages:
                 others = f"The training images of {dataset.name} are used instead."
                 none = "Comparisons with training images are omitted."
                 say(
-                    f"Note: {config['data']['source']}, which the run was trained on, is missing "
+                    f"Note: {config['data']['source']}, which the model was trained on, is missing "
                     f"or has changed. {others if 'train' in dataset.splits else none}"
                 )
         trained = config.get("pixelcnnpp", {"options": {}})["options"]

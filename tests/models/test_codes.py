@@ -57,7 +57,7 @@ def test_three_codes_are_enumerated(cls, image_shape, options):
     known = np.ones(image_shape[:2], bool)
     known.flat[1:-1] = False
     known.flat[-1] = image_shape[-1] == 1
-    given = np.broadcast_to(every[50], (1000, *image_shape))
+    given = np.broadcast_to(every[50], (4000, *image_shape))
     completed = model.complete(given, known, 1, num_particles=256, **how)
     same = np.all((every == every[50]) | ~known[..., None], axis=(1, 2, 3))
     allowed = np.where(same, law, -np.inf)
