@@ -58,7 +58,8 @@ class Limited:
             await _refuse(408, f"The request took more than {BODY_SECONDS} seconds", send)
             return
         except ValueError as error:
-            await _refuse(*error.args, send)
+            status, reason = error.args
+            await _refuse(status, reason, send)
             return
 
         async def receive_again() -> dict:

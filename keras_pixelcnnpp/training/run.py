@@ -434,4 +434,4 @@ def _is_epoch(row: object) -> bool:
 
 
 def _is_finite_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < math.inf
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) < math.inf
