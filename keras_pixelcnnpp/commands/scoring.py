@@ -163,7 +163,8 @@ def score_folder(
                 f"{output} has scores of another model or of other images. Choose another file"
             )
         rows = _complete_rows(output) or rows
-    elif known not in (None, given):
+    elif known is not None and not {"model", "images", "tiled"} <= {*known}:
+        # It is not the record of scores that were deleted.
         raise UserError(f"{record} would be replaced. Choose another file than {output}")
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]

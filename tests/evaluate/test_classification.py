@@ -185,7 +185,7 @@ def test_images_that_were_trained_on_are_told(pixelcnnpp, run_without_baseline, 
     np.savez(path, x_test=images, y_test=labels, class_names=tiny.NAMES)
     out = done(pixelcnnpp("evaluate", "classification", "--run", run.path, "--data", path))
     assert "4 of 9 images were trained on" in out
-    folder = run.measured_on(path).reports
+    folder = run.reports / "other"
     assert read_json(folder / "classification.json")["trained_on"] == 4
     rows = read_rows(folder / "predictions.csv")
     assert [row["trained_on"] for row in rows] == [*"111100000"]

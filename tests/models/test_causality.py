@@ -194,7 +194,7 @@ def test_verify(cls, arguments):
         (PixelCNN, LeakingLater, "not autoregressive"),
         (GatedPixelCNN, LeakingChannels, "not autoregressive"),
         (PixelCNN, Forgetful, "changes when it is saved"),
-        (SamplesOtherwise, EmbeddingConditioning, r"incremental pass.*evaluation\.convolve"),
+        (SamplesOtherwise, EmbeddingConditioning, r"pixel by pixel.*evaluation\.convolve"),
         (PixelCNN, Unnormalized, r"'mine' is not normalized.*Received: 0\.99"),
         (PixelCNN, SamplesInverted, r"'mine' samples other levels.*in channel 0"),
         (PixelCNN, HalfOfTheBits, r"`log_prob` of the head 'mine' differs"),
