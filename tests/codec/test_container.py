@@ -91,7 +91,8 @@ def num_coded_bytes(data):
 def test_comes_back_and_is_as_short_as_promised(cls, arguments):
     """For all networks, both heads, half precision, 256 levels and no classes."""
     model = make(cls, **arguments)
-    images = random_images(model)
+    # Samples of the model: a level has at least a share of 2**-24, which shortens rarer ones.
+    images = model.sample(np.zeros(23, int) if model.num_classes else 23, seed=0, verbose=0)
     data = compress_images(model, images, verbose=0)
     back, labels, names = decompress_images(model, data, verbose=0)
     np.testing.assert_array_equal(back, images)

@@ -369,6 +369,9 @@ def test_a_callback_may_score_within_an_epoch():
 NOT_FOR_CALLBACKS = {"build", "call", "compile", "compute_loss", "compute_metrics", "export"}
 NOT_FOR_CALLBACKS |= {"compute_output_spec", "make_network", "train_step", "test_step"}
 NOT_FOR_CALLBACKS |= {"pixel_parameters", "pixel_log_likelihood", "log_likelihood", "from_preset"}
+NOT_FOR_CALLBACKS |= {"arguments", "arguments_of_network", "network_config", "checked_images"}
+NOT_FOR_CALLBACKS |= {"predict", "predict_on_batch", "to_images", "to_levels"}
+NOT_FOR_CALLBACKS |= {"grid_posterior", "score_function"}  # of models of vectors
 
 
 @pytest.mark.jax
