@@ -97,13 +97,16 @@ class ResidualUnit(layers.Layer):
         self.norm_2.build(inner_shape)
         self.conv_2.build(inner_shape)
         if inner_shape != tuple(input_shape):
-            self.shortcut = convolution(self.filters, 1, self.strides, self.dtype_policy)
+            self.shortcut = convolution(self.filters, 1, 1, self.dtype_policy)
             self.shortcut.build(input_shape)
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         h = ops.relu(self.norm_1(x, training=training))
-        # As in the paper, a convolutional shortcut is applied after the activation.
-        x = x if self.shortcut is None else self.shortcut(h)
+        if self.shortcut is not None:
+            # As in the paper, a convolutional shortcut is applied after the activation. Pixels are
+            # chosen before it, because oneDNN writes out of bounds in the gradient of 1×1 kernels
+            # with strides, if the number of channels is not a multiple of 8 (torch 2.13, AVX2).
+            x = self.shortcut(h[:, :: self.strides, :: self.strides])
         h = ops.relu(self.norm_2(self.conv_1(h), training=training))
         return x + self.conv_2(self.dropout(h, training=training))
 

@@ -274,6 +274,7 @@ ALONE = """
 """
 
 
+@pytest.mark.slow
 def test_works_where_this_package_is_not(tmp_path):
     """For an enumerable model, scores are the model's, and samples follow them."""
     model, images = enumeration.enumerable_model(), enumeration.all_images()

@@ -118,6 +118,7 @@ def names_of_arrays(file):
     return names
 
 
+@pytest.mark.slow
 def test_a_configuration_larger_than_the_weights_fills_no_memory(archive, tmp_path):
     path = rewritten(archive, tmp_path / "large.keras", filters=800)
     message = hostile.in_little_memory(MEASURED, path)

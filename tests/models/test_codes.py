@@ -48,7 +48,7 @@ def test_three_codes_are_enumerated(cls, image_shape, options):
     number = [27, 9, 3, 1]
     law = model.log_prob(every, 1, batch_size=81).astype("float64")
     assert logsumexp(law) == pytest.approx(0, abs=1e-5)
-    how = {"seed": 1, "batch_size": 10_000, "verbose": 0}
+    how = {"seed": 2, "batch_size": 10_000, "verbose": 0}
     samples = model.sample(np.ones(10_000, int), **how)
     assert samples.dtype == "uint8"
     found = enumeration.chi_square_of_numbers(samples.reshape(-1, 4) @ number, law)
@@ -57,8 +57,8 @@ def test_three_codes_are_enumerated(cls, image_shape, options):
     known = np.ones(image_shape[:2], bool)
     known.flat[1:-1] = False
     known.flat[-1] = image_shape[-1] == 1
-    given = np.broadcast_to(every[50], (4000, *image_shape))
-    completed = model.complete(given, known, 1, num_particles=256, **how)
+    given = np.broadcast_to(every[50], (1000, *image_shape))
+    completed = model.complete(given, known, 1, num_particles=128, **how)
     same = np.all((every == every[50]) | ~known[..., None], axis=(1, 2, 3))
     allowed = np.where(same, law, -np.inf)
     allowed -= logsumexp(allowed)

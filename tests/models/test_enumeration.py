@@ -18,7 +18,7 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 
 NONE = -1
 LABELS = (0, 1, NONE)
-MANY, SOME = 200_000, 20_000  # samples; MANY detects differences of half a percent
+MANY, SOME = 50_000, 20_000  # samples; MANY detects differences of one percent
 MIXTURE, SOFTMAX = "logistic_mixture", "categorical"
 FIRST = (kp.PixelCNNPlusPlus, MIXTURE, (2, 2, 1), "bias")
 OF_CHANNELS = (kp.GatedPixelCNN, SOFTMAX, (2, 1, 2), "bias")

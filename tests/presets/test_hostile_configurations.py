@@ -177,6 +177,7 @@ def test_a_run_names_no_code_that_runs(run, option, monkeypatch, pixelcnnpp):
     assert (folder / "ran").exists()
 
 
+@pytest.mark.slow
 def test_a_preset_larger_than_its_weights_fills_no_memory(preset, tmp_path):
     shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
     content = json.loads((preset / "config.json").read_text())

@@ -85,6 +85,7 @@ def final_state(run):
         return {name: state[name] for name in state.files}
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path):
     finish(start(data, tmp_path / "whole"))
 

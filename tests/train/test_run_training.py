@@ -208,6 +208,7 @@ def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, t
         assert section == "baseline" or "Recipe of the run" in out
 
 
+@pytest.mark.slow
 def test_a_model_of_random_crops_and_its_cnn(tmp_path, pixelcnnpp, monkeypatch, trained):
     """A resumed training crops the images again, and both models are evaluated on centers."""
     trained.save_to_preset(tmp_path / "preset", {"training": TRAINING})
