@@ -64,7 +64,7 @@ class RandomOptions(SamplingFlags, ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionOptions:
-    """The option of the commands that sample with a model of vectors."""
+    """The option of the commands that sample or score with a model of vectors."""
 
     condition: str | None = option(
         "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
@@ -139,7 +139,7 @@ class CompleteOptions(OverwriteOptions, ConditionOptions, RandomOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(BlockOptions, TiledOptions):
+class ScoreOptions(BlockOptions, ConditionOptions, TiledOptions):
     """Options of `score`."""
 
     data: Path = option("Folder of image files, which is searched recursively.", ...)
@@ -251,7 +251,8 @@ def score(options: ScoreOptions) -> None:
     """Score a large set of images, and write a CSV file.
 
     Each row has the class, the probabilities and the bits/dim of an image. An image that cannot be
-    read has the class -1 and an error message. Give exactly one of --preset, --run and --model.
+    read has the class -1 and an error message. A model of vectors gives all images the class -1.
+    Give exactly one of --preset, --run and --model.
     """
     with library():
         from keras_pixelcnnpp.commands.scoring import score_files

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.commands.model_commands import ClassifyOptions, ScoreOptions
+from keras_pixelcnnpp.commands.posterior import vector_of
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
     TrainedModel,
@@ -105,8 +106,9 @@ def score_files(options: ScoreOptions) -> None:
     trained, output = TrainedModel.named(options), options.output
     if not options.tiled:
         _advise(trained, options.data)
+    vector = vector_of(options.condition, trained.model.conditions)
     how = options.resume, options.workers
-    bits = score_folder(trained, options.data, output, *how, tiled=options.tiled)
+    bits = score_folder(trained, options.data, output, *how, tiled=options.tiled, vector=vector)
     good = np.isfinite(bits)
     print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
@@ -135,24 +137,26 @@ def score_folder(
     workers: int = 1,
     block_size: int = 256,
     tiled: bool = False,
+    vector: np.ndarray | None = None,
 ) -> np.ndarray:
     """Scores every image file below a folder, and writes a CSV file block by block.
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
-    image that cannot be read has the class -1 and an error message. An unconditional model gives
-    all images the class -1. With `resume`, an incomplete file is completed if the model and the
-    images are those in the JSON file next to it. `tiled` scores images at their own size, one at a
-    time.
+    image that cannot be read has the class -1 and an error message. A model without classes gives
+    all images the class -1; a model of vectors scores them under `vector`. With `resume`, an
+    incomplete file is completed if the model and the images are those in the JSON file next to it.
+    `tiled` scores images at their own size, one at a time.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
     """
     paths = images_below(data)
-    numbers = [f"p_{label}" for label in range(trained.model.num_classes)]
+    numbers = [f"p_{label}" for label in range(len(trained.class_names))]
     rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
     record = output.with_name(f"{output.name}.json")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
+    given |= {} if vector is None else {"vector": vector.tolist()}
     block_size = 1 if tiled else block_size
     known = read_json(record) if record.exists() else None
     if output.exists():
@@ -169,7 +173,7 @@ def score_folder(
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.
-    results = map_blocks(partial(_score, data.absolute(), tiled), blocks, trained, workers)
+    results = map_blocks(partial(_score, data.absolute(), tiled, vector), blocks, trained, workers)
     bits = _bits_of(rows[1:])
     try:
         write_json(record, given)
@@ -208,19 +212,21 @@ def _complete_rows(file: Path) -> list[list]:
     return rows if is_whole else rows[:-1]
 
 
-def _score(data: Path, tiled: bool, trained: TrainedModel, paths: list[str]) -> list[list]:
+def _score(
+    data: Path, tiled: bool, vector: np.ndarray | None, trained: TrainedModel, paths: list[str]
+) -> list[list]:
     """Returns a row of the CSV file for each path; a single path if `tiled`."""
-    model, images, rows = trained.model, {}, {}
+    names, images, rows = trained.class_names, {}, {}
     for path in paths:
         try:
             images[path] = trained.read(file_inside(data, path), tiled)
         except UserError as error:
-            rows[path] = [path, -1, *[""] * (model.num_classes + 2), error]
+            rows[path] = [path, -1, *[""] * (len(names) + 2), error]
     if images:
-        result = trained.classify(np.stack(list(images.values())), 0, tiled)
+        result = trained.classify(np.stack(list(images.values())), 0, tiled, vector)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [f"{value:.6g}" for value in (bits, *row)]
-            name = model.class_names[label] if label >= 0 else ""
+            name = names[label] if label >= 0 else ""
             rows[path] = [path, int(label), name, *values, ""]
     return [rows[path] for path in paths]

@@ -89,6 +89,12 @@ class TrainedModel(NamedTuple):
             raise UserError(f"{name}: {error}") from error
         return image.reshape(*image.shape[:2], channels)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the model's classes; empty for a model without classes."""
+        conditions = self.model.conditions
+        return conditions.class_names if conditions.are_labels else ()
+
     def is_larger(self, file: Path) -> bool:
         """Returns whether an image file is larger than the model's images, and is thus resized."""
         channels = self.model.image_shape[-1]
@@ -116,18 +122,23 @@ class TrainedModel(NamedTuple):
         return digest.hexdigest()
 
     def classify(
-        self, images: np.ndarray, verbose: int | str = "auto", tiled: bool = False
+        self,
+        images: np.ndarray,
+        verbose: int | str = "auto",
+        tiled: bool = False,
+        vector: np.ndarray | None = None,
     ) -> dict:
         """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
 
-        An unconditional model gives all images the class -1. `tiled` accepts images of any size.
+        A model without classes gives all images the class -1. `tiled` accepts images of any size.
+        `vector` is that of a model of `Vectors`, for all images.
         """
         scorer = TiledModel(self.model) if tiled else self.model
-        if not self.model.num_classes:
+        if not self.class_names:
             return {
                 "class_id": np.full(len(images), -1),
                 "probabilities": np.zeros((len(images), 0)),
-                "bits_per_dim": scorer.bits_per_dim(images),
+                "bits_per_dim": scorer.bits_per_dim(images, vector),
             }
         scores = scorer.class_log_likelihoods(images, verbose=verbose)
         probabilities = self.model.posterior.probabilities(scores)

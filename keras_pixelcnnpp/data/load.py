@@ -191,7 +191,8 @@ def _dark_note(splits: dict[str, LabeledImages], are_files: bool) -> tuple[str, 
         "--white-level 4095."
         if are_files
         else "If the values are levels, convert them to images with "
-        f"keras_pixelcnnpp.data.to_images(levels, {brightest + 1})."
+        f"keras_pixelcnnpp.data.to_images(levels, {brightest + 1}). If they are codes without an "
+        "order, train a model with ordered_levels=False in Python."
     )
     return (f"All images are nearly black: the largest value is {brightest} of 255. {advice}",)
 

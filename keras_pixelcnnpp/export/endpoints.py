@@ -43,7 +43,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     the name of a class in each line.
 
     An unconditional model has the endpoints `log_prob`, which is its `serving_default`, and
-    `sample`; all labels are -1. Only gray and RGB images have `classify_bytes`, not codes, and only
+    `sample`; all labels are -1. So has a model of `Vectors`, with the input `vectors` float32 `(B,
+    size)` instead of `labels`. Only gray and RGB images have `classify_bytes`, not codes, and only
     if the training images were read without a white level, which the graph does not apply.
 
     Args:
@@ -51,7 +52,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or
             nothing but a SavedModel, which is replaced.
         config: Optional dict, the configuration of the training run. It is written as the asset
-            `config.json`, together with `class_names`, `image_shape`, `num_levels`,
+            `config.json`, together with `class_names`, `conditions`, `image_shape`, `num_levels`,
             `ordered_levels`, `resize` and `white_level`.
 
     Raises:
@@ -68,8 +69,10 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     config = config or {}
     data = config.get("data", {})
     resize = data.get("resize", "center_crop")
+    class_names = model.conditions.names if model.conditions.are_labels else ()
     facts = {
-        "class_names": list(model.class_names),
+        "class_names": list(class_names),
+        "conditions": model.conditions.arguments(),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
         "ordered_levels": model.ordered_levels,
@@ -83,11 +86,11 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     endpoints = _endpoints(model, resize)
     if facts["white_level"] or resize == "crop" or not model.ordered_levels:
         endpoints.pop("classify_bytes", None)
-    default = endpoints["classify" if model.num_classes else "log_prob"]
+    default = endpoints.get("classify", endpoints["log_prob"])
     signatures = {**endpoints, "serving_default": default}
     with tempfile.TemporaryDirectory() as folder:
         names, description = Path(folder, "class_names.txt"), Path(folder, "config.json")
-        names.write_text("".join(f"{name}\n" for name in model.class_names), encoding="utf-8")
+        names.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
         description.write_text(json.dumps({**config, **facts}, indent=2), encoding="utf-8")
         module.assets = [tf.saved_model.Asset(str(file)) for file in (names, description)]
         with atomic_path(path) as temporary:
@@ -118,7 +121,10 @@ _MAX_SAMPLES = 100
 
 def _endpoints(model: keras.Model, resize: str) -> dict:
     """Returns a dict from names to the traced endpoints of the model."""
-    shape, num_classes = model.image_shape, model.num_classes
+    shape, conditions = model.image_shape, model.conditions
+    num_classes = conditions.num_classes if conditions.are_labels else 0
+    value_spec = conditions.spec(None, 1)  # without conditions, the labels are all -1
+    kind = "labels" if conditions.num_candidates else "vectors"
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
 
@@ -141,49 +147,53 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         images, good = decode_images(image_bytes, shape, resize)
         return _without_bad(classify(images), good)
 
-    def log_prob(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+    def log_prob(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
         same = tf.debugging.assert_equal(
-            tf.shape(images)[0], tf.shape(labels)[0], "Expected one label for each image."
+            tf.shape(images)[0], tf.shape(values)[0], f"Expected one {kind[:-1]} for each image."
         )
         with tf.control_dependencies([same]):
             lowest = 0 if num_classes else -1
-            inputs = [tf.identity(images), _checked_labels(model, labels, lowest)]
+            inputs = [tf.identity(images), _checked_values(model, values, lowest)]
 
-        def score(images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-            labels = labels[:, None] if num_classes else None
-            return {"log_likelihood": model.log_likelihood(images, labels)[:, 0]}
+        def score(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
+            values = None if value_spec is None else values[:, None]
+            return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
         return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
 
     sampler = PixelSampler(model)
 
     # Without XLA, which would compile for half a minute in each process that samples.
-    def sample(labels: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
+    def sample(values: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
         positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
         with tf.control_dependencies([positive]):
-            labels = _checked_labels(model, labels, lowest=-1)
+            values = _checked_values(model, values, lowest=-1)
 
-        def sample_part(labels: tf.Tensor, positions: tf.Tensor) -> dict[str, tf.Tensor]:
-            temperatures = tf.fill(tf.shape(labels), temperature)
+        def sample_part(values: tf.Tensor, positions: tf.Tensor) -> dict[str, tf.Tensor]:
+            temperatures = tf.fill(tf.shape(positions), temperature)
             sampler_inputs = {"noise": _noise(model, seed, positions), "temperature": temperatures}
             if num_classes:
                 random = _random_classes(model, seed, positions)
-                sampler_inputs["label"] = tf.where(labels < 0, random, labels)
+                values = tf.where(values < 0, random, values)
+            if value_spec is not None:
+                sampler_inputs["label"] = values
             return {"images": sampler(sampler_inputs)["images"]}
 
-        inputs = [labels, tf.range(tf.shape(labels)[0])]
+        inputs = [values, tf.range(tf.shape(values)[0])]
         return _in_parts(
             sample_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, tf.uint8)}
         )
 
     images = tf.TensorSpec((None, *shape), tf.uint8, "images")
-    labels = tf.TensorSpec((None,), tf.int32, "labels")
+    values = tf.TensorSpec((None,), tf.int32, kind)
+    if value_spec is not None:
+        values = tf.TensorSpec((None, *value_spec.shape[2:]), value_spec.dtype, kind)
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")
     endpoints = {
-        "log_prob": _endpoint(log_prob, images, labels),
-        "sample": _endpoint(sample, labels, seed, temperature),
+        "log_prob": _endpoint(log_prob, images, values),
+        "sample": _endpoint(sample, values, seed, temperature),
     }
     if num_classes:
         endpoints["classify"] = _endpoint(classify, images)
@@ -238,16 +248,20 @@ def _in_parts(
     return {name: part.values[:rows] for name, part in parts.items()}
 
 
-def _checked_labels(model: keras.Model, labels: tf.Tensor, lowest: int) -> tf.Tensor:
-    """Returns the labels. The graph raises an error if labels are out of range."""
-    highest = model.num_classes - 1
-    message = f"labels must be from {lowest} to {highest}."
-    checks = [
-        tf.debugging.assert_greater_equal(labels, lowest, message),
-        tf.debugging.assert_less_equal(labels, highest, message),
-    ]
+def _checked_values(model: keras.Model, values: tf.Tensor, lowest: int) -> tf.Tensor:
+    """Returns labels or vectors. The graph raises an error for labels out of range, and NaN."""
+    if values.dtype.is_floating:
+        finite = tf.reduce_all(tf.math.is_finite(values))
+        checks = [tf.debugging.Assert(finite, ["vectors must be finite numbers."])]
+    else:
+        highest = model.num_classes - 1
+        message = f"labels must be from {lowest} to {highest}."
+        checks = [
+            tf.debugging.assert_greater_equal(values, lowest, message),
+            tf.debugging.assert_less_equal(values, highest, message),
+        ]
     with tf.control_dependencies(checks):
-        return tf.identity(labels)
+        return tf.identity(values)
 
 
 def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
+from keras_pixelcnnpp.layers.conditions import Conditions, conditions_of
 from keras_pixelcnnpp.training.run import RunFolder, check_data, how_to_read
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
@@ -76,7 +77,7 @@ class SavedModelClassifier(ImageClassifier):
         file = self.folder / "assets" / "config.json"
         config = read_json(file)
         # Has the entries and rules of a run's configuration.
-        check_data(config, file, ("class_names", "image_shape", "num_levels"))
+        check_data(config, file, ("class_names", "conditions", "image_shape", "num_levels"))
         return config
 
     @cached_property
@@ -99,6 +100,11 @@ class SavedModelClassifier(ImageClassifier):
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def conditions(self) -> Conditions:
+        """Conditions of the model."""
+        return conditions_of(**self.config["conditions"])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -185,11 +191,12 @@ class SavedModelClassifier(ImageClassifier):
         """
         return self._in_batches("classify_bytes", "image_bytes", np.array(list(contents), object))
 
-    def sample(self, labels: np.ndarray, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
-        """Samples an image for each label.
+    def sample(self, labels: ArrayLike, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+        """Samples an image for each label or vector.
 
         Args:
-            labels: Int array `(N,)`, or class names; -1 samples a random class.
+            labels: Int array `(N,)`, or class names; -1 samples a random class. For a model of
+                `Vectors`, float array `(N, size)`.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -201,10 +208,12 @@ class SavedModelClassifier(ImageClassifier):
         """
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
-        labels = checked_labels(labels, np.size(labels), self.num_classes, self.class_names, -1)
-        return self.call("sample", labels=labels, seed=seed, temperature=float(temperature))[
-            "images"
-        ]
+        if self.conditions.num_candidates:
+            given = np.size(labels), self.num_classes, self.class_names, -1
+            values = {"labels": checked_labels(labels, *given)}
+        else:
+            values = {"vectors": self.conditions.requested(labels)}
+        return self.call("sample", **values, seed=seed, temperature=float(temperature))["images"]
 
     @property
     def _trained(self) -> Self:

@@ -1,5 +1,6 @@
 """A SavedModel agrees with its model, rejects invalid input, and works without the package."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,14 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from layer_checks import randomize
 from sklearn.base import clone
 
+import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
+from keras_pixelcnnpp.savedmodel.serving import predict
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import write_json
 
@@ -194,6 +198,33 @@ def test_without_classes_and_with_two_channels(tmp_path, rng):
     assert found == pytest.approx(model.log_prob(images), rel=1e-5)
     sampled = exported.call("sample", labels=none, seed=0, temperature=1.0)["images"]
     assert (sampled.shape, sampled.dtype) == ((3, 4, 4, 2), np.uint8)
+
+
+def test_of_vectors(tmp_path):
+    """Scores are the model's, samples follow them, and a server takes vectors."""
+    conditions = kp.Vectors(2, low=[0.2, -0.3], high=[0.6, 0.3], names=["beta", "field"])
+    options = {"conditions": conditions, "num_levels": 2, "filters": 4, "num_blocks": 1}
+    model = randomize(kp.GatedPixelCNN((2, 2, 1), **options))
+    model.export(tmp_path / "1")
+    exported = SavedModelClassifier(tmp_path)
+    assert {*exported.endpoints} == {"serving_default", "log_prob", "sample"}
+    images = np.array(list(itertools.product([0, 255], repeat=4)), "uint8").reshape(-1, 2, 2, 1)
+    vectors = np.tile(np.float32([[0.3, 0.1], [0.6, -0.3]]), (8, 1))
+    found = exported.call("log_prob", images=images, vectors=vectors)["log_likelihood"]
+    np.testing.assert_allclose(found, model.log_prob(images, vectors), rtol=1e-5)
+    inputs = {"images": images.tolist(), "vectors": vectors.tolist()}
+    answer = predict(exported, {"inputs": inputs})["outputs"]
+    np.testing.assert_allclose(answer, found, rtol=1e-6)
+    samples = exported.sample(vectors[:2].repeat(4000, axis=0), seed=1).reshape(2, 4000, 4) > 0
+    for numbers, vector in zip(samples @ [8, 4, 2, 1], vectors, strict=False):
+        law = model.log_prob(images, vector).astype("float64")
+        assert enumeration.chi_square_of_numbers(numbers, law) > 1e-3
+    with pytest.raises(UserError, match=r"Invalid vectors.*\(1, 2\).*beta, field"):
+        exported.sample([[0.3]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="vectors must be finite"):
+        exported.call("log_prob", images=images[:1], vectors=[[np.nan, 0]])
+    with pytest.raises(UserError, match=r"Expected one of: log_prob, sample.*classify"):
+        exported.classify(images)
 
 
 def test_only_a_savedmodel_is_replaced(trained, tmp_path):
