@@ -11,7 +11,6 @@ that split. It adds a row to `benchmarks/results/cnn_tuning-NAME.json`. The spli
 import shlex
 import time
 from dataclasses import dataclass, field, fields, make_dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
@@ -22,11 +21,12 @@ from typer import Option
 
 from keras_pixelcnnpp.commands.helpers import with_options
 from keras_pixelcnnpp.data.batches import ImageBatches
+from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.training.optimizers import make_optimizer
-from keras_pixelcnnpp.training.recipe import NOT_MIRRORED, BaselineRecipe, numbers, words_of
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, numbers, words_of
 from keras_pixelcnnpp.training.train import train_epochs
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.files import read_json, write_json
@@ -111,14 +111,15 @@ def trained(options, recipe, dataset):
         metrics=["accuracy"],
         jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
     )
-    train_epochs(model, batches, recipe.epochs, verbose=2)
+    with backend.tensor_float32(recipe.precision == "tf32"):
+        train_epochs(model, batches, recipe.epochs, verbose=2)
     return model, held_out
 
 
 def main(options, given):
     """Train and measure the CNN once, and add the result to those before."""
-    name, given = Path(given.data).stem, BaselineRecipe(**vars(given))
-    usual = BaselineRecipe(**{**DEFAULTS, "horizontal_flip": name not in NOT_MIRRORED})
+    source, given = source_of(given.data), BaselineRecipe(**vars(given))
+    usual = BaselineRecipe(**{**DEFAULTS, "horizontal_flip": source.may_be_mirrored})
     recipe = given.over(usual)
     dataset, recipe = load_larger(given, recipe, load_training_data(recipe))
     start = time.process_time()
@@ -137,9 +138,9 @@ def main(options, given):
         **metrics.classification_metrics(held_out.labels, probabilities),
         "scaled_log_loss": metrics.mean_log_loss(held_out.labels, scaled),
     }
-    path = RESULTS / f"cnn_tuning-{name}.json"
+    path = RESULTS / f"cnn_tuning-{source.name}.json"
     rows = read_json(path)["rows"] if path.exists() else []
-    found = {"data": name, "count": len(held_out), "machine": backend.machine()}
+    found = {"data": source.name, "count": len(held_out), "machine": backend.machine()}
     write_json(path, found | {"rows": [*rows, row]})
     show([{key: value for key, value in row.items() if key not in ("options", "accuracy_ci95")}])
 

@@ -27,9 +27,9 @@ from results import WAYS, over_seeds
 from typer import Option
 
 from keras_pixelcnnpp.commands.helpers import with_options
-from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.training.recipe import COMMANDS, NOT_MIRRORED
+from keras_pixelcnnpp.training.recipe import COMMANDS
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.backend import machine
 from keras_pixelcnnpp.utils.files import read_json
@@ -89,7 +89,7 @@ def given(kind, options, seed):
     """Returns the options that all trainings of a kind of model have in common."""
     how = {"seed": seed, "precision": options.precision}
     if kind == "baseline":
-        return how | {"horizontal_flip": Path(options.data).stem not in NOT_MIRRORED}
+        return how | {"horizontal_flip": source_of(options.data).may_be_mirrored}
     how |= {"learning_rate_schedule": "cosine", "likelihood_epochs": 0, "sample_every": 0}
     how |= {name: getattr(options, name) for name in OF_PIXELCNNPP}
     if options.preset is None and options.data in preset_names():
@@ -136,7 +136,7 @@ def main(options):
     """Measure the accuracy with few labels, with and without unlabeled images."""
     told = ("labels_per_class", "seeds", "run", "output")
     asked = {name: value for name, value in vars(options).items() if name not in told}
-    asked["data"] = Path(options.data).stem  # its folder does not matter
+    asked["data"] = source_of(options.data).name  # its folder does not matter
     rows = []
     if options.output.exists():
         known = read_json(options.output)

@@ -24,7 +24,7 @@ import typer
 from common import RESULTS, Data, Output, Split, facts, pixelcnnpp, save, show, write_dataset
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png
 from keras_pixelcnnpp.evaluate.generation import Comparison, baseline_features, mean_bits_per_dim
@@ -96,9 +96,10 @@ def figure(samples):
 @app.command()
 def judge(data: Data, epochs: int = 10):
     """Train a CNN on the test images, in `runs/NAME-judge`."""
-    dataset, folder = load_dataset(data), Path("runs", f"{Path(data).stem}-judge")
+    dataset, source = load_dataset(data), source_of(data)
+    folder = Path("runs", f"{source.name}-judge")
     write_dataset(folder / "test.npz", dataset, dataset.split("test"))
-    how = {"batch_size": 64, "horizontal_flip": Path(data).stem == "fashion_mnist"}
+    how = {"batch_size": 64, "horizontal_flip": source.may_be_mirrored}
     how["precision"] = "mixed_bfloat16"
     data = folder / "test.npz"
     pixelcnnpp("train-baseline", data=data, run=folder, overwrite=True, epochs=epochs, **how)
@@ -121,7 +122,7 @@ def measure(
     dataset = load_dataset(data) if data else RunFolder(run).load_data()
     cnn = load_trained_model(RunFolder(run).require_model("baseline"), BaselineCNN)
     model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
-    options = {"data": data and Path(data).stem, "split": split, "per_class": per_class}
+    options = {"data": data and source_of(data).name, "split": split, "per_class": per_class}
     options |= {"weights": weights, "scales": scales}
     settings = [[float(number) for number in text.split(",")] for text in (weights, scales)]
     for weight, scale in product(*settings):

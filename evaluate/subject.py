@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
-from keras_pixelcnnpp.data.load import CLASS_NAMES
+from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -36,7 +36,7 @@ class Subject(TrainedImages):
     Attributes:
         run: `RunFolder` of the model, or `None` for a preset or a file.
         config: Content of the run's `config.json`, or what is known about a preset or a file.
-        data: Source of the images, as for `load_dataset`, or `None` for those of the run.
+        data: Location of the images, a `DataSource.location`, or `None` for those of the run.
         root: Folder of all results of the model.
         folder: Folder of the results on these images: `root` for the run's split validation, and
             otherwise a subfolder.
@@ -54,21 +54,19 @@ class Subject(TrainedImages):
             self.config = _known_about(self.model, self.trained.reading, self._preset)
         else:
             self.config = self.run.read_config()
-        self.data = options.data
-        if self.data is not None and self.data not in CLASS_NAMES:
-            self.data = str(Path(self.data).resolve())
+        source = None if options.data is None else source_of(options.data)
+        self.data = None if source is None else source.location
         usual = Path("reports", self.name) if self.run is None else self.run.reports
         self.root = options.output or usual
-        self.folder = self._folder()
+        self.folder = self._folder([] if source is None else [source.name])
         is_own = self.run is not None and self.folder == self.run.reports
         self.samples = self.run.samples if is_own else self.folder / "samples"
 
-    def _folder(self) -> Path:
+    def _folder(self, words: list[str]) -> Path:
         """Returns the folder of the results, with a number if other images have its name."""
-        path, split = Path(self.data or ""), self.options.split
-        words = [] if self.data is None else [path.name if path.is_dir() else path.stem]
+        split = self.options.split
         if split is not None and (words or split != "validation"):
-            words.append(split)
+            words = [*words, split]
         if not words:
             return self.root
         (name,) = safe_names(["-".join(words) or "data"])

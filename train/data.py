@@ -8,7 +8,8 @@ import numpy as np
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.images import open_image, opened
-from keras_pixelcnnpp.data.load import CLASS_NAMES, load_dataset
+from keras_pixelcnnpp.data.load import load_dataset, source_of
+from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.training.recipe import Recipe
 from keras_pixelcnnpp.utils.errors import UserError, say
@@ -16,8 +17,6 @@ from keras_pixelcnnpp.utils.errors import UserError, say
 
 def load_training_data(recipe: Recipe) -> Dataset:
     """Loads the data of a recipe, and prints a summary."""
-    if recipe.data is None:
-        raise UserError("Missing option --data. Expected a data set, a file or a folder")
     how = {"image_size": recipe.image_size, "channels": recipe.channels, **recipe.loading()}
     dataset = load_dataset(recipe.data, **how)
     for note in dataset.notes:
@@ -35,10 +34,9 @@ def load_training_data(recipe: Recipe) -> Dataset:
 
 def data_section(recipe: Recipe, dataset: Dataset) -> dict:
     """Returns the section `data` of `config.json`, which `recipe_of_run` reads."""
-    source, how = recipe.data, recipe.loading()
+    how = recipe.loading()
     return {
-        # Absolute, so that `evaluate` finds the data from another working directory.
-        "source": source if source in CLASS_NAMES else str(Path(source).resolve()),
+        "source": source_of(recipe.data).location,
         "channels": recipe.channels,
         **{name: how[name] for name in ("resize", "skip_corrupted", "white_level")},
         "split_seed": how["seed"],
@@ -50,16 +48,15 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
     }
 
 
-def load_preset(name: str | None, data: str, network: str | None = None) -> tuple[str, Recipe]:
+def load_preset(
+    name: str | None, source: DataSource, network: str | None = None
+) -> tuple[str, Recipe]:
     """Returns the name and the recipe of a preset.
 
-    Without a name, the preset of the network or else of the data is used. Data without a preset of
-    its own uses the preset `photographs`.
+    Without a name, the preset of the network or else of the data is used.
     """
-    if name is None and network in preset_names():
-        name = network
-    elif name is None:
-        name = data if data in ("digits", "fashion_mnist", "mnist") else "photographs"
+    if name is None:
+        name = network if network in preset_names() else source.preset
     recipe = Preset(name).recipe()
     if network not in (None, recipe.network):
         raise UserError(
@@ -67,11 +64,6 @@ def load_preset(name: str | None, data: str, network: str | None = None) -> tupl
             f"{recipe.network}. Received: {network}"
         )
     return name, recipe
-
-
-def is_folder(source: str | None) -> bool:
-    """Returns whether `--data` is a folder of image files, not a built-in data set or a file."""
-    return source not in CLASS_NAMES and Path(source).is_dir()
 
 
 def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Dataset, Recipe]:
@@ -91,14 +83,15 @@ def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Datase
     margin = recipe.crop_margin
     if not margin:
         return dataset, recipe
-    if not is_folder(recipe.data):
+    source = source_of(recipe.data)
+    if not source.has_files:
         raise UserError(
             "Invalid value for option `crop_margin`. It needs a folder of image files, which can "
             f"be read at a larger size. Received: crop_margin={margin}, data={recipe.data}"
         )
     height, width, channels = dataset.image_shape
     size = height + margin, width + margin
-    if small := _smaller_file(Path(recipe.data), dataset.split("train").paths, size):
+    if small := _smaller_file(source.path, dataset.split("train").paths, size):
         reason = f"{small} is smaller than {size[0]}×{size[1]} pixels, and would be blurred"
         if given.crop_margin:
             raise UserError(f"Invalid value for option `crop_margin`. {reason}. Received: {margin}")
@@ -116,13 +109,14 @@ def _with_larger(dataset: Dataset, images: np.ndarray) -> Dataset:
 
 def _whole_images(recipe: Recipe, dataset: Dataset) -> np.ndarray:
     """Loads the training images, of which `dataset` has the centers, at their own sizes."""
-    if not is_folder(recipe.data):
+    source = source_of(recipe.data)
+    if not source.has_files:
         how = {"channels": recipe.channels, **recipe.loading()}
         return load_dataset(recipe.data, **how).split("train").images
     train, channels = dataset.split("train"), dataset.image_shape[2]
     images = np.empty(len(train), object)
     for row, path in enumerate(train.paths):
-        file = file_inside(Path(recipe.data), path)
+        file = file_inside(source.path, path)
         image = np.asarray(open_image(file, channels, recipe.white_level))
         images[row] = image.reshape(*image.shape[:2], channels)
     return images

@@ -15,7 +15,8 @@ import typer
 
 from keras_pixelcnnpp.commands.plugins import imported_plugins, make_callbacks
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.load import CLASS_NAMES
+from keras_pixelcnnpp.data.load import source_of
+from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional, Vectors
@@ -26,7 +27,6 @@ from keras_pixelcnnpp.train.claim import claim
 from keras_pixelcnnpp.train.commands import RunOptions, TrainOptions
 from keras_pixelcnnpp.train.data import (
     data_section,
-    is_folder,
     load_larger,
     load_preset,
     load_training_data,
@@ -42,7 +42,6 @@ from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.recipe import (
     COMMANDS,
     MONITORING,
-    NOT_MIRRORED,
     BaselineRecipe,
     PixelCNNRecipe,
     Recipe,
@@ -80,11 +79,12 @@ def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
         if given.network is not None:
             require_choice("network", given.network, NETWORKS)
         start, given, begun = _start(options, given, devices)
+        source = _source_apart(given.data, start.run)
         name, preset = None, PixelCNNRecipe()
         if not begun or options.preset is not None:  # otherwise the run has all values
-            name, preset = load_preset(options.preset, given.data, given.network)
+            name, preset = load_preset(options.preset, source, given.network)
         dataset = load_training_data(given.over(preset))
-        of_data = dataset.num_classes, is_folder(given.data), bool(dataset.vector_names)
+        of_data = dataset.num_classes, source.has_files, bool(dataset.vector_names)
         recipe = given.for_data(preset, *of_data)
         flipped = "" if recipe.horizontal_flip else "not "
         origin = "run" if name is None else f"preset {name}"
@@ -97,9 +97,9 @@ def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
 def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
     """Runs `pixelcnnpp train-baseline`."""
     start, given, _ = _start(options, given)
-    dataset, folder = load_training_data(given), is_folder(given.data)
-    flip = Path(given.data).stem not in NOT_MIRRORED
-    usual = BaselineRecipe(horizontal_flip=flip, crop_margin=4 if folder else 0)
+    source, dataset = _source_apart(given.data, start.run), load_training_data(given)
+    margin = 4 if source.has_files else 0
+    usual = BaselineRecipe(horizontal_flip=source.may_be_mirrored, crop_margin=margin)
     dataset, recipe = load_larger(given, given.over(usual).with_defaults(), dataset)
     _run(train_baseline, dataset, recipe, start)
 
@@ -125,19 +125,25 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
         given = given.over(recipe_of_run(config, given.section))
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
-    if given.data is not None and given.data not in CLASS_NAMES:
-        _require_apart(run.path.resolve(), Path(given.data).resolve())
     start = Start(run, options.resume, options.overwrite, devices, verbose=verbose)
     return start, given, given.section in config
 
 
-def _require_apart(run: Path, data: Path) -> None:
-    """A run writes files that could be taken for data, and removes files of its folder."""
-    if run.is_relative_to(data) or data.is_relative_to(run):
+def _source_apart(data: str | None, run: RunFolder) -> DataSource:
+    """Returns the source of the images, which must not contain the run, or lie in it."""
+    if data is None:
+        raise UserError("Missing option --data. Expected a data set, a file or a folder")
+    source = source_of(data)
+    if source.path is None:
+        return source
+    # A run writes files that could be taken for data, and removes files of its folder.
+    images, folder = source.path.resolve(), run.path.resolve()
+    if folder.is_relative_to(images) or images.is_relative_to(folder):
         raise UserError(
             "Invalid value for option `run`. Expected a folder outside the data, and data outside "
-            f"the run. Received: run={run}, data={data}"
+            f"the run. Received: run={folder}, data={images}"
         )
+    return source
 
 
 def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_pixelcnnpp.commands.model_commands import PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
+from keras_pixelcnnpp.data.images import SUFFIXES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
@@ -46,7 +47,7 @@ def write_posterior(options: PosteriorOptions) -> None:
 
 
 def _images(options: PosteriorOptions, trained: TrainedModel) -> tuple[list[str], np.ndarray]:
-    if options.data.suffix == ".npz":
+    if not options.data.is_dir() and options.data.suffix.lower() not in SUFFIXES:
         dataset = load_dataset(options.data, make_splits=False)
         split = dataset.split(dataset.split_to_measure())
         model = trained.model

@@ -32,8 +32,9 @@ from keras_pixelcnnpp.data.images import (
     open_image,
     resized_note,
 )
+from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.backend import progress
-from keras_pixelcnnpp.utils.checks import checked_class_names
+from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import counted, relative_path, sha256
 
@@ -62,17 +63,8 @@ class Columns(NamedTuple):
 Listing = tuple[tuple[str, ...], dict[str, list[Listed]], list[str]]
 
 
-def load_folder(
-    folder: Path,
-    image_shape: tuple[int | None, int | None, int] = (32, 32, 3),
-    resize: str = "center_crop",
-    skip_corrupted: bool = False,
-    white_level: int | None = None,
-    as_uint16: bool = False,
-    unlabeled_others: bool = False,
-    conditions: Sequence[str] = (),
-) -> Dataset:
-    """Loads a folder of image files, in one of three forms.
+class Folder(DataSource):
+    """A folder of image files, in one of three forms.
 
     1. CSV files: `train.csv`, `validation.csv` and `test.csv`, or a single file of any name. Rows
        are `path,label`. A header may name these columns (`filename,label`) and others, of which
@@ -87,46 +79,56 @@ def load_folder(
        alphabetical order, or in numerical order if all are integers, without empty folders.
     3. Images without a folder for each class, such as `test/*.jpg`. They are unlabeled.
 
-    With `None` as height and width in `image_shape`, `(height, width, channels)`, all images keep
-    their size, which must be the same. The other arguments, and the errors, are those of
-    `load_dataset`.
-
-    Returns:
-        `Dataset` with the splits of the folder, or with the split `"all"`.
+    The images are resized to 32×32 RGB by default. With `as_uint16` of `load_dataset`, they are
+    gray by default and keep their size, which must be the same.
     """
-    has_csv = any(folder.glob("[!.]*.csv"))
-    if conditions and not has_csv:
-        raise UserError(
-            f"{folder}: expected a CSV file with the columns {', '.join(conditions)}. "
-            "Received: none"
-        )
-    if has_csv:
-        class_names, listed, notes = _list_csv_files(folder, unlabeled_others, conditions)
-    else:
-        class_names, listed, notes = _list_class_folders(folder, unlabeled_others)
-    splits, of_reading = _read(
-        folder, listed, image_shape, resize, skip_corrupted, white_level, as_uint16
-    )
-    notes = (*of_reading, *notes)
-    is_gray = ((x.images[..., :1] == x.images[..., 1:]).all() for x in splits.values())
-    if image_shape[2] == 3 and all(is_gray):
-        notes += ("All images are gray. Use channels=1, or train's --channels 1, to keep this.",)
-    name = folder.resolve().name
-    return Dataset(name, class_names, splits, notes, tuple(conditions))
+
+    form = "folder"
+    has_files = True
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.name = self.path.resolve().name
+
+    @classmethod
+    def takes(cls, text: str) -> bool:
+        return Path(text).is_dir()
+
+    def load(self, how: LoadOptions) -> Dataset:
+        folder = self.path
+        if how.as_uint16:
+            require_choice("channels", how.channels, (None, 1))
+        has_csv = any(folder.glob("[!.]*.csv"))
+        if how.conditions and not has_csv:
+            raise UserError(
+                f"{folder}: expected a CSV file with the columns {', '.join(how.conditions)}. "
+                "Received: none"
+            )
+        if has_csv:
+            listing = _list_csv_files(folder, how.unlabeled_others, how.conditions)
+        else:
+            listing = _list_class_folders(folder, how.unlabeled_others)
+        class_names, listed, notes = listing
+        splits, of_reading = _read(folder, listed, how)
+        notes = (*of_reading, *notes)
+        is_color = any(split.images.shape[-1] == 3 for split in splits.values())
+        is_gray = ((x.images[..., :1] == x.images[..., 1:]).all() for x in splits.values())
+        if is_color and all(is_gray):
+            notes += (
+                "All images are gray. Use channels=1, or train's --channels 1, to keep this.",
+            )
+        return Dataset(self.name, class_names, splits, notes, tuple(how.conditions))
 
 
 def _read(
-    folder: Path,
-    listed: dict[str, list[Listed]],
-    image_shape: tuple[int, int, int],
-    resize: str,
-    skip_corrupted: bool,
-    white_level: int | None,
-    as_uint16: bool,
+    folder: Path, listed: dict[str, list[Listed]], how: LoadOptions
 ) -> tuple[dict[str, LabeledImages], list[str]]:
     """Returns the images of each split, and messages for the user."""
-    size: Any = image_shape[:2]
-    channels = image_shape[2]
+    resize, skip_corrupted = how.resize, how.skip_corrupted
+    channels = how.channels or (1 if how.as_uint16 else 3)
+    # `None` until the first image is read, whose size is that of the others.
+    size: Any = how.size or (None if how.as_uint16 else (32, 32))
+    is_given = size is not None
     splits, bad, sizes, blended = {}, [], Counter(), 0
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():
@@ -135,10 +137,10 @@ def _read(
             tick()
             try:
                 file = file_inside(folder, row.path)
-                image = open_image(file, channels, white_level, as_uint16)
+                image = open_image(file, channels, how.white_level, how.as_uint16)
                 own = image.height, image.width
-                size = own if None in size else size
-                if None in image_shape and own != size:
+                size = size or own
+                if not is_given and own != size:
                     raise UserError(
                         f"{file}: expected images of one size, {size[1]}×{size[0]}, or the "
                         f"argument image_size. Received: {own[1]}×{own[0]}"
@@ -160,7 +162,7 @@ def _read(
             hashes.append(sha256(file)[:HASH_LENGTH])
             sizes[own] += 1
         images = (
-            np.zeros((0, *(side or 1 for side in size), channels), "uint8")
+            np.zeros((0, *(size or (1, 1)), channels), "uint8")
             if images is None
             else images[: len(good)]
         )

@@ -29,8 +29,6 @@ MONITORING = ("max_validation_examples", "sample_every")
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
 # Arguments of a model that the data determine.
 OF_THE_DATA = ("image_shape", "num_classes", "class_names", "conditions", "ordered_levels")
-# Data, or files of these names, that are not flipped by default: a mirrored digit is no digit.
-NOT_MIRRORED = ("digits", "mnist")
 
 
 def option(text: str, default: Any = None, **declaration: Any) -> Any:

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.folders import MAX_CSV_BYTES
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
 from keras_pixelcnnpp.training.recipe import COMMANDS, READING, recipe_of_run
@@ -58,7 +58,7 @@ class TrainedImages:
         known = config["data"]
         given = self.load_images(source or known["source"])
         dataset = self._split_as_in_training(given)
-        if dataset is None and (source is None or str(Path(source).resolve()) == known["source"]):
+        if dataset is None and (source is None or source_of(source).location == known["source"]):
             raise UserError(
                 f"{known['source']} has changed since the run was trained on it"
                 f"{self._changes(given)}. Restore it, or choose other data with --data."
@@ -165,7 +165,7 @@ class TrainedImages:
         config = self.read_config()
         how = recipe_of_run(config, "baseline").loading()
         # Of other data, files that cannot be read are skipped with a note.
-        how["skip_corrupted"] |= source != config["data"]["source"]
+        how["skip_corrupted"] |= source_of(source).location != config["data"]["source"]
         how["unlabeled_others"] = self._is_unconditional(config)
         *size, channels = config["data"]["image_shape"]
         channels = channels if channels in (1, 3) else None

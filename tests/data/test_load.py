@@ -51,7 +51,7 @@ def test_bad_arguments(arguments, message):
 def test_missing_source(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        UserError, match=r"No such folder or \.npz file: .* digits, mnist, fashion_mnist, cifar10"
+        UserError, match=r"No such \.npz file or folder: .* digits, mnist, fashion_mnist, cifar10"
     ):
         load_dataset(name)
 

@@ -1,0 +1,213 @@
+"""Loads `.npz` files of images."""
+
+import math
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from keras_pixelcnnpp.data.dataset import (
+    MAX_CLASSES,
+    SPLIT_NAMES,
+    Dataset,
+    LabeledImages,
+    count_classes,
+    named_splits,
+)
+from keras_pixelcnnpp.data.source import DataSource, LoadOptions
+from keras_pixelcnnpp.utils.checks import checked_class_names, checked_vectors, code_for_uint8
+from keras_pixelcnnpp.utils.errors import UserError, one_line
+from keras_pixelcnnpp.utils.files import array_headers
+
+# Arrays of an `.npz` file, which has `images` and `labels` if it has no splits.
+_IMAGES = ("images", *(f"x_{split}" for split in SPLIT_NAMES))
+_VECTORS = ("conditions", *(f"conditions_{split}" for split in SPLIT_NAMES))
+_LABELS = ("labels", *(f"y_{split}" for split in SPLIT_NAMES))
+BYTES_FOR_NAMES = 200  # of the path and the hash of an image in memory
+
+
+class Arrays(DataSource):
+    """An `.npz` file with the arrays `x_train`, `y_train`, `x_validation`, … `x_test`.
+
+    Images are uint8 `(N, height, width)` or `(N, height, width, channels)`. Labels are integers
+    `(N,)` or `(N, 1)`, -1 for unlabeled images. A split without labels is unlabeled. `val` and
+    `valid` are also names of `validation`. For data without splits, the arrays are `images` and
+    `labels`. `class_names` is an optional array of strings.
+
+    Instead of labels, images may have vectors for a model of `Vectors`: numbers `(N, size)` or
+    `(N,)` in `conditions_train` and so on, or `conditions`. `conditions` are the names of their
+    components, by default `h0`, `h1` and so on.
+
+    With `as_uint16` of `load_dataset`, the images are uint16 instead of uint8.
+
+    Raises:
+        UserError: If the file is damaged, contains Python objects, unpacks to much more than its
+            size, or an array is missing or has a wrong shape, dtype or value.
+    """
+
+    form = ".npz file"
+
+    @classmethod
+    def takes(cls, text: str) -> bool:
+        return Path(text).suffix == ".npz" and Path(text).is_file()
+
+    def load(self, how: LoadOptions) -> Dataset:
+        dtype = "uint16" if how.as_uint16 else "uint8"
+        try:
+            arrays, others = _read(self.path)
+            return dataset_of_arrays(self.name, arrays, dtype, others, how.conditions)
+        except UserError as error:
+            raise UserError(f"{self.path}: {one_line(error)}") from error
+        # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
+        except Exception as error:
+            message = f"{self.path} cannot be read as an .npz file: {one_line(error)}"
+            raise UserError(message) from error
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Returns the arrays that are used, by name, and the names of the others."""
+    # The limit of Keras's archives: images are not compressed to a hundredth, unlike zip bombs.
+    limit = max(256 << 20, 100 * path.stat().st_size)
+    with zipfile.ZipFile(path) as archive:
+        # zipfile does not unpack more than the declared sizes.
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > limit:
+            raise ValueError(f"{path.stat().st_size} bytes would unpack to {unpacked}")
+        headers = array_headers(archive)
+        count = sum(math.prod(headers[name][0][:1]) for name in headers.keys() & _IMAGES)
+        if unpacked + count * BYTES_FOR_NAMES > limit:
+            raise ValueError(
+                f"{count:,} images and their names would take more than {limit >> 20} MiB"
+            )
+        arrays = {}
+        for name in headers.keys() & {*_IMAGES, *_LABELS, *_VECTORS, "class_names"}:
+            with archive.open(f"{name}.npy") as file:
+                arrays[name] = npy.read_array(file, allow_pickle=False)
+    return arrays, headers.keys() - arrays
+
+
+def dataset_of_arrays(
+    name: str,
+    arrays: dict[str, np.ndarray],
+    dtype: str = "uint8",
+    others: Collection[str] = (),
+    conditions: Sequence[str] = (),
+) -> Dataset:
+    """Creates a `Dataset` from arrays with the names of `Arrays`, of which `others` are unknown.
+
+    `others` are only named in a note.
+    """
+    there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
+    pairs = {n: (f"x_{name}", f"y_{name}", f"conditions_{name}") for n, name in there.items()}
+    if "images" in arrays and not pairs:
+        pairs = {"all": ("images", "labels", "conditions")}
+    used = {"class_names", *(name for pair in pairs.values() for name in pair)}
+    unused = sorted(filter(str.isprintable, {*arrays, *others} - used))
+    if not pairs:
+        raise UserError(f"Expected an array x_train, or images. Received: {', '.join(unused)}")
+    splits = {split: _split(arrays, split, *pair, dtype) for split, pair in pairs.items()}
+    shapes = {split.images.shape[1:] for split in splits.values()}
+    if len(shapes) > 1:
+        raise UserError(f"The splits have images of different shapes: {sorted(shapes)}")
+    num_classes = count_classes(
+        {name: split.labels for name, split in splits.items()},
+        lambda name, row: f"labels of {name}, row {row}",
+    )
+    class_names = arrays.get("class_names")
+    if class_names is not None:
+        if class_names.size > MAX_CLASSES:
+            raise UserError(
+                f"class_names must have at most {MAX_CLASSES:,} names. "
+                f"Received: {class_names.size:,}"
+            )
+        if "train" not in splits and "all" not in splits:
+            num_classes = max(num_classes, class_names.size)  # some may have no image
+    notes = _channels_note(*shapes)
+    if unused:
+        note = (
+            f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "
+            "y_train, x_validation, y_validation, x_test, y_test, conditions_train and so on, and "
+            "class_names."
+        )
+        notes = (*notes, note)
+    class_names = checked_class_names(class_names, num_classes)
+    return Dataset(name, class_names, splits, notes, _vector_names(splits, conditions))
+
+
+def _vector_names(splits: dict[str, LabeledImages], given: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the vectors' components; empty if no split has vectors."""
+    sizes = {0 if one.vectors is None else one.vectors.shape[1] for one in splits.values()}
+    if len(sizes) > 1:
+        raise UserError(
+            "Expected vectors of one size in all splits, or in none. "
+            f"Received: {' and '.join(map(str, sorted(sizes)))} components"
+        )
+    size = sizes.pop()
+    if not size and given:
+        raise UserError(
+            f"Expected an array conditions_train, or conditions, for {', '.join(given)}. "
+            "Received: none"
+        )
+    names = given or tuple(f"h{index}" for index in range(size))
+    return checked_class_names(names, size, "conditions")
+
+
+def _channels_note(shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Returns a message for images whose channels may be the first axis."""
+    height, width, channels = shape
+    if height > 4 or channels <= 4 or width <= 4:
+        return ()
+    note = (
+        f"The images are {height} pixels high and have {channels} channels. If their channels are "
+        "the first axis, move them to the last: np.moveaxis(images, 1, -1)."
+    )
+    return (note,)
+
+
+def _split(
+    arrays: dict[str, np.ndarray],
+    split: str,
+    images_of: str,
+    labels_of: str,
+    vectors_of: str,
+    dtype: str,
+) -> LabeledImages:
+    given = images = arrays[images_of]
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape or images.dtype.kind not in "uif":
+        raise UserError(
+            f"{images_of} must be {dtype} (N, height, width) or (N, height, width, channels), "
+            f"and not empty. Received: {given.dtype} {given.shape}"
+        )
+    # Of images with channels last, no width equals the number of channels.
+    if images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] > 4:
+        raise UserError(
+            f"{images_of} must be {dtype} (N, height, width, channels). Received: {given.shape}, "
+            f"whose channels are first. Move them: np.moveaxis({images_of}, 1, -1)"
+        )
+    if images.dtype != dtype:
+        code = f"onvert them to uint8 with {code_for_uint8(images, images_of)}"
+        deep = "Load them with as_uint16=True, for a model of more than 256 levels, or c"
+        advice = f". {deep if images.dtype == 'uint16' else 'C'}{code}"
+        raise UserError(
+            f"{images_of} must be {dtype}. Received: {given.dtype}, values from "
+            f"{images.min()} to {images.max()}{advice * (dtype == 'uint8')}"
+        )
+    count = len(images)
+    labels = arrays.get(labels_of, np.full(count, -1))
+    if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
+        raise UserError(
+            f"{labels_of} must be integers ({count},). Received: {labels.dtype} {labels.shape}"
+        )
+    # Clipped, because a label such as 2**32 would wrap to a valid one.
+    labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
+    vectors = arrays.get(vectors_of)
+    if vectors is not None:
+        if labels_of in arrays:
+            raise UserError(f"Expected {labels_of} or {vectors_of}. Received: both")
+        vectors = checked_vectors(vectors, count, vectors_of)
+    paths = tuple(f"{split}/{row:06d}" for row in range(count))
+    return LabeledImages(images, labels, paths, vectors=vectors)

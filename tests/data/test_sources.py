@@ -1,0 +1,76 @@
+"""What `--data` names: a source is one class, and commands ask it what they need."""
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from command_line import done, one_line
+
+from keras_pixelcnnpp.data import load
+from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.source import DataSource
+from keras_pixelcnnpp.train import run_training
+from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import read_json, write_json
+
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
+
+class Stripes(DataSource):
+    """Striped images, `stripes:SEED`, of a contributor."""
+
+    form = "stripes:SEED"
+    may_be_mirrored = False
+    preset = "digits"
+
+    def __init__(self, text):
+        self.path, self.location, self.name = None, text, text.replace(":", "-")
+
+    @classmethod
+    def takes(cls, text):
+        return text.startswith("stripes:")
+
+    def load(self, how):
+        return Dataset(self.name, tiny.NAMES, {"all": tiny.tiny_split(60, int(self.name[-1]))})
+
+
+def test_a_class_is_enough(pixelcnnpp, monkeypatch, tmp_path):
+    monkeypatch.setattr(load, "SOURCES", (Stripes, *load.SOURCES))
+    monkeypatch.setattr(run_training, "_train_into", lambda *_: None)
+    run = RunFolder(tmp_path / "run")
+    words = ("--data", "stripes:4", "--run", run.path)
+    assert "Recipe of the preset digits" in done(pixelcnnpp("train", *words, "--filters", 4))
+    keras.utils.clear_session(free_memory=False)
+    done(pixelcnnpp("train-baseline", *words))
+    config = run.read_config()
+    assert config["data"]["source"] == "stripes:4"
+    assert config["baseline"]["options"]["horizontal_flip"] is False
+    tiny.tiny_model(class_names=tiny.NAMES).save(run.model_keras)
+    assert len(run.load_data().split("validation")) == 6
+    done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--data", "stripes:5"))
+    report = read_json(run.reports / "stripes-5" / "likelihood.json")
+    assert (report["data"], report["count"]) == ("stripes:5", 60)
+    one_line(pixelcnnpp("train", "--run", run.path, "--data", "strips"), "stripes:SEED", "strips")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("digts", "Did you mean digits?"), ("fashion-mnist", "Did you mean fashion_mnist?")],
+)
+def test_a_misspelled_name(pixelcnnpp, tmp_path, text, expected):
+    for words in (["train"], ["evaluate", "likelihood", "--preset", "digits"]):
+        where = ("--output", tmp_path) if "evaluate" in words else ("--run", tmp_path / "run")
+        one_line(pixelcnnpp(*words, "--data", text, *where), expected, "Built-in data: digits, mn")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_recognizes_its_own_data_by_name_and_by_relative_path(run, monkeypatch):
+    config = run.read_config()
+    path = run.path / "own.npz"
+    np.savez(path, images=tiny.tiny_split(40, 3).images)
+    monkeypatch.chdir(run.path)
+    for source, text in (("digits", "digits"), (str(path), "own.npz")):
+        write_json(run.config_json, {"data": {**config["data"], "source": source}})
+        with pytest.raises(UserError, match="has changed since the run was trained on it"):
+            run.load_data(text)
