@@ -22,7 +22,7 @@ def write_posterior(options: PosteriorOptions) -> None:
     """Writes mean, standard deviation and interval of each component for each image."""
     if not 0 < options.level < 1:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
-    inputs = [options.data, options.model]
+    inputs = [options.data, *TrainedModel.files(options)]
     for output in filter(None, (options.output, options.figure)):
         check_output(output, options.overwrite, inputs)
     trained = TrainedModel.named(options)

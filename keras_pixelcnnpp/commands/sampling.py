@@ -38,7 +38,7 @@ from keras_pixelcnnpp.utils.files import (
 def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
     output = options.output
-    check_output(output, options.overwrite)
+    check_output(output, options.overwrite, TrainedModel.files(options))
     model = TrainedModel.named(options).model
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
@@ -151,7 +151,7 @@ def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
-    inputs = [options.image, options.mask, options.model]
+    inputs = [options.image, options.mask, *TrainedModel.files(options)]
     check_output(options.output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count

@@ -44,12 +44,16 @@ class TrainedModel(NamedTuple):
 
     @staticmethod
     def files(options: ModelOptions) -> list[Path]:
-        """Returns the files of the model that a command's options name; not all need to exist."""
+        """Returns the files of the model that a command's options name; not all need to exist.
+
+        Raises:
+            UserError: If there is no such preset or run.
+        """
         if options.preset is not None:
             return [Preset(options.preset).path / name for name in READ]
         if options.run is not None:
             run = RunFolder(options.run)
-            return [run.config_json, run.split_csv, run.model_keras]
+            return [run.config_json, run.split_csv, run.require_model("pixelcnnpp")]
         return [] if options.model is None else [options.model]
 
     @classmethod

@@ -202,6 +202,19 @@ def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
 
 
+@pytest.mark.parametrize("command", ["sample", "classify", "complete", "compress", "posterior"])
+@pytest.mark.parametrize("source", [("--preset", "digts"), ("--run", "nowhere")])
+def test_a_misspelled_model_is_told_before_an_existing_file(pixelcnnpp, tmp_path, command, source):
+    output = tmp_path / ("b.csv" if command == "posterior" else "b.png")
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(tmp_path / "a.png")
+    output.write_text("old")
+    images = [] if command == "sample" else [tmp_path / "a.png"]
+    images = ["--grid", "h=0", "--data", *images] if command == "posterior" else images
+    option = "--csv" if command == "classify" else "--output"
+    expected = "Did you mean 'digits'?" if "--preset" in source else "No run in nowhere"
+    one_line(pixelcnnpp(command, *source, *images, option, output), expected)
+
+
 @pytest.mark.parametrize("command", ["sample", "classify", "complete", "compress"])
 def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command):
     image, output = tmp_path / "a.png", tmp_path / "b.png"
