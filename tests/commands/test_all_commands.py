@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import keras
+import hostile
 import numpy as np
 import pytest
 import tiny
@@ -196,14 +196,30 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
     one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
 
 
+# The first layer gives 1.6 GB for a batch.
+LARGE = """
+import sys
+from keras_pixelcnnpp.commands import all_commands
+from keras_pixelcnnpp.train import run_training
+
+sys.stderr = sys.stdout
+try:
+    all_commands.main()
+except SystemExit as ended:
+    print(ended.code)
+"""
+
+
 @pytest.mark.slow
-def test_out_of_memory_gives_advice(pixelcnnpp, data, tmp_path, monkeypatch):
-    # A real error of the backend, for 400 terabytes.
-    monkeypatch.setattr(
-        run_training, "train_pixelcnnpp", lambda *_, **__: keras.ops.ones((10**7, 10**7))
-    )
-    result = pixelcnnpp("train", "--data", data, "--run", tmp_path, *SMALL)
-    one_line(result, "out of memory", "--batch-size")
+def test_out_of_memory_gives_advice(data, tmp_path):
+    words = ("train", "--data", data, "--run", tmp_path / "run", *SMALL)
+    large = ("--image-size", 512, "--filters", 64, "--batch-size", 24)
+    *_, message, status = hostile.in_little_memory(LARGE, *words, *large, megabytes=1000).split(
+        "\n"
+    )[:-1]
+    assert status == "2"
+    assert message.startswith("pixelcnnpp: error: out of memory.")
+    assert "--batch-size" in message
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

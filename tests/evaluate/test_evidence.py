@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
-from PIL import Image
 
 from keras_pixelcnnpp.evaluate.evidence import choose
 from keras_pixelcnnpp.utils.files import read_json
@@ -20,16 +19,15 @@ def test_half_of_the_images_are_mistakes_where_there_are_so_many():
     assert list(choose(labels, np.ones(9, int), 3)) == [0, 1, 2, 5, 6, 7]
 
 
-def test_command(pixelcnnpp, run):
+def test_command(pixelcnnpp, run, figures):
     done(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2))
-    with Image.open(run.reports / "evidence.png") as image:
-        assert min(image.size) > 200
+    pairs = np.reshape(figures[0].axes[:12], (6, 2))  # the last axes are the color bar
     report = read_json(run.reports / "evidence.json")
     assert report["options"] == {"per_class": 2, "batch_size": 32}
     assert (report["split"], report["count"], report["logit_scale"]) == ("validation", 6, 1)
     model = keras.models.load_model(run.model_keras)
     split = tiny.tiny_split(9, 1)
-    for row in report["images"]:
+    for row, (left, right) in zip(report["images"], pairs, strict=True):
         index = split.paths.index(f"image/{row['path'].split('/')[-1].lstrip('0') or 0}")
         scores = model.class_log_likelihoods(split.images[index : index + 1])[0]
         label, order = split.labels[index], np.argsort(-scores).tolist()
@@ -37,6 +35,14 @@ def test_command(pixelcnnpp, run):
         names = [tiny.NAMES[each] for each in (label, likeliest, order[0])]
         assert [row["label"], row["against"], row["predicted"]] == names
         assert row["nats"] == pytest.approx(scores[label] - scores[likeliest], abs=1e-3)
+        assert left.get_title(loc="left").endswith(f"against {names[1]}: {row['nats']:+.1f} nats")
+        image = split.images[index]
+        np.testing.assert_array_equal(left.images[0].get_array(), image[..., 0])
+        of_classes = [model.pixel_log_probs(image[None], [n])[0] for n in (label, likeliest)]
+        shown = right.images[0]
+        np.testing.assert_allclose(shown.get_array(), np.subtract(*of_classes), atol=1e-4)
+        assert shown.cmap.name == "RdBu"  # blue, the last color, is for the class
+        assert shown.norm.vmin == -shown.norm.vmax
 
 
 def test_bad_input(pixelcnnpp, run, tmp_path):

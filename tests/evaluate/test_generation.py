@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
+from images import tiles
 from PIL import Image
 from scipy.special import log_softmax
 
@@ -191,12 +192,34 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert len(list(run.samples.iterdir())) == 4
 
 
-def test_beside_real_images(pixelcnnpp, run):
+def test_beside_real_images(pixelcnnpp, run, figures):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
     done(pixelcnnpp(*command, "--temperatures", "1.15, 1,1", "--completions", 2))
-    for name in GALLERIES:
-        with Image.open(run.reports / f"{name}.png") as image:
-            assert min(image.size) > 200
+    nearest, completions, temperatures, by_class = (figure.axes[0] for figure in figures)
+    # For each class, the first real image, the same without its lower half, and completions.
+    shown, real = (
+        tiles(completions.images[0].get_array(), 4),
+        tiny.tiny_split(9, 1).images[:3, ..., 0],
+    )
+    np.testing.assert_array_equal(shown[:, 0], real)
+    np.testing.assert_array_equal(shown[:, :, :2], real[:, None, :2].repeat(4, axis=1))
+    assert (shown[:, 1, 2:] == 200).all()
+    model = keras.models.load_model(run.model_keras)
+    given, labels = real[..., None].repeat(2, axis=0), [0, 0, 1, 1, 2, 2]
+    expected = model.complete(given, 2, labels, seed=0).reshape(3, 2, 4, 4)
+    np.testing.assert_array_equal(shown[:, 2:], expected)
+    sampled = model.sample(np.arange(12) // 4, seed=0).reshape(3, 4, 4, 4)
+    np.testing.assert_array_equal(tiles(by_class.images[0].get_array(), 4), sampled)
+    cool, hot = tiles(temperatures.images[0].get_array(), 9)
+    np.testing.assert_array_equal(cool, sampled[:, :3].reshape(9, 4, 4))
+    hotter = model.sample(np.arange(12) // 4, seed=0, temperature=1.15).reshape(3, 4, 4, 4)
+    np.testing.assert_array_equal(hot, hotter[:, :3].reshape(9, 4, 4))
+    labels = [text.get_text() for text in temperatures.get_yticklabels()]
+    assert labels == ["temperature 1", "temperature 1.15"]
+    known = {image.tobytes() for image in tiny.tiny_split(24).images}
+    first, *neighbors = np.moveaxis(tiles(nearest.images[0].get_array(), 7), 1, 0)
+    assert {image.tobytes() for image in first} <= {x.tobytes() for x in sampled.reshape(12, 4, 4)}
+    assert {image.tobytes() for column in neighbors for image in column} <= known
     report = report_of(run)
     assert report["features"] == {"name": "baseline_cnn", "dimensions": 4}
     assert report["reference"] == {"split": "validation", "count": 9}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, read_rows
+from images import tiles
 from keras import ops
-from PIL import Image
 from scipy.stats import mannwhitneyu
 
 import keras_pixelcnnpp as kp
@@ -78,14 +78,16 @@ class TestSets:
         noise = sets["noisy"].astype(int) - images
         assert noise.std() == pytest.approx(8, rel=0.2)
 
-    def test_two_channels(self, rng):
+    def test_two_channels(self, rng, figures):
         images = rng.integers(0, 256, (3, 4, 4, 2), dtype="uint8")
         sets = ood_inputs(images)
         assert list(sets)[:2] == ["uniform noise", "one color"]
         model = tiny.untrained_pixelcnn(image_shape=(4, 4, 2), num_classes=0)
         scores = scores_of({"in_distribution": images, **sets}, model, images)
         report = auroc_report(scores)
-        assert ood_png({"in_distribution": images, **sets}, scores, report).startswith(b"\x89PNG")
+        ood_png({"in_distribution": images, **sets}, scores, report)
+        shown = figures[0].axes[0].images[0].get_array()  # the first channel
+        np.testing.assert_array_equal(tiles(shown, 3)[0], images[..., 0])
 
 
 def scores_of(sets, model, normal, by_classes=None, fit=False):
@@ -143,7 +145,7 @@ class TestScores:
             assert low <= area <= high
 
 
-def test_command_with_other_data(pixelcnnpp, run, tmp_path, rng):
+def test_command_with_other_data(pixelcnnpp, run, tmp_path, rng, figures):
     split = tiny.tiny_split(90, 5)
     np.savez(tmp_path / "other.npz", x_test=split.images, y_test=split.labels)
     photographs = rng.integers(0, 256, (30, 6, 6, 3), dtype="uint8")
@@ -158,10 +160,25 @@ def test_command_with_other_data(pixelcnnpp, run, tmp_path, rng):
     # name are scikit-learn's.
     for name in ("photographs (--ood-data)", "photographs"):
         assert report["inputs"][name]["count"] == 20
-    for name in ("ood.png", "improbable.png"):
-        with Image.open(folder / name) as image:
-            assert min(image.size) > 200
     table = rows_by_set(folder / "ood.csv")
+    improbable, overview = figures
+    rows = np.reshape(overview.axes, (len(table), -1))
+    assert [row[0].get_ylabel() for row in rows] == [*table]
+    own = [split.images[int(one["image"][-6:])][..., 0] for one in table["in_distribution"]]
+    np.testing.assert_array_equal(tiles(rows[0, 0].images[0].get_array(), 6)[0], own[:6])
+    for (_, *panels), (name, of_set) in zip(rows, table.items(), strict=True):
+        for axes, detector in zip(panels, report["detectors"], strict=True):
+            bars = axes.containers[-1]
+            edges = [bars[0].get_x(), *(bar.get_x() + bar.get_width() for bar in bars)]
+            heights, _ = np.histogram([float(one[detector]) for one in of_set], edges)
+            # The numbers of the table are rounded, perhaps across an edge.
+            assert np.abs(heights - [bar.get_height() for bar in bars]).sum() <= 4
+            if name != "in_distribution":
+                area = report["inputs"][name]["auroc"][detector]
+                assert axes.get_ylabel() == f"AUROC\n{area:.2f}"
+    order = np.argsort([float(one["p_value"]) for one in table["in_distribution"]], kind="stable")
+    shown = improbable.axes[0].images[0].get_array()
+    assert any((shown == own[row]).all() for row in order[:3])
     p_values = {name: [float(row["p_value"]) for row in rows] for name, rows in table.items()}
     own = np.array(p_values["in_distribution"])
     assert len(own) == 20

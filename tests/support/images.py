@@ -31,3 +31,12 @@ def write_course_folder(folder):
             rows.append(f"{name},{-1 if split == 'test' else index % 2}")
         (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def tiles(grid, columns, size=4):
+    """Returns the images in a grid of `image_grid` that is shown in gray, `(rows, columns, …)`."""
+    enlarged = 64 // size
+    small = np.asarray(grid)[::enlarged, ::enlarged]
+    rows = range(1, len(small), size + 1)
+    places = range(1, columns * (size + 1), size + 1)
+    return np.array([[small[top:, left:][:size, :size] for left in places] for top in rows])
