@@ -27,7 +27,7 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.training.optimizers import make_optimizer
 from keras_pixelcnnpp.training.recipe import BaselineRecipe, numbers, words_of
-from keras_pixelcnnpp.training.train import train_epochs
+from keras_pixelcnnpp.training.train import fit_epochs
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
@@ -112,7 +112,7 @@ def trained(options, recipe, dataset):
         jit_compile="auto" if recipe.jit_compile is None else recipe.jit_compile,
     )
     with backend.tensor_float32(recipe.precision == "tf32"):
-        train_epochs(model, batches, recipe.epochs, verbose=2)
+        fit_epochs(model, batches, recipe.epochs, verbose=2)
     return model, held_out
 
 

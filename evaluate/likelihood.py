@@ -39,7 +39,7 @@ def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     subject_of = "p(x)" if values is None else "p(x | h)"
     figure = likelihood_png(statistics, report, bits_unit(model.num_levels), subject_of)
     write_bytes(folder / "likelihood.png", figure)
-    print(report["reading"])
+    print(report["interpretation"])
     return report
 
 
@@ -78,7 +78,7 @@ def likelihood_report(statistics: PixelStatistics) -> dict:
         "correlation_below": below.mean(),
     }
     report = keras.tree.map_structure(lambda x: np.asarray(x).tolist(), report)
-    return {**report, "reading": reading(report)}
+    return {**report, "interpretation": interpretation(report)}
 
 
 def mean_interval(values: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ def neighbor_correlations(statistics: PixelStatistics) -> tuple[np.ndarray, np.n
     return right, (scores[:, 1:] * scores[:, :-1]).mean(axis=(0, 3))
 
 
-def reading(report: dict) -> str:
+def interpretation(report: dict) -> str:
     """Returns a text that says what the figure shows."""
     (low, high), count = report["coverage_ci95"]["0.9"], report["count"]
     too = ("they are too narrow", "they are too wide", f"{count} images show no error")
@@ -150,5 +150,5 @@ def likelihood_png(
     low, high = report["bits_per_dim_ci95"]
     bits = f"{subject_of}: {report['bits_per_dim']:.3f} {unit}"
     figure.suptitle(f"{bits}, 95 % interval {low:.3f}–{high:.3f}")
-    figure.supxlabel(textwrap.fill(report["reading"], 150), fontsize=9)
+    figure.supxlabel(textwrap.fill(report["interpretation"], 150), fontsize=9)
     return figure_png(figure)

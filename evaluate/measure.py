@@ -8,6 +8,7 @@ from pathlib import Path
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
 from keras_pixelcnnpp.evaluate.report import write_pages
 from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.training.recipe import TRUST, plugins_of_run
 from keras_pixelcnnpp.training.run import locked_around
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import atomic_files, write_json
@@ -54,5 +55,7 @@ def report(options: DataOptions, subject: Subject | None = None) -> None:
     subject = subject or Subject(options)
     with locked_around(subject.folder):
         lines = write_pages(subject)
+    if lines and plugins_of_run(subject.config):
+        lines.append(TRUST)
     print("\n".join(lines), end="\n" * bool(lines))
     print(f"Wrote {subject.folder / 'index.html'}")

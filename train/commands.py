@@ -42,14 +42,12 @@ class TrainOptions(RunOptions):
 def train(options: TrainOptions, recipe: PixelCNNRecipe) -> None:
     """Train a PixelCNN++, Gated PixelCNN or PixelCNN, and write it to a run folder.
 
-    Options without a default take their value from the preset. If the preset does not set them,
-    training runs for 100 epochs with 16 images per step and a constant learning rate of 0.0002,
-    without weight averaging, gradient clipping or flipping, and logs samples every 5 epochs; the
-    model has the defaults of its class.
+    Options that are not given take their value from the preset, or if it does not set them, their
+    default. The model then has the defaults of its class.
     """
     with library():
-        from keras_pixelcnnpp.train.run_training import train_model
-    train_model(options, recipe)
+        from keras_pixelcnnpp.train.run_training import run_train
+    run_train(options, recipe)
 
 
 @app.command("train-baseline", "train-baseline --data digits --run runs/digits")
@@ -59,11 +57,9 @@ def train_baseline(options: RunOptions, recipe: BaselineRecipe) -> None:
 
     Use the same data and the same run folder for both.
 
-    By default, training runs for 25 epochs with 64 images per step, a peak learning rate of 0.02,
-    weight averaging with a momentum of 0.99 and a weight decay of 0.02. Training images are
-    randomly flipped, except those of digits and mnist, and image files that are large enough are
-    randomly cropped. Gradients are not clipped.
+    By default, training images are randomly flipped, except those of digits and mnist, and image
+    files that are large enough are randomly cropped. Gradients are not clipped.
     """
     with library():
-        from keras_pixelcnnpp.train.run_training import train_cnn
-    train_cnn(options, recipe)
+        from keras_pixelcnnpp.train.run_training import run_train_baseline
+    run_train_baseline(options, recipe)

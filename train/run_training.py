@@ -42,6 +42,7 @@ from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.recipe import (
     COMMANDS,
     MONITORING,
+    TRUST,
     BaselineRecipe,
     PixelCNNRecipe,
     Recipe,
@@ -73,7 +74,7 @@ class Start:
     verbose: int | str = "auto"
 
 
-def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
+def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
     """Runs `pixelcnnpp train`."""
     with on_devices(options.devices) as devices:
         if given.network is not None:
@@ -94,7 +95,7 @@ def train_model(options: TrainOptions, given: PixelCNNRecipe) -> None:
         _run(train_pixelcnnpp, dataset, recipe, start)
 
 
-def train_cnn(options: RunOptions, given: BaselineRecipe) -> None:
+def run_train_baseline(options: RunOptions, given: BaselineRecipe) -> None:
     """Runs `pixelcnnpp train-baseline`."""
     start, given, _ = _start(options, given)
     source, dataset = _source_apart(given.data, start.run), load_training_data(given)
@@ -109,6 +110,8 @@ def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> Non
         callbacks = make_callbacks(recipe.callback, run=start.run, recipe=recipe)
         train(dataset, recipe, replace(start, callbacks=callbacks))
     say(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
+    if plugins_of_run(start.run.read_config()):
+        print(TRUST)
     if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
         words = shlex.join(["pixelcnnpp", "export", "--run", str(start.run.path)])
         say(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {words}")

@@ -57,7 +57,7 @@ def with_options(*declarations: type) -> Callable:
     """Returns a decorator that gives a command the fields of dataclasses as its options.
 
     The command gets an object of each dataclass. Their fields are declared with `option`, or
-    annotated as in the documentation of typer.
+    annotated as in the documentation of typer. The help shows the `DEFAULTS` of a recipe.
     """
     names = {one: [field.name for field in fields(one)] for one in declarations}
 
@@ -65,7 +65,11 @@ def with_options(*declarations: type) -> Callable:
         def call(**values: Any) -> None:
             function(*(one(**{name: values[name] for name in names[one]}) for one in names))
 
-        parameters = [_parameter(field) for one in declarations for field in fields(one)]
+        parameters = [
+            _parameter(field, getattr(one, "DEFAULTS", {}))
+            for one in declarations
+            for field in fields(one)
+        ]
         command: Any = functools.wraps(function)(call)
         command.__signature__ = inspect.Signature(parameters)
         return command
@@ -73,13 +77,16 @@ def with_options(*declarations: type) -> Callable:
     return decorate
 
 
-def _parameter(one: Field) -> inspect.Parameter:
+def _parameter(one: Field, defaults: dict[str, Any]) -> inspect.Parameter:
     annotation = one.type
     if one.metadata:
         # An option that is off by default has no form --no-….
         names = [f"--{one.name.replace('_', '-')}"] if one.default is False else []
         given = one.metadata.items()
         declared = {name: value for name, value in given if not name.startswith("of_")}
+        if (value := defaults.get(one.name)) is not None and "Default" not in declared["help"]:
+            shown = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+            declared["help"] += f" Default: {shown.removesuffix('.0')}."
         annotation = Annotated[one.type, typer.Option(*names, **declared)]
     default = inspect.Parameter.empty if one.default is MISSING else one.default
     kind = inspect.Parameter.KEYWORD_ONLY

@@ -16,6 +16,8 @@ from keras_pixelcnnpp.utils.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
+# Printed after a command with the plugins of a run, which may come from somebody else.
+TRUST = "Give --plugin only if you trust its code."
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
@@ -101,7 +103,8 @@ class Recipe:
         UserError: If a number is out of its range, or a value has another type.
     """
 
-    DEFAULTS: ClassVar[dict] = {}
+    # Values of a training where neither the user nor a preset sets any; the help shows them.
+    DEFAULTS: ClassVar[dict] = {"precision": "float32", "seed": 0}
     section: ClassVar[str]  # of `config.json`
 
     data: str | None = option(
@@ -159,13 +162,11 @@ class Recipe:
         min=0,
         of_preset=True,
     )
-    precision: Precision | None = option("Floating-point precision. Default: float32.")
+    precision: Precision | None = option("Floating-point precision.")
     jit_compile: bool | None = option(
         "Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."
     )
-    seed: int | None = option(
-        "Random number seed of the training. Default: 0.", min=0, max=2**32 - 1
-    )
+    seed: int | None = option("Random number seed of the training.", min=0, max=2**32 - 1)
     max_validation_examples: int | None = option(
         "Number of validation images to evaluate after each epoch; 0 for all. Default: limited so "
         "that the evaluation takes no longer than the epoch.",
@@ -258,6 +259,7 @@ class PixelCNNRecipe(Recipe):
 
     section = "pixelcnnpp"
     DEFAULTS: ClassVar[dict] = {
+        **Recipe.DEFAULTS,
         "epochs": 100,
         "batch_size": 16,
         "optimizer": "adam",
@@ -269,8 +271,6 @@ class PixelCNNRecipe(Recipe):
         "horizontal_flip": False,
         "crop_margin": 0,
         "likelihood_epochs": 0,
-        "precision": "float32",
-        "seed": 0,
         "sample_every": 5,
     }
 
@@ -438,13 +438,12 @@ class BaselineRecipe(Recipe):
 
     section = "baseline"
     DEFAULTS: ClassVar[dict] = {
+        **Recipe.DEFAULTS,
         "epochs": 25,
         "batch_size": 64,
         "learning_rate": 2e-2,
         "ema_momentum": 0.99,
         "weight_decay": 0.02,
-        "precision": "float32",
-        "seed": 0,
     }
 
     weight_decay: float | None = option("Weight decay of the kernels.", min=0)

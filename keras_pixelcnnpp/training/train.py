@@ -80,7 +80,7 @@ def train(
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
         how: Any = {"devices": devices, "verbose": verbose}
-        train_epochs(model, batches, recipe.epochs, folder, callbacks, **how)
+        fit_epochs(model, batches, recipe.epochs, folder, callbacks, **how)
     if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
         given = images.images, images.labels, recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, sample_weight)
@@ -125,7 +125,7 @@ def values_of(images: LabeledImages, model: keras.Model) -> np.ndarray:
     return images.vectors
 
 
-def train_epochs(
+def fit_epochs(
     model: keras.Model,
     batches: ImageBatches,
     epochs: int,
@@ -135,7 +135,7 @@ def train_epochs(
     devices: int = 1,
     verbose: int | str = "auto",
 ) -> None:
-    """Trains a compiled model for a number of epochs; see `train` for the arguments."""
+    """Fits a compiled model for a number of epochs; see `train` for the arguments."""
 
     def fit(part: ImageBatches, first: int, *more: keras.callbacks.Callback) -> None:
         # ImageBatches shuffles, by seed and epoch.

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
-from PIL import Image
 from scipy.stats import norm
 
 from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_correlations
@@ -35,8 +34,8 @@ def test_a_true_model(rng):
     assert np.ptp(report["pit_histogram"]) < 0.01
     assert abs(report["z_mean"]) < 0.2
     assert report["z_std"] == pytest.approx(1, abs=0.15)
-    assert "for samples of the model 0: 400 images show no difference" in report["reading"]
-    assert "400 images show no error" in report["reading"]
+    assert "for samples of the model 0: 400 images show no difference" in report["interpretation"]
+    assert "400 images show no error" in report["interpretation"]
 
 
 def test_few_images_show_no_error_that_chance_explains(rng):
@@ -57,8 +56,8 @@ def test_a_false_model(rng):
     report = likelihood_report(statistics)
     expected = 1 - 2 * norm.sf(norm.isf(0.05) / 1.3)
     assert report["coverage"]["0.9"] == pytest.approx(expected, abs=0.01)
-    assert "they are too narrow" in report["reading"]
-    assert "images are more surprising than samples" in report["reading"]
+    assert "they are too narrow" in report["interpretation"]
+    assert "images are more surprising than samples" in report["interpretation"]
     right, below = neighbor_correlations(statistics)
     assert right.shape == (6, 6)
     assert below.shape == (5, 7)
@@ -75,16 +74,30 @@ def test_a_false_model(rng):
     assert high - low == pytest.approx(2 * 1.96 * bits.std() / 20, rel=0.01)
 
 
-def test_command(pixelcnnpp, run):
+def test_command(pixelcnnpp, run, figures):
     out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--count", 7))
     report = read_json(run.reports / "likelihood.json")
-    assert report["reading"] in out
+    assert report["interpretation"] in out
     assert report["count"] == 7
     rows = np.sort(np.random.default_rng(0).permutation(9)[:7])
-    bits = load_trained_model(run.model_keras).bits_per_dim(tiny.tiny_split(9, 1).images[rows])
+    model, images = load_trained_model(run.model_keras), tiny.tiny_split(9, 1).images[rows]
+    bits = model.bits_per_dim(images)
     assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
-    with Image.open(run.reports / "likelihood.png") as image:
-        assert image.width > 900
+    left, middle, right = figures[0].axes[:3]
+    statistics = model.pixel_statistics(images, seed=0)
+    (bars,) = left.patches
+    density, _ = np.histogram(statistics.pit, 20, (0, 1), density=True)
+    np.testing.assert_allclose(bars.get_data().values, density, rtol=1e-6)
+    drawn = [(bar.get_x(), bar.get_width() * bar.get_height()) for bar in middle.patches]
+    assert sum(share for _, share in drawn) == pytest.approx(1)
+    assert drawn[0][0] == pytest.approx(statistics.standardized_surprisal.min(), abs=1e-4)
+    scores = norm.ppf(np.clip(statistics.pit[..., 0], 1e-6, 1 - 1e-6))
+    scores = (scores - scores.mean()) / scores.std()
+    products = np.zeros((7, 4, 4))
+    products[:, :, :3] += scores[:, :, :3] * scores[:, :, 1:] / 2
+    products[:, :3] += scores[:, :3] * scores[:, 1:] / 2
+    shown = right.images[0].get_array()
+    np.testing.assert_allclose(shown, products.mean(axis=0), atol=1e-4)
 
 
 @pytest.mark.parametrize("subject", ["likelihood", "ood"])

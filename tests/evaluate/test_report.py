@@ -100,7 +100,7 @@ def test_finished_run(pixelcnnpp, finished):
     assert f"({low} to {high})" in page.text
     metrics = read_json(finished.reports / "generation.json")["metrics"]["all"]
     assert f"{metrics['frechet_distance']:.3f}" in page.text
-    assert read_json(finished.reports / "likelihood.json")["reading"] in page.text
+    assert read_json(finished.reports / "likelihood.json")["interpretation"] in page.text
     for name in ("dark", "gray", "bright"):
         assert name in page.text
     rows = finished.history("pixelcnnpp")
@@ -178,13 +178,15 @@ def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
     generative = {"options": {}, "plugins": ["my_parts"]}
     write_json(run.config_json, {"data": data, "baseline": section, "pixelcnnpp": generative})
     options = {"data": "/other data", "split": "test"}
-    result = {"options": options, "data": "/other data", "reading": "", "count": 3}
+    result = {"options": options, "data": "/other data", "interpretation": "", "count": 3}
     write_json(run.reports / "data" / "likelihood.json", {**result, "split": "test"})
     result["options"] = {"count": 9, "seed": 5}
     write_json(run.reports / "likelihood.json", {**result, "data": None, "split": "validation"})
     words = training_words(run.read_config(), "baseline")
     expected = ["train-baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
     assert words == [*expected, "--callback", "mine:stop", "--callback", "mine:log"]
+    out = done(pixelcnnpp("evaluate", "report", "--run", run.path))
+    assert "Give --plugin only if you trust its code." in out
     text, evaluate = page_of(pixelcnnpp, run).text, "pixelcnnpp --plugin my_parts evaluate"
     for line in (
         f"KERAS_BACKEND=jax pixelcnnpp --plugin my_parts {shlex.join(words)}",

@@ -99,8 +99,8 @@ def test_the_page_is_as_new_as_the_results(pixelcnnpp, run):
     out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, *FEW))
     page = run.reports / "index.html"
     assert f"index.html to {run.reports}" in out
-    reading = read_json(run.reports / "likelihood.json")["reading"]
-    assert reading in page.read_text(encoding="utf-8")
+    interpretation = read_json(run.reports / "likelihood.json")["interpretation"]
+    assert interpretation in page.read_text(encoding="utf-8")
     os.utime(page, (0, 0))
     done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, *FEW, "--split", "test"))
     assert page.stat().st_mtime > 0

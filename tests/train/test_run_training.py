@@ -251,6 +251,15 @@ def test_the_next_command_works(tmp_path, pixelcnnpp):
     assert options["pixelcnnpp"]["options"]["seed"] == 4
 
 
+@pytest.mark.usefixtures("not_trained")
+def test_the_next_command_of_a_run_with_a_plugin(tmp_path, pixelcnnpp, monkeypatch):
+    monkeypatch.setattr(run_training, "imported_plugins", ["evil"])
+    words = ("--data", tiny.save_npz(tmp_path / "data.npz"), "--run", tmp_path / "run")
+    out = done(pixelcnnpp("train", *words, "--preset", "pixelcnn", "--filters", 4))
+    assert "Next: pixelcnnpp --plugin evil train --resume" in out
+    assert out.splitlines()[-1] == "Give --plugin only if you trust its code."
+
+
 def test_a_run_and_its_data_are_apart(tmp_path, pixelcnnpp):
     """`split.csv` in the data would be the list of the images, and a run replaces its folders."""
     data = write_course_folder(tmp_path / "data")

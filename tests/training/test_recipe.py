@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from command_line import one_line
+from command_line import done, one_line
 
 from keras_pixelcnnpp.commands.plugins import make_callbacks
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
@@ -72,13 +72,26 @@ def test_a_preset_gets_back_what_it_gave(name):
     assert recipe.model_arguments().items() <= preset.arguments.items()
 
 
+def test_the_help_shows_the_defaults(pixelcnnpp):
+    """Those of both recipes, and none for an option whose help says more."""
+    for command, size in (("train", 16), ("train-baseline", 64)):
+        text = " ".join(done(pixelcnnpp(command, "--help")).split())
+        assert f"Number of images per training step. Default: {size}." in text
+        assert "Floating-point precision. Default: float32." in text
+    text = " ".join(done(pixelcnnpp("train", "--help")).split())
+    assert "Randomly flip training images horizontally. Default: off." in text
+    assert "0 with --unlabeled-weight. [" in text
+
+
 def test_the_words_of_a_recipe(pixelcnnpp, tmp_path, monkeypatch):
     """The command that a recipe gives has this recipe."""
     recipe = BaselineRecipe(
         data="digits", split_seed=3, epochs=2, horizontal_flip=False, callback=["a:b", "c:d"]
     )
     given = []
-    monkeypatch.setattr(run_training, "train_cnn", lambda options, recipe: given.append(recipe))
+    monkeypatch.setattr(
+        run_training, "run_train_baseline", lambda options, recipe: given.append(recipe)
+    )
     assert pixelcnnpp("train-baseline", *recipe.words(), "--run", tmp_path)[0] == 0
     assert given == [recipe]
 

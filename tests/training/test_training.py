@@ -16,7 +16,7 @@ from keras_pixelcnnpp.training import train as training
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress, TrainingStopped
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, averaged_weights, variable_value
 from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
-from keras_pixelcnnpp.training.train import train_epochs
+from keras_pixelcnnpp.training.train import fit_epochs
 
 pytestmark = pytest.mark.once
 
@@ -61,7 +61,7 @@ def train(folder, callbacks=(), epochs=4):
     model.optimizer.build(model.trainable_variables)
     split = tiny.tiny_split(24)
     batches = ImageBatches(split.images, split.labels, batch_size=8, horizontal_flip=True)
-    train_epochs(model, batches, epochs, folder, [LikelihoodFirst(2), *callbacks], verbose=0)
+    fit_epochs(model, batches, epochs, folder, [LikelihoodFirst(2), *callbacks], verbose=0)
     return model
 
 
@@ -131,7 +131,7 @@ def test_metrics_of_compile_go_on_too(tmp_path):
         model.compile(keras.optimizers.SGD(0.01))
         split = tiny.tiny_split(24)
         batches = ImageBatches(split.images, split.labels, batch_size=8)
-        train_epochs(model, batches, 2, folder, callbacks, verbose=0)
+        fit_epochs(model, batches, 2, folder, callbacks, verbose=0)
         return flat_weights(model)
 
     whole, rest = Record(), Record()
@@ -211,7 +211,7 @@ def test_training_stays_finite(tmp_path, precision):
         model.initialize(images[:64], labels[:64])
         batches = ImageBatches(images, labels, batch_size=8)
         # Raises a UserError if the loss is not finite.
-        train_epochs(model, batches, 2, tmp_path / kind, verbose=0)
+        fit_epochs(model, batches, 2, tmp_path / kind, verbose=0)
         for variable in model.weights:
             assert np.isfinite(variable_value(variable)).all(), kind
         bits[kind] = model.bits_per_dim(images[:16])
@@ -241,8 +241,8 @@ def test_what_is_printed_of_each_epoch(tmp_path, capsys):
     model.optimizer.build(model.trainable_variables)
     first = LikelihoodFirst(2)
     with pytest.raises(TrainingStopped):
-        train_epochs(model, batches, 3, tmp_path, [first, Record(signal.SIGINT, 1, 0)], verbose=2)
-    train_epochs(model, batches, 3, tmp_path, [first], verbose=2)
+        fit_epochs(model, batches, 3, tmp_path, [first, Record(signal.SIGINT, 1, 0)], verbose=2)
+    fit_epochs(model, batches, 3, tmp_path, [first], verbose=2)
     out = capsys.readouterr().out
     assert re.findall(r"Epoch \d/\d", out) == [f"Epoch {n}/3" for n in (1, 2, 2, 3)]
     epochs = [line for line in out.splitlines() if "bits_per_dim" in line]
