@@ -262,13 +262,14 @@ def test_a_single_particle_gives_an_unbiased_estimate(first):
 @pytest.mark.once
 def test_guided_completions_follow_the_law_of_the_unknown_pixels(first):
     """Samples with guidance have a law over images as well."""
-    mask = np.array([[False, True], [False, True]])
-    allowed = np.all((first.images == first.images[201])[:, mask], axis=(1, 2))
-    law = restricted(first.guided(0, 1.5, 0.5), allowed)
-    images = np.repeat(first.images[201:202], 4000, axis=0)
+    mask, given = np.array([[False, True], [False, True]]), first.images[238]
+    allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
+    law, half = (restricted(first.guided(0, w, 0.5), allowed) for w in (1.5, 0.75))
+    images = np.repeat(given[None], 4000, axis=0)
     how = {"guidance": 1.5, "guidance_logit_scale": 0.5, "batch_size": 200_000, "verbose": 0}
     received = first.model.complete(images[:1000], mask, 0, seed=3, num_particles=128, **how)
     assert enumeration.chi_square(received, law) > 1e-3
+    assert enumeration.chi_square(received, half) < 1e-4
     one = first.model.complete(images, mask, 0, seed=3, num_particles=1, **how)
     assert enumeration.chi_square(one, law) < 1e-6
 
@@ -318,6 +319,21 @@ def test_completed_images_follow_the_law_of_what_is_unknown(first):
         images = first.model.complete(known, mask, label, seed=0, **how)
         assert enumeration.chi_square(images, restricted(first.laws[label], allowed)) > 1e-3
     assert enumeration.chi_square(images, restricted(first.laws[1], allowed)) < 1e-3
+
+
+def test_classes_of_completions_are_those_of_the_known_pixels(first):
+    """Not those of p(y), for the image whose known pixels say most about its class."""
+    joint = np.reshape(first.laws[:2], (2, 64, 4))  # classes, three known pixels, the last one
+    known = logsumexp(joint, axis=2, keepdims=True)
+    exact = logsumexp(joint, axis=0) - logsumexp(known, axis=0)
+    by_prior = logsumexp(joint - known, axis=0) - np.log(2)
+    row = np.argmax(np.sum(np.exp(exact) * (exact - by_prior), axis=1))
+    images, mask = first.images[4 * row : 4 * row + 1], np.array([[True, True], [True, False]])
+    how = {"num_samples": SOME, "batch_size": 10_000, "verbose": 0}
+    (received,) = first.model.complete(images, mask, NONE, seed=0, **how)
+    last = enumeration.image_numbers(received) - 4 * row
+    assert enumeration.chi_square_of_numbers(last, exact[row]) > 1e-3
+    assert enumeration.chi_square_of_numbers(last, by_prior[row]) < 1e-5
 
 
 @pytest.mark.once
