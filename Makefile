@@ -10,7 +10,7 @@
 # make wheel     builds and checks the distribution, and installs it into an empty environment
 # make lock      updates requirements/constraints.txt; make audit checks these versions for known vulnerabilities
 #
-# Each target creates its virtual environment, and creates it again if setup.cfg or the versions have changed.
+# Each target creates its virtual environment, and creates it again after `make lock`.
 
 PYTHON      ?= $(shell command -v python3.11 || command -v python3)
 # Two processes, because building and tracing Keras models, the largest part of a test, use one core.
@@ -33,6 +33,7 @@ help:
 
 # All environments have the same versions. uv is much faster than pip, but only pip respects a
 # machine's own index for torch.
+# They depend on the versions only: `make lock` follows each change of a dependency, but not of another setting.
 VERSIONS := requirements/constraints.txt
 ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras
 
@@ -43,7 +44,7 @@ ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras
 # Everything else is in one environment, which the first commands of the README do not wait for.
 .venv-extras/installed: WANTED := tensorflow,tfp,commands,serve,ray,app,hub,docs,dev
 
-$(ENVIRONMENTS:%=%/installed): setup.cfg pyproject.toml $(VERSIONS)
+$(ENVIRONMENTS:%=%/installed): $(VERSIONS)
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -c $(VERSIONS) uv $(BY_PIP)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
@@ -98,7 +99,7 @@ LOWEST := .venv-lowest .venv-lowest-jax .venv-lowest-torch
 .venv-lowest-torch/installed: BY_PIP := "$(shell sed -n 's/^ *\(torch\)>=/\1==/p' setup.cfg)" $(TORCH_INDEX)
 OF_BACKENDS := tests/utils/test_backend.py tests/models/test_torch_network.py tests/codec/test_exact.py tests/sampling/test_torch_program.py
 
-$(LOWEST:%=%/installed): setup.cfg pyproject.toml
+$(LOWEST:%=%/installed): $(VERSIONS)
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check uv $(BY_PIP)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --resolution lowest-direct --editable ".[$(WANTED)]"

@@ -103,16 +103,8 @@ def load_dataset(
     train.images, train.labels          # uint8 (N, 32, 32, 3), int32 (N,)
     ```
     """
-    how = LoadOptions(
-        image_size=image_size,
-        channels=channels,
-        resize=resize,
-        skip_corrupted=skip_corrupted,
-        white_level=white_level,
-        as_uint16=as_uint16,
-        unlabeled_others=unlabeled_others,
-        conditions=conditions,
-    )
+    of_files = resize, skip_corrupted, white_level, as_uint16, unlabeled_others, conditions
+    how = LoadOptions(image_size, channels, *of_files)
     found = source_of(source)
     dataset = found.load(how)
     notes, splits = dataset.notes, dataset.splits

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.utils.checks import plain, require_choice, require_integer
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LoadOptions:
     """The arguments of `load_dataset` that say how the images of a source are read.
 
