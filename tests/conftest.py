@@ -179,6 +179,21 @@ def run_without_baseline(run):
 
 
 @pytest.fixture
+def figures(monkeypatch):
+    """The figures that are rendered, in order, so that tests can compare what they show."""
+    from matplotlib.figure import Figure
+
+    rendered, savefig = [], Figure.savefig
+
+    def record(figure, *given, **how):
+        rendered.append(figure)
+        savefig(figure, *given, **how)
+
+    monkeypatch.setattr(Figure, "savefig", record)
+    return rendered
+
+
+@pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process; returns exit status, stdout and stderr."""
     from keras_pixelcnnpp.commands import all_commands

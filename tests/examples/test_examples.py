@@ -8,21 +8,22 @@ import pytest
 import receptive_field
 import three_jobs
 import tiny
+from matplotlib.colors import to_hex
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
 @pytest.mark.slow
-def test_compare_conditioning(tmp_path, capsys):
+def test_compare_conditioning(tmp_path, capsys, figures):
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
     options = ["--data", str(data), "--epochs", "1", "--output", str(output)]
     compare_conditioning.main([*options, "--strategy", "bias"])
-    assert output.stat().st_size > 1000
-    assert "bias" in capsys.readouterr().out
+    (bits,), (accuracy,) = (axes.lines[0].get_xdata() for axes in figures[0].axes)
+    assert f"│ {bits:.3f}    │ {accuracy / 100:.1%}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_compare_heads(tmp_path, capsys, monkeypatch):
+def test_compare_heads(tmp_path, capsys, monkeypatch, figures):
     module, made, make = compare_heads, [], compare_heads.make
     monkeypatch.setattr(module, "HEADS", {"softmax": module.HEADS["softmax"]})
     monkeypatch.setattr(module, "make", lambda *a, **k: made.append(make(*a, **k)) or made[-1])
@@ -30,14 +31,17 @@ def test_compare_heads(tmp_path, capsys, monkeypatch):
     data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "figure.png"
     options = ["--data", str(data), "--epochs", "1", "--output", str(output)]
     module.main([*options, "--networks", "PixelCNN", "PixelCNN++"])
-    assert output.stat().st_size > 1000
-    assert "PixelCNN++, softmax" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    lines = figures[0].axes[0].lines
+    assert [line.get_label() for line in lines] == ["PixelCNN, softmax", "PixelCNN++, softmax"]
+    for line in lines:
+        assert f"{line.get_ydata()[-1]:.3f} (spread 0.000)" in printed
     masked, pixelcnnpp = made[-2:]
     # The number of filters has steps of two, which matter for narrow networks.
     assert 1 <= masked.count_params() / pixelcnnpp.count_params() < 1.6
 
 
-def test_receptive_field(tmp_path, capsys, monkeypatch):
+def test_receptive_field(tmp_path, capsys, monkeypatch, figures):
     for name, value in (("SIZE", 8), ("ROW", 5), ("COLUMN", 2)):
         monkeypatch.setattr(receptive_field, name, value)
     networks = {
@@ -46,24 +50,35 @@ def test_receptive_field(tmp_path, capsys, monkeypatch):
     }
     monkeypatch.setattr(receptive_field, "NETWORKS", networks)
     receptive_field.main(["--output", str(tmp_path / "field.png")])
-    assert (tmp_path / "field.png").stat().st_size > 1000
     assert capsys.readouterr().out.count("earlier pixels and 0 others") == 3
+    earlier = np.arange(64).reshape(8, 8) < 5 * 8 + 2
+    for axes in figures[0].axes[:3]:
+        shown = ~np.ma.getmaskarray(axes.images[0].get_array())
+        assert not np.any(shown & ~earlier)
+        assert axes.get_title().endswith(f"\n{shown.sum()} of {earlier.sum()}")
 
 
-def test_incremental_sampling(tmp_path):
+def test_incremental_sampling(tmp_path, figures):
     module = incremental_sampling
     module.main(["--output", str(tmp_path / "pass.png")])
-    assert (tmp_path / "pass.png").stat().st_size > 1000
     # One row and one more entry are kept; later positions are never kept.
     places = np.ndindex(module.SIZE, module.SIZE)
     kept = [place for place in places if module.new_pixel(*place) == module.KEPT]
     assert len(kept) == module.SIZE + 1
     assert max(kept) < (module.ROW, module.COLUMN)
+    cells = figures[0].axes[2].patches[: module.SIZE**2]
+    drawn = [cell.get_xy()[::-1] for cell in cells if to_hex(cell.get_facecolor()) == module.KEPT]
+    assert drawn == kept
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Particles have collapsed")  # there are only four
-def test_three_jobs(tmp_path):
+def test_three_jobs(tmp_path, figures):
     options = ["--preset", "digits", "--particles", "4", "--output", tmp_path / "jobs.png"]
     three_jobs.main([str(option) for option in options])
-    assert (tmp_path / "jobs.png").stat().st_size > 1000
+    panels = np.reshape(figures[0].axes[: 3 * three_jobs.COLUMNS], (3, -1))
+    known, *completed = (panel.images[0].get_array() for panel in panels[2])
+    for image in completed:  # the left third is completed
+        np.testing.assert_array_equal(image[:, 3:], known[:, 3:, 0])
+    assert len({image.tobytes() for image in completed}) > 1
+    assert [panel.get_title() for panel in panels[0]][1::3] == ["5, guidance 0", "5, guidance 1"]
