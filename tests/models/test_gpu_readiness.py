@@ -1,0 +1,196 @@
+"""What breaks on a first GPU is found without one.
+
+JAX lowers each program for CUDA, and TensorFlow compiles it with XLA as on a GPU, so it has no
+operation that only the CPU knows, and calls no Python. Under torch, no operation reads values of a
+tensor for each pixel or row, because a GPU would wait for each; and the loss is computed on the
+device `meta`, whose tensors have no values and cannot be mixed with those of another device.
+"""
+
+import traceback
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+
+import keras_pixelcnnpp as kp
+
+COUNT = 4
+LABELS = np.arange(COUNT, dtype="int32") % 3
+METHODS = {
+    "sample": lambda model, images: model.sample(LABELS, seed=0, guidance=1.0),
+    "complete": lambda model, images: model.complete(images, 2, LABELS, num_particles=4, seed=0),
+    "pixel_statistics": lambda model, images: model.pixel_statistics(images, LABELS),
+    "log_prob": lambda model, images: model.log_prob(images, LABELS),
+}
+OF_KERAS = {
+    "predict": lambda model, images: model.predict(images, verbose=0),
+    "evaluate": lambda model, images: model.evaluate(images, LABELS, verbose=0),
+    "fit": lambda model, images: model.fit(images, LABELS, batch_size=2, verbose=0),
+}
+EVERY = {**METHODS, **OF_KERAS}
+
+
+def images_of(height=4):
+    return np.random.default_rng(0).integers(0, 256, (COUNT, height, 4, 3)).astype("uint8")
+
+
+def create(height=4, dtype="float32", **compile_arguments):
+    small = {"filters": 4, "num_blocks": 1, "num_mixtures": 2, "num_resolutions": 2}
+    model = kp.PixelCNNPlusPlus((height, 4, 3), num_classes=3, dtype=dtype, **small)
+    model.compile(keras.optimizers.Adam(1e-3), **compile_arguments)
+    model.initialize(images_of(height), LABELS)
+    return model
+
+
+# --- JAX --------------------------------------------------------------------------------------
+
+
+def lowered_for_cuda(compiled, *inputs):
+    """Returns the program of a function for CUDA, which must not call Python."""
+    import jax
+
+    program = jax.export.export(compiled, platforms=("cuda",))(*inputs).mlir_module()
+    assert "callback" not in program
+    assert "stablehlo.custom_call" not in program  # a kernel that may not exist
+    return program
+
+
+class LoweredError(Exception):
+    """Raised instead of running a compiled function."""
+
+
+def lowers_for_cuda(monkeypatch, function):
+    """Lowers the first function that a method of the model compiles, without running it."""
+    import jax
+
+    jit = jax.jit
+
+    def lowering_jit(function, **options):
+        def lower(*inputs):
+            lowered_for_cuda(jit(function, **options), *inputs)
+            raise LoweredError
+
+        return lower
+
+    monkeypatch.setattr(jax, "jit", lowering_jit)
+    with pytest.raises(LoweredError):
+        function()
+
+
+@pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])
+def model(request):
+    return create(dtype=request.param)
+
+
+@pytest.mark.jax
+@pytest.mark.parametrize("method", METHODS)
+def test_jax_lowers_methods_for_cuda(model, method, monkeypatch):
+    lowers_for_cuda(monkeypatch, lambda: METHODS[method](model, images_of()))
+
+
+@pytest.mark.jax
+def test_jax_lowers_a_training_step_and_an_evaluation_for_cuda(model):
+    import jax
+
+    model.optimizer.build(model.trainable_variables)
+    parts = ("trainable_variables", "non_trainable_variables", "metrics_variables")
+    trained, others, metrics = ([v.value for v in getattr(model, part)] for part in parts)
+    optimizer = [variable.value for variable in model.optimizer.variables]
+    data = jax.numpy.asarray(images_of()), jax.numpy.asarray(LABELS)
+    lowered_for_cuda(jax.jit(model.train_step), (trained, others, optimizer, metrics), data)
+    lowered_for_cuda(jax.jit(model.test_step), (trained, others, metrics), data)
+
+
+@pytest.mark.jax
+def test_a_callback_into_python_is_noticed(monkeypatch):
+    """The guard itself, with a fault of the kind that it is to find."""
+    import jax
+
+    model = create()
+    head = type(model.distribution)
+    log_prob = head.log_prob
+
+    def watched(self, *arguments):
+        jax.debug.callback(lambda: None)
+        return log_prob(self, *arguments)
+
+    monkeypatch.setattr(head, "log_prob", watched)
+    with pytest.raises(ValueError, match="different from the lowering platform cuda"):
+        lowers_for_cuda(monkeypatch, lambda: model.log_prob(images_of(), LABELS))
+
+
+# --- TensorFlow -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("method", EVERY)
+def test_tensorflow_compiles_with_xla(method, monkeypatch):
+    # On a GPU, the sampler is compiled with XLA.
+    monkeypatch.setattr("keras_pixelcnnpp.sampling.sampler.on_gpu", lambda: True)
+    model = create(jit_compile=True)
+    EVERY[method](model, images_of())
+
+
+# --- torch ------------------------------------------------------------------------------------
+
+
+def reads_of_values(function):
+    """Counts how often a function reads values of tensors, for each line that does."""
+    from torch.utils._python_dispatch import TorchDispatchMode  # torch has no public name for it
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            if operation.name() in ("aten::_local_scalar_dense", "aten::nonzero"):
+                frames = traceback.extract_stack()
+                lines = [frame for frame in frames if "keras_pixelcnnpp" in frame.filename]
+                found[f"{lines[-1].filename}:{lines[-1].lineno}"] += 1
+            return operation(*args, **(kwargs or {}))
+
+    found = Counter()
+    with Counting():
+        function()
+    return found
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("method", EVERY)
+def test_torch_reads_no_value_for_each_pixel(method):
+    counts = []
+    for height in (4, 8):
+        model, images = create(height), images_of(height)
+        EVERY[method](model, images)  # records the steps
+        counts.append(reads_of_values(lambda: EVERY[method](model, images)))  # noqa: B023
+    assert counts[0] == counts[1]
+    if method in METHODS:
+        assert not counts[0]
+
+
+@pytest.mark.torch
+def test_a_value_read_for_each_pixel_is_noticed(monkeypatch):
+    model = create()
+    head = type(model.distribution)
+    sample = head.sample
+
+    def watched(self, parameters, *arguments):
+        assert float(parameters.sum()) is not None
+        return sample(self, parameters, *arguments)
+
+    monkeypatch.setattr(head, "sample", watched)
+    with pytest.raises(Exception, match=r"value|symbolic|item"):
+        model.sample(LABELS, seed=0)
+
+
+@pytest.mark.torch
+def test_torch_computes_loss_and_scores_on_one_device():
+    import torch
+
+    with keras.device("meta"):
+        model = kp.PixelCNNPlusPlus((4, 4, 3), num_classes=3, filters=4, num_blocks=1)
+        images = torch.zeros((COUNT, 4, 4, 3), dtype=torch.uint8, device="meta")
+        labels = torch.zeros((COUNT,), dtype=torch.int32, device="meta")
+        assert {variable.value.device.type for variable in model.variables} == {"meta"}
+        assert model.compute_loss(images, labels, training=True).device.type == "meta"
+        for score in (model.log_likelihood, model.pixel_log_likelihood):
+            assert score(images, labels[:, None]).device.type == "meta"
