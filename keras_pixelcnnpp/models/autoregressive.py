@@ -595,19 +595,24 @@ class AutoregressiveModel(ImageModel):
         `compute_loss` has updated them.
 
         If training compares only a part of the classes, accuracy and cross-entropy are named
-        `candidate_accuracy` and `candidate_cross_entropy`. Both are NaN if training does not
+        `candidate_accuracy` and `candidate_cross_entropy`. Both are left out if training does not
         compare labels, because `label_loss_weight` and `unlabeled_weight` are 0.
         """
         if len(y_pred.shape) < 4:
             return self.get_metrics_result()
         # In training, `y_pred` is the images. The first metric is Keras's mean of the loss.
         results = {m.name: m.result() for m in (self.metrics[0], self._bits_per_dim_metric)}
-        if self.conditions.num_candidates > 1:
-            is_part = self._num_candidates < self.conditions.num_candidates
-            prefix = "candidate_" if is_part else ""
-            for metric in (self._cross_entropy_metric, self._accuracy_metric):
-                results[prefix + metric.name] = metric.result()
-        return results
+        return results | {name: metric.result() for name, metric in self._label_metrics.items()}
+
+    @property
+    def _label_metrics(self) -> dict[str, keras.metrics.Metric]:
+        """Metrics of a training that compares labels, by their names in logs; otherwise none."""
+        if not self._compares_labels:
+            return {}
+        is_part = self._num_candidates < self.conditions.num_candidates
+        prefix = "candidate_" if is_part else ""
+        metrics = self._cross_entropy_metric, self._accuracy_metric
+        return {prefix + metric.name: metric for metric in metrics}
 
     # Scoring
 

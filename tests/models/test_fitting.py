@@ -28,7 +28,7 @@ def test_fit_lowers_the_loss_and_initializes_once(monkeypatch):
     history = model.fit(IMAGES, LABELS, epochs=8, batch_size=12, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     np.testing.assert_allclose(history["loss"], history["bits_per_dim"], rtol=1e-6)
-    assert np.isnan([history["accuracy"], history["cross_entropy"]]).all()  # not computed
+    assert set(history) == {"loss", "bits_per_dim"}  # labels are not compared
     model.fit(IMAGES, LABELS, epochs=1, batch_size=12, verbose=0)
     (images,) = calls
     assert sorted(map(bytes, images)) == sorted(map(bytes, IMAGES))  # all, in another order
