@@ -223,7 +223,9 @@ def classify(options: ClassifyOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.scoring import classify_files
-    classify_files(options)
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(options.csv):
+        classify_files(options)
 
 
 @app.command(
@@ -242,7 +244,9 @@ def complete(options: CompleteOptions) -> None:
         raise UserError("Expected only one of the options --rows and --mask. Received: both")
     with library():
         from keras_pixelcnnpp.commands.sampling import complete_file
-    complete_file(options)
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(options.output):
+        complete_file(options)
 
 
 @app.command("score", "score --run runs/digits --data images --output scores.csv")
@@ -256,7 +260,9 @@ def score(options: ScoreOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.scoring import score_files
-    score_files(options)
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(options.output):
+        score_files(options)
 
 
 @app.command(
@@ -272,7 +278,9 @@ def posterior(options: PosteriorOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.posterior import write_posterior
-    write_posterior(options)
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(options.output, options.figure):
+        write_posterior(options)
 
 
 @app.command("compress", "compress --run runs/digits images --output images.pxc")
@@ -287,7 +295,9 @@ def compress(options: CompressOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.compression import compress_files
-    compress_files(options)
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(options.output):
+        compress_files(options)
 
 
 @app.command("decompress", "decompress images.pxc --run runs/digits --output back")
@@ -306,4 +316,6 @@ def decompress(options: DecompressOptions) -> None:
         )
     with library():
         from keras_pixelcnnpp.commands.compression import decompress_file
-    decompress_file(options)
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(options.output):
+        decompress_file(options)

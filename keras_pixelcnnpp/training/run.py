@@ -7,7 +7,7 @@ import platform
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -361,12 +361,13 @@ class RunFolder(TrainedImages):
 
 
 @contextmanager
-def locked_around(path: Path) -> Iterator[None]:
-    """Context manager that locks the run in whose folder `path` lies, if it lies in one."""
-    path = path.resolve()
-    runs = (RunFolder(folder) for folder in (path, *path.parents) if _is_run(folder))
-    run = next(runs, None)
-    with nullcontext() if run is None else run.locked():
+def locked_around(*paths: Path | None) -> Iterator[None]:
+    """Context manager that locks the runs in whose folders paths lie; `None` for no path."""
+    places = [path.resolve() for path in paths if path is not None]
+    around = [next(filter(_is_run, (path, *path.parents)), None) for path in places]
+    with ExitStack() as locks:
+        for folder in {*around} - {None}:
+            locks.enter_context(RunFolder(folder).locked())
         yield
 
 
@@ -390,13 +391,17 @@ def _are_all(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
+def _are_printable(names: object) -> bool:
+    return _are_all(names, str) and all(map(str.isprintable, names))
+
+
 # Entries of the section `data`, or of an export's configuration, that are used after training.
 _IS_VALID = {
     "source": lambda value: isinstance(value, str),
     "fingerprint": lambda value: isinstance(value, str),
     "split_seed": lambda value: type(value) is int and value >= 0,
-    "class_names": lambda value: _are_all(value, str),
-    "vector_names": lambda value: _are_all(value, str),
+    "class_names": _are_printable,
+    "vector_names": _are_printable,
     "conditions": lambda value: isinstance(value, dict),
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)

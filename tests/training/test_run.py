@@ -60,11 +60,18 @@ def test_one_training_at_a_time(tmp_path):
 
 
 def test_commands_do_not_write_to_a_run_in_use(run, pixelcnnpp):
+    model, image = ("--run", run.path), run.path / "tiny.npz"  # a file, though no image
     commands = [
-        ("evaluate", "likelihood", "--run", run.path),
-        ("export", "--run", run.path),
-        ("sample", "--run", run.path, "--count", 1, "--output", run.samples),
-        ("sample", "--run", run.path, "--count", 1, "--output", run.path / "a.png"),
+        ("evaluate", "likelihood", *model),
+        ("export", *model),
+        ("sample", *model, "--count", 1, "--output", run.samples),
+        ("sample", *model, "--count", 1, "--output", run.path / "a.png"),
+        ("complete", image, *model, "--output", run.path / "a.png"),
+        ("classify", image, *model, "--csv", run.path / "a.csv"),
+        ("score", "--data", run.path, *model, "--output", run.path / "a.csv"),
+        ("posterior", "--grid", "h0=0", "--data", image, *model, "--figure", run.path / "a.png"),
+        ("compress", image, *model, "--output", run.path / "a.pxc"),
+        ("decompress", image, *model, "--output", run.path / "images"),
     ]
     before = sorted(run.path.rglob("*"))
     with RunFolder(run.path).locked():
