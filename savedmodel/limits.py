@@ -98,11 +98,24 @@ def impatient_protocol() -> type:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class ImpatientProtocol(H11Protocol):
-        """Closes a connection if the next header does not arrive in time."""
+        """Closes a connection if the next header does not arrive in time, or its place is needed.
+
+        At the limit of connections, a new one takes the place of that which has waited longest for
+        the rest of its request. Otherwise, idle connections would keep all others out.
+        """
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             self.timer = self._limit()
+            idle = [one for one in self.connections if one.is_waiting() and one is not self]
+            if idle and self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
+                oldest = min(idle, key=lambda one: one.timer.when())
+                oldest.transport.close()
+                self.connections.discard(oldest)  # uvicorn would count it in the next request
+
+        def is_waiting(self) -> bool:
+            """Returns whether the client has not sent a whole request that is to be answered."""
+            return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
         def on_response_complete(self) -> None:
             self.timer.cancel()

@@ -5,6 +5,7 @@ import json
 import socket
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 
 import hostile
 import numpy as np
@@ -22,12 +23,37 @@ from keras_pixelcnnpp.utils.errors import UserError
 pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BODY = b"Content-Length: 9\r\n\r\n"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl -d
 IMAGES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
 
 
 def b64(content):
     return {"b64": base64.b64encode(content).decode()}
+
+
+@contextmanager
+def served(**options):
+    """Context manager that serves an application which reads each request; yields its address."""
+    import uvicorn
+
+    async def app(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"good"})
+
+    http = limits.impatient_protocol()
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=http, lifespan="off", **options))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield listening.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 def test_instances_of_bytes(exported):
@@ -166,32 +192,32 @@ def test_no_request_changes_the_server(exported, caplog):
 @pytest.mark.extras
 @pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
 def test_idle_connections_are_closed(monkeypatch):
-    import uvicorn
-
     monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"good"})
-
-    config = uvicorn.Config(app, port=0, http=limits.impatient_protocol(), lifespan="off")
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = listening.getsockname()
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
+    with served() as address:
         for sent in (b"", b"GET / HTTP/1.1\r\n"):
             with socket.create_connection(address, timeout=30) as idle:
                 idle.sendall(sent)
                 assert idle.recv(100) == b""
         with socket.create_connection(address, timeout=30) as busy:
-            busy.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            busy.sendall(REQUEST)
             assert busy.recv(1000).startswith(b"HTTP/1.1 200")
             busy.sendall(b"G")  # of a second header
             while busy.recv(1000):
                 pass
-        server.should_exit = True
-        thread.join(30)
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"POST " + REQUEST[4:-2] + BODY])
+def test_idle_connections_keep_no_other_out(sent):
+    """Requests of more connections than the server keeps are answered while others wait."""
+    with served(limit_concurrency=4) as address, ExitStack() as idle:
+        for _ in range(9):
+            one = idle.enter_context(socket.create_connection(address, timeout=30))
+            one.sendall(sent)
+        with socket.create_connection(address, timeout=30) as good:
+            good.sendall(REQUEST)
+            assert good.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 def test_bodies_take_bounded_memory_together(monkeypatch):
