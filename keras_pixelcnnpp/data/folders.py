@@ -472,6 +472,11 @@ def _columns(
             "keep the order, add the header label,path"
         )
     names = [field.lower() for field in fields]
+    if "predicted_name" in names:  # a file of `classify` or `score`
+        raise UserError(
+            f"{place}: expected a list of images. Received: predictions. Move the file to another "
+            "folder"
+        )
     path, label, split = (
         next((names.index(name) for name in known if name in names), None)
         for known in (PATH_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS)

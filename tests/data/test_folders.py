@@ -307,6 +307,7 @@ def test_a_csv_file_without_labels(tmp_path, header):
         (["id", "0", "1"], r"row 2: '0': no such file, but there is img/0\.png"),
         (["0,cat", "1,dog"], r"row 1: '0': no such file, but there is img/0\.png"),
         (["path,label", "0.png,0", "1.png,cat"], "row 3: label 'cat' is not an integer, as others"),
+        (["path,label,predicted_name", "0.png,-1,cat"], "Received: predictions. Move the file"),
         (["path,label"], "lists no image"),
         (["path,label", "99.png,0"], "'99.png': no such file"),
     ],
