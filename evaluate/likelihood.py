@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import norm
 
 from keras_pixelcnnpp.data.dataset import LabeledImages
+from keras_pixelcnnpp.data.identity import trained_on_text
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements.likelihood import LikelihoodOptions
@@ -36,6 +37,9 @@ def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     report = {"split": subject.split, "seed": options.seed}
     report["trained_on"] = None if trained_on is None else int(trained_on.sum())
     report |= likelihood_report(statistics)
+    if report["trained_on"]:
+        words = f"{trained_on_text(trained_on)}. {report['interpretation']}"
+        report["interpretation"] = words
     subject_of = "p(x)" if values is None else "p(x | h)"
     figure = likelihood_png(statistics, report, bits_unit(model.num_levels), subject_of)
     write_bytes(folder / "likelihood.png", figure)

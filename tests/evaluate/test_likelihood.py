@@ -98,6 +98,8 @@ def test_command(pixelcnnpp, run, figures):
     products[:, :3] += scores[:, :3] * scores[:, 1:] / 2
     shown = right.images[0].get_array()
     np.testing.assert_allclose(shown, products.mean(axis=0), atol=1e-4)
+    out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--split", "train"))
+    assert "Warning: 24 of 24 images were trained on." in out
 
 
 @pytest.mark.parametrize("subject", ["likelihood", "ood"])
