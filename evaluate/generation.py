@@ -103,7 +103,7 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
     with atomic_files(subject.samples, ["*_image_*.png"]) as images:
         samples.write(images)
     _print_report(report, samples.class_names)
-    print(f"Wrote images to {subject.samples}")
+    say(f"Wrote images to {subject.samples}")
     return report
 
 

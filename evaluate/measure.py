@@ -10,7 +10,7 @@ from keras_pixelcnnpp.evaluate.report import write_pages
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.training.recipe import TRUST, plugins_of_run
 from keras_pixelcnnpp.training.run import locked_around
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import atomic_files, write_json
 
 
@@ -34,7 +34,7 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
                 shutil.copytree(temporary, folder, dirs_exist_ok=True)
             written = sorted(path.name for path in Path(temporary).iterdir())
         write_pages(subject)
-    print(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
+    say(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
 
 
 def measure_all(options: DataOptions) -> None:
@@ -42,7 +42,7 @@ def measure_all(options: DataOptions) -> None:
     subject = Subject(options)
     for measurement in measurements():
         if reason := measurement.reason(subject):
-            print(f"Left out: {measurement.name}. {reason}")
+            say(f"Left out: {measurement.name}. {reason}")
             continue
         names = {one.name for one in fields(measurement.options)}
         shared = {name: value for name, value in vars(options).items() if name in names}
@@ -57,5 +57,6 @@ def report(options: DataOptions, subject: Subject | None = None) -> None:
         lines = write_pages(subject)
     if lines and plugins_of_run(subject.config):
         lines.append(TRUST)
-    print("\n".join(lines), end="\n" * bool(lines))
-    print(f"Wrote {subject.folder / 'index.html'}")
+    for line in lines:
+        say(line)
+    say(f"Wrote {subject.folder / 'index.html'}")

@@ -22,6 +22,7 @@ from keras_pixelcnnpp.training.recipe import (
     words_of,
 )
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
+from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
 
 HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
@@ -109,7 +110,7 @@ class Subject(TrainedImages):
             return load_trained_model(self.run.baseline_keras, BaselineCNN)
         if len(self.config["data"]["class_names"]) > 1:
             command = self.train_command("baseline")
-            print(f"The run has no baseline CNN to compare with. To train it: {command}")
+            say(f"The run has no baseline CNN to compare with. To train it: {command}")
         return None
 
     @property

@@ -19,7 +19,7 @@ from keras_pixelcnnpp.savedmodel.limits import impatient_protocol, middleware
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.backend import require_tensorflow
 from keras_pixelcnnpp.utils.checks import require_choice
-from keras_pixelcnnpp.utils.errors import UserError, not_installed, one_line
+from keras_pixelcnnpp.utils.errors import UserError, not_installed, one_line, say
 
 # Limits of a request, because short ones could ask for many images and much memory.
 MAX_IMAGES = 256
@@ -43,7 +43,7 @@ def export_run(run: Path, version: int) -> None:
     path = folder.savedmodel / str(version)
     with folder.locked():
         export_saved_model(load_trained_model(source), path, config)
-    print(f"Wrote {path}. Next: pixelcnnpp serve --run {shlex.quote(str(folder.path))}")
+    say(f"Wrote {path}. Next: pixelcnnpp serve --run {shlex.quote(str(folder.path))}")
 
 
 def serve(path: str | Path, name: str, host: str, port: int) -> None:

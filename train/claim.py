@@ -132,6 +132,6 @@ def _remove_replaced(run: RunFolder, section: str, known: dict, config: dict, re
         folders += [run.samples] if section == "pixelcnnpp" else []
     # Errors are raised here, because old checkpoints would be used for the new run.
     for folder in filter(lambda path: path.exists(), folders):
-        print(f"Removing {folder}, which belongs to the earlier training")
+        say(f"Removing {folder}, which belongs to the earlier training")
         shutil.rmtree(folder)
     run.model(section).unlink(missing_ok=True)

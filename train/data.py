@@ -95,7 +95,7 @@ def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Datase
         reason = f"{small} is smaller than {size[0]}×{size[1]} pixels, and would be blurred"
         if given.crop_margin:
             raise UserError(f"Invalid value for option `crop_margin`. {reason}. Received: {margin}")
-        print(f"Note: images are not cropped at random, because {reason}.")
+        say(f"Note: images are not cropped at random, because {reason}.")
         return dataset, replace(recipe, crop_margin=0)
     how = {"image_size": size, "channels": channels, **recipe.loading()}
     larger = load_dataset(recipe.data, **how).split("train").images

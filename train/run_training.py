@@ -90,7 +90,7 @@ def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
         flipped = "" if recipe.horizontal_flip else "not "
         origin = "run" if name is None else f"preset {name}"
         levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
-        print(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
+        say(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
         dataset, recipe = load_larger(given, recipe, dataset)
         _run(train_pixelcnnpp, dataset, recipe, start)
 
@@ -192,6 +192,7 @@ def train_baseline(dataset: Dataset, recipe: BaselineRecipe, start: Start) -> Ba
     with backend.precision(recipe.precision):
         shape, flip = dataset.image_shape, recipe.horizontal_flip
         model = BaselineCNN(shape, dataset.num_classes, horizontal_flip=flip)
+    model.allow_dark_images = True  # the notes on the data say so
     _begin(model, dataset, images, recipe, start)
     _train_into(model, dataset, images, validation, recipe, start)
     return model
@@ -244,7 +245,7 @@ def _begin(
     how = {"resume": start.resume, "overwrite": start.overwrite}
     claim(start.run, recipe.section, config, dataset.listing(), **how)
     devices = f", {start.devices} devices" if start.devices > 1 else ""
-    print(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{devices}")
+    say(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{devices}")
     if len(images) < available:
         print(f"Training on {len(images):,} of the {available:,} training images")
 
@@ -323,8 +324,9 @@ def stoppable(checkpoints: Path) -> Iterator[None]:
     try:
         yield
     except TrainingStopped as stopped:
-        print(
-            f"\nStopped. The last step is saved in {checkpoints}. "
+        print()
+        say(
+            f"Stopped. The last step is saved in {checkpoints}. "
             "To continue, repeat the command with --resume, and without --overwrite."
         )
         raise typer.Exit(128 + stopped.signal) from None

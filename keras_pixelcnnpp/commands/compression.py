@@ -22,7 +22,7 @@ from keras_pixelcnnpp.data.images import (
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.tiled.model import TiledModel
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import check_output, counted, relative_path, write_bytes
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -64,7 +64,7 @@ def compress_files(options: CompressOptions) -> None:
     ((option, value),) = options.given.items()
     words = ["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)]
     words = shlex.join([*words, *["--tiled"] * tiled])
-    print(
+    say(
         f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {header}; {bits}. "
         f"To decompress: {words} --output FOLDER"
     )
@@ -140,7 +140,7 @@ def decompress_file(options: DecompressOptions) -> None:
         check_output(path, options.overwrite, [options.file])
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
-    print(f"Wrote {counted(len(images))} to {output}")
+    say(f"Wrote {counted(len(images))} to {output}")
 
 
 def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import atomic_path, check_output, counted, write_csv
 
 MAX_GRID = 1_000_000
@@ -40,10 +40,10 @@ def write_posterior(options: PosteriorOptions) -> None:
     numbers = np.stack(columns, axis=-1).reshape(len(images), -1)
     rows = [[path, *(f"{x:.6g}" for x in row)] for path, row in zip(paths, numbers, strict=True)]
     write_csv(options.output, [header, *rows])
-    print(f"Wrote {options.output}")
+    say(f"Wrote {options.output}")
     if options.figure is not None:
         _write_figure(options, found, names)
-        print(f"Wrote {options.figure}")
+        say(f"Wrote {options.figure}")
 
 
 def _images(options: PosteriorOptions, trained: TrainedModel) -> tuple[list[str], np.ndarray]:

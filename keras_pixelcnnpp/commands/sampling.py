@@ -174,7 +174,7 @@ def complete_file(options: CompleteOptions) -> None:
     shown = np.where(known[..., None], image, np.uint8(UNKNOWN_GRAY))
     grid = image_grid(np.concatenate([shown[None], completed]))
     write_bytes(options.output, png_bytes(grid))
-    print(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
+    say(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
 
 
 def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray:

@@ -76,7 +76,7 @@ def classify_files(options: ClassifyOptions) -> None:
     if options.csv is not None:
         of_model = result["probabilities"], model.class_names, result["bits_per_dim"], trained_on
         write_predictions(options.csv, names, labels, *of_model)
-        print(f"Wrote {options.csv}")
+        say(f"Wrote {options.csv}")
     if trained_on is not None and trained_on.any():
         print(f"{trained_on_text(trained_on)}.")
     if known.any():
@@ -110,7 +110,7 @@ def score_files(options: ScoreOptions) -> None:
     how = options.resume, options.workers
     bits = score_folder(trained, options.data, output, *how, tiled=options.tiled, vector=vector)
     good = np.isfinite(bits)
-    print(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
+    say(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
         print(f"Mean: {bits[good].mean():.3f} {bits_unit(trained.model.num_levels)}")
     if not good.all():

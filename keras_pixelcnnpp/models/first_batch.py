@@ -39,31 +39,35 @@ def with_first_batch(batches: Any, name: str) -> tuple[Any, Any]:
         raise UserError(f"`{name}` needs at least one batch. Received: none") from None
     if iterator is batches:
         return first, (batch for batch in itertools.chain([first], iterator))  # a generator again
-    begun: list[Iterator] = [itertools.chain([first], iterator)]
     if hasattr(batches, "element_spec"):
-        return first, _dataset(begun, batches)
+        return first, _dataset(first, iterator, batches)
     if not hasattr(batches, "collate_fn"):
         return first, batches
-    return first, _data_loader(begun, batches)
+    return first, _data_loader([itertools.chain([first], iterator)], batches)
 
 
-def _dataset(begun: list[Iterator], batches: Any) -> Any:
-    """Returns a `tf.data.Dataset` that continues an iterator once, and then reads `batches`."""
+def _dataset(first: Any, iterator: Any, batches: Any) -> Any:
+    """Returns a `tf.data.Dataset` that continues an iterator once, and then reads `batches`.
+
+    The iterator has already returned the batch `first`.
+    """
     import tensorflow as tf
 
-    now: list[Iterator] = []
-
-    def continued() -> Iterable:
-        now[:] = [begun.pop()] if begun else []
-        return now[0] if now else ()
-
-    # Only the first epoch is read by Python. -1 takes all batches.
-    once = tf.data.Dataset.from_generator(continued, output_signature=batches.element_spec)
-    count = tf.data.Dataset.from_generator(
-        lambda: [0 if now else -1], output_signature=tf.TensorSpec((), "int64")
+    # Not by a generator: Python would read the batches more slowly than TensorFlow.
+    rest = tf.data.Dataset.counter().map(lambda _: iterator.get_next_as_optional())
+    rest = rest.take_while(lambda batch: batch.has_value())
+    rest = rest.map(lambda batch: batch.get_value())
+    once, epochs = tf.data.Dataset.from_tensors(first).concatenate(rest), itertools.count()
+    number = tf.data.Dataset.from_generator(
+        lambda: [next(epochs)], output_signature=tf.TensorSpec((), "int64")
     )
-    again = once.prefetch(1).concatenate(count.flat_map(batches.take))
-    count = batches.cardinality()
+
+    def epoch(number: Any) -> Any:
+        is_first = tf.cast(number == 0, "int64")
+        # -1 takes all batches.
+        return once.take(-is_first).concatenate(batches.take(is_first - 1))
+
+    again, count = number.flat_map(epoch), batches.cardinality()
     if count != tf.data.UNKNOWN_CARDINALITY:
         again = again.apply(tf.data.experimental.assert_cardinality(count))
     return again

@@ -133,8 +133,9 @@ def checked_images(
         )
         if strict:
             raise UserError(
-                f"Invalid images. {message}. If the images really are that dark, set "
-                "model.allow_dark_images = True, or create the model with num_levels=256"
+                f"Invalid images. {message}. If the images really are that dark, use 256 levels if "
+                "the model has this option (num_levels=256, or train's --num-levels 256), or set "
+                "model.allow_dark_images = True"
             )
         warnings.warn(message, stacklevel=1)  # Python shows the message of a place only once
     return array.astype(image_dtype(num_levels), copy=False)

@@ -269,8 +269,8 @@ _NUMBER = r"[-+](\d+(\.\d+)?(e[-+]\d+)?|inf)"
 def write_cells(file: TextIO, rows: Iterable[Sequence]) -> None:
     """Writes rows to an open CSV file.
 
-    Texts that a spreadsheet would take for a formula begin with an apostrophe, which spreadsheets
-    do not show, and so do those that begin with one.
+    Texts that a spreadsheet would take for a formula get an apostrophe at the beginning, and so do
+    those that begin with one, so that `read_cells` finds the texts as they were.
     """
     csv.writer(file).writerows([_no_formula(str(cell)) for cell in row] for row in rows)
 

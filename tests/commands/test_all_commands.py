@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,24 +266,44 @@ def test_no_name_reaches_the_terminal_unescaped(pixelcnnpp, archive, run, tmp_pa
     (images / "dark").mkdir(parents=True)
     (images / "dark" / file).write_bytes(png_bytes(tiny.IMAGES[0]))
     (images / f"b{ESCAPES}.png").write_bytes(b"none")
-    scores = ("--data", images, "--output", tmp_path / "scores.csv")
     config = run.read_config()
+    named = tmp_path / f"run{ESCAPES}"
+    shutil.copytree(run.path, named)
+    output = tmp_path / f"out{ESCAPES}"
+    csv, pxc = Path(f"{output}.csv"), Path(f"{output}.pxc")
     config["data"]["source"] = f"gone{ESCAPES}"
     config["pixelcnnpp"]["title"] = f"model{ESCAPES}"
     write_json(run.config_json, config)
     commands = (
         ("classify", "--model", archive, images),
         ("classify", "--model", archive, tmp_path / f"no{ESCAPES}.png"),
-        ("score", "--model", archive, *scores),
+        ("classify", "--run", named, images, "--csv", csv),
+        ("score", "--model", archive, "--data", images, "--output", Path(f"{output}.scores.csv")),
+        ("compress", "--run", named, images / "dark", "--output", pxc),
+        ("decompress", pxc, "--run", named, "--output", output),
         ("train", "--run", tmp_path / "run", *SMALL, "--data", images, "--skip-corrupted"),
         ("evaluate", "classification", "--run", run.path, "--data", images),
         ("evaluate", "classification", "--run", run.path),
+        ("evaluate", "report", "--run", named),
+        ("export", "--run", named),
     )
     for command in commands:
         _, out, err = pixelcnnpp(*command)
         shown = out + err
         bad = [line for line in re.split("[\n\r\b]", shown) if not line.isprintable()]
         assert not bad, command
+
+
+def test_images_that_really_are_dark(pixelcnnpp, tmp_path):
+    """The advice of the message is followed. The baseline CNN has no such option."""
+    path, split = tmp_path / "dark.npz", tiny.tiny_split(60)
+    np.savez(path, images=split.images // 64, labels=split.labels)
+    command = ("train", "--data", path, "--run", tmp_path / "run", *SMALL)
+    result = pixelcnnpp(*command, "--num-levels", 16)
+    one_line(result, "look like levels", "train's --num-levels 256")
+    done(pixelcnnpp(*command, "--num-levels", 256))
+    baseline = ("train-baseline", "--data", path, "--run", tmp_path / "run", "--epochs", 1)
+    assert "nearly black" in done(pixelcnnpp(*baseline))
 
 
 def test_help_without_examples(pixelcnnpp):
