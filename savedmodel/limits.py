@@ -107,11 +107,12 @@ def impatient_protocol() -> type:
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
             self.timer = self._limit()
-            idle = [one for one in self.connections if one.is_waiting() and one is not self]
-            if idle and self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
+            there: Any = self.connections
+            idle = [one for one in there if one.is_waiting() and one is not self]
+            if idle and self.limit_concurrency and len(there) >= self.limit_concurrency:
                 oldest = min(idle, key=lambda one: one.timer.when())
                 oldest.transport.close()
-                self.connections.discard(oldest)  # uvicorn would count it in the next request
+                there.discard(oldest)  # uvicorn would count it in the next request
 
         def is_waiting(self) -> bool:
             """Returns whether the client has not sent a whole request that is to be answered."""

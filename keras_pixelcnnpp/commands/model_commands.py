@@ -38,6 +38,9 @@ class ModelOptions:
                 "Expected exactly one of the options --preset NAME, --run FOLDER and --model FILE. "
                 f"Received: {len(self.given)}"
             )
+        if self.model is not None and self.model.suffix != ".keras":
+            expected = "Expected a .keras file"
+            raise UserError(f"Invalid value for --model. {expected}. Received: {self.model}")
 
     @property
     def given(self) -> dict:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -391,7 +392,7 @@ def _are_all(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-def _are_printable(names: object) -> bool:
+def _are_printable(names: Any) -> bool:
     return _are_all(names, str) and all(map(str.isprintable, names))
 
 

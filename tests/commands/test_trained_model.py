@@ -184,6 +184,7 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     ("arguments", "fragments"),
     [
         (["sample"], ["Expected exactly one of", "Received: 0"]),
+        (["sample", "--model", "a.h5"], ["--model. Expected a .keras file. Received: a.h5"]),
         (["sample", "--preset", "nowhere"], ["Unknown preset", "'nowhere'"]),
         (["sample", "--preset", "course_report"], ["without weights"]),
         (["sample", "--preset", "digits", "--label", "cat"], ["Unknown class 'cat'"]),
