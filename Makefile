@@ -7,6 +7,7 @@
 # make preset NAME=… DESCRIPTION=… makes a preset from the run folder runs/NAME
 # make notebooks runs the tutorials and stores their outputs (minutes)
 # make soak      runs a load test with 12,000 requests, and all examples of hypothesis
+# make mutants   changes the code at random, and prints the changes that no test notices (hours; COUNT=20 for fewer)
 # make wheel     builds and checks the distribution, and installs it into an empty environment
 # make lock      updates requirements/constraints.txt; make audit checks these versions for known vulnerabilities
 #
@@ -24,7 +25,7 @@ AND_NOT_SLOW ?= and not slow
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks preset soak lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks preset soak mutants lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -155,6 +156,19 @@ soak: .venv/installed .venv-extras/installed
 	.venv-extras/bin/python benchmarks/serving.py
 	PIXELCNNPP_TESTS=full .venv/bin/python -m pytest $(PYTEST_ARGS) -m hypothesis
 
+# The tool has its own environment. It changes the files of a copy, and the tests run in .venv.
+.venv-mutants/installed:
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
+	@touch $@
+
+COUNT ?= 200
+mutants: .venv/installed .venv-mutants/installed
+	rm -rf build/mutants
+	git clone --quiet . build/mutants
+	cd build/mutants && KERAS_BACKEND=tensorflow $(CURDIR)/.venv-mutants/bin/python benchmarks/mutants.py \
+		--count $(COUNT) --python $(CURDIR)/.venv/bin/python
+
 # --- documentation ----------------------------------------------------------------------------
 
 # Warnings are errors.
@@ -212,4 +226,4 @@ demo: .venv/installed
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
-	rm -rf $(ENVIRONMENTS) $(LOWEST) .venv-release .venv-wheel docs/_build build dist *.egg-info
+	rm -rf $(ENVIRONMENTS) $(LOWEST) .venv-mutants .venv-release .venv-wheel docs/_build build dist *.egg-info

@@ -14,12 +14,18 @@ from keras_pixelcnnpp.distributions.tables import UNIT
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
-from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
+from keras_pixelcnnpp.layers.fixed_point import (
+    LIMIT,
+    MAX_WEIGHT,
+    FixedPointArithmetic,
+    as_whole_numbers,
+)
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.utils.backend import compiled, float64, write
+from keras_pixelcnnpp.utils.backend import compiled, float64
 from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.indexing import write
 
 # First digits of the SHA-256 of the parameters, identical under all backends. If one of them
 # changes, existing files can no longer be read.
@@ -153,6 +159,22 @@ def test_saturation_and_what_cannot_be_exact():
         stem.bias.assign(stem.bias * value)
         with pytest.raises(UserError, match=r"below 1024\. Received: .* in .*stem"):
             ExactModel(model)
+
+
+@pytest.mark.once
+def test_the_largest_weights_that_are_accepted_have_exact_sums():
+    """A float64 has 53 bits, and a float32 has 24. A weight is a multiple of 1 / UNIT."""
+    model, _ = make(PixelCNN, filters=12)
+    head = model.network.head
+    head.gain.assign(0 * head.gain)
+    largest = MAX_WEIGHT - 1 / UNIT
+    head.bias.assign(0 * head.bias + largest)
+    ExactModel(model)
+    assert np.float32(largest) == largest
+    assert MAX_WEIGHT * LIMIT * UNIT**2 <= 2**53
+    head.bias.assign(0 * head.bias + MAX_WEIGHT)
+    with pytest.raises(UserError, match=r"below 1024\. Received: 1024\.0 in .*head"):
+        ExactModel(model)
 
 
 @pytest.mark.once

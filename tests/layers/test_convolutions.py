@@ -86,6 +86,7 @@ def test_masked_convolution_equals_a_loop(rng, kernel_size, mask, groups):
         seen[r, c, source, target] = is_seen((rows[r], columns[c]), of_source, of_target, mask)
     x = rng.normal(size=(2, 4, 5, 3)).astype("float32")
     layer = MaskedConv2D(6, kernel_size, mask, groups)
+    assert layer.padding() == ((above, 0), (aside, aside))
     check_loop(layer, x, lambda *given: convolution(*given, rows, columns), seen)
 
 
