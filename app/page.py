@@ -86,7 +86,7 @@ def make_page(answers: Answers) -> gr.Blocks:
     facts = f"images of {height}×{width}×{channels}, {model.num_classes} classes"
     # Every 600 seconds, uploads older than an hour are deleted.
     with gr.Blocks(title="keras-pixelcnnpp", delete_cache=(600, 3600)) as page:
-        gr.Markdown(f"## {model._title}\n`{Path(answers.trained.source).name}`: {facts}")
+        gr.Markdown(f"## {model.title}\n`{Path(answers.trained.source).name}`: {facts}")
         with gr.Tab("Sample"):
             _sample_tab(answers)
         with gr.Tab("Classify, score and complete"), gr.Row():

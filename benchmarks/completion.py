@@ -29,7 +29,8 @@ from typer import Option
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data import load_dataset
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.sampling.options import SamplingOptions
+from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.checks import is_prefix
 from keras_pixelcnnpp.utils.files import write_bytes
 

@@ -215,7 +215,7 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
             "image_shape": list(model.image_shape),
         },
         "pixelcnnpp": {
-            "title": model._title,
+            "title": model.title,
             "options": options,
             "model": model.get_config(),
             "parameters": model.count_params(),

@@ -46,7 +46,7 @@ from keras_pixelcnnpp.models.verification import verify
 from keras_pixelcnnpp.presets import upload_preset
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, WarmUp
-from keras_pixelcnnpp.utils.backend import keep_freed_memory
+from keras_pixelcnnpp.utils.memory import keep_freed_memory
 
 __all__ = [
     "AnomalyDetector",

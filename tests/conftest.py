@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_pixelcnnpp.utils.backend import keep_freed_memory
+from keras_pixelcnnpp.utils.memory import keep_freed_memory
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

@@ -230,7 +230,7 @@ def _begin(
     model: keras.Model, dataset: Dataset, images: LabeledImages, recipe: Recipe, start: Start
 ) -> None:
     """Claims the run folder, and prints a summary of the training."""
-    title = getattr(model, "_title", "Baseline CNN")
+    title = model.title
     available = len(dataset.split("train"))
     section = {
         "title": title,

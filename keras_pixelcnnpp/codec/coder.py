@@ -13,16 +13,9 @@ from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.tiled.blocks import Block, waves
-from keras_pixelcnnpp.utils.backend import (
-    Nest,
-    Tensor,
-    compiled,
-    float64,
-    host_function,
-    progress,
-    rows_at_once,
-)
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, compiled, float64, host_function, progress
 from keras_pixelcnnpp.utils.checks import image_dtype
+from keras_pixelcnnpp.utils.memory import rows_at_once
 
 
 class ImageCoder:
@@ -168,14 +161,13 @@ class PixelDecoder:
     ) -> None:
         """Decodes a block of each stream. Rows without a block in this wave are all known."""
         height, width, channels = self.exact.image_shape
-        self._known = np.ones((len(images), per_image, height, width), bool)
-        self._pixels = np.zeros((*self._known.shape, channels), "int64")
+        known = np.ones((len(images), per_image, height, width), bool)
+        windows = np.zeros((*known.shape, channels), "int64")
         for row, _, block in wave:
-            self._known[:, row] = block.known
-            self._pixels[:, row] = images[:, block.rows, block.columns]
-        windows = self._pixels
-        self._known = self._known.reshape(-1, height * width)
-        self._pixels = self._pixels.reshape(-1, height * width, channels)
+            known[:, row] = block.known
+            windows[:, row] = images[:, block.rows, block.columns]
+        self._known = known.reshape(-1, height * width)
+        self._pixels = windows.reshape(-1, height * width, channels)
         self._place, self._channel = 0, 0
         with float64():
             # Under JAX, the conversion waits for the end of the pass.

@@ -23,13 +23,13 @@ import struct
 import zlib
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.codec.streams import SYMBOLS_PER_BYTE
+from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.tiled.blocks import rows_of_blocks
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_integer
@@ -43,7 +43,7 @@ MAX_HEADER_BYTES = 16 << 20
 
 
 def compress_images(
-    model: keras.Model,
+    model: PixelModel,
     images: np.ndarray,
     labels: ArrayLike | None = None,
     names: list[str] | None = None,
@@ -94,7 +94,7 @@ def num_header_bytes(data: bytes) -> int:
 
 
 def decompress_images(
-    model: keras.Model,
+    model: PixelModel,
     data: bytes,
     batch_size: int = 100,
     verbose: int | str = "auto",
@@ -148,13 +148,10 @@ def decompress_images(
     return model.to_images(levels), np.concatenate(labels), header["names"]
 
 
-def _coder(model: keras.Model) -> ImageCoder:
+def _coder(model: PixelModel) -> ImageCoder:
     """Returns the coder for a model's current weights, which the model keeps for the next call."""
-    coders, exact = model._compiled_functions.coders, ExactModel(model)
-    coder = coders.get("coder")
-    if coder is None or coder.exact.digest != exact.digest:
-        coder = coders["coder"] = ImageCoder(exact)
-    return coder
+    exact = ExactModel(model)
+    return model.compiled_functions.get("coder", lambda: ImageCoder(exact), exact.digest)
 
 
 def _digest(content: bytes) -> bytes:

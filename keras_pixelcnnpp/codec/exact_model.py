@@ -14,6 +14,7 @@ from keras import ops
 from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
+from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.utils.backend import Tensor, inner_layers
 from keras_pixelcnnpp.utils.checks import argument_defaults
 from keras_pixelcnnpp.utils.errors import UserError
@@ -34,7 +35,7 @@ class ExactModel:
             or weights are too large for exact sums.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: PixelModel):
         self.network = model.network
         self.image_shape = model.image_shape
         self.num_levels = model.num_levels
@@ -81,7 +82,7 @@ class ExactModel:
             yield
 
 
-def _configuration(model: keras.Model) -> dict[str, Any]:
+def _configuration(model: PixelModel) -> dict[str, Any]:
     """Returns the arguments of a model that the shapes of its weights don't determine."""
     found = {"image_shape": model.image_shape, "num_classes": model.num_classes}
     defaults = argument_defaults(type(model))

@@ -170,7 +170,7 @@ def _without_greeting() -> Iterator[None]:
 
 def prepare_process() -> None:
     """Changes settings of the process that importing the package leaves alone."""
-    from keras_pixelcnnpp.utils.backend import keep_freed_memory
+    from keras_pixelcnnpp.utils.memory import keep_freed_memory
 
     keep_freed_memory()
     # By default, TensorFlow and JAX reserve all GPU memory. They read these variables when they

@@ -21,7 +21,8 @@ from keras_pixelcnnpp.data.images import (
 from keras_pixelcnnpp.layers.conditions import RANDOM_CLASS
 from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.sampling.options import SamplingOptions
+from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
 from keras_pixelcnnpp.utils.checks import class_label
 from keras_pixelcnnpp.utils.errors import UserError, say

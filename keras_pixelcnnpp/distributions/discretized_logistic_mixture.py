@@ -1,5 +1,6 @@
 """The discretized logistic mixture as a TensorFlow Probability distribution."""
 
+import importlib
 from typing import Any
 
 import keras
@@ -8,10 +9,30 @@ from keras import ops
 
 from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
-from keras_pixelcnnpp.utils.backend import Tensor, import_tfp
+from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
-tfp = import_tfp()
+
+def _import_tfp() -> Any:
+    """Returns TensorFlow Probability for the current backend, or raises an `ImportError`."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        raise ImportError(
+            "DiscretizedLogisticMixture needs TensorFlow Probability, which has no torch backend. "
+            "Use keras_pixelcnnpp.distributions.heads.LogisticMixtureHead instead."
+        )
+    name = "tensorflow_probability" + (".substrates.jax" if backend == "jax" else "")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        packages = "tfp-nightly" if backend == "jax" else "tfp-nightly tf-keras"
+        raise ImportError(
+            "DiscretizedLogisticMixture needs TensorFlow Probability. Install it with `pip install "
+            f"{packages}`. Received: {error}"
+        ) from error
+
+
+tfp = _import_tfp()
 
 
 class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignore[name-defined]

@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.utils.backend import Shape, Tensor, look_up
+from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
     checked_labels,
@@ -24,6 +24,7 @@ from keras_pixelcnnpp.utils.checks import (
     require_no_mask,
 )
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+from keras_pixelcnnpp.utils.indexing import look_up
 
 # Users write -1 where a class is not given. Its meaning depends on what is asked:
 UNLABELED = -1  # in data: the class of the image is not known

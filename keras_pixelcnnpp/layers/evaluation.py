@@ -11,7 +11,8 @@ from keras_pixelcnnpp.layers.convolutions import (
     MaskedConv2D,
     ShiftedConv2D,
 )
-from keras_pixelcnnpp.utils.backend import Tensor, Tensors, read, read_at, write
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors
+from keras_pixelcnnpp.utils.indexing import read, read_at, write
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]

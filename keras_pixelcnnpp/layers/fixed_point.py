@@ -21,7 +21,8 @@ from keras_pixelcnnpp.distributions.tables import (
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import LabelConditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
-from keras_pixelcnnpp.utils.backend import Tensor, look_up, matmul
+from keras_pixelcnnpp.utils.backend import Tensor, matmul
+from keras_pixelcnnpp.utils.indexing import look_up
 
 # Layer inputs are clipped to ±LIMIT, so that exactness depends on the weights alone.
 LIMIT = 2**15

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.utils.backend import Shape, Tensor, look_up
+from keras_pixelcnnpp.utils.backend import Shape, Tensor
+from keras_pixelcnnpp.utils.indexing import look_up
 
 MAX_WIDTH = 64  # a one-hot encoding, which is as wide as the number of codes, is slower
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_pixelcnnpp.models.image_model import ImageModel
-from keras_pixelcnnpp.models.loss import MeanOverBatch
+from keras_pixelcnnpp.models.metrics import MeanOverBatch
 from keras_pixelcnnpp.utils.backend import Shape, Tensor, with_shape
 from keras_pixelcnnpp.utils.checks import (
     MAX_BLOCKS,
@@ -160,6 +160,8 @@ class BaselineCNN(ImageModel):
         He et al. 2016, Identity Mappings in Deep Residual Networks,
         https://arxiv.org/abs/1603.05027
     """
+
+    title = "Baseline CNN"
 
     def __init__(
         self,

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from keras_pixelcnnpp.layers.conditions import Vectors
+from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.scoring import evaluated, score_observed
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions
+from keras_pixelcnnpp.sampling.options import ScoringOptions
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors, gradient
 from keras_pixelcnnpp.utils.checks import require_number
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
@@ -74,25 +74,23 @@ class GridPosterior:
 
 
 def posterior_on_grid(
-    model: keras.Model,
+    model: LikelihoodModel,
     images: np.ndarray,
     grid: ArrayLike,
     log_prior: ArrayLike | None,
-    observed: ArrayLike | None,
     groups: ArrayLike | None,
-    options: SamplingOptions,
-    num_particles: int,
+    options: ScoringOptions,
 ) -> GridPosterior:
     """Computes the posterior; see `AutoregressiveModel.grid_posterior`. `images` are checked."""
     grid = vectors_of(model).requested(grid)
     prior = np.zeros(len(grid)) if log_prior is None else np.asarray(log_prior, "float64")
     if prior.shape != (len(grid),) or np.isnan(prior).any():
         raise invalid_argument("log_prior", log_prior, f"{len(grid)} numbers, one for each vector")
-    if np.ndim(observed) == 1:
+    if np.ndim(options.observed) == 1:
         expected = "an integer, a boolean mask, or None"
-        raise invalid_argument("observed", observed, expected)
+        raise invalid_argument("observed", options.observed, expected)
     candidates = np.broadcast_to(grid, (len(images), *grid.shape))
-    scores, _ = score_observed(model, images, candidates, observed, options, num_particles)
+    scores, _ = score_observed(model, images, candidates, options)
     scores, names = scores.astype("float64"), None
     if groups is not None:
         groups = np.asarray(groups)
@@ -107,7 +105,7 @@ def posterior_on_grid(
     return GridPosterior(grid.astype("float64"), log_prob, names)
 
 
-def vectors_of(model: keras.Model) -> Vectors:
+def vectors_of(model: LikelihoodModel) -> Vectors:
     """Returns the conditions of a model of vectors, or raises a `UserError`."""
     if not isinstance(model.conditions, Vectors):
         raise UserError(
@@ -118,14 +116,14 @@ def vectors_of(model: keras.Model) -> Vectors:
 
 
 def scores_of_vectors(
-    model: keras.Model, images: np.ndarray, vectors: np.ndarray, batch_size: int, verbose: int | str
+    model: LikelihoodModel, images: np.ndarray, vectors: np.ndarray, options: ScoringOptions
 ) -> np.ndarray:
     """Returns the gradients of log p(x | h) with respect to h, float32 `(N, size)`."""
     inputs = {"images": images, "labels": vectors[:, None]}
-    return evaluated(model, _gradients, inputs, batch_size, verbose)[:, 0]
+    return evaluated(model, _gradients, inputs, options.batch_size, options.verbose)[:, 0]
 
 
-def _gradients(model: keras.Model, inputs: Tensors) -> Tensor:
+def _gradients(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     def log_likelihood(vectors: Tensor) -> Tensor:
         return model.log_likelihood(inputs["images"], vectors)
 

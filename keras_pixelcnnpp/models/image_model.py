@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.models.first_batch import with_first_batch
-from keras_pixelcnnpp.models.loss import label_metric
+from keras_pixelcnnpp.models.metrics import label_metric
 from keras_pixelcnnpp.training.optimizers import keep_own_weights
 from keras_pixelcnnpp.utils.backend import Tensor, full_float32, value_if_known
 from keras_pixelcnnpp.utils.checks import (
@@ -37,16 +37,20 @@ class ImageModel(keras.Model):
     Subclasses define `image_shape` and `num_classes`.
 
     Attributes:
+        title: String, the name of the class in reports.
         allow_dark_images: Boolean, whether images may have values that look like levels, because
             they are that dark. It is not saved.
+        lowest_label: Integer, the lowest label in evaluation: -1 if unlabeled images are included.
+        lowest_training_label: Integer, the lowest label in training.
     """
 
+    title: str | None = None
     ordered_levels = True
     num_levels = 17  # lets `checked_images` reject levels, for models without this argument
     class_names: tuple[str, ...] = ()
     allow_dark_images = False
-    _lowest_label = 0  # -1 if unlabeled images can be evaluated
-    _lowest_training_label = 0
+    lowest_label = 0
+    lowest_training_label = 0
 
     @property
     def _num_outputs(self) -> int:
@@ -124,13 +128,13 @@ class ImageModel(keras.Model):
         """
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
-        x, y, first = self._checked(x, y, "fit", self._lowest_training_label)
+        x, y, first = self._checked(x, y, "fit", self.lowest_training_label)
         validation = given.get("validation_data")
         if validation is not None:
             is_arrays = isinstance(validation, tuple | list)
             parts = tuple(validation) if is_arrays else (validation,)
             images, labels, weight = keras.utils.unpack_x_y_sample_weight(parts)
-            images, labels, _ = self._checked(images, labels, "validation_data", self._lowest_label)
+            images, labels, _ = self._checked(images, labels, "validation_data", self.lowest_label)
             given["validation_data"] = (images, labels, weight) if is_arrays else images
         self._before_training(x, y, first)
         given |= {"x": x, "y": y}
@@ -144,7 +148,7 @@ class ImageModel(keras.Model):
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch of arrays, like `keras.Model.train_on_batch`."""
         self._require_compiled("train_on_batch")
-        x, y, first = self._checked(x, y, "train_on_batch", self._lowest_training_label)
+        x, y, first = self._checked(x, y, "train_on_batch", self.lowest_training_label)
         self._before_training(x, y, first)
         return super().train_on_batch(x, y, *args, **kwargs)
 
@@ -153,14 +157,14 @@ class ImageModel(keras.Model):
         """Computes loss and metrics, like `keras.Model.evaluate`, for the same data as `fit`."""
         self._require_compiled("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
-            x, y, _ = self._checked(x, y, "evaluate", self._lowest_label)
+            x, y, _ = self._checked(x, y, "evaluate", self.lowest_label)
         with self._state_kept():
             return super().evaluate(x, y, *args, **kwargs)
 
     @full_float32()
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Computes loss and metrics of one batch, like `keras.Model.test_on_batch`."""
-        x, y, _ = self._checked(x, y, "test_on_batch", self._lowest_label)
+        x, y, _ = self._checked(x, y, "test_on_batch", self.lowest_label)
         return super().test_on_batch(x, y, *args, **kwargs)
 
     @full_float32()

@@ -284,7 +284,7 @@ class PixelCNN(MaskedModel):
 
     _network_class = PixelCNNNetwork
     network_name = "pixelcnn"
-    _title = "PixelCNN"
+    title = "PixelCNN"
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -308,4 +308,4 @@ class GatedPixelCNN(MaskedModel):
 
     _network_class = GatedPixelCNNNetwork
     network_name = "gated_pixelcnn"
-    _title = "Gated PixelCNN"
+    title = "Gated PixelCNN"

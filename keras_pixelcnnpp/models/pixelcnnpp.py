@@ -131,7 +131,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     """
 
     network_name = "pixelcnnpp"
-    _title = "PixelCNN++"
+    title = "PixelCNN++"
     _default_conditioning = "bias+film"
 
     def __init__(

@@ -1,17 +1,18 @@
 """Computes log-likelihoods of images, in batches that bound the memory of the network."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 from scipy.special import logsumexp, softmax
 
 from keras_pixelcnnpp.data.batches import array_batches
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.models.likelihood import LikelihoodModel
+from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
+from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import (
     Tensor,
     Tensors,
@@ -19,20 +20,17 @@ from keras_pixelcnnpp.utils.backend import (
     compiles_each_size,
     in_batches,
     in_turn,
-    rows_at_once,
 )
-from keras_pixelcnnpp.utils.checks import checked_observed, checked_rows, is_prefix, require_integer
-
-# Number of independent estimates for a standard error.
-ERROR_RUNS = 8
+from keras_pixelcnnpp.utils.checks import checked_observed, checked_rows, is_prefix
+from keras_pixelcnnpp.utils.memory import rows_at_once
 
 
-def images_at_once(model: keras.Model) -> int:
+def images_at_once(model: LikelihoodModel) -> int:
     """Returns the number of pairs of an image and a class that are scored at once."""
     return rows_at_once(model.image_shape, (*model.widths, model.distribution.num_parameters))
 
 
-def class_scores(model: keras.Model, images: Tensor, training: bool = False) -> Tensor:
+def class_scores(model: LikelihoodModel, images: Tensor, training: bool = False) -> Tensor:
     """Computes the log-likelihood of images under every class, in parts to bound the memory.
 
     `images` is an integer tensor `(batch, height, width, channels)`. The result is a float32 tensor
@@ -56,7 +54,7 @@ def class_scores(model: keras.Model, images: Tensor, training: bool = False) -> 
     return ops.reshape(scores, (-1, candidates))[:rows]
 
 
-def _scores_of(model: keras.Model, images: Tensor, training: bool = False) -> Tensor:
+def _scores_of(model: LikelihoodModel, images: Tensor, training: bool = False) -> Tensor:
     labels = model.conditions.tensor_of_candidates(ops.shape(images)[0])
     if training:
         return model.log_likelihood(images, labels, True)
@@ -64,7 +62,7 @@ def _scores_of(model: keras.Model, images: Tensor, training: bool = False) -> Te
 
 
 def for_labels(
-    model: keras.Model, function: Callable[[Tensor | None], Tensor], labels: Tensor | None
+    model: LikelihoodModel, function: Callable[[Tensor | None], Tensor], labels: Tensor | None
 ) -> Tensor:
     """Returns `function(labels)`, `(batch, K, ...)`, evaluated in parts to bound the memory.
 
@@ -82,11 +80,10 @@ def for_labels(
 
 
 def score(
-    model: keras.Model,
+    model: LikelihoodModel,
     images: np.ndarray,
     labels: np.ndarray | None,
-    batch_size: int,
-    verbose: int | str,
+    options: ScoringOptions,
     per: str = "image",
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -106,7 +103,8 @@ def score(
     def finished(result: np.ndarray, _: dict[str, np.ndarray]) -> np.ndarray:
         return result if finish is None else finish(result)
 
-    return evaluated(model, SCORERS[per], inputs, batch_size, verbose, finished)
+    how = options.batch_size, options.verbose
+    return evaluated(model, SCORERS[per], inputs, *how, finished)
 
 
 def images_and_labels(images: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -115,8 +113,8 @@ def images_and_labels(images: np.ndarray, labels: np.ndarray | None) -> dict[str
 
 
 def evaluated(
-    model: keras.Model,
-    function: Callable[[keras.Model, Tensors], Tensor],
+    model: LikelihoodModel,
+    function: Callable[[LikelihoodModel, Tensors], Tensor],
     inputs: dict[str, np.ndarray],
     batch_size: int,
     verbose: int | str = 0,
@@ -128,34 +126,33 @@ def evaluated(
     `batch_size` is the number of rows per batch, less for `"images"` with several `"labels"`, int32
     `(N, K)`. Optional `finish(result, inputs)` replaces the result of each batch, in NumPy.
     """
-    require_integer("batch_size", batch_size)
     candidates = inputs["labels"].shape[1] if "labels" in inputs else 1
     if "images" in inputs:
         batch_size = min(batch_size, max(1, images_at_once(model) // candidates))
     xla, count = bool(model.jit_compile), len(next(iter(inputs.values())))
     batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
-    known, kind = model._compiled_functions.scorers, (function, candidates, xla)
-    if kind not in known:
-        step = compiled(partial(function, model), model.variables, batches[0], xla=xla)
-        known.setdefault(kind, step)  # keeps the first one if two threads compile
+    step = model.compiled_functions.get(
+        ("scorer", function, candidates, xla),
+        lambda: compiled(partial(function, model), model.variables, batches[0], xla=xla),
+    )
 
     def evaluate(batch: dict[str, np.ndarray]) -> Any:
-        result = known[kind](batch)
+        result = step(batch)
         return result if finish is None else finish(ops.convert_to_numpy(result), batch)
 
     return in_batches(evaluate, batches, verbose)[:count]
 
 
-def _pixel_scores(model: keras.Model, inputs: Tensors) -> Tensor:
+def _pixel_scores(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     function = partial(model.pixel_log_likelihood, inputs["images"])
     return for_labels(model, function, inputs.get("labels"))
 
 
-def _row_scores(model: keras.Model, inputs: Tensors) -> Tensor:
+def _row_scores(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     return ops.sum(_pixel_scores(model, inputs), axis=3)
 
 
-def _image_scores(model: keras.Model, inputs: Tensors) -> Tensor:
+def _image_scores(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     return ops.sum(_pixel_scores(model, inputs), axis=(2, 3))
 
 
@@ -163,59 +160,55 @@ SCORERS = {"image": _image_scores, "row": _row_scores, "pixel": _pixel_scores}
 
 
 def score_observed(
-    model: keras.Model,
+    model: LikelihoodModel,
     images: np.ndarray,
     labels: np.ndarray | None,
-    observed: ArrayLike | None,
-    options: SamplingOptions,
-    num_particles: int,
-    runs: int = 1,
+    options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log-likelihoods of parts of images, and those without one run each, nats.
 
-    The arguments are those of `AutoregressiveModel.class_log_likelihoods`, with labels `(N, K)` or
-    `None` for an unconditional model, and the number of independent estimates, `runs`.
+    `labels` are `(N, K)`, or `None` for an unconditional model. `observed` of the options may be a
+    sequence of M numbers of rows.
 
     Returns:
         Float32 array `(N, K)`, or `(N, M, K)` if `observed` is a sequence: the log of the mean of
         all runs. Float array `(R, N, K)` or `(R, N, M, K)` for `jackknife_error`: those of all runs
-        except one, with R = `runs`; for exact likelihoods, R is 1.
+        except one, with R = `options.runs`; for exact likelihoods, R is 1.
     """
-    how = options.batch_size, options.verbose
-    require_integer("num_particles", num_particles)
+    observed = options.observed
     if observed is None:
-        scores = score(model, images, labels, *how)
+        scores = score(model, images, labels, options)
     elif np.asarray(observed).dtype != bool:
         rows = checked_rows(observed, model.image_shape[0])
-        scores = _up_to_rows(rows, score(model, images, labels, *how, "row"))
+        scores = _up_to_rows(rows, score(model, images, labels, options, "row"))
     else:
         known = checked_observed(observed, len(images), model.image_shape)
         if not is_prefix(known):
-            return _estimates(model, images, labels, known, options, num_particles, runs)
+            return _estimates(model, images, labels, known, options)
         if known.ndim == 4:  # a single particle is exact, because no sampled pixel precedes
-            return _estimates(model, images, labels, known, options, 1, 1)
-        by_pixel = score(model, images, labels, *how, "pixel")
+            one = replace(options, num_particles=1, standard_error=False)
+            return _estimates(model, images, labels, known, one)
+        by_pixel = score(model, images, labels, options, "pixel")
         scores = np.einsum("nkij,nij->nk", by_pixel, known, dtype="float64").astype("float32")
     return scores, scores[None]
 
 
 def _estimates(
-    model: keras.Model,
+    model: LikelihoodModel,
     images: np.ndarray,
     labels: np.ndarray | None,
     known: np.ndarray,
-    options: SamplingOptions,
-    num_particles: int,
-    runs: int,
+    options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates the results of `score_observed` by sequential Monte Carlo."""
-    candidates = 1 if labels is None else labels.shape[1]
+    candidates, runs = 1 if labels is None else labels.shape[1], options.runs
     rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
     if labels is None:
         labels = len(rows)
     else:
         labels = np.concatenate([labels.reshape(-1, *labels.shape[2:])] * runs)
-    _, estimates = sample_images(model, labels, options, images[rows], known[rows], num_particles)
+    given = options.of_particles, images[rows], known[rows], options.num_particles
+    _, estimates = sample_images(model, labels, *given)
     estimates = estimates.reshape(runs, -1, candidates).astype("float64")
     scores = _log_mean(estimates)
     if runs == 1:
@@ -242,7 +235,7 @@ def jackknife_error(without: np.ndarray) -> np.ndarray:
 
 
 def choose_classes(
-    model: keras.Model,
+    model: LikelihoodModel,
     labels: np.ndarray | Any,
     options: SamplingOptions,
     images: np.ndarray | None = None,
@@ -260,9 +253,8 @@ def choose_classes(
     scores = np.zeros((len(rows), model.conditions.num_candidates))
     if images is not None:
         classes = model.conditions.candidates(len(rows))
-        how = SamplingOptions(options.seed, batch_size=options.batch_size, verbose=0)
-        given = images[rows], classes, known[rows]
-        scores, _ = score_observed(model, *given, how, num_particles)
+        how = ScoringOptions(options.batch_size, 0, known[rows], num_particles, options.seed)
+        scores, _ = score_observed(model, images[rows], classes, how)
     labels = labels.copy()
     positions = np.arange(len(labels)) + first
     labels[rows] = random_classes(scores, options.seed, positions[rows])

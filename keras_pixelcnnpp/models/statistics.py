@@ -3,12 +3,12 @@
 import hashlib
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 from scipy.ndimage import uniform_filter
 from scipy.special import log_softmax, logsumexp
 
+from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.scoring import evaluated, for_labels
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
@@ -94,7 +94,7 @@ def uniform_numbers(images: np.ndarray, seed: int) -> np.ndarray:
     return uniform
 
 
-def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:
+def parameters_of(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     """Computes the parameters of each pixel and log p of the pixel, `(batch, K, H, W, P + 1)`."""
     images, labels = inputs["images"], inputs.get("labels")
     levels = ops.expand_dims(model.to_levels(images), 1)
@@ -107,7 +107,7 @@ def parameters_of(model: keras.Model, inputs: Tensors) -> Tensor:
     return for_labels(model, evaluate, labels)
 
 
-def _level_log_probs(model: keras.Model, inputs: Tensors) -> Tensor:
+def _level_log_probs(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     """Computes the log-probabilities of all levels of pixels, `(pixels, channels, num_levels)`.
 
     The inputs are their parameters `(pixels, P)` and their levels `(pixels, channels)`, on which
@@ -123,7 +123,7 @@ def _level_log_probs(model: keras.Model, inputs: Tensors) -> Tensor:
 
 
 def statistics_of_batch(
-    model: keras.Model,
+    model: LikelihoodModel,
     found: np.ndarray,
     inputs: dict[str, np.ndarray],
     log_weights: np.ndarray | None = None,

@@ -10,8 +10,9 @@ from scipy.stats import kstest
 
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.utils.backend import Tensor, compiled, full_float32, read, write
+from keras_pixelcnnpp.utils.backend import Tensor, compiled, full_float32
 from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.indexing import read, write
 
 NUM_SAMPLES = 2000  # to compare a head's samples with its probabilities
 

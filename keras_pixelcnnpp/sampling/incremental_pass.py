@@ -16,8 +16,10 @@ from keras_pixelcnnpp.layers.evaluation import (
     columns_first,
     take_images,
 )
+from keras_pixelcnnpp.sampling.model import EvaluatedModel
 from keras_pixelcnnpp.sampling.structure import Structure
-from keras_pixelcnnpp.utils.backend import Nest, Tensor, read, write
+from keras_pixelcnnpp.utils.backend import Nest, Tensor
+from keras_pixelcnnpp.utils.indexing import read, write
 
 State = dict[str, Nest]  # levels, caches and carry of a pass between two rows or pixels
 
@@ -41,7 +43,7 @@ class IncrementalPass:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: EvaluatedModel,
         candidates: int = 1,
         arithmetic: FloatArithmetic = FloatArithmetic(),
     ):

@@ -1,11 +1,9 @@
 """Samples and completes images: checks, random numbers, batches and the sampler."""
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +11,8 @@ from keras import ops
 
 from keras_pixelcnnpp.sampling.guidance import digits, sample_sub_pixels
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
+from keras_pixelcnnpp.sampling.model import PixelModel
+from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.sampling.particles import Particles
 from keras_pixelcnnpp.utils.backend import (
     Tensor,
@@ -21,49 +21,14 @@ from keras_pixelcnnpp.utils.backend import (
     full_float32,
     in_batches,
     on_gpu,
-    read,
 )
-from keras_pixelcnnpp.utils.checks import (
-    image_dtype,
-    require_integer,
-    require_number,
-    require_temperature,
-)
-from keras_pixelcnnpp.utils.errors import invalid_argument
-
-
-@dataclass(frozen=True)
-class SamplingOptions:
-    """Common arguments of `AutoregressiveModel.sample` and `complete`, which document them."""
-
-    seed: int | None = None
-    temperature: float = 1.0
-    guidance: float = 0.0
-    guidance_logit_scale: float | None = None
-    batch_size: int = 100
-    verbose: int | str = "auto"
-
-    def checked(self, model: keras.Model) -> Self:
-        """Returns the options with a seed, or raises a `UserError` if one is out of range."""
-        require_integer("batch_size", self.batch_size)
-        require_temperature(self.temperature)
-        if self.seed is not None:
-            require_integer("seed", self.seed, low=0)
-        require_number("guidance", self.guidance, "[0, inf)")
-        if self.guidance_logit_scale is not None:
-            require_number("guidance_logit_scale", self.guidance_logit_scale, "[0, inf)")
-        if self.guidance and model.conditions.num_candidates < 2:
-            expected = f"0 for a model of {model.conditions.description}"
-            raise invalid_argument("guidance", self.guidance, expected)
-        if self.seed is not None:
-            return self
-        # NumPy's global state, which `keras.utils.set_random_seed` sets.
-        return dataclasses.replace(self, seed=np.random.randint(2**31))  # noqa: NPY002
+from keras_pixelcnnpp.utils.checks import image_dtype
+from keras_pixelcnnpp.utils.indexing import read
 
 
 @full_float32()
 def sample_images(
-    model: keras.Model,
+    model: PixelModel,
     labels: np.ndarray | Any,
     options: SamplingOptions,
     images: np.ndarray | None = None,
@@ -167,18 +132,18 @@ def _noise(
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
-def _compiled_sampler(model: keras.Model, batch: dict[str, np.ndarray], *counts: int) -> Callable:
+def _compiled_sampler(model: PixelModel, batch: dict[str, np.ndarray], *counts: int) -> Callable:
     """Returns the compiled sampler for batches like `batch`, which the model keeps."""
     by_channel = "known" in batch and batch["known"].ndim == 4
     kind = frozenset(batch), by_channel, *counts
-    samplers = model._compiled_functions.samplers
-    if kind not in samplers:
+
+    def make() -> Callable:
         # On a GPU, TensorFlow's own executor would start about 10^5 small kernels per batch. On a
         # CPU it is half as fast as XLA, but XLA needs a minute and a gigabyte to compile.
         sampler = PixelSampler(model, "guidance" in batch, by_channel, *counts)
-        step = compiled(sampler, model.variables, batch, xla=on_gpu())
-        samplers.setdefault(kind, step)  # keeps the first one if two threads compile
-    return samplers[kind]
+        return compiled(sampler, model.variables, batch, xla=on_gpu())
+
+    return model.compiled_functions.get(("sampler", *kind), make)
 
 
 def _rows_at_once(count: int, batch_size: int) -> int:
@@ -226,7 +191,7 @@ class PixelSampler:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: PixelModel,
         guided: bool = False,
         by_channel: bool = False,
         num_particles: int = 0,

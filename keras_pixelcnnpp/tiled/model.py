@@ -1,6 +1,7 @@
 """A model applied to frames that are larger than its images."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,21 +19,33 @@ from keras_pixelcnnpp.models.scoring import (
     random_classes,
     score,
 )
+from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_LABELS
 from keras_pixelcnnpp.models.statistics import (
     PixelStatistics,
     parameters_of,
     statistics_of_batch,
     with_pit,
 )
-from keras_pixelcnnpp.sampling.sampler import SamplingOptions, sample_images
+from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
+from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.tiled.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.utils.backend import progress
-from keras_pixelcnnpp.utils.checks import (
-    image_dtype,
-    require_integer,
-    require_no_mask,
-)
+from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask
+from keras_pixelcnnpp.utils.docstrings import described_by
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+
+_described = described_by(
+    """
+    Args:
+        frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images, and
+            the same dtype.
+        batch_size: Integer, number of windows per batch.
+        observed: Must be `None`, because all pixels of frames are known.
+    """,
+    SamplingOptions,
+    ScoringOptions,
+    IMAGES_AND_LABELS,
+)
 
 
 class TiledModel:
@@ -48,11 +61,10 @@ class TiledModel:
     the results of the model itself. Train the model on random crops of frames (`RandomCrops`),
     because a window's border cuts through the content of a frame.
 
-    Arguments, results and errors of the methods are those of `AutoregressiveModel`, for `frames`
-    `(N, H, W, channels)` with one class each, whose pixels are all known, so `observed` must be
-    `None`. `batch_size` is the number of windows per batch. Log-likelihoods of frames are float64,
-    because float32 rounds those of a million pixels to half a nat. With the label -1, the class is
-    inferred from all pixels that are earlier in the order of the blocks.
+    Results and errors of the methods are those of `AutoregressiveModel`, for `frames` with one
+    class each. Log-likelihoods of frames are float64, because float32 rounds those of a million
+    pixels to half a nat. With the label -1, the class is inferred from all pixels that are earlier
+    in the order of the blocks.
 
     Args:
         model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
@@ -92,6 +104,7 @@ class TiledModel:
         """Returns the blocks of a frame of a height and width, as a list of rows."""
         return rows_of_blocks(size, self.window, self.overlap)
 
+    @_described
     def log_prob(
         self,
         frames: np.ndarray,
@@ -100,16 +113,22 @@ class TiledModel:
         verbose: int | str = 0,
         observed: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Returns the log-likelihood of each frame under its label, float64 `(N,)`, nats."""
+        """Returns the log-likelihood of each frame under its label.
+
+        Returns:
+            Float64 array `(N,)`, nats.
+        """
+        options = ScoringOptions(batch_size, verbose, observed)
         frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             return self.model.log_prob(frames, labels, batch_size, verbose).astype("float64")
         found = np.zeros(len(frames))
         for rows, candidates in self._candidates(labels, len(frames)):
-            scores = self._sums(frames[rows], candidates, batch_size, verbose)
+            scores = self._sums(frames[rows], candidates, options)
             found[rows] = log_marginal(scores)
         return found
 
+    @_described
     def bits_per_dim(
         self,
         frames: np.ndarray,
@@ -118,7 +137,13 @@ class TiledModel:
         verbose: int | str = 0,
         observed: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Returns bits per dimension of p(x), or of p(x | y) under labels, float64 `(N,)`."""
+        """Returns bits per dimension of p(x), or of p(x | y) under given labels.
+
+        Without labels, they are those of p(x); vectors must be given.
+
+        Returns:
+            Float64 array `(N,)`, bits/dim.
+        """
         frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             return self.model.bits_per_dim(frames, labels, batch_size, verbose)
@@ -127,6 +152,7 @@ class TiledModel:
         log_probs = self.log_prob(frames, labels, batch_size, verbose)
         return bits_per_dim(log_probs, frames.shape[1:])
 
+    @_described
     def pixel_log_probs(
         self,
         frames: np.ndarray,
@@ -136,15 +162,19 @@ class TiledModel:
     ) -> np.ndarray:
         """Returns the log-probability of each pixel given earlier pixels of its window, as a map.
 
-        The result is float32 `(N, H, W)`, nats. The sum over a frame is its `log_prob`.
+        The sum over a frame is its `log_prob`.
+
+        Returns:
+            Float32 array `(N, H, W)`, nats.
         """
-        frames = self.checked(frames)
+        options, frames = ScoringOptions(batch_size, verbose), self.checked(frames)
         found = np.zeros(frames.shape[:3], "float32")
         for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
-            by_class = self._maps(frames[rows], candidates, batch_size, verbose)
+            by_class = self._maps(frames[rows], candidates, options)
             found[rows] = self._in_order(by_class, log_marginal_of_pixels)
         return found
 
+    @_described
     def pixel_statistics(
         self,
         frames: np.ndarray,
@@ -153,25 +183,34 @@ class TiledModel:
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> PixelStatistics:
-        """Returns the `PixelStatistics` of each sub-pixel, float32 arrays like `frames`.
+        """Returns how probable each sub-pixel is, and how probable the model expects it to be.
 
-        Without labels, they are those of p(x). The label -1 takes another pass.
+        Without labels, the distribution is that of p(x); vectors must be given. The label -1 takes
+        another pass.
+
+        Args:
+            seed: Integer >= 0, random seed of the probability integral transform. Its random
+                numbers depend on the seed and the frame, not on the position in `frames`.
+
+        Returns:
+            `PixelStatistics`: a named tuple of float32 arrays like `frames`.
         """
+        options = ScoringOptions(batch_size, verbose, seed=seed)
         if labels is None and self.model.conditions.are_labels:
             labels = MARGINAL
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
-        require_integer("seed", seed, low=0)
         found = np.zeros((*frames.shape, 4), "float32")
         for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
             before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
             at_once = images_at_once(self.model)
             if _are_several(candidates):
                 at_once = max(1, at_once // candidates.shape[1])
-                before = self._maps(frames[rows], candidates, batch_size, verbose)
+                before = self._maps(frames[rows], candidates, options)
                 before = self._in_order(before, lambda x: np.cumsum(x, -1, "float64") - x)
-            for batch, windows in self._windows(frames[rows], min(batch_size, at_once), verbose):
+            fewer = replace(options, batch_size=min(batch_size, at_once))
+            for batch, windows in self._windows(frames[rows], fewer):
                 inputs = images_and_labels(windows, _rows_of(candidates, batch))
                 weights = np.stack([before[index][:, b.rows, b.columns] for index, b in batch])
                 parameters = evaluated(self.model, parameters_of, inputs, batch_size)
@@ -180,6 +219,7 @@ class TiledModel:
                     found[rows[index]][block.inside] = part[block.above :, block.left :]
         return with_pit(found, frames, seed)
 
+    @_described
     def class_log_likelihoods(
         self,
         frames: np.ndarray,
@@ -187,15 +227,21 @@ class TiledModel:
         verbose: int | str = 0,
         observed: ArrayLike | None = None,
     ) -> np.ndarray:
-        """Returns log p(x | y) of each frame for each class, float64 `(N, num_classes)`, nats."""
+        """Returns the log-likelihood log p(x | y) of each frame for each class.
+
+        Returns:
+            Float64 array `(N, num_classes)`, nats.
+        """
         self.model.conditions.require_classes()
+        options = ScoringOptions(batch_size, verbose, observed)
         frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             found = self.model.class_log_likelihoods(frames, batch_size, verbose)
             return found.astype("float64")
         classes = self.model.conditions.candidates(len(frames))
-        return self._sums(frames, classes, batch_size, verbose)
+        return self._sums(frames, classes, options)
 
+    @_described
     def sample(
         self,
         size: int | tuple[int, int],
@@ -214,8 +260,9 @@ class TiledModel:
 
         Args:
             size: Pair `(H, W)`, height and width of the frames, or an integer for both.
-            labels: As in `AutoregressiveModel.sample`, like all other arguments. If a part is
-                known, -1 samples the class by Bayes' rule.
+            labels: Int array `(N,)`, or class names. -1 samples the class at random, or by Bayes'
+                rule if a part is known. A single label gives one frame. For an unconditional model,
+                the integer N; for a model of `Vectors`, float array `(N, size)`.
             above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
                 frame. It must end where a row of blocks ends, so that the frames are exact samples
                 of p(unknown | known, y).
@@ -264,6 +311,7 @@ class TiledModel:
                 frames[:, *block.inside] = sampled[:, block.above :, block.left :]
         return frames
 
+    @_described
     def compress(
         self,
         frames: np.ndarray,
@@ -273,19 +321,35 @@ class TiledModel:
     ) -> bytes:
         """Compresses frames of one size; see `AutoregressiveModel.compress`.
 
-        The file contains the overlap, and optional `names` of the frames, for the command
-        `decompress`. Each row of blocks is a stream of its own, so that all blocks on a diagonal
-        are decoded at once.
+        The file contains the overlap. Each row of blocks is a stream of its own, so that all blocks
+        on a diagonal are decoded at once.
+
+        Args:
+            labels: Int array `(N,)`, class names, or one label for all frames. Labels are stored in
+                the file. `None` chooses for each frame the most probable class.
+            names: Optional list of N strings, the names of the frames, for the command
+                `decompress`.
+
+        Returns:
+            Bytes.
         """
         frames = self.checked(frames)
         if self.model.conditions.are_labels and labels is None:
             labels = self.class_log_likelihoods(frames).argmax(axis=1)
         return compress_images(self.model, frames, labels, names, verbose, self.overlap)
 
+    @_described
     def decompress(
         self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
     ) -> np.ndarray:
-        """Decompresses the result of `compress`, with the overlap that it names."""
+        """Decompresses the result of `compress`, with the overlap that it names.
+
+        Args:
+            data: Bytes that `compress` returned.
+
+        Returns:
+            uint8 array `(N, H, W, channels)`.
+        """
         return decompress_images(self.model, data, batch_size, verbose, tiled=True)[0]
 
     def checked(self, frames: np.ndarray, observed: ArrayLike | None = None) -> np.ndarray:
@@ -311,45 +375,44 @@ class TiledModel:
         return conditions.groups(conditions.checked(labels, count), count)
 
     def _sums(
-        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+        self, frames: np.ndarray, labels: np.ndarray | None, options: ScoringOptions
     ) -> np.ndarray:
         """Returns log-likelihoods of frames under labels `(N, K)` or `None`, float64 `(N, K)`."""
         sums = np.zeros((len(frames), 1 if labels is None else labels.shape[1]))
-        for index, _, scores in self._scores(frames, labels, batch_size, verbose):
+        for index, _, scores in self._scores(frames, labels, options):
             sums[index] += scores.sum(axis=(1, 2), dtype="float64")
         return sums
 
     def _maps(
-        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+        self, frames: np.ndarray, labels: np.ndarray | None, options: ScoringOptions
     ) -> np.ndarray:
         """Returns log-probabilities of pixels under labels, float32 `(N, K, H, W)`, nats."""
         candidates = 1 if labels is None else labels.shape[1]
         maps = np.zeros((len(frames), candidates, *frames.shape[1:3]), "float32")
-        for index, block, scores in self._scores(frames, labels, batch_size, verbose):
+        for index, block, scores in self._scores(frames, labels, options):
             maps[index][:, *block.inside] = scores
         return maps
 
     def _scores(
-        self, frames: np.ndarray, labels: np.ndarray | None, batch_size: int, verbose: int | str
+        self, frames: np.ndarray, labels: np.ndarray | None, options: ScoringOptions
     ) -> Iterator[tuple[int, Block, np.ndarray]]:
         """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
-        for batch, windows in self._windows(frames, batch_size, verbose):
-            of_windows = _rows_of(labels, batch)
-            scores = score(self.model, windows, of_windows, batch_size, 0, "pixel")
+        silent = replace(options, verbose=0)
+        for batch, windows in self._windows(frames, options):
+            scores = score(self.model, windows, _rows_of(labels, batch), silent, "pixel")
             for (index, block), pixels in zip(batch, scores, strict=True):
                 yield index, block, pixels[:, block.above :, block.left :]
 
     def _windows(
-        self, frames: np.ndarray, batch_size: int, verbose: int | str
+        self, frames: np.ndarray, options: ScoringOptions
     ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray]]:
         """Yields batches: pairs of the index of a frame and a block, and their windows."""
-        require_integer("batch_size", batch_size)
         blocks = [block for row in self.blocks(frames.shape[1:3]) for block in row]
         places = [(index, block) for index in range(len(frames)) for block in blocks]
-        starts = range(0, len(places), batch_size)
-        tick = progress(len(starts), verbose)
+        starts = range(0, len(places), options.batch_size)
+        tick = progress(len(starts), options.verbose)
         for start in starts:
-            batch = places[start : start + batch_size]
+            batch = places[start : start + options.batch_size]
             yield batch, np.stack([frames[index, b.rows, b.columns] for index, b in batch])
             tick()
 

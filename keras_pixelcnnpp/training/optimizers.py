@@ -229,7 +229,7 @@ class LikelihoodFirst(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self._restore()
-        for name in self.model._label_metrics if logs is not None else ():
+        for name in self.model.label_metrics if logs is not None else ():
             logs.setdefault(name, float("nan"))  # so that histories have an entry of every epoch
 
     def _restore(self) -> None:

@@ -1,8 +1,6 @@
-"""Backend-specific functions: versions, device, precision, memory, compilation, indexing."""
+"""Backend-specific functions: versions, device, precision, compilation, tensors."""
 
-import ctypes
 import gc
-import importlib
 import os
 import platform
 import re
@@ -24,11 +22,6 @@ Tensor = Any  # a tensor of the backend
 Tensors = dict[str, Tensor]
 Nest = Any  # nested dicts, lists and tuples of tensors
 Shape = tuple[Any, ...]  # integers, or `None` for an unknown size, as in Keras
-
-
-# Upper bound of the features of one layer, which keeps a batch at about a gigabyte: 52 million
-# features (128 images, 10 classes and the default network) took 4.0 GB.
-MAX_LAYER_BYTES = 64_000_000
 
 
 def versions() -> dict[str, str]:
@@ -179,14 +172,6 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers())
 
 
-def rows_at_once(
-    image_shape: tuple[int, int, int], widths: Sequence[int], dtype: str = "float32"
-) -> int:
-    """Returns how many images may be evaluated at once by layers with these numbers of channels."""
-    height, width, _ = image_shape
-    return max(1, MAX_LAYER_BYTES // (height * width * max(widths) * np.dtype(dtype).itemsize))
-
-
 def in_turn(function: Callable, entries: Nest) -> Tensor:
     """Stacks `function(entry)` for the entries of the first axis, evaluated one at a time.
 
@@ -285,45 +270,6 @@ def value_if_known(tensor: Tensor) -> np.ndarray | None:
         return None
 
 
-def keep_freed_memory() -> bool:
-    """Makes the process keep freed memory for reuse, which speeds up training on a CPU.
-
-    A training step allocates and frees hundreds of large tensors. By default, glibc returns each
-    of them to the operating system, which then zeroes new pages. This can take three quarters of
-    the time of a training step on a CPU. With this setting, the process never returns memory.
-
-    All commands call this function. In Python, call it before `fit` on a CPU.
-
-    Returns:
-        Boolean, whether the setting is active. It is with glibc on Linux, unless the environment
-        variable `PIXELCNNPP_KEEP_FREED_MEMORY` is `0`. Elsewhere, the function does nothing.
-
-    Example:
-
-    ```python
-    import keras_pixelcnnpp as kp
-
-    kp.keep_freed_memory()
-    model = kp.PixelCNNPlusPlus.from_preset("digits")
-    ```
-    """
-    is_told_not_to = os.environ.get("PIXELCNNPP_KEEP_FREED_MEMORY") == "0"
-    if is_told_not_to or platform.libc_ver()[0] != "glibc":
-        return False
-    # Constants of glibc's malloc.h.
-    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8
-    settings = {
-        mmap_max: 0,  # allocate large blocks on the heap, too
-        trim_threshold: -1,  # never shrink the heap
-        top_pad: 64 << 20,
-    }
-    if (os.cpu_count() or 1) <= 8:
-        # Threads share freed memory. With more threads, they would wait for each other.
-        settings[arena_max] = 1
-    libc = ctypes.CDLL(None)
-    return all(libc.mallopt(option, value) for option, value in settings.items())
-
-
 def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Calls a Python function inside a compiled function, each time that it runs.
 
@@ -368,64 +314,6 @@ def float64() -> AbstractContextManager:
     return jax.enable_x64(True)
 
 
-def look_up(table: Tensor, rows: Tensor) -> Tensor:
-    """Gathers entries of the first axis by indices >= 0.
-
-    `keras.ops.take` also supports negative indices, and costs nine TensorFlow operations.
-    """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.gather(table, rows)
-    return keras.ops.take(table, rows, axis=0)
-
-
-def read(x: Tensor, index: int | Tensor) -> Tensor:
-    """Returns the entry of the first axis at an index >= 0, which may be traced."""
-    if keras.backend.backend() == "tensorflow":
-        return look_up(x, index)
-    return keras.ops.squeeze(read_at(x, 0, index, 1), axis=0)
-
-
-def read_at(x: Tensor, axis: int, start: int | Tensor, count: int) -> Tensor:
-    """Returns `count` consecutive entries of an axis, from a traced position.
-
-    `keras.ops` would read the position from the device under torch.
-    """
-    if keras.backend.backend() == "torch":
-        return x.index_select(axis, _torch_range(start, count))
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.lax.dynamic_slice_in_dim(x, start, count, axis)
-    before, after = [0] * axis, [0] * (len(x.shape) - axis - 1)
-    shape = keras.ops.shape(x)
-    return keras.ops.slice(x, (*before, start, *after), (*shape[:axis], count, *shape[axis + 1 :]))
-
-
-def write(x: Tensor, start: int | Tensor, entries: Tensor) -> Tensor:
-    """Replaces one or several entries of the first axis of `x`, from a traced position.
-
-    Use only the result, because `x` is changed in place under torch.
-    """
-    if len(entries.shape) < len(x.shape):
-        entries = keras.ops.expand_dims(entries, 0)
-    if keras.backend.backend() == "torch":
-        return x.index_copy_(0, _torch_range(start, entries.shape[0]), entries)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        rows = start + np.arange(entries.shape[0], dtype="int32")[:, None]
-        return tf.tensor_scatter_nd_update(x, rows, entries)
-    import jax
-
-    return jax.lax.dynamic_update_slice_in_dim(x, entries, start, axis=0)
-
-
-def _torch_range(start: Tensor, count: int) -> Tensor:
-    return (start if count == 1 else start + keras.ops.arange(count)).long()
-
-
 @contextmanager
 def graphs_as_traced() -> Iterator[None]:
     """Context manager that disables TensorFlow's graph optimizer, for functions that run once.
@@ -454,22 +342,3 @@ def require_tensorflow() -> None:
             "variable KERAS_BACKEND=tensorflow, and export the run or saved model again. "
             f"Received: backend={keras.backend.backend()}"
         )
-
-
-def import_tfp() -> Any:
-    """Returns TensorFlow Probability for the current backend, or raises an `ImportError`."""
-    backend = keras.backend.backend()
-    if backend == "torch":
-        raise ImportError(
-            "DiscretizedLogisticMixture needs TensorFlow Probability, which has no torch backend. "
-            "Use keras_pixelcnnpp.distributions.heads.LogisticMixtureHead instead."
-        )
-    name = "tensorflow_probability" + (".substrates.jax" if backend == "jax" else "")
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        packages = "tfp-nightly" if backend == "jax" else "tfp-nightly tf-keras"
-        raise ImportError(
-            "DiscretizedLogisticMixture needs TensorFlow Probability. Install it with `pip install "
-            f"{packages}`. Received: {error}"
-        ) from error

@@ -20,7 +20,7 @@ from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.levels import quantize, to_images
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils import memory
 from keras_pixelcnnpp.utils.errors import UserError
 
 MASKED = (kp.GatedPixelCNN, kp.PixelCNN)
@@ -112,7 +112,7 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
 def test_images_are_coded_separately(model, images, data, monkeypatch):
     """The file does not depend on how many images are encoded at once."""
     limit = 2 * 16 * max(ExactModel(model).widths) * 8
-    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", limit)
+    monkeypatch.setattr(memory, "MAX_LAYER_BYTES", limit)
     assert model.compress(images, verbose=0) == data
 
 

@@ -205,10 +205,10 @@ def test_guided_samples_follow_their_law(case):
 @cases(once=[FIRST])
 def test_guidance_of_many_levels_is_that_of_their_digits(case, monkeypatch):
     monkeypatch.setattr(LogisticMixtureHead, "levels_at_once", 2)
-    case.model._compiled_functions.samplers.clear()
+    case.model.compiled_functions.clear()
     images = case.sample(1, seed=5, guidance=2.0, guidance_logit_scale=1.0)
     assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0, digits=2)) > 1e-3
-    case.model._compiled_functions.samplers.clear()
+    case.model.compiled_functions.clear()
 
 
 def every_mask(image_shape):

@@ -181,6 +181,17 @@ def test_loss_and_metrics(unlabeled_weight):
         assert result == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.once
+def test_a_single_class_is_trained_by_its_likelihood_alone():
+    model = PixelCNN((4, 4, 1), 1, 5, filters=4, num_blocks=1, label_loss_weight=0.5)
+    labels = np.zeros(12, "int32")
+    loss = model.compute_loss(*map(ops.convert_to_tensor, (IMAGES, labels)), training=True)
+    expected = -np.mean(model.log_prob(IMAGES, labels)) / (16 * np.log(2))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert [*model.loss_metrics] == ["bits_per_dim"]
+    assert not model.posterior.trainable_variables
+
+
 def chosen(model, labels, count):
     labels = ops.convert_to_tensor(labels)
     return ops.convert_to_numpy(model.conditions.choose(labels, count, model.seed_generator))

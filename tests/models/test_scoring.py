@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tiny
 from scipy.special import log_softmax, logsumexp, softmax
+from scipy.stats import sem
 from scipy.stats import t as student_t
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp.models import scoring
-from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils import memory
 
 OFFSETS = [0.1, -0.2, 0.4]  # the class biases of `hybrid`
 
@@ -52,7 +53,7 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     by_rows = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     probabilities = hybrid.class_probabilities(IMAGES)
     width = max(*hybrid.widths, hybrid.distribution.num_parameters)
-    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", 4 * 2 * 16 * width)
+    monkeypatch.setattr(memory, "MAX_LAYER_BYTES", 4 * 2 * 16 * width)
     sizes, evaluate = [], type(hybrid).pixel_parameters
 
     def watched(self, images, labels=None, training=False):
@@ -60,7 +61,7 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
         return evaluate(self, images, labels, training)
 
     monkeypatch.setattr(type(hybrid), "pixel_parameters", watched)
-    hybrid._compiled_functions.scorers.clear()
+    hybrid.compiled_functions.clear()
     np.testing.assert_allclose(hybrid.class_log_likelihoods(IMAGES), whole, rtol=3e-6)
     received = hybrid.class_log_likelihoods(IMAGES, observed=rows)
     np.testing.assert_allclose(received, by_rows, rtol=3e-6)
@@ -77,7 +78,7 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     hybrid.evaluate(IMAGES, LABELS, batch_size=2, verbose=0)
     assert max(sizes) <= 2
     hybrid.predict_function = hybrid.test_function = None
-    hybrid._compiled_functions.scorers.clear()
+    hybrid.compiled_functions.clear()
 
 
 @pytest.mark.tensorflow
@@ -88,7 +89,7 @@ def test_large_batches_of_predict_in_parts_that_bound_the_memory(hybrid, monkeyp
     images = np.resize(IMAGES, (25, 4, 4, 1))
     expected, sizes = hybrid.class_probabilities(images), []
     width = max(*hybrid.widths, hybrid.distribution.num_parameters)
-    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", 4 * 12 * 16 * width)  # 4 images × 3 classes
+    monkeypatch.setattr(memory, "MAX_LAYER_BYTES", 4 * 12 * 16 * width)  # 4 images × 3 classes
     evaluate = type(hybrid).pixel_parameters
 
     def watched(self, images, labels=None, training=False):
@@ -161,6 +162,13 @@ def test_standard_errors_of_simulated_estimates(hybrid, monkeypatch, rng, spread
     probabilities, of_probabilities = hybrid.class_probabilities(images, **how)
     assert probabilities.shape == of_probabilities.shape == (3000, 3)
     assert (hybrid.class_log_likelihoods(images[:2], standard_error=True)[1] == 0).all()
+
+
+@pytest.mark.once
+def test_jackknife_of_a_mean_is_the_standard_error_of_the_mean(rng):
+    estimates = rng.normal(size=(8, 3))
+    without = np.stack([np.delete(estimates, run, axis=0).mean(axis=0) for run in range(8)])
+    np.testing.assert_allclose(scoring.jackknife_error(without), sem(estimates))
 
 
 CALLS = {

@@ -8,7 +8,7 @@ from scipy.stats import chi2, kstest, norm
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models import statistics
-from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils import memory
 
 LABELS = np.arange(256) % 3 - 1
 CASES = [
@@ -86,9 +86,9 @@ def test_classes_in_parts_that_bound_the_memory(monkeypatch):
     model = enumeration.enumerable_model(num_classes=3)
     images = enumeration.all_images()[::16]
     whole = model.pixel_statistics(images)
-    model._compiled_functions.scorers.clear()
+    model.compiled_functions.clear()
     width = max(*model.widths, model.distribution.num_parameters)
-    monkeypatch.setattr(backend, "MAX_LAYER_BYTES", 4 * 2 * 4 * width)
+    monkeypatch.setattr(memory, "MAX_LAYER_BYTES", 4 * 2 * 4 * width)
     for received, expected in zip(model.pixel_statistics(images), whole, strict=True):
         np.testing.assert_allclose(received, expected, atol=2e-5)
 

@@ -50,7 +50,7 @@ def assert_trained_alike(model, history):
 def test_compiled_training_is_that_of_keras():
     model, history = trained(jit_compile=True)
     # The last, smaller batch is not compiled.
-    (compiled,) = model._compiled_functions.network._functions.values()
+    (compiled,) = model.compiled_functions.get("network", None)._functions.values()
     assert compiled[0] is not None
     assert_trained_alike(model, history)
 
@@ -74,7 +74,7 @@ def test_threads_share_what_is_compiled_to_score():
         thread.start()
     for thread in threads:
         thread.join()
-    (compiled,) = model._compiled_functions.network._functions.values()
+    (compiled,) = model.compiled_functions.get("network", None)._functions.values()
     assert compiled[0] is not None
     np.testing.assert_allclose(received, [expected, expected], rtol=1e-5)
     # The compiled function does not contain the weights.

@@ -23,8 +23,8 @@ from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.utils.backend import write
 from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.indexing import write
 
 
 def incremental_parameters(model, images, labels):

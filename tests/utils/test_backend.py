@@ -6,7 +6,7 @@ import keras
 import pytest
 import tiny
 
-from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils import backend, memory
 
 
 def enabled():
@@ -78,7 +78,7 @@ def test_freed_memory_is_used_again():
     def page_faults():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-    assert backend.keep_freed_memory()
+    assert memory.keep_freed_memory()
     size = 40_000_000
     b"x" * size
     before = page_faults()

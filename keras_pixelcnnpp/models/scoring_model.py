@@ -1,0 +1,384 @@
+"""Methods that score arrays of images: likelihoods, posteriors, and maps of pixels."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.layers.conditions import MARGINAL
+from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.grid_posterior import (
+    GridPosterior,
+    posterior_on_grid,
+    scores_of_vectors,
+    vectors_of,
+)
+from keras_pixelcnnpp.models.scoring import (
+    evaluated,
+    images_and_labels,
+    jackknife_error,
+    log_marginal_of_pixels,
+    score,
+    score_observed,
+)
+from keras_pixelcnnpp.models.statistics import (
+    PixelStatistics,
+    parameters_of,
+    statistics_of_batch,
+    with_pit,
+)
+from keras_pixelcnnpp.models.trainable import TrainableModel
+from keras_pixelcnnpp.sampling.options import ScoringOptions
+from keras_pixelcnnpp.utils.checks import checked_observed
+from keras_pixelcnnpp.utils.docstrings import described_by
+
+#: Descriptions of two arguments of many methods.
+IMAGES_AND_LABELS = """
+Args:
+    images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+        `num_levels` if these are more than 256, or codes below `num_levels` for a model with
+        `ordered_levels=False`. Images of one channel need no channel axis.
+    labels: Int array `(N,)`, class names, or one label for all images. -1 stands for p(x), the mean
+        of p(x | y) over equally likely classes. `None` for an unconditional model. For a model of
+        `Vectors`, float array `(N, size)`, or one vector for all images.
+"""
+
+_described = described_by(ScoringOptions, IMAGES_AND_LABELS)
+
+
+class ScoringModel(TrainableModel):
+    """Base class of models that score arrays of images."""
+
+    @_described
+    def log_prob(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Returns the log-likelihood log p(x | y) of each image, or of a part, under its label.
+
+        Several vectors for each image are `(N, K, size)`.
+
+        Returns:
+            Float32 array `(N,)`, nats; `(N, K)` for several vectors.
+        """
+        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed)
+        images = self.checked_images(images)
+        labels = self.conditions.checked(labels, len(images), several=True)
+        if observed is not None:
+            known = checked_observed(observed, len(images), self.image_shape)
+            options = replace(options, observed=known)
+        if np.ndim(labels) == 3:
+            return score_observed(self, images, labels, options)[0]
+        result = np.zeros(len(images), "float32")
+        for rows, candidates in self.conditions.groups(labels, len(images)):
+            of_rows = options if observed is None else replace(options, observed=known[rows])
+            scores, _ = score_observed(self, images[rows], candidates, of_rows)
+            result[rows] = log_marginal(scores)
+        return result
+
+    @_described
+    def pixel_log_probs(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the log-probability log p(x_i | x_<i, y) of each pixel given those before it.
+
+        The result is a map of each image that shows where the image is improbable. A pixel has all
+        its channels together, and the pixels before it are those above it and on its left. The sum
+        over an image is its `log_prob`.
+
+        Returns:
+            Float32 array `(N, height, width)`, nats.
+        """
+        options = ScoringOptions(batch_size, verbose)
+        images = self.checked_images(images)
+        labels = self.conditions.checked(labels, len(images))
+        result = np.zeros(images.shape[:3], "float32")
+        for rows, candidates in self.conditions.groups(labels, len(images)):
+            given = images[rows], candidates, options, "pixel"
+            result[rows] = score(self, *given, finish=log_marginal_of_pixels)
+        return result
+
+    @_described
+    def pixel_statistics(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        seed: int = 0,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> PixelStatistics:
+        """Returns how probable each sub-pixel is, and how probable the model expects it to be.
+
+        One pass computes the conditional distribution of each sub-pixel given the earlier pixels
+        and the earlier channels of its pixel: the log-probability of its value, the entropy and the
+        variance of -log p under the distribution, and the probability integral transform. They tell
+        whether an image is surprising, or only noisy. Without labels, the distribution is that of
+        p(x); vectors must be given.
+
+        Args:
+            seed: Integer >= 0, random seed of the probability integral transform. Its random
+                numbers depend on the seed and the image, not on the position in `images`.
+
+        Returns:
+            `PixelStatistics`: a named tuple of float32 arrays `(N, height, width, channels)`.
+
+        Example:
+
+        ```python
+        found = model.pixel_statistics(images)
+        found.log_prob.sum(axis=(1, 2, 3))          # log_prob(images, -1)
+        found.excess_surprisal                      # mean 0 for samples of the model
+        ```
+
+        Reference:
+            Dawid 1984, Statistical Theory: The Prequential Approach.
+        """
+        options = ScoringOptions(batch_size, verbose, seed=seed)
+        images = self.checked_images(images)
+        if labels is None and self.conditions.are_labels:
+            labels = MARGINAL
+        labels = self.conditions.checked(labels, len(images))
+        found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
+        how = options.batch_size, options.verbose, finish
+        for rows, candidates in self.conditions.groups(labels, len(images)):
+            inputs = images_and_labels(images[rows], candidates)
+            found[rows] = evaluated(self, parameters_of, inputs, *how)
+        return with_pit(found, images, seed)
+
+    @_described
+    def class_log_likelihoods(
+        self,
+        images: np.ndarray,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
+        standard_error: bool = False,
+    ) -> Any:
+        """Returns the log-likelihood log p(x | y) of images, or of parts of them, for each class.
+
+        If an unknown pixel precedes a known pixel in raster order, the likelihood is estimated by
+        sequential Monte Carlo: `num_particles` images are sampled for each image and class,
+        weighted by the probability of each known pixel, and resampled after a row if the effective
+        sample size is small. The estimate of p, though not of log p, is unbiased. A warning is
+        issued if all particles of an image descend from one. In all other cases, the likelihood is
+        exact. `observed` may also be a sequence of M numbers of rows, which are evaluated in one
+        pass.
+
+        Returns:
+            Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
+
+        Reference:
+            Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
+        """
+        self.conditions.require_classes()
+        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed, standard_error)
+        return self._of_observed(np.asarray, images, options)
+
+    @_described
+    def class_probabilities(
+        self,
+        images: np.ndarray,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
+        standard_error: bool = False,
+    ) -> Any:
+        """Returns the posterior p(y | x), as `predict`, given whole images or parts of them.
+
+        Logit scale and class biases are learned from whole images, so the posterior given a part
+        may be poorly calibrated. If nothing is known, it is the softmax of the class biases.
+        `observed` may also be a sequence of M numbers of rows, which are evaluated in one pass.
+
+        Returns:
+            Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
+
+        Example:
+
+        ```python
+        model.class_probabilities(images, observed=8)                     # given the first 8 rows
+        model.class_probabilities(images, observed=range(height + 1))     # given 0, 1, … rows
+        model.class_probabilities(images, observed=mask)                  # given any pixels
+        ```
+        """
+        self.conditions.require_classes()
+        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed, standard_error)
+        return self._of_observed(self.posterior.probabilities, images, options)
+
+    @_described
+    def bits_per_dim(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        observed: ArrayLike | None = None,
+        num_particles: int = 64,
+        seed: int = 0,
+        standard_error: bool = False,
+    ) -> Any:
+        """Returns bits per dimension of p(x), or of p(x | y) under given labels.
+
+        The bits of known sub-pixels are divided by their number. Without labels, they are those of
+        p(x); vectors must be given.
+
+        Returns:
+            Float64 array `(N,)`, bits/dim; NaN for images without known pixels.
+        """
+        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed, standard_error)
+        share = 1.0
+        if observed is not None:
+            known = checked_observed(observed, len(images), self.image_shape)
+            share = known.reshape(len(images), known[0].size if len(known) else 1).mean(axis=1)
+            share[share == 0] = np.nan
+
+        def statistic(scores: np.ndarray) -> np.ndarray:
+            return bits_per_dim(log_marginal(scores), self.image_shape) / share
+
+        values = None
+        if labels is not None and not np.array_equal(labels, MARGINAL):
+            values = self.conditions.checked(labels, len(images), unknown=False)[:, None]
+        return self._of_observed(statistic, images, options, values)
+
+    def _of_observed(
+        self,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        images: np.ndarray,
+        options: ScoringOptions,
+        labels: np.ndarray | None = None,
+    ) -> Any:
+        """Returns a statistic of log-likelihoods `(..., K)`, and its standard error.
+
+        `labels` are the values `(N, K, ...)`; `None` stands for all candidates.
+        """
+        images = self.checked_images(images)
+        labels = self.conditions.candidates(len(images)) if labels is None else labels
+        scores, without = score_observed(self, images, labels, options)
+        result = statistic(scores)
+        if not options.standard_error:
+            return result
+        return result, jackknife_error(statistic(without)).astype(result.dtype)
+
+    @_described
+    def grid_posterior(
+        self,
+        images: np.ndarray,
+        grid: ArrayLike,
+        log_prior: ArrayLike | None = None,
+        observed: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+        num_particles: int = 64,
+        seed: int = 0,
+    ) -> GridPosterior:
+        """Returns the posterior of the vector h of each image, or group of images, on a grid.
+
+        It is Bayes' rule with the model's likelihood, p(h | x) ∝ p(h) p(x | h). Images of one group
+        share h, so that their log-likelihoods add up.
+
+        Args:
+            grid: Float array `(K, size)`, vectors; `(K,)` for vectors of one component.
+            log_prior: Optional array `(K,)`, log-probabilities of the vectors before an image is
+                seen, nats, up to a constant. By default, all are equally likely.
+            groups: Optional array `(N,)`, integers or strings, the group of each image.
+
+        Returns:
+            `GridPosterior` of N images, or of the groups in sorted order.
+
+        Raises:
+            UserError: If the model is not conditioned on `Vectors`, or arguments don't fit.
+
+        Example:
+
+        ```python
+        found = model.grid_posterior(images, np.linspace(0.2, 0.6, 41))
+        found.mean, found.interval(0.9)         # (N, 1), (N, 1, 2)
+        ```
+
+        Reference:
+            Papamakarios et al. 2019, Sequential Neural Likelihood,
+            https://arxiv.org/abs/1805.07226
+        """
+        vectors_of(self)
+        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed)
+        images = self.checked_images(images)
+        return posterior_on_grid(self, images, grid, log_prior, groups, options)
+
+    @_described
+    def score_function(
+        self,
+        images: np.ndarray,
+        vectors: ArrayLike,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the gradient ∂ log p(x | h) / ∂h of each image, by automatic differentiation.
+
+        Args:
+            vectors: Float array `(N, size)`, or one vector for all images.
+
+        Returns:
+            Float32 array `(N, size)`, nats per unit of each component.
+
+        Raises:
+            UserError: If the model is not conditioned on `Vectors`, or the vectors don't fit.
+        """
+        options = ScoringOptions(batch_size, verbose)
+        images = self.checked_images(images)
+        values = vectors_of(self).checked(vectors, len(images))
+        return scores_of_vectors(self, images, values, options)
+
+    @_described
+    def evidence_map(
+        self,
+        images: np.ndarray,
+        labels: ArrayLike,
+        against: ArrayLike,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the evidence of each pixel for one class against another, as a map.
+
+        It is the difference of two maps of `pixel_log_probs`, at each pixel i
+
+            log p(x_i | x_<i, y) - log p(x_i | x_<i, y')
+
+        The sum over an image is log p(x | y) - log p(x | y'). The posterior multiplies this
+        difference by the logit scale, and adds the difference of the class biases.
+
+        Args:
+            labels: The classes y: int array `(N,)`, class names, or one label for all images. -1
+                stands for p(x).
+            against: The classes y', in the same form.
+
+        Returns:
+            Float32 array `(N, height, width)`, nats. Positive values are evidence for y.
+
+        Example:
+
+        ```python
+        evidence = model.evidence_map(images, labels, (labels + 1) % model.num_classes)
+        evidence.sum(axis=(1, 2))      # log_prob(images, labels) - log_prob(images, …)
+        ```
+        """
+        self.conditions.require_classes()
+        evidence = self.pixel_log_probs(images, labels, batch_size, verbose)
+        return evidence - self.pixel_log_probs(images, against, batch_size, verbose)

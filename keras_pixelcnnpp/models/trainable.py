@@ -1,0 +1,383 @@
+"""Training of the autoregressive models by Keras's `fit`, and the posterior that it learns."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import ArrayLike
+
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
+from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED
+from keras_pixelcnnpp.layers.evaluation import Evaluation
+from keras_pixelcnnpp.layers.posterior import LabelPosterior
+from keras_pixelcnnpp.models.likelihood import LikelihoodModel
+from keras_pixelcnnpp.models.loss import batch_loss
+from keras_pixelcnnpp.models.metrics import MeanMetric
+from keras_pixelcnnpp.models.scoring import class_scores
+from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.checks import plain, require_integer, require_number
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+
+
+class Steps:
+    """Keras's steps of training and evaluation: whether one is running, and those of before.
+
+    A step is compiled for one weight of the cross-entropy. The steps of the previous weight are
+    kept, because `LikelihoodFirst` returns to it.
+    """
+
+    def __init__(self) -> None:
+        self.running = False
+        self._kept: dict[float, tuple] = {}
+
+    def run(self, step: Callable, *args: Any) -> Any:
+        """Runs a step, while `running` is true."""
+        self.running = True
+        try:
+            return step(*args)
+        finally:
+            self.running = False
+
+    def exchanged(self, weight: float, steps: tuple, wanted: float) -> tuple:
+        """Keeps the steps of a weight, and returns those of the wanted one, or `(None, None)`."""
+        kept, self._kept = self._kept, {weight: steps}
+        return kept.get(wanted, (None, None))
+
+    def clear(self) -> None:
+        """Forgets the steps that are kept."""
+        self._kept = {}
+
+
+class TrainableModel(LikelihoodModel):
+    """Base class of models that Keras's loops train and evaluate, with a posterior of the label.
+
+    The arguments of the constructor are documented in `PixelCNNPlusPlus`. Those that are named here
+    concern training and the posterior, and all others the network.
+    """
+
+    lowest_label = UNLABELED
+
+    def __init__(
+        self,
+        *args: Any,
+        label_loss_weight: float | None = None,
+        num_candidates: int | None = None,
+        unlabeled_weight: float = 0.0,
+        initial_logit_scale: float | None = None,
+        learn_logit_scale: bool = True,
+        learn_class_bias: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        num_values = max(1, self.conditions.num_candidates)
+        compared = num_values > 1
+        if label_loss_weight is None:
+            label_loss_weight = 0.3 if compared else 0.0
+        require_number("label_loss_weight", label_loss_weight, "[0, inf)")
+        require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
+        if initial_logit_scale is not None:
+            require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
+        if label_loss_weight and not self.conditions.num_candidates:
+            expected = f"0 for a model of {self.conditions.description}"
+            raise invalid_argument("label_loss_weight", label_loss_weight, expected)
+        if unlabeled_weight and not compared:
+            expected = f"0 for a model of {self.conditions.description}"
+            raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
+        if num_candidates is not None:
+            require_integer("num_candidates", num_candidates, low=2)
+        if unlabeled_weight and num_candidates is not None and num_candidates < num_values:
+            expected = f"0 for num_candidates={num_candidates} of {num_values} classes"
+            raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
+        self._label_loss_weight = plain(label_loss_weight)
+        self.num_candidates = plain(num_candidates)
+        self.unlabeled_weight = plain(unlabeled_weight)
+        self.initial_logit_scale = plain(initial_logit_scale)
+        self.learn_logit_scale = plain(learn_logit_scale)
+        self.learn_class_bias = plain(learn_class_bias)
+        self._steps = Steps()
+        # Also with `label_loss_weight=0`, which gives no gradients, because it may change later.
+        self.posterior = LabelPosterior(
+            num_values,
+            self.initial_logit_scale or (0.1 if self.label_loss_weight else 1.0),
+            learn_logit_scale=self.learn_logit_scale and compared,
+            learn_class_bias=self.learn_class_bias and compared,
+            name="posterior",
+        )
+        self.seed_generator = keras.random.SeedGenerator()
+        # Archives contain the metrics under the names of these attributes.
+        self._bits_per_dim_metric = MeanMetric(name="bits_per_dim")
+        if compared:
+            self._cross_entropy_metric = MeanMetric(name="cross_entropy")
+            self._accuracy_metric = MeanMetric(name="accuracy")
+        self.build((None, *self.image_shape))
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        self.posterior.build()
+        self._initialized = self.add_weight(
+            name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+
+    def arguments_of_network(self) -> dict[str, Any]:
+        of_training = inspect.signature(TrainableModel.__init__).parameters
+        found = super().arguments_of_network()
+        return {name: value for name, value in found.items() if name not in of_training}
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor α of the posterior softmax(α · log p(x | y) + b)."""
+        self.require_values()
+        return float(np.exp(ops.convert_to_numpy(self.posterior.log_logit_scale)))
+
+    @property
+    def class_bias(self) -> np.ndarray:
+        """Biases b of the posterior softmax(α · log p(x | y) + b), float32 `(num_classes,)`."""
+        self.require_values()
+        return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
+
+    @property
+    def label_loss_weight(self) -> float:
+        """Weight of the cross-entropy in the loss. It may be changed after `compile`."""
+        return self._label_loss_weight
+
+    @label_loss_weight.setter
+    def label_loss_weight(self, value: float) -> None:
+        require_number("label_loss_weight", value, "[0, inf)")
+        before, made = self._label_loss_weight, (self.train_function, self.test_function)
+        if value == before:
+            return
+        self.require_values()
+        self._label_loss_weight = plain(value)
+        self.train_function, self.test_function = self._steps.exchanged(before, made, value)
+        if made[0] is not None:
+            self.make_train_function()
+        if made[1] is not None:
+            self.make_test_function()
+
+    # New functions, because JAX would reuse the trace of an equal one for another weight. The loss
+    # evaluates the network in place of `call`, because it has the labels.
+    @property
+    def train_step(self) -> Callable:
+        return partial(self._steps.run, super().train_step)
+
+    @property
+    def test_step(self) -> Callable:
+        if self.conditions.num_candidates:
+            return partial(super().test_step)
+        return partial(self._steps.run, super().test_step)
+
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
+        self.require_images(images)
+        if self._steps.running:
+            return images
+        self._require_candidates()
+        return class_scores(self, images, training)
+
+    def compute_output_spec(self, images: Any, training: bool = False) -> keras.KerasTensor:
+        self.require_images(images)  # JAX could not compare an unknown number of images
+        return keras.KerasTensor((images.shape[0], self._num_outputs), "float32")
+
+    @property
+    def _num_outputs(self) -> int:
+        return max(1, self.conditions.num_candidates)
+
+    def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> np.ndarray:
+        if self.conditions.are_labels:
+            return super()._checked_targets(y, count, name, lowest)
+        y = ops.convert_to_numpy(y) if ops.is_tensor(y) else y
+        if not self.conditions.is_constant:
+            return self.conditions.checked(y, count)
+        if y is not None and not np.array_equal(y, np.full(count, MARGINAL)):
+            raise UserError(
+                f"`{name}` of an unconditional model takes images without labels. Expected "
+                f"y=None. Received: y of shape {np.shape(y)}"
+            )
+        # Keras drops sample weights without labels.
+        return np.full(count, MARGINAL, "int32")
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
+        self._require_candidates()
+        return super().predict(x, *args, **kwargs)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        self._require_candidates()
+        return super().predict_on_batch(x)
+
+    def _require_candidates(self) -> None:
+        if not self.conditions.num_candidates:
+            raise self.conditions.refusal()
+
+    def _predictions(self, outputs: np.ndarray) -> np.ndarray:
+        return (
+            self.posterior.probabilities(outputs) if self.conditions.are_labels else outputs[:, 0]
+        )
+
+    def _should_torch_compile(self) -> bool:
+        return False  # torch's compiler finds only graph breaks in Keras's step
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """Configures training, like `keras.Model.compile`, with the model's own loss.
+
+        Args:
+            optimizer: An optimizer, or its name.
+            loss: Must be `None`, like `loss_weights`.
+            **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
+                receive labels and probabilities `(batch, num_classes)`. The labels are integers for
+                Keras's sparse metrics and one-hot for its other metrics. Your own metrics and
+                functions have an attribute `sparse`, true for integers. These metrics are computed
+                by `evaluate` and in validation. Training omits them, because it does not compute
+                the probabilities of all classes.
+
+        Raises:
+            ValueError: If `loss` or `loss_weights` is not `None`.
+        """
+        for name, value in {"loss": loss, "loss_weights": kwargs.get("loss_weights")}.items():
+            if value is not None:
+                raise UserError(
+                    f"Invalid argument `{name}`. {type(self).__name__} defines its own loss, based "
+                    f"on bits per dimension. Expected None. Received: {name}={value!r}"
+                )
+        has_metrics = kwargs.get("metrics") or kwargs.get("weighted_metrics")
+        if has_metrics and not self.conditions.are_labels:
+            raise UserError(
+                "`metrics` compare labels. Expected none for an unconditional model or vectors"
+            )
+        self._steps.clear()
+        super().compile(optimizer, **kwargs)
+
+    def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
+        """Initializes gains and biases of weight-normalized layers from one batch of data.
+
+        `fit` does this before the first step of a new model.
+
+        Args:
+            images: uint8 array `(batch, height, width, channels)`.
+            labels: Int array `(batch,)`. With `unlabeled_weight` > 0, -1 marks unlabeled images.
+
+        Raises:
+            ValueError: If the model is already initialized, or images or labels don't fit it.
+        """
+        lowest = self.lowest_training_label
+        images, labels = self._checked_arrays(images, labels, "initialize", lowest)
+        self.require_values()
+        if self._initialized.numpy():
+            raise UserError("The model is already initialized, and may have been trained")
+        # Unlabeled images get class 0, because gains and biases hardly depend on the label.
+        values = self.conditions.filled(labels)
+        levels = self.network_input(ops.convert_to_tensor(images))
+        self.network(levels, values, evaluation=Evaluation(FloatArithmetic(initializes=True)))
+        self._initialized.assign(1)
+
+    def _gains_have_changed(self) -> bool:
+        """Returns whether the model was trained in a loop without `fit`.
+
+        In a new layer, all gains are equal.
+        """
+        gains = [variable for variable in self.variables if variable.name == "gain"]
+        return any(np.ptp(gain.numpy()) > 0 for gain in gains)
+
+    @property
+    def lowest_training_label(self) -> int:
+        return UNLABELED if self.unlabeled_weight else 0
+
+    def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
+        # int() fails for variables of `tf.distribute`.
+        if hasattr(x, "shape"):
+            self.conditions.fit(y)
+        if self._initialized.numpy() or self._gains_have_changed():
+            return
+        if hasattr(x, "shape"):
+            # A random choice, because arrays are often sorted by class. The statistics of 128
+            # images are stable.
+            rows = np.random.default_rng(0).permutation(len(x))[:128]
+            first = x[rows], y[rows]
+        if first is not None:
+            self.initialize(*first)
+
+    @contextmanager
+    def _state_kept(self) -> Iterator[None]:
+        weight = self.label_loss_weight
+        try:
+            with super()._state_kept():
+                yield
+        except BaseException:
+            self.label_loss_weight = weight  # within an epoch of `LikelihoodFirst`, it is 0
+            raise
+
+    @property
+    def compares_labels(self) -> bool:
+        """Whether training evaluates each image under several labels."""
+        weight = max(self.label_loss_weight, self.unlabeled_weight)
+        return self.conditions.num_candidates > 1 and weight > 0
+
+    @property
+    def num_compared(self) -> int:
+        """Number of candidate labels of each image in training."""
+        most = self.conditions.num_candidates
+        return min(self.num_candidates or (most if self.unlabeled_weight else 10), most)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Computes the scalar loss of a batch, which `PixelCNNPlusPlus` defines.
+
+        Args:
+            x: Integer tensor `(batch, height, width, channels)`, images.
+            y: Int tensor `(batch,)`, labels. A label that is out of range makes the loss NaN.
+            y_pred: The output of `call`, log p(x | y) of every class, which training ignores. By
+                default, it is computed.
+            sample_weight: Float tensor `(batch,)`, or `None`.
+            training: Boolean. Training compares candidate labels, evaluation all classes.
+        """
+        if y_pred is None and not training and self.conditions.num_candidates:
+            y_pred = self(x, training=False)
+        if not training and self.conditions.are_labels:
+            # Not in `compute_metrics`, in which JAX has only the variables of metrics.
+            probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
+            super().compute_metrics(x, y, probabilities, sample_weight)
+        return batch_loss(self, x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Returns the results of all metrics, or, in training, of those of the loss.
+
+        `compute_loss` has updated them.
+
+        If training compares only a part of the classes, accuracy and cross-entropy are named
+        `candidate_accuracy` and `candidate_cross_entropy`. Both are left out if training does not
+        compare labels, because `label_loss_weight` and `unlabeled_weight` are 0.
+        """
+        if len(y_pred.shape) < 4:
+            return self.get_metrics_result()
+        # In training, `y_pred` is the images. The first metric is Keras's mean of the loss.
+        of_all = self.metrics[0], self.loss_metrics["bits_per_dim"]
+        results = {metric.name: metric.result() for metric in of_all}
+        return results | {name: metric.result() for name, metric in self.label_metrics.items()}
+
+    @property
+    def label_metrics(self) -> dict[str, MeanMetric]:
+        """Metrics of a training that compares labels, by their names in logs; otherwise none."""
+        if not self.compares_labels:
+            return {}
+        is_part = self.num_compared < self.conditions.num_candidates
+        prefix = "candidate_" if is_part else ""
+        return {prefix + name: self.loss_metrics[name] for name in ("cross_entropy", "accuracy")}
+
+    @property
+    def loss_metrics(self) -> dict[str, MeanMetric]:
+        """The metrics that the loss updates, by name."""
+        names = ["bits_per_dim"]
+        if self.conditions.num_candidates > 1:
+            names += ["cross_entropy", "accuracy"]
+        return {name: getattr(self, f"_{name}_metric") for name in names}
