@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import zlib
 from importlib.util import find_spec
 
 import hostile
@@ -226,7 +227,7 @@ class TestPage:
         expected = model.class_log_likelihoods(IMAGES[2:3], observed=KNOWN)[0]
         assert posterior["label"] == NAMES[expected.argmax()]
 
-    def test_hostile_layers_next_to_another_browser(self, connect, upload, tmp_path, monkeypatch):
+    def test_hostile_files_next_to_another_browser(self, connect, upload, tmp_path, monkeypatch):
         started = tmp_path / "started"
         ghostscript = tmp_path / "gs"
         ghostscript.write_text(f"#!/bin/sh\ntouch {started}\n")
@@ -244,6 +245,10 @@ class TestPage:
                 ValueError, match=r"not an image|Expected one layer|at most 280×280"
             ):
                 client.predict(given, False, value, 1, 5, 1, 0, api_name="/complete")
+        bomb = hostile.tiff(tile=(32768, 32768), data=zlib.compress(bytes(1 << 20)))
+        for content in (EPS, bomb, hostile.tiff(pages=20_000)):
+            with pytest.raises(ValueError, match=r"not an image|32768×32768|several pages"):
+                client.predict(upload(content, "image.tif"), False, ANY, api_name="/classify")
         assert other.result(120)[1].startswith("Seed 1")
         assert not started.exists()
 
