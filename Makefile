@@ -218,11 +218,11 @@ demo: .venv/installed
 	pixelcnnpp evaluate classification --run $(RUN)
 	pixelcnnpp evaluate generation --run $(RUN) --per-class 10
 	pixelcnnpp export --run $(RUN)
-	python examples/write_digits.py $(RUN)/images
-	pixelcnnpp classify --run $(RUN) $(RUN)/images/*.png --csv $(RUN)/images.csv
+	pixelcnnpp data digits --count 20 --output $(RUN)/images
+	pixelcnnpp classify --run $(RUN) $(RUN)/images/test --csv $(RUN)/images.csv
 	@echo "# With -S, Python finds TensorFlow in the given folder, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
-		--classify $(RUN)/images/*.png --sample $(RUN)/served
+		--classify $(RUN)/images/test/*/*.png --sample $(RUN)/served
 	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
 
 clean:

@@ -12,7 +12,6 @@ it writes the model card, with the results of `benchmarks/file_sizes.py` and the
 """
 
 import shutil
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ import h5py
 import keras
 import typer
 from common import RESULTS
-from results import Run, markdown_template
+from results import CARDS, Run, markdown_template
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -50,12 +49,6 @@ def halve(path):
     with atomic_path(path) as temporary, h5py.File(path) as old, h5py.File(temporary, "w") as new:
         new.attrs.update(old.attrs)
         old.visititems(copy)
-
-
-def card_text(name):
-    """Returns the texts on a preset in `cards.toml`, empty for a new preset."""
-    cards = tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))
-    return cards.get(name, {})
 
 
 @app.command("round")
@@ -102,7 +95,7 @@ def write(
     model = load_trained_model(run.model_keras)
     if class_names:
         model.class_names = tuple(class_names.split(","))
-    target, text = PRESETS / run.name, card_text(run.name)
+    target, text = PRESETS / run.name, CARDS.get(run.name, {})  # none for a new preset
     metadata |= {"guidance": text["guidance"]} if "guidance" in text else {}
     model.save_to_preset(target)
     halve(target / "model.weights.h5")
@@ -127,7 +120,7 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
     write_json(folder / "metadata.json", metadata)
     text = markdown_template("model_card.md.j2").render(
         name=name,
-        data=card_text(name),
+        data=CARDS.get(name, {}),
         metadata=metadata,
         run=run,
         report=report,

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import statistics
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import read_json, write_bytes, write_json
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
+CARDS = tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))
 KEPT = ("config.json", "logs/*/history.json")
 REPORTS = ("*.json", "samples.png")
 WAYS = {
@@ -75,9 +77,12 @@ class Run(RunFolder):
     def minutes(self, model):
         """Returns the minutes of all epochs, including validation.
 
-        If an epoch was resumed, only the time after that counts.
+        If an epoch was resumed, its logged time is that after the interruption, and cards.toml has
+        the minutes before it.
         """
-        return sum(row["seconds"] for row in self.history(model)) / 60 or None
+        logged = sum(row["seconds"] for row in self.history(model)) / 60
+        before = CARDS.get(self.name, {}) if model == "pixelcnnpp" else {}
+        return logged + before.get("unlogged_minutes", 0) or None
 
     def epochs(self, model):
         """Returns the number of epochs, or `None` if it was not kept."""

@@ -26,7 +26,7 @@ def classify(served, class_names, images):
     ):
         # Files that cannot be decoded have the class -1.
         answer = f"{class_names[chosen]} ({probabilities[chosen]:.1%})" if chosen >= 0 else "bad"
-        print(f"{image.name}: {answer}")
+        print(f"{image.parent.name}/{image.name}: {answer}")
 
 
 def sample(served, config, folder):

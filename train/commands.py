@@ -1,9 +1,12 @@
-"""The commands `pixelcnnpp train` and `pixelcnnpp train-baseline`."""
+"""The commands `pixelcnnpp train`, `pixelcnnpp train-baseline` and `pixelcnnpp data`."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
+from typer import Argument
+
+from keras_pixelcnnpp.commands.helpers import Commands, library, output_path, with_options
 from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, option
 
 app = Commands()
@@ -30,6 +33,15 @@ class TrainOptions(RunOptions):
     devices: int | None = option(
         "Number of devices that share each batch (TensorFlow, JAX). Default: 1.", min=1
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Options of `data`."""
+
+    source: Annotated[str, Argument(help="A data set, in any form that train --data takes.")]
+    output: Path = output_path("New folder to write the image files to.", ..., folder=True)
+    count: int | None = option("Number of images of each split. Default: all.", min=1)
 
 
 @app.command(
@@ -63,3 +75,15 @@ def train_baseline(options: RunOptions, recipe: BaselineRecipe) -> None:
     with library():
         from keras_pixelcnnpp.train.run_training import run_train_baseline
     run_train_baseline(options, recipe)
+
+
+@app.command("data", "data digits --output images")
+@with_options(DataOptions)
+def data(options: DataOptions) -> None:
+    """Write the images of a data set as PNG files, in a folder for each split and class.
+
+    The files are named like images/train/3/00012.png, and train --data images reads them.
+    """
+    with library():
+        from keras_pixelcnnpp.train.image_files import write_images
+    write_images(options)

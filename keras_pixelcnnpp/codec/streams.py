@@ -29,7 +29,7 @@ def encode(starts: np.ndarray, shares: np.ndarray) -> list[bytes]:
         shares: Integer array `(images, symbols)`, size of each symbol's share, from 1 to 2²⁴.
 
     Returns:
-        A stream for each image, about 3 bytes longer than the sum of `log2(2²⁴ / share)` bits, and
+        A stream for each image, about 4 bytes longer than the sum of `log2(2²⁴ / share)` bits, and
         at least `symbols / SYMBOLS_PER_BYTE`.
     """
     count, symbols = starts.shape

@@ -108,7 +108,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
 
 class PixelCNNClassifier(ImageClassifier):
-    """scikit-learn classifier that classifies by Bayes' rule with a PixelCNN++.
+    """scikit-learn classifier with the class posterior of a PixelCNN++.
 
     With a trained model, it can predict immediately, and `fit` raises an error, because functions
     such as `cross_val_score` would score a model that may have seen the held-out images. Without a

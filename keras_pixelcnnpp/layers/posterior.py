@@ -1,4 +1,4 @@
-"""Bayes' rule over candidate labels."""
+"""Posterior of candidate labels: Bayes' rule with a learned scale and biases."""
 
 import math
 from typing import Any

@@ -166,8 +166,8 @@ class AutoregressiveModel(ScoringModel):
                 the file. `None` chooses for each image the class with the shortest code.
 
         Returns:
-            Bytes: a header of about a hundred bytes, and a stream for each image. A stream is about
-            3 bytes longer than -log2 p(x | y).
+            Bytes: a header of about 200 bytes with one or two bytes for each image, and a stream
+            for each image. A stream is about 4 bytes longer than -log2 p(x | y).
 
         Raises:
             UserError: If the model contains a layer that is not part of this package, or weights

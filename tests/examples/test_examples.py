@@ -6,7 +6,7 @@ import incremental_sampling
 import numpy as np
 import pytest
 import receptive_field
-import three_jobs
+import strip
 import tiny
 from matplotlib.colors import to_hex
 
@@ -72,13 +72,18 @@ def test_incremental_sampling(tmp_path, figures):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Particles have collapsed")  # there are only four
-def test_three_jobs(tmp_path, figures):
-    options = ["--preset", "digits", "--particles", "4", "--output", tmp_path / "jobs.png"]
-    three_jobs.main([str(option) for option in options])
-    panels = np.reshape(figures[0].axes[: 3 * three_jobs.COLUMNS], (3, -1))
-    known, *completed = (panel.images[0].get_array() for panel in panels[2])
-    for image in completed:  # the left third is completed
-        np.testing.assert_array_equal(image[:, 3:], known[:, 3:, 0])
-    assert len({image.tobytes() for image in completed}) > 1
-    assert [panel.get_title() for panel in panels[0]][1::3] == ["5, guidance 0", "5, guidance 1"]
+def test_strip(tmp_path, figures):
+    rng = np.random.default_rng(0)
+    arrays = {"x_test": rng.integers(0, 256, (10, 28, 28)).astype("uint8"), "y_test": np.arange(10)}
+    arrays |= {"x_train": arrays["x_test"].repeat(2, 0), "y_train": arrays["y_test"].repeat(2)}
+    np.savez(tmp_path / "garments.npz", **arrays)
+    strip.main(str(tmp_path / "garments.npz"), 200, 1, tmp_path / "strip.png")
+    panels = figures[0].axes
+    for row, image in enumerate(arrays["x_test"]):  # the upper half is known, the lower completed
+        known, completed = (panels[place + row].images[0].get_array() for place in (10, 20))
+        np.testing.assert_array_equal(known[:14, :, 0], image[:14])
+        np.testing.assert_array_equal(completed[:14, :, 0], image[:14])
+    for panel in panels[31::2]:
+        exact, found = (line.get_ydata() for line in panel.lines)
+        assert exact.sum() == pytest.approx(1)
+        assert found.sum() == pytest.approx(1)

@@ -4,10 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from command_line import done, one_line
 from images import write_course_folder, write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data import folders
+from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.train.data import data_section, load_larger, load_training_data
 from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.training.run import RunFolder, how_to_read
@@ -191,3 +193,23 @@ def test_folders_that_are_numbers_keep_the_order_of_an_old_run(tmp_path, capsys)
     train = again.split("train")
     named = [names[label] for label in train.labels]
     assert named == [path.split("/")[-2] for path in train.paths]
+
+
+def test_a_data_set_as_image_files(pixelcnnpp, tmp_path):
+    """The files have the images, labels and splits of the data set."""
+    source, folder = tiny.save_npz(tmp_path / "tiny.npz"), tmp_path / "images"
+    assert "train, validation" in done(pixelcnnpp("data", source, "--output", folder))
+    expected = load_dataset(source)
+    found = load_dataset(folder, image_size=expected.image_shape[:2], channels=1)
+    for name, split in expected.splits.items():
+        order = np.argsort([expected.class_names[label] for label in split.labels], kind="stable")
+        np.testing.assert_array_equal(found.split(name).images, split.images[order])
+        names = [found.class_names[label] for label in found.split(name).labels]
+        assert names == [expected.class_names[label] for label in split.labels[order]]
+    one_line(pixelcnnpp("data", source, "--output", folder), "exists already")
+    done(pixelcnnpp("data", source, "--count", 2, "--output", tmp_path / "few"))
+    assert len(list((tmp_path / "few").glob("train/*/*.png"))) == 2
+    images = expected.split("train").images
+    arrays = {"x_train": images, "conditions_train": np.zeros((len(images), 1))}
+    np.savez(tmp_path / "vectors.npz", **arrays)
+    one_line(pixelcnnpp("data", tmp_path / "vectors.npz", "--output", tmp_path / "v"), "vectors")
