@@ -80,9 +80,14 @@ test-torch: .venv-torch/installed
 test-extras: .venv-extras/installed
 	KERAS_BACKEND=tensorflow .venv-extras/bin/python -m pytest $(PYTEST_ARGS) -m "extras $(AND_NOT_SLOW)" tests/commands tests/savedmodel tests/app tests/presets/test_hub.py
 
-# Runs the tutorials with one epoch per training.
+# The package as a wheel installs it, without copies of files that have moved.
+INSTALLED := build/installed
+INSTALL := rm -rf build && uv pip install --quiet --reinstall --no-deps -b $(VERSIONS) --target $(INSTALLED) .
+
+# Runs the tutorials with one epoch per model, and with the package of a wheel instead of this folder.
 test-notebooks: .venv-extras/installed
-	.venv-extras/bin/python docs/run_notebooks.py
+	. .venv-extras/bin/activate && $(INSTALL)
+	PYTHONPATH=$(CURDIR)/$(INSTALLED) .venv-extras/bin/python docs/run_notebooks.py
 
 test-tensorflow: test
 
@@ -137,14 +142,11 @@ absolute-links:
 	sed -i -E -e 's#(!\[[^]]*\]\()([a-z_]+/)#\1$(REPOSITORY)/raw/'"$$tag"'/\2#g' -e 's#\]\(\.\./\.\./#]($(REPOSITORY)/#g' \
 		-e 's#\]\(([A-Za-z_]+[/.)])#]($(REPOSITORY)/blob/'"$$tag"'/\1#g' README.md
 
-# mypy checks what is installed, where it finds the folders that setup.cfg moves into the package.
-INSTALLED := build/installed
-
+# mypy checks the installed package, in which it finds the folders that setup.cfg moves there.
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	rm -rf build  # also copies of files that have moved
-	.venv/bin/uv pip install --quiet --reinstall --no-deps -b $(VERSIONS) --python .venv/bin/python --target $(INSTALLED) .
+	. .venv/bin/activate && $(INSTALL)
 	cd $(INSTALLED) && $(CURDIR)/.venv/bin/mypy --config-file $(CURDIR)/setup.cfg --cache-dir $(CURDIR)/.mypy_cache -p keras_pixelcnnpp
 	.venv/bin/codespell
 

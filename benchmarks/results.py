@@ -23,17 +23,17 @@ import jinja2
 import typer
 from common import RESULTS, ROOT
 
-from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.report import percent, training_words
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.training.recipe import words_of
-from keras_pixelcnnpp.training.run import RunFolder
-from keras_pixelcnnpp.utils.files import read_json, write_bytes, write_json
+from keras_pixelcnnpp.training.run import RunFolder, read_history
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 CARDS = tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))
-KEPT = ("config.json", "logs/*/history.json")
-REPORTS = ("*.json", "samples.png")
+# What the pages show of a run: reports, and numbers of each epoch.
+REPORTS = ("classification", "generation", "ood")
+OF_EPOCHS = ("epoch", "seconds", "cross_entropy")
 WAYS = {
     "pixelcnnpp": "PixelCNN++, labeled images",
     "pixelcnnpp_all": "PixelCNN++, all images",
@@ -90,7 +90,7 @@ class Run(RunFolder):
 
 
 def keep(folder, split=None):
-    """Copies the JSON files and samples of a run, without weights, and plots its training curve.
+    """Copies the results of a run that the pages show.
 
     The results are those on a split, by default `validation`. The commit of this repository is
     written to `config.json`.
@@ -100,22 +100,17 @@ def keep(folder, split=None):
     kept = Run(RESULTS / folder.name)
     shutil.rmtree(kept.path, ignore_errors=True)
     reports = folder / "reports" / (split or "")
-    copies = {kept.path / file.relative_to(folder): file for p in KEPT for file in folder.glob(p)}
-    copies |= {kept.reports / file.name: file for p in REPORTS for file in reports.glob(p)}
-    for copy, file in copies.items():
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
-    for path in kept.reports.glob("*.json"):
+    for file in (folder / "logs").glob("*/history.json"):
+        rows = [{name: row.get(name) for name in OF_EPOCHS} for row in read_history(file)]
+        write_json(kept.path / file.relative_to(folder), rows)
+    for path in (path for path in reports.glob("*.json") if path.stem in REPORTS):
         report = read_json(path)
         options = report.get("options", {})
         report.pop("data", None)
         for name in {"data", "ood_data"} & options.keys():
             options[name] = Path(options[name]).stem  # its folder does not matter
-        write_json(path, report)
-    curve = history_png({"PixelCNN++": kept.history("pixelcnnpp")}, "bits_per_dim", "bits/dim")
-    if curve is not None:
-        write_bytes(kept.reports / "bits_per_dim.png", curve)
-    write_json(kept.config_json, {**kept.config, "commit": commit.strip()})
+        write_json(kept.reports / path.name, report)
+    write_json(kept.config_json, {**Run(folder).config, "commit": commit.strip()})
     print(f"Kept {kept.path}")
 
 

@@ -1,6 +1,6 @@
 """Runs the tutorials, in their folder.
 
-    python docs/run_notebooks.py                    # with one epoch of each training
+    python docs/run_notebooks.py                    # with one epoch of each model
     python docs/run_notebooks.py --store [digits]   # all epochs; stores the outputs
 
 The first says whether they run.
@@ -24,7 +24,7 @@ def run(notebook):
 
 
 def check(path):
-    """Runs a notebook with one epoch of each training, and stores nothing."""
+    """Runs a notebook with one epoch of each model, and stores nothing."""
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         cell.source = re.sub(r"(epochs[ =])\d+", r"\g<1>1", cell.source)

@@ -100,7 +100,7 @@ def _others(subject: Subject) -> list[tuple[Path, dict[str, dict]]]:
 
 
 def _missing(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
-    """Returns the titles of what is missing, by the command that adds it."""
+    """Returns the titles of the missing sections, by the command that adds them."""
     missing = {}
     for name, title in subject.titles.items() if subject.run is not None else ():
         if name not in subject.config and (name == "pixelcnnpp" or len(subject.class_names) > 1):

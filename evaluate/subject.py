@@ -36,7 +36,7 @@ class Subject(TrainedImages):
 
     Attributes:
         run: `RunFolder` of the model, or `None` for a preset or a file.
-        config: Content of the run's `config.json`, or what is known about a preset or a file.
+        config: Content of the run's `config.json`, or the known facts about a preset or a file.
         data: Location of the images, a `DataSource.location`, or `None` for those of the run.
         root: Folder of all results of the model.
         folder: Folder of the results on these images: `root` for the run's split validation, and
@@ -195,7 +195,7 @@ def _measured_data(folder: Path) -> Iterator[str | None]:
 
 
 def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | None) -> dict:
-    """Returns what is known about a model without a run, in the form of `config.json`."""
+    """Returns the known facts about a model without a run, in the form of `config.json`."""
     facts = {} if preset is None else preset.metadata
     training = facts.get("training", {})
     options = {name: value for name, value in training.items() if name not in READING}

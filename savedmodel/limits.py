@@ -8,7 +8,7 @@ from typing import Any
 # The body of a request must arrive within this time, its header sooner.
 BODY_SECONDS = 120
 HEADER_SECONDS = 10
-# Of the bodies of all requests that arrive, wait or are answered.
+# The bodies of all requests that arrive, wait or are answered have together at most this size.
 MAX_HELD_BYTES = 256 << 20
 LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 

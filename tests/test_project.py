@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import json
 import re
 import runpy
 import sys
@@ -122,6 +123,43 @@ def test_files_that_a_page_names_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:tests|benchmarks|examples)/[\w/.]+)`", text))
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+LINK = re.compile(r"(?<!!)\[[^\[\]]*\]\(([^()\s:#]*)(?:#([^()\s]+))?\)")
+CODE = re.compile(r"^(```+).*?^\1", re.DOTALL | re.MULTILINE)
+
+
+def pages():
+    """Yields the Markdown files of the repository, and the text cells of its notebooks."""
+    for path in sorted(
+        {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "benchmarks/log.md"}
+    ):
+        yield path, path.read_text(encoding="utf-8")
+    for path in sorted(ROOT.glob("docs/tutorials/*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = ("".join(one["source"]) for one in cells if one["cell_type"] == "markdown")
+        yield path, "\n\n".join(texts)
+
+
+def anchors(text):
+    """Returns the anchors that GitHub and the site give to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", text), re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {one.replace(" ", "-") for one in words}
+
+
+def test_links_lead_somewhere():
+    texts = dict(pages())
+    broken = []
+    for path, text in texts.items():
+        for name, anchor in LINK.findall(CODE.sub("", text)):
+            target = (path.parent / name).resolve() if name else path
+            is_page = anchor and target in texts
+            if name.startswith("../../actions"):  # of GitHub
+                continue
+            if not target.exists() or (is_page and anchor not in anchors(texts[target])):
+                broken.append(f"{path.relative_to(ROOT)}: {name}#{anchor}")
+    assert not broken
 
 
 def test_the_citation_names_this_version():

@@ -1,4 +1,4 @@
-"""Rules by which a training may use a run folder, and what it replaces there."""
+"""Rules by which a training run may use its folder, and which files it replaces there."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from keras_pixelcnnpp.utils.files import remove_leftovers, write_json
 def claim(
     run: RunFolder, section: str, config: dict, listing: Listing, *, resume: bool, overwrite: bool
 ) -> None:
-    """Writes `config.json` and `split.csv` of a training, and removes what it replaces.
+    """Writes `config.json` and `split.csv` of a training run, and removes older results.
 
     The run folder is locked. `config` has the sections `data` and `section` of the training, and
     `listing` is that of its images. With `resume`, a training without a checkpoint starts again.
@@ -42,7 +42,7 @@ def claim(
 
 
 def _require_same_options(run: RunFolder, section: str, known: dict, config: dict) -> None:
-    """A training is resumed with the options of its beginning, or more epochs if finished."""
+    """A training run is resumed with the options of its beginning, or more epochs if finished."""
     saved, has_model = Checkpoints(run.checkpoints(section)).saved(), run.model(section).exists()
     if section not in known or (has_model and not saved):
         raise UserError(

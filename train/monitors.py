@@ -60,7 +60,7 @@ class ValidationMonitor(keras.callbacks.Callback):
     It computes them as `pixelcnnpp evaluate` does: without dropout, with all classes as candidates.
     Callbacks that use these logs must come after it. The attribute `probabilities` is p(y | x) of
     at most `max_examples` validation images, float `[count, classes]`, or `None` if the model is
-    unconditional; `measured` has what was added, without `val_`.
+    unconditional; `measured` has the added numbers, without `val_` in their names.
     """
 
     def __init__(

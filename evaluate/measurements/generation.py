@@ -18,7 +18,8 @@ class GenerationOptions(SamplingFlags, DataOptions):
     seed: int = option("Random seed.", 0, min=0)
     samples_only: bool = option("Do not compare the samples with real images.", False)
     temperatures: str = option(
-        "Temperatures of further sets of samples; may be empty.", "0.7,0.85,1,1.15"
+        "Temperatures at which further images are sampled, comma-separated; empty for none.",
+        "0.7,0.85,1,1.15",
     )
     completions: int = option("Number of completions of each real image; 0 for none.", 4, min=0)
 

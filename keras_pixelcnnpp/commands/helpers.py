@@ -94,7 +94,7 @@ def _parameter(one: Field, defaults: dict[str, Any]) -> inspect.Parameter:
 
 
 def epilog(*examples: str) -> str | None:
-    """Formats the examples at the end of a command's help; `None` if there are none."""
+    """Formats the examples at the end of a command's help; `None` without examples."""
     if not examples:
         return None
     lines = [f"  pixelcnnpp {example}" for example in examples]

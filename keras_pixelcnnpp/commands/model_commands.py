@@ -54,7 +54,7 @@ class TiledOptions(ModelOptions):
     """Options of the commands that take images that are larger than the model."""
 
     tiled: bool = option(
-        "Images that are larger than the model, in overlapping windows, at their own size.", False
+        "Process images at their own size, larger than the model's, in overlapping windows.", False
     )
 
 

@@ -79,7 +79,7 @@ def vector_of(text: str | None, conditions: Conditions) -> np.ndarray | None:
     `None` is the result for a model that is not conditioned on vectors.
 
     Raises:
-        UserError: If the model needs a vector and there is none, or the reverse.
+        UserError: If the model needs a vector and no vector is given, or the reverse.
     """
     if conditions.num_candidates:
         if text is not None:

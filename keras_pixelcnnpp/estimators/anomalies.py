@@ -111,11 +111,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     @property
     def least_images(self) -> int:
-        """The number of images that `fit` needs at least."""
+        """The smallest number of images that `fit` accepts."""
         return 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
 
     def fit_features(self, features: np.ndarray) -> Self:
-        """Fits like `fit`, to features that have been computed."""
+        """Fits the detector to the result of `features` instead of images."""
         require_number("contamination", self.contamination, "(0, 0.5]")
         if len(features) < self.least_images:
             expected = f"at least {self.least_images} images"
@@ -131,7 +131,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_features(self, features: np.ndarray) -> np.ndarray:
-        """Scores like `score_samples`, from features that have been computed."""
+        """Returns `score_samples` of the result of `features` instead of images."""
         check_is_fitted(self)
         return -np.log(self.covariance_.mahalanobis(features))
 
@@ -152,10 +152,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X, labels) < 0, -1, 1)
 
     def p_values(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
-        """Returns conformal p-values, `(1 + number of scores that are not higher) / (1 + number)`.
+        """Returns conformal p-values, `(1 + calibration scores ≤ score) / (1 + n)`.
 
-        The scores are those of the calibration half. The smallest possible p-value is therefore
-        `1 / (1 + N / 2)` for N images in `fit`.
+        n is the number of calibration scores, half of the N images of `fit`. The smallest possible
+        p-value is therefore `1 / (1 + N / 2)`.
         """
         return self.p_values_of(self.score_samples(X, labels))
 

@@ -49,8 +49,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
 
     Args:
         model: A trained `AutoregressiveModel` under the TensorFlow backend.
-        path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new, empty or
-            nothing but a SavedModel, which is replaced.
+        path: Folder of the version, such as `runs/NAME/savedmodel/1`. It must be new or empty,
+            or contain only a SavedModel, which is replaced.
         config: Optional dict, the configuration of the training run. It is written as the asset
             `config.json`, together with `class_names`, `conditions`, `image_shape`, `num_levels`,
             `ordered_levels`, `resize` and `white_level`.

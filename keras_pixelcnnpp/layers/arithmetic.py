@@ -39,8 +39,8 @@ class FloatArithmetic:
     """Computes layers and nonlinearities in floating point, in each layer's compute dtype.
 
     Networks apply their layers and nonlinearities through the arithmetic of the evaluation, so
-    a different arithmetic needs no change of the layers. What holds for a single call of a network
-    is also said by the arithmetic, because other threads may call the same layers.
+    a different arithmetic needs no change of the layers. The arithmetic also has the options of a
+    single call of a network, because other threads may call the same layers.
 
     Args:
         kernels: Dict from the paths of weight-normalized layers to their kernels and biases. Other

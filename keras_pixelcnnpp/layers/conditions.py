@@ -26,7 +26,7 @@ from keras_pixelcnnpp.utils.checks import (
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 from keras_pixelcnnpp.utils.indexing import look_up
 
-# Users write -1 where a class is not given. Its meaning depends on what is asked:
+# Users write -1 where a class is not given. Its meaning depends on the method:
 UNLABELED = -1  # in data: the class of the image is not known
 MARGINAL = -1  # in scoring: p(x), the mean of p(x | y) over equally likely classes
 RANDOM_CLASS = -1  # in sampling: a random class, given the known pixels

@@ -27,7 +27,7 @@ class MeanMetric(metrics.Mean):
         return ops.where(self.count > 0, super().result(), float("nan"))
 
 
-# Keras's classes whose name does not tell what they compare, or that take predicted classes.
+# Keras's classes that compare values of an unknown kind, or that take predicted classes.
 _UNDECIDED = ("Metric", "Mean", "MeanMetricWrapper", "Sum", "Accuracy", "IoU", "MeanIoU")
 
 

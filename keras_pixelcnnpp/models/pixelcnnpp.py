@@ -84,8 +84,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_candidates: Integer >= 2, number of labels that training compares for each image, at
             most `num_classes`. The default is 10, or all classes with `unlabeled_weight` > 0.
             Evaluation always compares all classes.
-        unlabeled_weight: Float >= 0, weight of unlabeled images, or 0 if there are none. A positive
-            weight requires all classes as candidates.
+        unlabeled_weight: Float >= 0, weight of unlabeled images. A positive weight requires all
+            classes as candidates.
         initial_logit_scale: Float > 0, initial factor of the log-likelihoods in the cross-entropy.
             The default is 0.1, because differences of hundreds of nats would make training
             unstable; or 1 (Bayes' rule) if `label_loss_weight` is 0.

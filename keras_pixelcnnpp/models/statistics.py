@@ -17,7 +17,7 @@ NEGLIGIBLE = 1e-7  # sum of the weights of labels that are left out at a pixel
 
 
 class PixelStatistics(NamedTuple):
-    """What a model expects of each sub-pixel given the earlier ones, and what it finds.
+    """Expected and actual log-probabilities of each sub-pixel, given the earlier ones.
 
     All are float32 arrays `(N, height, width, channels)`. If the images are samples of the model,
     `-log_prob - entropy` has mean 0 and the given `variance` at each sub-pixel and is uncorrelated

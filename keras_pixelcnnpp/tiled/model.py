@@ -57,9 +57,9 @@ class TiledModel:
     same or to earlier blocks. The product over all pixels is therefore an exact likelihood of the
     frame, in which each pixel is conditioned on fewer pixels than in a model of the frame's size.
 
-    Frames may have any height and width from the model's on. Frames of the model's own size give
-    the results of the model itself. Train the model on random crops of frames (`RandomCrops`),
-    because a window's border cuts through the content of a frame.
+    Frames may have any height and width that are at least the model's. Frames of the model's own
+    size give the results of the model itself. Train the model on random crops of frames
+    (`RandomCrops`), because a window's border cuts through the content of a frame.
 
     Results and errors of the methods are those of `AutoregressiveModel`, for `frames` with one
     class each. Log-likelihoods of frames are float64, because float32 rounds those of a million
@@ -185,15 +185,15 @@ class TiledModel:
     ) -> PixelStatistics:
         """Returns how probable each sub-pixel is, and how probable the model expects it to be.
 
-        Without labels, the distribution is that of p(x); vectors must be given. The label -1 takes
-        another pass.
+        Without labels, the distribution is that of p(x); vectors must be given. With the
+        label -1, the class is inferred first, in another pass over the frames.
 
         Args:
             seed: Integer >= 0, random seed of the probability integral transform. Its random
                 numbers depend on the seed and the frame, not on the position in `frames`.
 
         Returns:
-            `PixelStatistics`: a named tuple of float32 arrays like `frames`.
+            `PixelStatistics`: a named tuple of float32 arrays of the frames' shape.
         """
         options = ScoringOptions(batch_size, verbose, seed=seed)
         if labels is None and self.model.conditions.are_labels:

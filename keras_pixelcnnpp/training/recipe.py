@@ -27,7 +27,7 @@ DATA = (
 )
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
-# Options that may differ when a training is resumed.
+# Options that may differ when a training run is resumed.
 MAY_CHANGE = ("epochs", "gradient_clip_norm", "jit_compile", *MONITORING)
 # Arguments of a model that the data determine.
 OF_THE_DATA = ("image_shape", "num_classes", "class_names", "conditions", "ordered_levels")
@@ -132,7 +132,9 @@ class Recipe:
         of_preset=True,
     )
     split_seed: int | None = option(
-        "Random number seed of missing splits. Default: 0.", min=0, max=2**32 - 1
+        "Random seed that chooses the images of splits that the data lack. Default: 0.",
+        min=0,
+        max=2**32 - 1,
     )
     conditions: str | None = option(
         "Names of the components of the vectors on which to condition the model, such as "
@@ -166,7 +168,7 @@ class Recipe:
     jit_compile: bool | None = option(
         "Compile with XLA or torch. Default: on for JAX, and for TensorFlow on a GPU."
     )
-    seed: int | None = option("Random number seed of the training.", min=0, max=2**32 - 1)
+    seed: int | None = option("Random seed of the training run.", min=0, max=2**32 - 1)
     max_validation_examples: int | None = option(
         "Number of validation images to evaluate after each epoch; 0 for all. Default: limited so "
         "that the evaluation takes no longer than the epoch.",
@@ -302,7 +304,8 @@ class PixelCNNRecipe(Recipe):
     )
     dropout_rate: float | None = option("Dropout rate, in [0, 1).", of_model=True)
     conditioning: str | None = option(
-        "How the label conditions the network: none, bias, film, bias+film and so on.",
+        "How the label conditions the network: none, or a strategy such as bias or film. A + "
+        "joins several, as in bias+film.",
         of_model=True,
     )
     conditioned_blocks: str | None = option(

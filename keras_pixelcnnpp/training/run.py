@@ -279,7 +279,7 @@ class RunFolder(TrainedImages):
         return config
 
     def listing(self) -> Listing:
-        """Returns the content of `split_csv`; empty if the run has none."""
+        """Returns the content of `split_csv`; empty without this file."""
         if not self.split_csv.is_file():
             return []
         if self.split_csv.stat().st_size > MAX_CSV_BYTES:

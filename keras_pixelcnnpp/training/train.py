@@ -51,7 +51,7 @@ def train(
             `RandomCrops`.
         recipe: A `Recipe` with all values of the training; see `Recipe.with_defaults`.
         folder: Folder of the checkpoints. The training continues from the newest one, and a signal
-            stops it after the current step. By default, there are none.
+            stops it after the current step. By default, no checkpoints are written.
         sample_weight: Float array `(N,)`, weights of the images in the loss.
         callbacks: Keras callbacks, which are called before the checkpoint of an epoch is written.
         devices: Number of devices that share a batch. More than one need the context of

@@ -3,7 +3,7 @@
 The rule holds for all that the package writes, so that nothing of the user is lost:
 
 - Files and folders are written completely in a hidden folder next to their place, flushed to the
-  disk, and renamed. What they replace is removed only then. (`atomic_path`, `atomic_files`)
+  disk, and renamed. Existing files are removed only then. (`atomic_path`, `atomic_files`)
 - A command replaces a file that its options name, and that is there already, only with
   `--overwrite`, and never replaces its own input. (`check_output`)
 """

@@ -31,7 +31,7 @@ FEW = {"per_class": 2, "count": 4, "temperatures": "1,1.15", "completions": 1}
 
 
 def finish(folder):
-    """Trains both models for a moment and measures them; returns what is stored of the run."""
+    """Trains both models for a moment and measures them; returns the stored part of the run."""
     run, data = RunFolder(folder / "run"), tiny.save_npz(folder / "tiny.npz")
     options = {"data": str(data), "epochs": 2, "batch_size": 24, "seed": 7}
     recipe = PixelCNNRecipe(**options, **MODEL, **HYBRID).for_data(PixelCNNRecipe(), 3)
