@@ -274,10 +274,10 @@ def render():
     table = markdown_template("readme_results.md.j2").render(content)
     after = after[after.index("<!-- /results -->") :]
     pages = {readme: f"{before}<!-- results -->\n{table}{after}"}
-    names = ["RESULTS.md.j2"]
-    names += [f"pages/{path.name}" for path in RESULTS.parent.glob("pages/[!_]*.j2")]
-    for name in names:
-        folder = ROOT / "docs" / "benchmarks" if "/" in name else ROOT
+    names = {"RESULTS.md.j2": ROOT, "commands.md.j2": RESULTS.parent}
+    for path in RESULTS.parent.glob("pages/[!_]*.j2"):
+        names[f"pages/{path.name}"] = ROOT / "docs" / "benchmarks"
+    for name, folder in names.items():
         path = folder / Path(name).name.removesuffix(".j2")
         pages[path] = markdown_template(name).render(content).rstrip() + "\n"
     return pages
