@@ -180,7 +180,7 @@ def run_without_baseline(run):
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that are rendered, in order, so that tests can compare what they show."""
+    """The figures that are rendered, in order, so that tests can compare their content."""
     from matplotlib.figure import Figure
 
     rendered, savefig = [], Figure.savefig

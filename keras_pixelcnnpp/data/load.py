@@ -31,7 +31,7 @@ def source_of(text: str | Path) -> DataSource:
     """Returns the source that a value of `--data` names.
 
     Raises:
-        UserError: If there is none. The message names similar built-in data.
+        UserError: If no such data exist. The message lists similar built-in data.
     """
     for kind in SOURCES:
         if kind.takes(str(text)):

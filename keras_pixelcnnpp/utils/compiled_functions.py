@@ -5,7 +5,7 @@ from typing import Any
 
 
 class CompiledFunctions:
-    """Functions that were compiled for a model, by what they compute.
+    """Functions that were compiled for a model, by the computation.
 
     It is not a dict, because Keras would track and save models inside a dict.
     """

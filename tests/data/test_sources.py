@@ -1,4 +1,4 @@
-"""What `--data` names: a source is one class, and commands ask it what they need."""
+"""Sources of `--data`: a source is one class, and commands ask it for all that they need."""
 
 import keras
 import numpy as np

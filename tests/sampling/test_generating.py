@@ -108,7 +108,7 @@ def test_later_calls_do_not_run_the_model_in_python(monkeypatch):
 
 @pytest.mark.once
 def test_the_sampler_is_told_which_rows_have_unknown_pixels_below(model, monkeypatch, rng):
-    """`unknown_later` of a row, by a loop over the later rows; the last row has none."""
+    """`unknown_later` of a row, by a loop over the later rows; for the last row, nothing."""
 
     class SeenError(Exception):
         pass
