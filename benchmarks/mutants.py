@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cosmic_ray.work_db import use_db
-
 PACKAGES = ("distributions", "layers", "models", "sampling", "codec", "data")
 # Comparisons, arithmetic, numbers and Boolean values. `|` occurs in types, which are not evaluated.
 OPERATORS = ("core/Replace", "core/Number", "core/Add", "core/Delete")
@@ -46,6 +44,8 @@ def run(program, *arguments):
 
 
 def main(count, seed, python):
+    from cosmic_ray.work_db import use_db  # only in the environment of `make mutants`
+
     folder = Path("build")
     folder.mkdir(exist_ok=True)
     for package in PACKAGES:
