@@ -51,6 +51,16 @@ def halve(path):
         old.visititems(copy)
 
 
+# The texts of a card, until `cards.toml` has those of the preset.
+UNKNOWN = {
+    "license_tag": "other",
+    "images": "images that are not described yet",
+    "use": "It classifies, samples and scores images like those that it was trained on.",
+    "source": "The source and the license of the images are not stated yet.",
+    "limits": "It was trained only on images of this kind and size.",
+}
+
+
 @app.command("round")
 def round_weights(folder: Folder):
     """Round the weights of a run's model to half precision, in place."""
@@ -120,7 +130,7 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
     write_json(folder / "metadata.json", metadata)
     text = markdown_template("model_card.md.j2").render(
         name=name,
-        data=CARDS.get(name, {}),
+        data=UNKNOWN | CARDS.get(name, {}),
         metadata=metadata,
         run=run,
         report=report,
@@ -132,6 +142,8 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
         bayes=read_json(RESULTS / "bayes.json").get(name),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
+    if name not in CARDS:
+        print(f"Describe the data of {name} in benchmarks/cards.toml, and run `card` again")
 
 
 if __name__ == "__main__":
