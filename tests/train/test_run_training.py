@@ -25,7 +25,7 @@ from keras_pixelcnnpp.utils.errors import UserError
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
-PRESET = PixelCNNRecipe(**tiny.MODEL, **TRAINING, network="pixelcnnpp", data="tiny")
+PRESET = PixelCNNRecipe(**tiny.MODEL, **TRAINING, network="pixelcnnpp", data="digits")
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learning_rate_decay": 0.99}
 
 
@@ -82,7 +82,7 @@ def test_images_without_a_label_are_trained_on(tmp_path):
 
 
 def train_cnn(path, dataset):
-    recipe = BaselineRecipe(data="tiny", epochs=1, horizontal_flip=False, crop_margin=0)
+    recipe = BaselineRecipe(data="digits", epochs=1, horizontal_flip=False, crop_margin=0)
     return train_baseline(dataset, recipe.with_defaults(), Start(RunFolder(path), verbose=0))
 
 
