@@ -372,7 +372,8 @@ NOT_FOR_CALLBACKS = {"build", "call", "compile", "compute_loss", "compute_metric
 NOT_FOR_CALLBACKS |= {"compute_output_spec", "make_network", "train_step", "test_step"}
 NOT_FOR_CALLBACKS |= {"pixel_parameters", "pixel_log_likelihood", "log_likelihood", "from_preset"}
 NOT_FOR_CALLBACKS |= {"arguments", "arguments_of_network", "network_config", "checked_images"}
-NOT_FOR_CALLBACKS |= {"predict", "predict_on_batch", "to_images", "to_levels"}
+NOT_FOR_CALLBACKS |= {"predict", "predict_on_batch", "to_images", "to_levels", "network_input"}
+NOT_FOR_CALLBACKS |= {"require_values"}  # a check that others call
 NOT_FOR_CALLBACKS |= {"grid_posterior", "score_function"}  # of models of vectors
 
 
