@@ -150,8 +150,9 @@ def decompress_images(
 
 def _coder(model: PixelModel) -> ImageCoder:
     """Returns the coder for a model's current weights, which the model keeps for the next call."""
+    functions = model.compiled_functions  # first, because it gives the variables their values
     exact = ExactModel(model)
-    return model.compiled_functions.get("coder", lambda: ImageCoder(exact), exact.digest)
+    return functions.get("coder", lambda: ImageCoder(exact), exact.digest)
 
 
 def _digest(content: bytes) -> bytes:
