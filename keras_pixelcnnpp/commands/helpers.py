@@ -168,6 +168,15 @@ def _without_greeting() -> Iterator[None]:
             os.write(2, b"".join(line for line in kept if not _GREETING.match(line)))
 
 
+@contextmanager
+def writing(*outputs: Path | None) -> Iterator[None]:
+    """Locks the runs in whose folders a command writes; `None` for no output."""
+    with library():
+        from keras_pixelcnnpp.training.run import locked_around
+    with locked_around(*outputs):
+        yield
+
+
 def prepare_process() -> None:
     """Changes settings of the process that importing the package leaves alone."""
     from keras_pixelcnnpp.utils.memory import keep_freed_memory

@@ -14,6 +14,7 @@ from keras_pixelcnnpp.commands.helpers import (
     option,
     output_path,
     with_options,
+    writing,
 )
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -212,8 +213,7 @@ def sample(options: SampleOptions) -> None:
         raise UserError("--overwrite replaces a file. Choose another folder as --output")
     with library():
         from keras_pixelcnnpp.commands.sampling import sample_folder, sample_grid
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(output):
+    with writing(output):
         sample_folder(options) if many else sample_grid(options)
 
 
@@ -226,8 +226,7 @@ def classify(options: ClassifyOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.scoring import classify_files
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(options.csv):
+    with writing(options.csv):
         classify_files(options)
 
 
@@ -247,8 +246,7 @@ def complete(options: CompleteOptions) -> None:
         raise UserError("Expected only one of the options --rows and --mask. Received: both")
     with library():
         from keras_pixelcnnpp.commands.sampling import complete_file
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(options.output):
+    with writing(options.output):
         complete_file(options)
 
 
@@ -263,8 +261,7 @@ def score(options: ScoreOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.scoring import score_files
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(options.output):
+    with writing(options.output):
         score_files(options)
 
 
@@ -281,8 +278,7 @@ def posterior(options: PosteriorOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.posterior import write_posterior
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(options.output, options.figure):
+    with writing(options.output, options.figure):
         write_posterior(options)
 
 
@@ -298,8 +294,7 @@ def compress(options: CompressOptions) -> None:
     """
     with library():
         from keras_pixelcnnpp.commands.compression import compress_files
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(options.output):
+    with writing(options.output):
         compress_files(options)
 
 
@@ -319,6 +314,5 @@ def decompress(options: DecompressOptions) -> None:
         )
     with library():
         from keras_pixelcnnpp.commands.compression import decompress_file
-        from keras_pixelcnnpp.training.run import locked_around
-    with locked_around(options.output):
+    with writing(options.output):
         decompress_file(options)
