@@ -1,4 +1,4 @@
-"""Exports a trained model as a SavedModel with four endpoints."""
+"""Exports a trained model as a SavedModel with five endpoints."""
 
 import json
 import math
@@ -42,10 +42,10 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     batches are processed in parts, so that the memory is bounded. The asset `class_names.txt` has
     the name of a class in each line.
 
-    An unconditional model has the endpoints `log_prob`, which is its `serving_default`, and
-    `sample`; all labels are -1. So has a model of `Vectors`, with the input `vectors` float32 `(B,
-    size)` instead of `labels`. Only gray and RGB images have `classify_bytes`, not codes, and only
-    if the training images were read without a white level, which the graph does not apply.
+    An unconditional model has the endpoints `log_prob`, which is its `serving_default`, `sample`
+    and `complete`; all labels are -1. So has a model of `Vectors`, with the input `vectors` float32
+    `(B, size)` instead of `labels`. Only gray and RGB images have `classify_bytes`, not codes, and
+    only if the training images were read without a white level, which the graph does not apply.
 
     Args:
         model: A trained `AutoregressiveModel` under the TensorFlow backend.
@@ -147,42 +147,71 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         images, good = decode_images(image_bytes, shape, resize)
         return _without_bad(classify(images), good)
 
-    def log_prob(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
+    def images_and_values(images: tf.Tensor, values: tf.Tensor) -> list[tf.Tensor]:
         same = tf.debugging.assert_equal(
             tf.shape(images)[0], tf.shape(values)[0], f"Expected one {kind[:-1]} for each image."
         )
         with tf.control_dependencies([same]):
             lowest = 0 if num_classes else -1
-            inputs = [tf.identity(images), _checked_values(model, values, lowest)]
+            return [tf.identity(images), _checked_values(model, values, lowest)]
 
+    def log_prob(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
         def score(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
             values = None if value_spec is None else values[:, None]
             return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
-        return _in_parts(score, inputs, _MAX_PIXELS // image_size, {"log_likelihood": of_image})
+        inputs, at_once = images_and_values(images, values), _MAX_PIXELS // image_size
+        return _in_parts(score, inputs, at_once, {"log_likelihood": of_image})
 
-    sampler = PixelSampler(model)
+    # Traced once for both endpoints. Without XLA, which would compile for half a minute in each
+    # process that samples.
+    sampler = tf.function(PixelSampler(model), autograph=False)
 
-    # Without XLA, which would compile for half a minute in each process that samples.
-    def sample(values: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
-        positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
-        with tf.control_dependencies([positive]):
-            values = _checked_values(model, values, lowest=-1)
+    def complete(
+        images: tf.Tensor,
+        values: tf.Tensor,
+        observed_rows: tf.Tensor,
+        seed: tf.Tensor,
+        temperature: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        message = f"observed_rows must be from 0 to {shape[0]}."
+        checks = [
+            tf.debugging.assert_positive(temperature, "temperature must be positive."),
+            tf.debugging.assert_non_negative(observed_rows, message),
+            tf.debugging.assert_less_equal(observed_rows, shape[0], message),
+        ]
+        with tf.control_dependencies(checks):
+            images, values = images_and_values(images, values)
+        row_is_known = tf.range(shape[0]) < observed_rows
 
-        def sample_part(values: tf.Tensor, positions: tf.Tensor) -> dict[str, tf.Tensor]:
-            temperatures = tf.fill(tf.shape(positions), temperature)
-            sampler_inputs = {"noise": _noise(model, seed, positions), "temperature": temperatures}
-            if num_classes:
-                random = _random_classes(model, seed, positions)
-                values = tf.where(values < 0, random, values)
+        def complete_part(
+            images: tf.Tensor, values: tf.Tensor, positions: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            count = tf.shape(positions)[0]
+            known = tf.broadcast_to(row_is_known[:, None], (count, *shape[:2]))
+            sampler_inputs = {
+                "image": images,
+                "known": known,
+                "noise": _noise(model, seed, positions),
+                "temperature": tf.fill([count], temperature),
+            }
             if value_spec is not None:
                 sampler_inputs["label"] = values
             return {"images": sampler(sampler_inputs)["images"]}
 
-        inputs = [values, tf.range(tf.shape(values)[0])]
+        inputs = [images, values, tf.range(tf.shape(values)[0])]
         return _in_parts(
-            sample_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, tf.uint8)}
+            complete_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, tf.uint8)}
         )
+
+    def sample(values: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = _checked_values(model, values, lowest=-1)
+        count = tf.shape(values)[0]
+        if num_classes:
+            random = _random_classes(model, seed, tf.range(count))
+            values = tf.where(values < 0, random, values)
+        nothing = tf.zeros((count, *shape), tf.uint8)
+        return complete(nothing, values, tf.constant(0), seed, temperature)
 
     images = tf.TensorSpec((None, *shape), tf.uint8, "images")
     values = tf.TensorSpec((None,), tf.int32, kind)
@@ -191,7 +220,9 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")
+    rows = tf.TensorSpec((), tf.int32, "observed_rows")
     endpoints = {
+        "complete": _endpoint(complete, images, values, rows, seed, temperature),
         "log_prob": _endpoint(log_prob, images, values),
         "sample": _endpoint(sample, values, seed, temperature),
     }

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
-from keras_pixelcnnpp.layers.conditions import Conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import MARGINAL, Conditions, conditions_of
 from keras_pixelcnnpp.training.run import RunFolder, check_data, how_to_read
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
     checked_images,
-    checked_labels,
     require_choice,
     require_integer,
     require_temperature,
@@ -41,6 +40,7 @@ class SavedModelClassifier(ImageClassifier):
     classifier.predict(images)                      # uint8 (N, height, width, channels)
     classifier.classify_bytes([Path("seven.png").read_bytes()])["class_id"]
     classifier.sample([3, 3], seed=0)
+    classifier.complete(images, 4, labels)          # keeps the first four rows
     ```
     """
 
@@ -176,9 +176,7 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: If the images have the wrong shape, or aren't integers from 0 to 255.
         """
-        ordered = self.config.get("ordered_levels", True)
-        images = checked_images(images, self.image_shape, self.num_levels, ordered=ordered)
-        return self._in_batches("classify", "images", images)
+        return self._in_batches("classify", "images", self._checked(images))
 
     def classify_bytes(self, contents: Sequence[bytes]) -> dict[str, np.ndarray]:
         """Classifies PNG and JPEG files, which are decoded and resized inside the SavedModel.
@@ -196,7 +194,7 @@ class SavedModelClassifier(ImageClassifier):
 
         Args:
             labels: Int array `(N,)`, or class names; -1 samples a random class. For a model of
-                `Vectors`, float array `(N, size)`.
+                `Vectors`, float array `(N, size)`; for an unconditional model, the integer N.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -206,14 +204,54 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: If an argument is out of range.
         """
+        wanted = self.conditions.requested(labels)
+        if isinstance(wanted, int):  # a number of images, without conditions
+            wanted = np.full(wanted, MARGINAL)
+        return self._sampled("sample", wanted, seed, temperature)
+
+    def complete(
+        self,
+        images: np.ndarray,
+        observed_rows: int,
+        labels: ArrayLike | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> np.ndarray:
+        """Keeps the first rows of images and samples the rest.
+
+        Args:
+            images: uint8 array `(N, height, width, channels)`, 0 to 255.
+            observed_rows: Integer, number of rows that are kept, counted from the top.
+            labels: Int array `(N,)`, class names, or one label for all images. For a model of
+                `Vectors`, float array `(N, size)`. `None` for an unconditional model.
+            seed: Integer from 0 to 2^31 − 1. Seed and position determine a completion.
+            temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
+
+        Returns:
+            uint8 array `(N, height, width, channels)`, exact samples of p(unknown | known, y).
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        images = self._checked(images)
+        require_integer("observed_rows", observed_rows, low=0, high=self.image_shape[0])
+        values = self.conditions.checked(labels, len(images), unknown=False)
+        values = np.full(len(images), MARGINAL) if values is None else values
+        given = {"images": images, "observed_rows": observed_rows}
+        return self._sampled("complete", values, seed, temperature, **given)
+
+    def _sampled(
+        self, endpoint: str, values: np.ndarray, seed: int, temperature: float, **inputs: Any
+    ) -> np.ndarray:
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
-        if self.conditions.num_candidates:
-            given = np.size(labels), self.num_classes, self.class_names, -1
-            values = {"labels": checked_labels(labels, *given)}
-        else:
-            values = {"vectors": self.conditions.requested(labels)}
-        return self.call("sample", **values, seed=seed, temperature=float(temperature))["images"]
+        inputs["labels" if self.conditions.num_candidates else "vectors"] = values
+        inputs |= {"seed": seed, "temperature": float(temperature)}
+        return self.call(endpoint, **inputs)["images"]
+
+    def _checked(self, images: np.ndarray) -> np.ndarray:
+        ordered = self.config.get("ordered_levels", True)
+        return checked_images(images, self.image_shape, self.num_levels, ordered=ordered)
 
     @property
     def _trained(self) -> Self:

@@ -27,6 +27,9 @@ tf = pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
 
+RANDOM = {"seed": "int32 []", "temperature": "float32 []"}
+
+
 def test_signatures(exported):
     def described(specs):
         return {
@@ -40,7 +43,8 @@ def test_signatures(exported):
         "classify": images,
         "classify_bytes": {"image_bytes": "string [B]"},
         "log_prob": {**images, "labels": "int32 [B]"},
-        "sample": {"labels": "int32 [B]", "seed": "int32 []", "temperature": "float32 []"},
+        "sample": {"labels": "int32 [B]", **RANDOM},
+        "complete": {**images, "labels": "int32 [B]", "observed_rows": "int32 []", **RANDOM},
     }
     outputs = exported._loaded.signatures["serving_default"].structured_outputs
     assert described(outputs) == {
@@ -97,6 +101,12 @@ def test_samples_are_the_same_in_parts_of_any_size(exported, in_small_parts):
     same = np.all(each == any_class, axis=(2, 3, 4))
     assert (same.any(axis=0)).all()
     assert len(set(same.argmax(axis=0))) > 1
+    images = tiny.tiny_split(8).images
+    completed = exported.complete(images, 2, labels, seed=5)
+    np.testing.assert_array_equal(in_small_parts.complete(images, 2, labels, seed=5), completed)
+    np.testing.assert_array_equal(completed[:, :2], images[:, :2])
+    np.testing.assert_array_equal(exported.complete(images, 0, labels, seed=5), together)
+    np.testing.assert_array_equal(exported.complete(images, 4, "dark"), images)
     for wrong in ({"temperature": 0.0}, {"seed": -1}, {"seed": 2**31}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
             exported.sample([0], **wrong)
@@ -156,6 +166,8 @@ IMAGES = np.zeros((2, 4, 4, 1), "uint8")
         ("sample", {"labels": np.int32([-2])}, "labels must be from -1 to 2"),
         ("sample", {"temperature": np.float32(0)}, "temperature must be positive"),
         ("sample", {"temperature": np.float32(np.nan)}, "temperature must be positive"),
+        ("complete", {"observed_rows": np.int32(5)}, "observed_rows must be from 0 to 4"),
+        ("complete", {"labels": np.int32([-1, 0])}, "labels must be from 0 to 2"),
     ],
 )
 def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
@@ -163,6 +175,7 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
         "images": IMAGES,
         "image_bytes": [b""],
         "labels": np.int32([0, 1]),
+        "observed_rows": np.int32(2),
         "seed": np.int32(0),
         "temperature": np.float32(1),
     }
@@ -193,11 +206,13 @@ def test_without_classes_and_with_two_channels(tmp_path, rng):
     model = tiny.untrained_model(image_shape=(4, 4, 2), num_classes=0, conditioning="none")
     model.export(tmp_path / "1")
     exported = SavedModelClassifier(tmp_path)
-    assert {*exported.endpoints} == {"serving_default", "log_prob", "sample"}
+    assert {*exported.endpoints} == {"serving_default", "log_prob", "sample", "complete"}
     found = exported.call("log_prob", images=images, labels=none)["log_likelihood"]
     assert found == pytest.approx(model.log_prob(images), rel=1e-5)
-    sampled = exported.call("sample", labels=none, seed=0, temperature=1.0)["images"]
+    sampled = exported.sample(3)
     assert (sampled.shape, sampled.dtype) == ((3, 4, 4, 2), np.uint8)
+    completed = exported.complete(images, 0)  # with the noise of samples, of which none is known
+    np.testing.assert_array_equal(completed, sampled)
 
 
 def test_of_vectors(tmp_path):
@@ -207,7 +222,7 @@ def test_of_vectors(tmp_path):
     model = randomize(kp.GatedPixelCNN((2, 2, 1), **options))
     model.export(tmp_path / "1")
     exported = SavedModelClassifier(tmp_path)
-    assert {*exported.endpoints} == {"serving_default", "log_prob", "sample"}
+    assert {*exported.endpoints} == {"serving_default", "log_prob", "sample", "complete"}
     images = np.array(list(itertools.product([0, 255], repeat=4)), "uint8").reshape(-1, 2, 2, 1)
     vectors = np.tile(np.float32([[0.3, 0.1], [0.6, -0.3]]), (8, 1))
     found = exported.call("log_prob", images=images, vectors=vectors)["log_likelihood"]
@@ -219,11 +234,16 @@ def test_of_vectors(tmp_path):
     for numbers, vector in zip(samples @ [8, 4, 2, 1], vectors, strict=False):
         law = model.log_prob(images, vector).astype("float64")
         assert enumeration.chi_square_of_numbers(numbers, law) > 1e-3
+    # The first row of image 9 is known: numbers 8 to 11.
+    completed = exported.complete(images[9:10].repeat(4000, axis=0), 1, vectors[0], seed=1)
+    numbers = completed.reshape(4000, 4) // 255 @ [8, 4, 2, 1]
+    law = model.log_prob(images[8:12], vectors[0]).astype("float64")
+    assert enumeration.chi_square_of_numbers(numbers - 8, law - np.logaddexp.reduce(law)) > 1e-3
     with pytest.raises(UserError, match=r"Invalid vectors.*\(1, 2\).*beta, field"):
         exported.sample([[0.3]])
     with pytest.raises(tf.errors.InvalidArgumentError, match="vectors must be finite"):
         exported.call("log_prob", images=images[:1], vectors=[[np.nan, 0]])
-    with pytest.raises(UserError, match=r"Expected one of: log_prob, sample.*classify"):
+    with pytest.raises(UserError, match=r"Expected one of: complete, log_prob.*classify"):
         exported.classify(images)
 
 
