@@ -17,7 +17,7 @@ from keras_pixelcnnpp.layers.convolutions import (
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
-from keras_pixelcnnpp.utils.backend import Shape, Tensor, Tensors
+from keras_pixelcnnpp.utils.backend import SeedGenerator, Shape, Tensor, Tensors
 from keras_pixelcnnpp.utils.checks import require_choice, require_number
 
 
@@ -42,7 +42,7 @@ class SharedDropout(keras.layers.Layer):
         require_number("rate", rate, "[0, 1)")
         self.rate = rate
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
         self._dropped_bytes = min(round(rate * 256), 255)
 
     def call(

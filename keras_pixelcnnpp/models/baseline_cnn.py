@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.metrics import MeanOverBatch
-from keras_pixelcnnpp.utils.backend import Shape, Tensor, with_shape
+from keras_pixelcnnpp.utils.backend import SeedGenerator, Shape, Tensor, with_shape
 from keras_pixelcnnpp.utils.checks import (
     MAX_BLOCKS,
     MAX_FILTERS,
@@ -31,7 +31,7 @@ class RandomShift(keras.layers.Layer):
     def __init__(self, rate: float = 0.125, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = SeedGenerator(seed)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:

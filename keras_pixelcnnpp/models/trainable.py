@@ -19,7 +19,7 @@ from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.loss import batch_loss
 from keras_pixelcnnpp.models.metrics import MeanMetric
 from keras_pixelcnnpp.models.scoring import class_scores
-from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.backend import SeedGenerator, Tensor
 from keras_pixelcnnpp.utils.checks import plain, require_integer, require_number
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
@@ -108,7 +108,7 @@ class TrainableModel(LikelihoodModel):
             learn_class_bias=self.learn_class_bias and compared,
             name="posterior",
         )
-        self.seed_generator = keras.random.SeedGenerator()
+        self.seed_generator = SeedGenerator()
         # Archives contain the metrics under the names of these attributes.
         self._bits_per_dim_metric = MeanMetric(name="bits_per_dim")
         if compared:

@@ -262,6 +262,26 @@ def precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def _on_host() -> AbstractContextManager:
+    """Context manager in which torch creates tensors in the memory of the host."""
+    return keras.device("cpu") if keras.backend.backend() == "torch" else nullcontext()
+
+
+class SeedGenerator(keras.random.SeedGenerator):
+    """Keras's `SeedGenerator`, whose state torch keeps in the memory of the host.
+
+    Under torch, Keras reads the state for each random tensor, and would wait for a GPU that has it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        with _on_host():
+            super().__init__(*args, **kwargs)
+
+    def next(self, ordered: bool = True) -> Tensor:
+        with _on_host():
+            return super().next(ordered)
+
+
 def value_if_known(tensor: Tensor) -> np.ndarray | None:
     """Converts a tensor to an array, or returns `None` for a symbolic tensor without values."""
     try:
