@@ -70,6 +70,14 @@ def test_bomb_is_refused(content):
     assert hostile.result_or_one_line(read_image, content, SHAPE) is None
 
 
+def test_a_tile_may_have_four_times_the_pixels_of_the_image(monkeypatch):
+    monkeypatch.setattr("keras_pixelcnnpp.data.images.MAX_TILE_PIXELS", 0)
+    data = zlib.compress(bytes(48 * 32))
+    assert read_image(hostile.tiff(tile=(32, 32), data=data), SHAPE).shape == SHAPE
+    larger = hostile.tiff(tile=(48, 32), data=data)
+    assert hostile.result_or_one_line(read_image, larger, SHAPE) is None
+
+
 def test_what_a_phone_appends_holds_no_scans():
     photograph = hostile.encoded(Image.new("RGB", (4000, 3000)), "JPEG")
     video = b"\xff\xda" * 1000 + np.random.default_rng(0).bytes(2**20)

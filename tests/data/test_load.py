@@ -151,13 +151,19 @@ def test_data_sets_of_keras(monkeypatch, name, held_out, some_class):
     assert is_fixed == (name == "mnist")
 
 
-def test_no_network(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "advice"), [("mnist", ", and train with --preset mnist"), ("cifar10", "")]
+)
+def test_no_network(monkeypatch, name, advice):
+    """The preset of a data set is its advice, but that of CIFAR-10 is too large."""
+
     def fail():
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
-    with pytest.raises(UserError, match=r"mnist cannot be downloaded: no route to host\. .*\.npz"):
-        load_dataset("mnist")
+    monkeypatch.setattr(getattr(keras.datasets, name), "load_data", fail)
+    expected = rf"{name} cannot be downloaded: no route to host\. .*\.npz .* as the data{advice}$"
+    with pytest.raises(UserError, match=expected):
+        load_dataset(name)
 
 
 def write_npz(tmp_path, **changes):

@@ -98,6 +98,7 @@ def test_a_value_between_levels_is_an_error_where_asked_for(rng, value):
         error = importlib.import_module("tensorflow").errors.InvalidArgumentError
     with pytest.raises(error, match="integers from 0 to 3"):
         example.log_prob(ops.full((2,), value))
+    distribution(example_parameters(rng), channels=2, num_levels=4).log_prob(ops.full((2,), value))
 
 
 @pytest.mark.torch

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from keras import ops
@@ -35,8 +37,17 @@ def test_tensors_become_what_arrays_become(num_levels):
     np.testing.assert_array_equal(ops.convert_to_numpy(kept), quantize(IMAGES, num_levels))
 
 
-@pytest.mark.parametrize("levels", [[0.0, 0.5, 1.0], [0, 17], [-1, 0], [np.nan, 1.0]])
-def test_what_is_no_level_is_refused(levels):
+@pytest.mark.parametrize(
+    ("levels", "received"),
+    [
+        ([0.0, 0.5, 1.0], "fractions, values from 0.0 to 1.0"),
+        ([0, 17], "values from 0 to 17"),
+        ([-1, 0], "values from -1 to 0"),
+        ([np.nan, 1.0], "fractions, values from nan to nan"),
+    ],
+)
+def test_what_is_no_level_is_refused(levels, received):
     """Images from 0 to 1 would become almost black images."""
-    with pytest.raises(ValueError, match="Expected integers or whole floats from 0 to 16"):
+    expected = f"integers or whole floats from 0 to 16. Received: {received}"
+    with pytest.raises(ValueError, match=re.escape(expected)):
         to_images(np.array(levels), 17)
