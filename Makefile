@@ -25,6 +25,9 @@ AND_NOT_SLOW ?= and not slow
 RUN := runs/demo
 SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 
+# Compiling the modules of TensorFlow takes ten seconds of each process if none stores the result.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks preset soak mutants lock audit clean
 
 help:
