@@ -2,6 +2,7 @@
 # make test      runs the tests under TensorFlow; also test-jax, test-torch, test-extras
 # make test-all  runs them all, with the slow ones and the notebooks
 # make bench     measures the speed of each backend that has an environment, on CPU or GPU (minutes); also bench-all
+# make gpu-check tests and measures on a GPU, and writes a report for an issue
 # make lint      checks style, types and spelling; make format fixes style where possible
 # make docs      builds the website in docs/_build/html
 # make preset NAME=… DESCRIPTION=… makes a preset from the run folder runs/NAME
@@ -28,7 +29,7 @@ SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 # Compiling the modules of TensorFlow takes ten seconds of each process if none stores the result.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all lint format docs notebooks preset soak mutants lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all gpu-check lint format docs notebooks preset soak mutants lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -194,6 +195,10 @@ RESULTS := benchmarks/results
 bench: .venv/installed
 	$(BENCH)/throughput.py --output $(RESULTS)/throughput.json
 	$(BENCH)/results.py
+	$(if $(wildcard .venv-jax/installed),KERAS_BACKEND=jax .venv-jax/bin/python benchmarks/gpu_estimate.py --compare)
+
+gpu-check: .venv/installed
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BENCH)/gpu_check.py
 
 bench-all: bench
 	$(BENCH)/throughput.py --candidates --output $(RESULTS)/candidates.json

@@ -56,15 +56,25 @@ def report(**arguments):
     return kp.PixelCNNPlusPlus.from_preset("course_report", load_weights=False, **arguments)
 
 
+def resolution_of(path):
+    """Returns the resolution at which a layer is evaluated; 0 is that of the image."""
+    level = re.search(r"(?:link_)?(?:down|up)(sampling)?_(\d)", path)
+    return int(level.group(2)) + bool(level.group(1)) if level else 0
+
+
+def flop_of_layers(model):
+    """Returns the operations of each convolution in one image's forward pass, by path."""
+    height, width, _ = model.image_shape
+    kernels = Structure(model.network, model.image_shape).kernels()
+    return {
+        path: 2 * int(np.prod(kernel.shape)) * (height * width // 4 ** resolution_of(path))
+        for path, (kernel, _) in kernels.items()
+    }
+
+
 def forward_flop(model):
     """Returns the floating-point operations of the convolutions in one image's forward pass."""
-    height, width, _ = model.image_shape
-    total = 0
-    for path, (kernel, _) in Structure(model.network, model.image_shape).kernels().items():
-        level = re.search(r"(?:link_)?(?:down|up)(sampling)?_(\d)", path)
-        level = int(level.group(2)) + bool(level.group(1)) if level else 0
-        total += 2 * int(np.prod(kernel.shape)) * (height * width // 4**level)
-    return total
+    return sum(flop_of_layers(model).values())
 
 
 def our_jobs(images, labels, policy, jit_compile):

@@ -55,7 +55,13 @@ from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.training.train import train, values_of
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_choice
-from keras_pixelcnnpp.utils.errors import UserError, is_disk_full, one_line, say
+from keras_pixelcnnpp.utils.errors import (
+    UserError,
+    is_disk_full,
+    is_out_of_memory,
+    one_line,
+    say,
+)
 from keras_pixelcnnpp.utils.files import atomic_path, counted
 
 # Number of training images for histograms of each pixel, which take seconds for many.
@@ -271,15 +277,16 @@ def _train_into(
     board = TensorBoardLog(run.logs(section), monitor, dataset.class_names, facts, sample_every)
     board.training_images(images.images)
     callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), board]
-    train(
-        model,
-        images,
-        recipe,
-        run.checkpoints(section),
-        callbacks=with_averaged_weights(callbacks),
-        devices=start.devices,
-        verbose=start.verbose,
-    )
+    with smaller_batches(recipe.batch_size):
+        train(
+            model,
+            images,
+            recipe,
+            run.checkpoints(section),
+            callbacks=with_averaged_weights(callbacks),
+            devices=start.devices,
+            verbose=start.verbose,
+        )
     with atomic_path(run.model(section)) as temporary:
         model.save(temporary)
     if isinstance(model, AutoregressiveModel):
@@ -316,6 +323,21 @@ def next_command(run: RunFolder) -> str:
         words = [COMMANDS["pixelcnnpp"], *recipe_of_run(config, "pixelcnnpp").words()]
     plugins = words_of({"plugin": plugins_of_run(config)})
     return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
+
+
+@contextmanager
+def smaller_batches(batch_size: int) -> Iterator[None]:
+    """Says which batch size to try if memory is too short for training."""
+    try:
+        yield
+    except Exception as error:
+        # A batch of one image can't get smaller: the general advice holds.
+        if batch_size == 1 or is_disk_full(error) or not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory. Training took batches of {batch_size} images. Add --batch-size "
+            f"{batch_size // 2}; fewer --filters or --precision mixed_bfloat16 help, too."
+        ) from error
 
 
 @contextmanager

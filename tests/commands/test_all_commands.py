@@ -223,6 +223,23 @@ def test_out_of_memory_gives_advice(data, tmp_path):
     assert "--batch-size" in message
 
 
+def test_out_of_memory_in_training_names_a_smaller_batch(pixelcnnpp, data, tmp_path, monkeypatch):
+    train, sizes = run_training.train, []
+
+    def needs_memory(model, images, recipe, *args, **kwargs):
+        sizes.append(recipe.batch_size)
+        if recipe.batch_size > 6:
+            raise MemoryError
+        return train(model, images, recipe, *args, **kwargs)
+
+    monkeypatch.setattr(run_training, "train", needs_memory)
+    words = ["train", "--data", data, "--run", tmp_path / "run", *SMALL]
+    result = pixelcnnpp(*words)
+    one_line(result, "out of memory", "--batch-size 6")
+    done(pixelcnnpp(*words, *re.search(r"(--batch-size) (\d+)", result[2]).groups()))
+    assert sizes == [12, 6]
+
+
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_training_says_how_to_go_on(
     pixelcnnpp, data, tmp_path, monkeypatch, number, expected
