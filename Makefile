@@ -8,7 +8,7 @@
 # make preset NAME=… DESCRIPTION=… makes a preset from the run folder runs/NAME
 # make notebooks runs the tutorials and stores their outputs (minutes)
 # make soak      runs a load test with 12,000 requests, and all examples of hypothesis
-# make mutants   changes the code at random, and prints the changes that no test notices (hours; COUNT=20 for fewer)
+# make mutants   changes the code at random, and prints the changes that no test notices (an hour or two; COUNT=20 for fewer)
 # make wheel     builds and checks the distribution, and installs it into an empty environment
 # make lock      updates requirements/constraints.txt; make audit checks these versions for known vulnerabilities
 #
@@ -46,10 +46,12 @@ ENVIRONMENTS := .venv .venv-jax .venv-torch .venv-extras
 .venv-jax/installed:    WANTED := jax,tfp,commands,dev
 .venv-torch/installed:  WANTED := torch,commands,dev
 .venv-torch/installed:  BY_PIP := torch $(TORCH_INDEX)
+.venv-mutants/installed: WANTED := tensorflow,tfp,commands,dev
+.venv-mutants/installed: BY_PIP := cosmic-ray==8.7.0 pytest-cov==7.1.0
 # Everything else is in one environment, which the first commands of the README do not wait for.
 .venv-extras/installed: WANTED := tensorflow,tfp,commands,serve,ray,app,hub,docs,dev
 
-$(ENVIRONMENTS:%=%/installed): $(VERSIONS)
+$(ENVIRONMENTS:%=%/installed) .venv-mutants/installed: $(VERSIONS)
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -c $(VERSIONS) uv $(BY_PIP)
 	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python -c $(VERSIONS) -b $(VERSIONS) --editable ".[$(WANTED)]"
@@ -162,18 +164,12 @@ soak: .venv/installed .venv-extras/installed
 	.venv-extras/bin/python benchmarks/serving.py
 	PIXELCNNPP_TESTS=full .venv/bin/python -m pytest $(PYTEST_ARGS) -m hypothesis
 
-# The tool has its own environment. It changes the files of a copy, and the tests run in .venv.
-.venv-mutants/installed:
-	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check cosmic-ray==8.7.0
-	@touch $@
-
+# The tool changes the files of a copy.
 COUNT ?= 200
-mutants: .venv/installed .venv-mutants/installed
+mutants: .venv-mutants/installed
 	rm -rf build/mutants
 	git clone --quiet . build/mutants
-	cd build/mutants && KERAS_BACKEND=tensorflow $(CURDIR)/.venv-mutants/bin/python benchmarks/mutants.py \
-		--count $(COUNT) --python $(CURDIR)/.venv/bin/python
+	cd build/mutants && KERAS_BACKEND=tensorflow $(CURDIR)/.venv-mutants/bin/python benchmarks/mutants.py --count $(COUNT)
 
 # --- documentation ----------------------------------------------------------------------------
 

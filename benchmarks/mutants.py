@@ -115,9 +115,10 @@ def main(count, seed):
     for number, change in enumerate(itertools.islice(filter(is_wanted, changes), count), start=1):
         lines = data.contexts_by_lineno(str(change.module_path.resolve()))
         tests = tests_of(change, lines, times)
-        result = mutate_and_test([change], shlex.join([*PYTEST, "-x", *tests]), LIMIT)
-        is_noticed = tests and result.test_outcome == "killed"
-        noticed += bool(is_noticed)
+        command = shlex.join([*PYTEST, "-x", *tests]) if tests else "true"
+        result = mutate_and_test([change], command, LIMIT)
+        is_noticed = result.test_outcome == "killed"
+        noticed += is_noticed
         place = f"{change.module_path}:{change.start_pos[0]}"
         print(f"{noticed} of {number} noticed, after {place}", flush=True)
         if not is_noticed:
