@@ -194,7 +194,7 @@ bench: .venv/installed
 	$(if $(wildcard .venv-jax/installed),KERAS_BACKEND=jax .venv-jax/bin/python benchmarks/gpu_estimate.py --compare)
 
 gpu-check: .venv/installed
-	@TF_CPP_MIN_LOG_LEVEL=3 $(BENCH)/gpu_check.py
+	@$(BENCH)/gpu_check.py
 
 bench-all: bench
 	$(BENCH)/throughput.py --candidates --output $(RESULTS)/candidates.json

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+from environments import ROOT
 from rich.console import Console
 from rich.table import Table
 from typer import Option
@@ -16,7 +17,6 @@ from keras_pixelcnnpp.training.recipe import words_of
 from keras_pixelcnnpp.utils.backend import device_name, versions
 from keras_pixelcnnpp.utils.files import write_json
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 # Options of several scripts.

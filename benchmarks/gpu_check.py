@@ -15,8 +15,7 @@ import time
 from typing import Annotated
 
 import typer
-from common import ROOT
-from throughput import FOUND, PYTHONS
+from environments import FOUND, PYTHONS, ROOT
 from typer import Option
 
 TESTS = "tests/golden", "tests/models/test_gpu_readiness.py"

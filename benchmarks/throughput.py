@@ -29,7 +29,8 @@ from typing import Annotated
 import keras
 import numpy as np
 import typer
-from common import ROOT, Output, Rounds, facts, in_turn, random_images, save, show
+from common import Output, Rounds, facts, in_turn, random_images, save, show
+from environments import FOUND, PYTHONS
 from typer import Option
 
 import keras_pixelcnnpp as kp
@@ -42,13 +43,6 @@ NUM_CLASSES = 4
 PLACES = ("all", "up", "up_horizontal")
 OURS = "keras-pixelcnnpp"
 TFP = "tfp.distributions.PixelCNN"
-# The environments of `make test-all`.
-PYTHONS = {
-    "tensorflow": ROOT / ".venv/bin/python",
-    "jax": ROOT / ".venv-jax/bin/python",
-    "torch": ROOT / ".venv-torch/bin/python",
-}
-FOUND = [backend for backend, python in PYTHONS.items() if python.exists()]
 PRODUCT = 2048  # rows of the matrix product that measures peak throughput
 
 
