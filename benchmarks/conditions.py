@@ -228,16 +228,107 @@ def ranks_p_value(log_prob, cells, rng):
     return chisquare(np.histogram(ranks, 20, (0, 1))[0]).pvalue
 
 
-def measured(problem, grid, exact, found, values, sets):
-    """Returns the figures of one method; `sets` are log-likelihoods and true values of sets."""
-    exact_of_sets, found_of_sets, values_of_sets = sets
-    cells = bins(problem, values)
+class Cases:
+    """Test lattices of one seed: single ones, sets that share a value, and their exact posteriors.
+
+    The true values are those of the grid, so that the rank of the true one is defined.
+    """
+
+    def __init__(self, problem, seed):
+        self.problem, self.grid = problem, np.linspace(problem.low, problem.high, GRID_SIZE)
+        rng = np.random.default_rng([seed, 1])
+        self.values, self.values_of_sets = (rng.choice(self.grid, n) for n in (SINGLE, SETS))
+        self.levels = problem.sample(self.values, rng)
+        of_sets = problem.sample(self.values_of_sets.repeat(PER_SET), rng)
+        self.log_prob = problem.log_prob(self.levels, self.grid)
+        exact_of_sets = problem.log_prob(of_sets, self.grid)
+        self.exact = normalized(self.log_prob), normalized(self.summed(exact_of_sets))
+        self.images, self.images_of_sets = (
+            kp.data.to_images(levels, problem.num_levels) for levels in (self.levels, of_sets)
+        )
+        self.groups = np.arange(SETS).repeat(PER_SET)
+        self.cells = bins(problem, self.values)
+
+    @staticmethod
+    def summed(scores):
+        """Adds the scores of the lattices of each set."""
+        return scores.reshape(SETS, PER_SET, -1).sum(axis=1)
+
+    def measured(self, single, of_sets):
+        """Returns the figures of a method; the arguments are its log-posteriors on the grid."""
+        exact, exact_of_sets = self.exact
+        return {
+            "single": kl(exact, single),
+            "sets": kl(exact_of_sets, of_sets),
+            "coverage": coverage(self.grid, single, self.values),
+            "coverage_of_sets": coverage(self.grid, of_sets, self.values_of_sets),
+            "ranks_p_value": ranks_p_value(single, self.cells, np.random.default_rng(0)),
+        }
+
+
+def of_model(problem, cases, images, values, epochs, seed):
+    """Trains the conditional model, and returns its figures."""
+    conditions = kp.Vectors(1, low=problem.low, high=problem.high, names=[problem.name])
+    sizes = {"filters": 24, "num_blocks": 4, "dropout_rate": 0.0, "conditioning": "bias+film"}
+    shape, num_levels = (problem.size, problem.size, 1), problem.num_levels
+    model = kp.GatedPixelCNN(shape, conditions=conditions, num_levels=num_levels, **sizes)
+    seconds = trained(model, images, values.astype("float32")[:, None], epochs, seed)
+
+    grid, how = cases.grid, {"batch_size": 200}
+    start = time.process_time()
+    single = model.grid_posterior(cases.images, grid, **how).log_prob
+    seconds_of_posterior = time.process_time() - start
+    of_sets = model.grid_posterior(cases.images_of_sets, grid, groups=cases.groups, **how).log_prob
+    given = cases.images, cases.values[:, None]
+    true = cases.log_prob[np.arange(SINGLE), cases.cells]
+    difference = true - model.log_prob(*given, **how).astype("float64")
+    slope = model.score_function(*given, **how)[:, 0]
+    exact_slope = problem.score(cases.levels, cases.values)
     return {
-        "single": kl(exact, found),
-        "sets": kl(exact_of_sets, found_of_sets),
-        "coverage": coverage(grid, found, values),
-        "coverage_of_sets": coverage(grid, found_of_sets, values_of_sets),
-        "ranks_p_value": ranks_p_value(found, cells, np.random.default_rng(0)),
+        "weights": model.count_params(),
+        "seconds": seconds,
+        "seconds_of_posterior": seconds_of_posterior,
+        "kl_per_lattice": difference.mean(),
+        "kl_standard_error": difference.std(ddof=1) / SINGLE**0.5,
+        "score_correlation": np.corrcoef(slope, exact_slope)[0, 1],
+        "score_slope": np.polyfit(exact_slope, slope, 1)[0],
+        **cases.measured(single, of_sets),
+    }
+
+
+def of_cnn(problem, cases, images, values, seconds, seed):
+    """Trains the classifier for about as many processor seconds, and returns its figures."""
+    targets = bins(problem, values)
+    # Epochs over as many lattices as take the time. The difference of two short trainings is the
+    # time of 20,000 lattices without tracing.
+    first, second = (
+        trained(make_cnn(problem), images[:some], targets[:some], 1, seed)
+        for some in (5000, 25_000)
+    )
+    share = seconds / (second - first) * 20_000 / len(images)
+    epochs = math.ceil(share)
+    count = int(share / epochs * len(images))
+    cnn = make_cnn(problem)
+    seconds = trained(cnn, images[:count], targets[:count], epochs, seed)
+
+    # The first and last bin are half as wide. What is added over a set is the likelihood.
+    log_prior = np.log(np.bincount(targets[:count], minlength=GRID_SIZE) / count)
+
+    def log_likelihoods(images):
+        probabilities = cnn.predict(images, verbose=0).astype("float64")
+        return np.log(np.maximum(probabilities, 1e-30)) - log_prior
+
+    start = time.process_time()
+    single = normalized(log_likelihoods(cases.images))
+    seconds_of_posterior = time.process_time() - start
+    of_sets = normalized(cases.summed(log_likelihoods(cases.images_of_sets)))
+    return {
+        "weights": cnn.count_params(),
+        "seconds": seconds,
+        "epochs": epochs,
+        "count": count,
+        "seconds_of_posterior": seconds_of_posterior,
+        **cases.measured(single, of_sets),
     }
 
 
@@ -247,98 +338,13 @@ def run(problem: str, size: int = 8, seed: int = 0, count: int = 400_000, epochs
     keep_freed_memory()
     kind = PROBLEMS[problem](size)
     images, values = draw(kind, count, [seed, 0])
-    conditions = kp.Vectors(1, low=kind.low, high=kind.high, names=[kind.name])
-    sizes = {"filters": 24, "num_blocks": 4, "dropout_rate": 0.0, "conditioning": "bias+film"}
-    model = kp.GatedPixelCNN(
-        (size, size, 1), conditions=conditions, num_levels=kind.num_levels, **sizes
-    )
-    seconds = trained(model, images, values.astype("float32")[:, None], epochs, seed)
-
-    # Test lattices: values of the grid, so that the rank of the true one is defined.
-    grid, rng = np.linspace(kind.low, kind.high, GRID_SIZE), np.random.default_rng([seed, 1])
-    of_single = rng.choice(grid, SINGLE)
-    of_sets = rng.choice(grid, SETS)
-    single, grouped = kind.sample(of_single, rng), kind.sample(of_sets.repeat(PER_SET), rng)
-    groups = np.arange(SETS).repeat(PER_SET)
-
-    def summed(scores):
-        return scores.reshape(SETS, PER_SET, -1).sum(axis=1)
-
-    exact = kind.log_prob(single, grid)
-    exact_of_sets = normalized(summed(kind.log_prob(grouped, grid)))
-    inputs = [kp.data.to_images(one, kind.num_levels) for one in (single, grouped)]
-
-    start = time.process_time()
-    found = model.grid_posterior(inputs[0], grid, batch_size=200).log_prob
-    seconds_of_posterior = time.process_time() - start
-    found_of_sets = model.grid_posterior(inputs[1], grid, groups=groups, batch_size=200).log_prob
-    own = model.log_prob(inputs[0], of_single[:, None], batch_size=200).astype("float64")
-    true = exact[np.arange(SINGLE), bins(kind, of_single)]
-    difference = true - own
-    slope = model.score_function(inputs[0], of_single[:, None], batch_size=200)[:, 0]
-    exact_slope = kind.score(single, of_single)
-    print(
-        f"{seconds:.0f} s, KL {difference.mean():.4f}, {kl(normalized(exact), found)}", flush=True
-    )
-    print(kl(exact_of_sets, found_of_sets), np.corrcoef(slope, exact_slope)[0, 1], flush=True)
-
-    cnn, targets = make_cnn(kind), bins(kind, values)
-    # Epochs over as many lattices as take about the processor time of the model. The difference of
-    # two short trainings is the time of 20,000 lattices without tracing.
-    first, second = (
-        trained(make_cnn(kind), images[:some], targets[:some], 1, seed) for some in (5000, 25_000)
-    )
-    share = seconds / (second - first) * 20_000 / count
-    cnn_epochs = math.ceil(share)
-    cnn_count = int(share / cnn_epochs * count)
-    cnn_seconds = trained(cnn, images[:cnn_count], targets[:cnn_count], cnn_epochs, seed)
-    start = time.process_time()
-    logits = np.log(np.maximum(cnn.predict(inputs[0], verbose=0), 1e-30)).astype("float64")
-    cnn_seconds_of_posterior = time.process_time() - start
-    of_groups = np.log(np.maximum(cnn.predict(inputs[1], verbose=0), 1e-30)).astype("float64")
-
-    exact_posterior = normalized(exact)
-    sets = exact_of_sets, found_of_sets, of_sets
-    result = {
-        "problem": problem,
-        "size": size,
-        "seed": seed,
-        "count": count,
-        "epochs": epochs,
-        "weights": model.count_params(),
-        "seconds": seconds,
-        "seconds_of_posterior": seconds_of_posterior,
-        "kl_per_lattice": difference.mean(),
-        "kl_standard_error": difference.std(ddof=1) / SINGLE**0.5,
-        "score_correlation": np.corrcoef(slope, exact_slope)[0, 1],
-        "score_slope": np.polyfit(exact_slope, slope, 1)[0],
-        "model": measured(kind, grid, exact_posterior, found, of_single, sets),
-        "exact": measured(
-            kind,
-            grid,
-            exact_posterior,
-            exact_posterior,
-            of_single,
-            (exact_of_sets, exact_of_sets, of_sets),
-        ),
-        "cnn": {
-            "seconds": cnn_seconds,
-            "epochs": cnn_epochs,
-            "count": cnn_count,
-            "seconds_of_posterior": cnn_seconds_of_posterior,
-            **measured(
-                kind,
-                grid,
-                exact_posterior,
-                normalized(logits),
-                of_single,
-                (exact_of_sets, normalized(summed(of_groups)), of_sets),
-            ),
-        },
-    }
-    print({name: value for name, value in result.items() if not isinstance(value, dict)})
-    for name in ("exact", "model", "cnn"):
-        print(name, result[name])
+    cases = Cases(kind, seed)
+    told = {"problem": problem, "size": size, "seed": seed, "count": count, "epochs": epochs}
+    result = {**told, "exact": cases.measured(*cases.exact)}
+    result["model"] = of_model(kind, cases, images, values, epochs, seed)
+    print(result, flush=True)
+    result["cnn"] = of_cnn(kind, cases, images, values, result["model"]["seconds"], seed)
+    print(result["cnn"])
     save(result | facts(), RESULTS / f"conditions-{problem}-{size}-{seed}.json")
 
 
