@@ -187,7 +187,7 @@ def trained(model, images, targets, epochs, seed):
 def make_cnn(problem):
     """A CNN that classifies the bins of the grid.
 
-    It was the best of five for the time. Deeper ones see fewer lattices.
+    Of five networks, deeper ones saw fewer lattices in the time, and were worse.
     """
     layers = keras.layers
     inputs = keras.Input((problem.size, problem.size, 1), dtype="uint8")
