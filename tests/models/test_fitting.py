@@ -190,6 +190,7 @@ def test_a_single_class_is_trained_by_its_likelihood_alone():
     assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert [*model.loss_metrics] == ["bits_per_dim"]
     assert not model.posterior.trainable_variables
+    assert model.conditioning == "none"
 
 
 def chosen(model, labels, count):
