@@ -39,7 +39,10 @@ def source_of(text: str | Path) -> DataSource:
     forms = " or ".join(kind.form for kind in SOURCES if kind.form)
     similar = difflib.get_close_matches(str(text), CLASS_NAMES, n=1)
     advice = f" Did you mean {similar[0]}?" if similar else ""
-    raise UserError(f"No such {forms}: {text}.{advice} Built-in data: {', '.join(CLASS_NAMES)}")
+    built_in = f"Built-in data: {', '.join(CLASS_NAMES)}"
+    if Path(text).exists():
+        raise UserError(f"Expected an {forms}. Received the file {text}. {built_in}")
+    raise UserError(f"No such {forms}: {text}.{advice} {built_in}")
 
 
 def load_dataset(

@@ -56,6 +56,14 @@ def test_missing_source(tmp_path, monkeypatch, name):
         load_dataset(name)
 
 
+def test_a_file_of_another_format(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((2, 4, 4), "uint8"))
+    with pytest.raises(
+        UserError, match=r"Expected an \.npz file or folder. Received the file .*npy"
+    ):
+        load_dataset(tmp_path / "images.npy")
+
+
 @st.composite
 def data_sets(draw):
     """Generates a form of `--data`, and images and labels for each split."""

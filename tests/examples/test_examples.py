@@ -75,7 +75,7 @@ def test_incremental_sampling(tmp_path, figures):
 def test_strip(tmp_path, figures):
     rng = np.random.default_rng(0)
     arrays = {"x_test": rng.integers(0, 256, (10, 28, 28)).astype("uint8"), "y_test": np.arange(10)}
-    arrays |= {"x_train": arrays["x_test"].repeat(2, 0), "y_train": arrays["y_test"].repeat(2)}
+    arrays |= {"x_train": arrays["x_test"].repeat(10, 0), "y_train": arrays["y_test"].repeat(10)}
     np.savez(tmp_path / "garments.npz", **arrays)
     strip.main(str(tmp_path / "garments.npz"), 200, 1, tmp_path / "strip.png")
     panels = figures[0].axes
@@ -83,6 +83,8 @@ def test_strip(tmp_path, figures):
         known, completed = (panels[place + row].images[0].get_array() for place in (10, 20))
         np.testing.assert_array_equal(known[:14, :, 0], image[:14])
         np.testing.assert_array_equal(completed[:14, :, 0], image[:14])
+    legend = figures[0].subfigs[-1].legends[0].get_window_extent()
+    assert not any(legend.overlaps(panel.bbox) for panel in panels)
     for panel in panels[31::2]:
         exact, found = (line.get_ydata() for line in panel.lines)
         assert exact.sum() == pytest.approx(1)
