@@ -34,14 +34,14 @@ from keras_pixelcnnpp.sampling.sampler import PixelSampler
 from keras_pixelcnnpp.sampling.structure import Structure
 from keras_pixelcnnpp.utils.backend import on_gpu
 
-# Published by NVIDIA, in the data sheets of T4, A100 80GB SXM and H100 SXM: bytes and operations a
-# second, in float32 without tensor cores.
+# The published figures of T4, A100 80GB SXM and H100 SXM: bytes and operations a second, in float32
+# without tensor cores.
 GPUS = {
     "T4": {"bandwidth": 320e9, "peak": 8.1e12},
     "A100": {"bandwidth": 2039e9, "peak": 19.5e12},
     "H100": {"bandwidth": 3350e9, "peak": 67e12},
 }
-LAUNCH_SECONDS = 5e-6  # published measurements are between 3 and 10 microseconds
+LAUNCH_SECONDS = 5e-6  # assumed; what a driver needs, without the time of a framework
 MEMORIES = 8, 16, 24, 80  # GB
 SAMPLED = 1, 100, 1000
 SCORED = 100
