@@ -79,8 +79,8 @@ def posteriors(lattices, plots, problem, model):
 
 def main(
     data: Data = "fashion_mnist",
-    count: Annotated[int, typer.Option(help="Number of training lattices.")] = 30_000,
-    epochs: Annotated[int, typer.Option(help="Epochs of training on them.")] = 5,
+    count: Annotated[int, typer.Option(help="Number of training lattices.")] = 150_000,
+    epochs: Annotated[int, typer.Option(help="Epochs of training on them.")] = 1,
     output: Annotated[Path, typer.Option(help="PNG file.")] = ROOT / "docs/images/strip.png",
 ):
     """Plot the picture at the top of the README."""
