@@ -560,6 +560,9 @@ def conditions_of(
     ('Class0', 'Class1', 'Class2')
     """
     if conditions is None:
+        if num_classes is None:
+            expected = "the number of classes, or 0 for an unconditional model; or `conditions`"
+            raise invalid_argument("num_classes", num_classes, expected)
         require_integer("num_classes", num_classes, low=0, high=100_000)
         if num_classes:
             return Labels(num_classes, class_names)

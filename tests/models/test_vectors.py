@@ -183,10 +183,11 @@ def test_bounds_and_arguments(gated):
     for arguments in ({"low": 1, "high": 0}, {"low": 0}, {"names": ["a"]}, {"low": 0, "high": "x"}):
         with pytest.raises(ValueError, match=r"low|names"):
             kp.Vectors(2, **arguments)
-    for arguments in ({}, {"num_classes": 2}, {"label_loss_weight": 0.3}, {"unlabeled_weight": 1}):
-        given = {"conditions": kp.Vectors(1), **arguments} if arguments else {}
+    for arguments in ({"num_classes": 2}, {"label_loss_weight": 0.3}, {"unlabeled_weight": 1}):
         with pytest.raises(ValueError, match=r"num_classes|weight"):
-            kp.GatedPixelCNN((3, 3, 1), **given)
+            kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), **arguments)
+    with pytest.raises(ValueError, match=r"`num_classes`.*0 for an unconditional model"):
+        kp.GatedPixelCNN((3, 3, 1))
     with pytest.raises(ValueError, match="class_probabilities"):
         kp.GatedPixelCNN((3, 3, 1), 2, 2, filters=4, num_blocks=1).grid_posterior(LATTICES, GRID)
 
