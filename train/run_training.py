@@ -277,7 +277,7 @@ def _train_into(
     board = TensorBoardLog(run.logs(section), monitor, dataset.class_names, facts, sample_every)
     board.training_images(images.images)
     callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), board]
-    with smaller_batches(recipe.batch_size):
+    with smaller_batches(recipe.batch_size, run.has_checkpoint(section)):
         train(
             model,
             images,
@@ -326,17 +326,21 @@ def next_command(run: RunFolder) -> str:
 
 
 @contextmanager
-def smaller_batches(batch_size: int) -> Iterator[None]:
-    """Says which batch size to try if memory is too short for training."""
+def smaller_batches(batch_size: int, has_begun: bool) -> Iterator[None]:
+    """Says which batch size to try if memory is too short for training.
+
+    A run that `has_begun` is resumed with the same options, so another batch size replaces it.
+    """
     try:
         yield
     except Exception as error:
         # A batch of one image can't get smaller: the general advice holds.
         if batch_size == 1 or is_disk_full(error) or not is_out_of_memory(error):
             raise
+        how = " and --overwrite, which replaces the run, and omit --resume" if has_begun else ""
         raise UserError(
             f"out of memory. Training took batches of {batch_size} images. Add --batch-size "
-            f"{batch_size // 2}; fewer --filters or --precision mixed_bfloat16 help, too."
+            f"{batch_size // 2}{how}; fewer --filters or --precision mixed_bfloat16 help, too."
         ) from error
 
 

@@ -224,11 +224,11 @@ def test_out_of_memory_gives_advice(data, tmp_path):
 
 
 def test_out_of_memory_in_training_names_a_smaller_batch(pixelcnnpp, data, tmp_path, monkeypatch):
-    train, sizes = run_training.train, []
+    train, sizes, largest = run_training.train, [], [6]
 
     def needs_memory(model, images, recipe, *args, **kwargs):
         sizes.append(recipe.batch_size)
-        if recipe.batch_size > 6:
+        if recipe.batch_size > largest[0]:
             raise MemoryError
         return train(model, images, recipe, *args, **kwargs)
 
@@ -237,7 +237,11 @@ def test_out_of_memory_in_training_names_a_smaller_batch(pixelcnnpp, data, tmp_p
     result = pixelcnnpp(*words)
     one_line(result, "out of memory", "--batch-size 6")
     done(pixelcnnpp(*words, *re.search(r"(--batch-size) (\d+)", result[2]).groups()))
-    assert sizes == [12, 6]
+    largest[0] = 3  # a run that has begun cannot be resumed with another batch size
+    result = pixelcnnpp(*words, "--batch-size", 6, "--epochs", 2, "--resume")
+    one_line(result, "out of memory", "--batch-size 3 and --overwrite", "omit --resume")
+    done(pixelcnnpp(*words, "--batch-size", 3, "--epochs", 2, "--overwrite"))
+    assert sizes == [12, 6, 6, 3]
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
