@@ -11,6 +11,9 @@ for the same processor time, which includes tracing:
   description, with the training of the example, and with one that was chosen for this time. It is
   sampled as there: the whole network is evaluated for each code.
 
+A CNN, trained on the same images, compares decoded samples with test images: the Fréchet distance
+of its features.
+
 The file has the arrays of `keras.datasets.fashion_mnist`. Each run writes
 `benchmarks/results/codes-COUNT-SEED.json`.
 """
@@ -28,11 +31,14 @@ from keras import layers, ops
 from sklearn.cluster import KMeans
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.evaluate.generation import baseline_features
+from keras_pixelcnnpp.evaluate.metrics.images import frechet_distance
 from keras_pixelcnnpp.training.optimizers import KernelMuon
 from keras_pixelcnnpp.utils.memory import keep_freed_memory
 
 SHAPE = (7, 7, 1)
 TEST_IMAGES, SAMPLES = 2000, 100
+COMPARED = 1000  # decoded samples, compared with the test images
 
 
 @keras.saving.register_keras_serializable(package="benchmarks")
@@ -134,6 +140,34 @@ def encoded(encoder, quantizer, images):
     return np.concatenate(found)[..., None].astype("uint8" if num_codes <= 256 else "uint16")
 
 
+class Judge:
+    """Compares decoded codes with test images by the features of a CNN.
+
+    Args:
+        images, labels: Training images, float from 0 to 1, and their classes.
+        real: Test images.
+        decode: Function from codes `(N, 7, 7, 1)` to images.
+    """
+
+    def __init__(self, images, labels, real, decode, seconds):
+        keras.utils.set_random_seed(0)
+        self.cnn, self.decode = kp.BaselineCNN((28, 28, 1), 10), decode
+        self.cnn.compile(keras.optimizers.Adam(2e-3))
+        train(self.cnn, self.levels(images), labels, seconds, 2e-3, 64, seed=0)
+        self.real = self.features(real)
+
+    @staticmethod
+    def levels(images):
+        return np.rint(255 * np.clip(images, 0, 1)).astype("uint8")
+
+    def features(self, images):
+        return baseline_features(self.cnn, self.levels(images), batch_size=500)
+
+    def distance(self, codes):
+        """Returns the Fréchet distance between decoded codes and the test images."""
+        return frechet_distance(self.features(self.decode(codes)), self.real)
+
+
 class MaskedConv(layers.Conv2D):
     """Convolution whose kernel is 0 from the middle on (mask A), or after it (mask B)."""
 
@@ -166,7 +200,7 @@ def sample_example(network, count, seed):
     """Samples codes pixel by pixel, each time with the whole network, as in the example."""
     rng, codes = np.random.default_rng(seed), np.zeros((count, *SHAPE[:2]), "int32")
     for row, column in np.ndindex(*SHAPE[:2]):
-        logits = network.predict(codes, batch_size=count, verbose=0)[:, row, column]
+        logits = network.predict(codes, batch_size=500, verbose=0)[:, row, column]
         codes[:, row, column] = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
     return codes
 
@@ -213,26 +247,31 @@ def trained_prior(name, num_classes, num_codes, codes, labels, seconds, seed):
     return model, took
 
 
-def measured(name, num_classes, num_codes, train_set, test_set, seconds, seed):
+def measured(name, num_classes, num_codes, train_set, test_set, seconds, seed, judge):
     """Returns the row of one model of this package, and the model."""
     model, took = trained_prior(name, num_classes, num_codes, *train_set, seconds, seed)
     codes, labels = test_set
     given = codes if not model.ordered_levels else kp.data.to_images(codes, num_codes)
-    classes = np.arange(SAMPLES) % 10
+    classes = np.arange(COMPARED) % 10
+
+    def sample(count):
+        wanted = classes[:count] if num_classes else count
+        samples = model.sample(wanted, seed=0, verbose=0)
+        return samples if not model.ordered_levels else kp.data.to_levels(samples, num_codes)
+
     row = {
         "name": name,
         "classes": num_classes,
         **nats(model.log_prob(given, labels if num_classes else None, batch_size=500)),
         "weights": model.count_params(),
         **took,
-        "sampling": timed_after_first(
-            lambda: model.sample(classes if num_classes else SAMPLES, seed=0, verbose=0)
-        ),
+        "sampling": timed_after_first(lambda: sample(SAMPLES)),
+        "frechet_distance": judge.distance(sample(COMPARED)),
     }
     return row, model
 
 
-def measured_example(name, num_codes, codes, test_codes, seconds, seed, peak, is_constant):
+def measured_example(name, num_codes, codes, test_codes, seconds, seed, judge, peak, is_constant):
     """Returns the row of the network of Keras's example."""
     keras.utils.set_random_seed(seed)
     start = time.process_time()
@@ -252,7 +291,13 @@ def measured_example(name, num_codes, codes, test_codes, seconds, seed, peak, is
         "weights": network.count_params(),
         **took,
         "sampling": timed_after_first(lambda: sample_example(network, SAMPLES, 0)),
+        "frechet_distance": judge.distance(sample_example(network, COMPARED, 0)[..., None]),
     }
+
+
+def guided_images(sample, classes, decode):
+    """Returns decoded samples of the first classes."""
+    return decode(sample(classes[:SAMPLES]))
 
 
 def main(
@@ -277,28 +322,35 @@ def main(
         "mse": float(np.mean((reconstructed - images["test"]) ** 2)),
         "codes_used": len(np.unique(codes["test"])),
     }
+    codebook = ops.convert_to_numpy(quantizer.codebook)
+
+    def decode(codes):
+        return decoder.predict(codebook[codes[..., 0]], batch_size=500, verbose=0)
+
+    judge = Judge(images["train"], labels["train"], images["test"], decode, seconds)
+    # What a perfect prior would reach, and the distance between real images.
+    drawn = np.random.default_rng(seed).permutation(len(codes["train"]))[:COMPARED]
+    autoencoder["frechet_distance"] = judge.distance(codes["train"][drawn])
+    real = judge.features(images["train"][drawn])
+    autoencoder["frechet_distance_of_images"] = frechet_distance(real, judge.real)
     print(autoencoder)
     sets = [(codes[name], labels[name]) for name in ("train", "test")]
     rows, guided = [], None
     for name in PRIORS:
         for num_classes in (0, 10):
-            row, model = measured(name, num_classes, num_codes, *sets, seconds, seed)
+            row, model = measured(name, num_classes, num_codes, *sets, seconds, seed, judge)
             rows.append(row)
             print(row, flush=True)
             if name == "PixelCNN++" and num_classes:
-                codebook = ops.convert_to_numpy(quantizer.codebook)
-
-                def decode(model=model, codebook=codebook):
-                    classes = np.arange(SAMPLES) % 10
-                    sampled = model.sample(classes, seed=0, guidance=1.0, verbose=0)
-                    return decoder.predict(codebook[sampled[..., 0]], verbose=0)
-
-                guided = timed_after_first(decode)
+                classes = np.arange(COMPARED) % 10
+                sample = partial(model.sample, seed=0, guidance=1.0, verbose=0)
+                guided = timed_after_first(partial(guided_images, sample, classes, decode))
+                guided["frechet_distance"] = judge.distance(sample(classes))
     for name, peak, is_constant in (
         ("network of Keras's example", 3e-4, True),
         ("network of Keras's example, tuned", 2e-3, False),
     ):
-        given = codes["train"], codes["test"], seconds, seed, peak, is_constant
+        given = codes["train"], codes["test"], seconds, seed, judge, peak, is_constant
         rows.append(measured_example(name, num_codes, *given))
         print(rows[-1], flush=True)
     show([{k: v for k, v in row.items() if not isinstance(v, dict)} for row in rows])
