@@ -59,16 +59,19 @@ def _images(options: PosteriorOptions, trained: TrainedModel) -> tuple[list[str]
 def _write_figure(options: PosteriorOptions, found: GridPosterior, names: tuple[str, ...]) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3 * len(names)), layout="constrained")
+    # A component with one value on the grid has nothing to show, unless it is the only one.
+    varied = np.flatnonzero(np.ptp(found.grid, axis=0) > 0) if len(found.grid) > 1 else [0]
+    figure = Figure(figsize=(8, 3 * len(varied)), layout="constrained")
     intervals, means = found.interval(options.level), found.mean
-    for index, axes in enumerate(figure.subplots(len(names), squeeze=False)[:, 0]):
+    panels = figure.subplots(len(varied), squeeze=False)[:, 0]
+    for index, axes in zip(varied, panels, strict=True):
         order = np.argsort(means[:, index])
         low, high = intervals[order, index].T
         axes.vlines(np.arange(len(order)), low, high, alpha=0.4)
         axes.plot(means[order, index], ".", markersize=3)
         # A name may contain $, which is mathematics for matplotlib.
         axes.set_ylabel(names[index], parse_math=False)
-    axes.set_xlabel(f"images, ordered by the mean; intervals of {options.level:.0%}")
+    axes.set_xlabel(f"images, ordered by the mean; intervals of {100 * options.level:g} %")
     with atomic_path(options.figure) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

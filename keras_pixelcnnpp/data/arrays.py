@@ -17,7 +17,12 @@ from keras_pixelcnnpp.data.dataset import (
     named_splits,
 )
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
-from keras_pixelcnnpp.utils.checks import checked_class_names, checked_vectors, code_for_uint8
+from keras_pixelcnnpp.utils.checks import (
+    checked_class_names,
+    checked_vectors,
+    code_for_uint8,
+    require_finite,
+)
 from keras_pixelcnnpp.utils.errors import UserError, one_line
 from keras_pixelcnnpp.utils.files import array_headers
 
@@ -188,6 +193,7 @@ def _split(
             f"{images_of} must be {dtype} (N, height, width, channels). Received: {given.shape}, "
             f"whose channels are first. Move them: np.moveaxis({images_of}, 1, -1)"
         )
+    require_finite(images, images_of)
     if images.dtype != dtype:
         code = f"onvert them to uint8 with {code_for_uint8(images, images_of)}"
         deep = "Load them with as_uint16=True, for a model of more than 256 levels, or c"

@@ -376,8 +376,8 @@ def class_notes(dataset: Dataset) -> list[str]:
     """Returns messages on unlabeled images, and on classes that may not be meant."""
     notes, counts = [], dataset.counts()
     folded = [name.casefold() for name in dataset.class_names]
-    if alike := [n for n in dataset.class_names if folded.count(n.casefold()) > 1]:
-        notes.append(f"Classes whose names differ in case only: {', '.join(alike)}.")
+    if same := [n for n in dataset.class_names if folded.count(n.casefold()) > 1]:
+        notes.append(f"Classes whose names differ in case only: {', '.join(same)}.")
     unlabeled = [f"{found[-1]:,} {split}" for split, found in counts.items() if found[-1]]
     if dataset.num_classes and unlabeled:
         notes.append(f"Unlabeled images: {', '.join(unlabeled)}.")

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.utils.backend import Tensor
-from keras_pixelcnnpp.utils.checks import image_dtype
+from keras_pixelcnnpp.utils.checks import image_dtype, require_finite, require_integer
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -50,14 +50,16 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
         more than 256 (int32 under torch, for a tensor).
 
     Raises:
-        ValueError: If an array has fractions, or values out of range.
+        ValueError: If an array has fractions or NaN, or values out of range.
 
     Example:
 
     >>> to_images(np.array([0, 1, 16]), 17)
     array([  0,  16, 255], dtype=uint8)
     """
+    require_integer("num_levels", num_levels, low=2)
     if isinstance(levels, np.ndarray) and levels.size:
+        require_finite(levels, "levels")
         inside = 0 <= levels.min() <= levels.max() < num_levels
         is_whole = levels.dtype.kind != "f" or (levels == np.floor(levels)).all()
         if not (inside and is_whole):

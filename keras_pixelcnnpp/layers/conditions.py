@@ -438,7 +438,11 @@ class Vectors(Conditions):
         if self.low is None or not array.size:
             return
         low, high = np.float32(self.low), np.float32(self.high)
-        outside = ((array < low) | (array > high)).reshape(-1, self.size).any(axis=0)
+        # The extremes of random training vectors lie a little inside of the range they are from.
+        slack = 0.01 * (high - low)
+        outside = (
+            ((array < low - slack) | (array > high + slack)).reshape(-1, self.size).any(axis=0)
+        )
         for index in np.flatnonzero(outside):
             values = array[..., index]
             warnings.warn(
@@ -478,6 +482,12 @@ class Vectors(Conditions):
     def fit(self, values: np.ndarray) -> None:
         if self.low is None:
             low, high = values.min(axis=0), values.max(axis=0)
+            for index in np.flatnonzero(low == high):
+                warnings.warn(
+                    f"{self.names[index]} is {low[index]:g} in all training vectors, so the model "
+                    "does not learn how images depend on it",
+                    stacklevel=3,
+                )
             self._set_bounds(low, np.where(high > low, high, low + 1))
 
     def filled(self, values: np.ndarray) -> Tensor:

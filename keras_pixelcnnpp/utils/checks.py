@@ -115,6 +115,7 @@ def checked_images(
     """
     require_no_mask(images)
     array = np.asarray(images)
+    require_finite(array)
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
     require_images(array, image_shape, num_levels, ordered)
@@ -155,6 +156,20 @@ def require_no_mask(values: Any, name: str = "images") -> None:
     )
 
 
+def require_finite(values: np.ndarray, name: str = "images") -> None:
+    """Raises a `UserError` for floats with NaN or infinity, which become arbitrary integers."""
+    if values.dtype.kind != "f":
+        return
+    known = np.isfinite(values)
+    if not known.all():
+        raise UserError(
+            f"Invalid {name}. Expected finite numbers. Received: NaN or infinity in "
+            f"{values.size - known.sum():,} of {values.size:,} values. Replace them with "
+            f"np.where(np.isfinite({name}), {name}, 0). Methods with the argument `observed` leave "
+            f"them out with observed=np.isfinite({name})"
+        )
+
+
 def num_image_values(num_levels: int, ordered: bool = True) -> int:
     """Returns the number of values that images may have: at least 256, except for codes."""
     return max(256, num_levels) if ordered else num_levels
@@ -169,7 +184,7 @@ def code_for_uint8(images: np.ndarray, name: str = "images") -> str:
     """Returns code that converts an array of other numbers to uint8 images."""
     low, high = float(images.min()), float(images.max())
     if low < 0:
-        scaled = f"({name} - {low:g}) * (255 / {high - low:g})"
+        scaled = f"({name} + {-low:g}) * (255 / {high - low:g})"
     else:
         # The maxima of 1, 8, 10, 12, 14 and 16 bits.
         white = next((n for n in (1, 255, 1023, 4095, 16383, 65535) if high <= n), high)
@@ -210,7 +225,11 @@ def require_images(
             received += ", which has 256 values only"
         elif "float" in dtype and ordered:
             received += f". Convert images in [0, 1] with ({white} * images).round().astype("
-            received += f"'{image_dtype(num_levels)}'); divide others by their maximum first."
+            received += f"'{image_dtype(num_levels)}'); scale others to [0, 1] first, with the "
+            received += "same numbers for all data."
+        elif dtype.endswith("bool") and ordered:
+            received += f". Convert them with ({white} * images).astype("
+            received += f"'{image_dtype(num_levels)}')."
         elif not fits and agrees(channels, height, width):
             received += ". Move the channels to the last axis with np.moveaxis(images, 1, -1)."
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):

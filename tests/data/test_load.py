@@ -299,6 +299,16 @@ def test_other_numbers_are_refused_with_code_that_works(tmp_path, given, expecte
     np.testing.assert_array_equal(converted[0].ravel(), np.round(expected))
 
 
+def test_missing_values_are_refused_and_not_converted(tmp_path):
+    x_train = np.linspace(-1, 1, 320).reshape(20, 4, 4, 1)
+    x_train[3, 0, 0] = np.nan
+    with pytest.raises(
+        UserError, match=r"Invalid x_train\. .*NaN or infinity in 1 of 320"
+    ) as caught:
+        load_dataset(write_npz(tmp_path, x_train=x_train))
+    assert "astype" not in str(caught.value)
+
+
 class TestSixteenBits:
     VALUES = (np.arange(20 * 16, dtype="uint16") * 200).reshape(20, 4, 4)
 

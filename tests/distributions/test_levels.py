@@ -43,7 +43,6 @@ def test_tensors_become_what_arrays_become(num_levels):
         ([0.0, 0.5, 1.0], "fractions, values from 0.0 to 1.0"),
         ([0, 17], "values from 0 to 17"),
         ([-1, 0], "values from -1 to 0"),
-        ([np.nan, 1.0], "fractions, values from nan to nan"),
     ],
 )
 def test_what_is_no_level_is_refused(levels, received):
@@ -51,3 +50,13 @@ def test_what_is_no_level_is_refused(levels, received):
     expected = f"integers or whole floats from 0 to 16. Received: {received}"
     with pytest.raises(ValueError, match=re.escape(expected)):
         to_images(np.array(levels), 17)
+
+
+def test_missing_values_and_one_level_are_refused():
+    levels = np.array([np.nan, 1.0, np.inf])
+    with pytest.raises(ValueError, match=r"NaN or infinity in 2 of 3 values.* with ") as caught:
+        to_images(levels, 17)
+    code = str(caught.value).split(" with ")[1].split(". Methods")[0]
+    np.testing.assert_array_equal(eval(code), [0, 1, 0])
+    with pytest.raises(ValueError, match="num_levels=1"):
+        to_images(np.zeros(3, "uint8"), 1)

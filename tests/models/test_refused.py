@@ -186,6 +186,9 @@ def test_an_unconditional_model_is_trained_without_labels(labels):
         (IMAGES.reshape(12, 1, 4, 4), r"np\.moveaxis\(images, 1, -1\)"),
         (np.ma.masked_greater(IMAGES[..., 0], 200), "observed=~images.mask$"),
         (np.ma.masked_greater(IMAGES, 200), r"observed=~images.mask.any\(axis=-1\)$"),
+        (np.where(IMAGES > 200, np.nan, IMAGES), r"finite.* observed=np\.isfinite\(images\)$"),
+        (IMAGES / 100, "with the same numbers for all data"),
+        (IMAGES > 100, r"Convert them with \(255 \* images\)\.astype\('uint8'\)"),
     ],
 )
 def test_advice_for_other_arrays(models, images, advice):

@@ -180,6 +180,11 @@ def test_bounds_and_arguments(gated):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gated.log_prob(LATTICES[:1], [0.6, 0.3])
+        gated.log_prob(LATTICES[:1], [0.603, 0.3])  # the range is 0.4 wide
+    with pytest.raises(ValueError, match=r"log_prior.*a finite number for at least one"):
+        gated.grid_posterior(LATTICES[:1], GRID, log_prior=np.full(len(GRID), -np.inf))
+    with pytest.warns(UserWarning, match="field is 2 in all training vectors"):
+        kp.Vectors(2, names=["beta", "field"]).fit(np.array([[0.0, 2.0], [1.0, 2.0]]))
     for arguments in ({"low": 1, "high": 0}, {"low": 0}, {"names": ["a"]}, {"low": 0, "high": "x"}):
         with pytest.raises(ValueError, match=r"low|names"):
             kp.Vectors(2, **arguments)
