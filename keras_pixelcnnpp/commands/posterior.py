@@ -59,8 +59,8 @@ def _images(options: PosteriorOptions, trained: TrainedModel) -> tuple[list[str]
 def _write_figure(options: PosteriorOptions, found: GridPosterior, names: tuple[str, ...]) -> None:
     from matplotlib.figure import Figure
 
-    # A component with one value on the grid has nothing to show, unless it is the only one.
-    varied = np.flatnonzero(np.ptp(found.grid, axis=0) > 0) if len(found.grid) > 1 else [0]
+    # A component with one value on the grid has nothing to show. A figure needs a panel.
+    varied: list[int] = np.flatnonzero(np.ptp(found.grid, axis=0) > 0).tolist() or [0]
     figure = Figure(figsize=(8, 3 * len(varied)), layout="constrained")
     intervals, means = found.interval(options.level), found.mean
     panels = figure.subplots(len(varied), squeeze=False)[:, 0]
