@@ -12,7 +12,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     ShiftedConv2D,
 )
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
-from keras_pixelcnnpp.utils.indexing import read, read_at, write
+from keras_pixelcnnpp.utils.indexing import read, read_at, writable_like, write, written
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]
@@ -164,27 +164,34 @@ class VerticalEvaluation(_PartialEvaluation):
 class HorizontalEvaluation(_PartialEvaluation):
     """Evaluates the horizontal stack on one new pixel, with its neighbors from a cache.
 
-    The cache maps the path of each convolution to a dict:
+    The cache maps names to dicts:
 
-    - Windows of 2×1 and 2×2 pixels, which are faster: `"row"` is one row of inputs `(columns,
-      batch * candidates, channels)`, of the current row left of the current column, and of the row
-      above elsewhere. `"left"` and `"above_left"` are the inputs at these neighbors.
-    - Other windows: `"above"` is the padded rows above `(rows, columns, batch * candidates,
-      channels)`, and `"row"` is the current row.
+    - A group of convolutions with windows of 2×1 or 2×2 pixels, whose inputs have the same shape,
+      is cached together, so that a pixel reads and writes once for all of them. `"row"` is their
+      inputs in the current row, `(columns, convolutions, batch * candidates, channels)`, and
+      `"above"` is those of the row above. The first is only written and the second only read,
+      because a compiled loop copies a tensor that it reads and writes. `"left"` and `"above_left"`
+      are the inputs at these neighbors, for windows of 2×2 pixels.
+    - For another convolution, which has its path as the name, `"above"` is the padded rows above
+      `(rows, columns, batch * candidates, channels)`, and `"row"` is the current row.
 
-    Its entry `"below"` maps each resolution to the second of the two rows that the next lower one
+    The entry `"below"` maps each resolution to the second of the two rows that the next lower one
     returned, `(columns, batch, candidates, channels)`.
 
     The inputs of convolutions that are applied to the pixels are one column behind, because the
     current pixel is not known yet. These convolutions exclude the current column.
 
     Args:
+        stack: The `Stack`.
         cache: The result of `start_row`, or the attribute `cache` of the last evaluation.
         row, num_lower, arithmetic: See `VerticalEvaluation`.
     """
 
-    def __init__(self, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic):
+    def __init__(
+        self, stack: Stack, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic
+    ):
         super().__init__(cache, row, num_lower, arithmetic)
+        self._groups = _groups(stack, arithmetic)
         self._num_lower_in_row = num_lower
         self._right = {}  # upsampled features of the next column
 
@@ -194,47 +201,50 @@ class HorizontalEvaluation(_PartialEvaluation):
     ) -> Cache:
         """Returns the cache before the first row; see `VerticalEvaluation.initial_cache`."""
         cache, below = {}, {}
-        for one in stack.convolutions:
-            layer, columns = one.layer, width // 2**one.resolution
-            size = batch_size * one.candidates, layer.direction.shape[2]
-            if _is_narrow(layer):
-                name, shape = "row", (columns, *size)
-            else:
+        for name, group in _groups(stack, arithmetic).items():
+            layer, columns = group[0].layer, width // 2 ** group[0].resolution
+            size = batch_size * group[0].candidates, layer.direction.shape[2]
+            shape = columns, len(group), *size
+            if not _is_narrow(layer):
                 rows, aside = layer.kernel_size
-                name, shape = "above", (rows - 1, columns + aside - 1, *size)
-            cache[layer.path] = {name: ops.zeros(shape, arithmetic.dtype(layer))}
+                shape = rows - 1, columns + aside - 1, *size
+            cache[name] = {"above": ops.zeros(shape, arithmetic.dtype(layer))}
         for resolution, (layer, candidates, channels) in stack.upsampled.items():
             shape = (width // 2**resolution, batch_size, candidates, channels)
             below[f"{resolution}"] = ops.zeros(shape, arithmetic.dtype(layer))
         return {**cache, "below": below}
 
     @staticmethod
-    def start_row(cache: Cache, stack: Stack, arithmetic: FloatArithmetic) -> Cache:
+    def start_row(cache: Cache, stack: Stack, num_lower: int, arithmetic: FloatArithmetic) -> Cache:
         """Returns the cache before the first column of a row, with zeros as left neighbors."""
-        started, zeros = dict(cache), {}  # layers share zeros: each costs five operations
-        for one in stack.convolutions:
-            layer, entry = one.layer, cache[one.layer.path]
+        started = dict(cache)
+        for name, group in _groups(stack, arithmetic).items():
+            if group[0].resolution > num_lower:
+                continue
+            above, layer = cache[name]["above"], group[0].layer
+            entry = {"above": above}
             if not _is_narrow(layer):
-                row = ops.zeros(ops.shape(entry["above"])[1:], arithmetic.dtype(layer))
-                started[layer.path] = {**entry, "row": row}
-            elif layer.kernel_size[1] > 1:
-                kind = entry["row"].shape[-1], arithmetic.dtype(layer), one.candidates
-                if kind not in zeros:
-                    zeros[kind] = ops.zeros_like(entry["row"][0])
-                started[layer.path] = {**entry, "left": zeros[kind], "above_left": zeros[kind]}
+                entry["row"] = ops.zeros(ops.shape(above)[1:], arithmetic.dtype(layer))
+            else:
+                entry["row"] = writable_like(above)
+                if layer.kernel_size[1] > 1:
+                    entry["left"] = entry["above_left"] = ops.zeros_like(above[0])
+            started[name] = entry
         return started
 
     @staticmethod
-    def end_row(cache: Cache, stack: Stack, num_lower: int) -> Cache:
+    def end_row(cache: Cache, stack: Stack, num_lower: int, arithmetic: FloatArithmetic) -> Cache:
         """Converts the cache after the last column of a row to the cache for the next row."""
-        ended = {"below": cache["below"]}
-        for one in stack.convolutions:
-            entry = cache[one.layer.path]
-            kept = "row" if _is_narrow(one.layer) else "above"
-            x = entry[kept]
-            if kept == "above" and one.resolution <= num_lower:
-                x = ops.concatenate([x, entry["row"][None]], axis=0)[1:]
-            ended[one.layer.path] = {kept: x}
+        ended = dict(cache)
+        for name, group in _groups(stack, arithmetic).items():
+            if group[0].resolution > num_lower:
+                continue
+            entry = cache[name]
+            if _is_narrow(group[0].layer):
+                above = written(entry["row"])
+            else:
+                above = ops.concatenate([entry["above"], entry["row"][None]], axis=0)[1:]
+            ended[name] = {"above": above}
         return ended
 
     @staticmethod
@@ -242,7 +252,7 @@ class HorizontalEvaluation(_PartialEvaluation):
         """Replaces images in a cache of `end_row`; see `VerticalEvaluation.take`."""
         return {
             path: {
-                name: take_images(x, chosen, axis=2 if name == "above" else 1)
+                name: take_images(x, chosen, axis=1 if path == "below" else 2)
                 for name, x in entry.items()
             }
             for path, entry in cache.items()
@@ -255,6 +265,8 @@ class HorizontalEvaluation(_PartialEvaluation):
         """
         self._column = column
         self._num_lower = min(self._num_lower_in_row, num_lower)
+        self._neighbors = {}  # above and on the left, by the layer's path
+        self._here = {}  # inputs at this column, by the layer's path
 
     @property
     def position(self) -> Position:
@@ -268,18 +280,42 @@ class HorizontalEvaluation(_PartialEvaluation):
         return ops.reshape(outputs, (-1, x.shape[1], 1, 1, outputs.shape[-1]))
 
     def _window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
-        """Returns the cached neighbors and the new pixel, and stores the new pixel."""
+        """Returns the cached neighbors and the new pixel, and keeps the new pixel."""
         if not _is_narrow(layer):
             return self._wide_window(layer, x)
-        column, entry = self._column(self.resolution), self.cache[layer.path]
-        here = ops.reshape(x, (-1, x.shape[-1]))
-        above = read(entry["row"], column)
-        window = [above, here]
-        if layer.kernel_size[1] > 1:
-            window = [entry["above_left"], above, entry["left"], here]
-            entry["left"], entry["above_left"] = here, above
-        entry["row"] = write(entry["row"], column, here)
-        return ops.concatenate(window, axis=-1)
+        if layer.path not in self._neighbors:
+            self._read_neighbors(layer)
+        here = self._here[layer.path] = ops.reshape(x, (-1, x.shape[-1]))
+        return ops.concatenate([*self._neighbors[layer.path], here], axis=-1)
+
+    def _read_neighbors(self, layer: ShiftedConv2D) -> None:
+        """Reads the neighbors of the current pixel for all convolutions in a layer's group."""
+        for name, group in self._groups.items():
+            paths = [one.layer.path for one in group]
+            if layer.path in paths:
+                entry = self.cache[name]
+                parts = [read(entry["above"], self._column(self.resolution))]
+                if "left" in entry:
+                    parts = [entry["above_left"], *parts, entry["left"]]
+                    entry["above_left"] = parts[1]
+                each = zip(*map(ops.unstack, parts), strict=True)
+                self._neighbors.update(zip(paths, each, strict=True))
+
+    def end_pixel(self, pixel: Tensor) -> None:
+        """Stores the inputs at this column.
+
+        They include the finished pixel for the masked convolutions, whose inputs are not behind.
+        """
+        for name, group in self._groups.items():
+            first = group[0]
+            if first.layer.path in self._here:
+                entry, column = self.cache[name], self._column(first.resolution)
+                here = ops.stack([self._here[one.layer.path] for one in group])
+                entry["row"] = write(entry["row"], column, here)
+                if "left" in entry:
+                    entry["left"] = here
+            if first.on_pixels and isinstance(first.layer, MaskedConv2D):
+                self.remember(first.layer, pixel)
 
     def _wide_window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Returns the window around the new pixel; a mask excludes later pixels."""
@@ -299,12 +335,6 @@ class HorizontalEvaluation(_PartialEvaluation):
         left = columns - 1 - max(0, layer.padding()[1][1])
         here = ops.reshape(x, (-1, x.shape[-1]))
         entry["row"] = write(entry["row"], self._column(self.resolution) + left, here)
-
-    def remember_pixel(self, stack: Stack, pixel: Tensor) -> None:
-        """Stores a finished pixel for the masked convolutions, whose inputs are not behind."""
-        for one in stack.convolutions:
-            if one.on_pixels and isinstance(one.layer, MaskedConv2D):
-                self.remember(one.layer, pixel)
 
     def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
         """Evaluates the lower resolutions at every other row and column, for 2×2 pixels."""
@@ -341,6 +371,18 @@ def _is_narrow(layer: ShiftedConv2D) -> bool:
     """Returns whether a convolution's window has 2×1 or 2×2 pixels, none to the right."""
     shifted = isinstance(layer, DownRightShiftedConv2D)
     return shifted and layer.kernel_size in ((2, 1), (2, 2))
+
+
+def _groups(stack: Stack, arithmetic: FloatArithmetic) -> dict[str, list[Convolution]]:
+    """Returns the convolutions that are cached together, by the name of their cache."""
+    groups = {}
+    for one in stack.convolutions:
+        layer, name = one.layer, one.layer.path
+        if _is_narrow(layer):
+            kind = one.resolution, one.candidates, layer.kernel_size[1], layer.direction.shape[2]
+            name = f"{kind} {arithmetic.dtype(layer)}"
+        groups.setdefault(name, []).append(one)
+    return groups
 
 
 def as_pixel(x: Tensor) -> Tensor:

@@ -140,9 +140,9 @@ class IncrementalPass:
         evaluation = VerticalEvaluation(state["vertical"], row, num_lower, arithmetic)
         vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
         # 3. The state before the first column.
-        stack = self.structure.horizontal
+        how = self.structure.horizontal, num_lower, self.arithmetic
         columns = {
-            "cache": HorizontalEvaluation.start_row(state["horizontal"], stack, self.arithmetic),
+            "cache": HorizontalEvaluation.start_row(state["horizontal"], *how),
             "pixel": ops.zeros_like(pixels[..., :1, :]),
             "levels": read(state["levels"], row),
             "carry": state["carry"],
@@ -162,7 +162,8 @@ class IncrementalPass:
         """Evaluates the pixels of one period of columns."""
         labels, period = steps.given["labels"], 2**num_lower
         arithmetic = self.arithmetic.with_kernels(steps.given["kernels"])
-        evaluation = HorizontalEvaluation(state["cache"], row, num_lower, arithmetic)
+        stack = self.structure.horizontal
+        evaluation = HorizontalEvaluation(stack, state["cache"], row, num_lower, arithmetic)
         pixel, levels, carry = state["pixel"], state["levels"], state["carry"]
         for phase in range(period):
             column = functools.cache(functools.partial(_column_at, index, phase, period))
@@ -177,7 +178,7 @@ class IncrementalPass:
                 pixel = self._pixels(as_pixel(chosen[:, None]), labels)
             # 3. What the next pixels need.
             carry = next_carry
-            evaluation.remember_pixel(self.structure.horizontal, pixel)
+            evaluation.end_pixel(pixel)
             levels = write(levels, column(0), chosen)
         return {"cache": evaluation.cache, "pixel": pixel, "levels": levels, "carry": carry}
 
@@ -185,7 +186,8 @@ class IncrementalPass:
         self, num_lower: int, row: Tensor, state: State, columns: State, steps: "Steps"
     ) -> State:
         """Returns the state after a row, given the state after its last column."""
-        cache = HorizontalEvaluation.end_row(columns["cache"], self.structure.horizontal, num_lower)
+        how = self.structure.horizontal, num_lower, self.arithmetic
+        cache = HorizontalEvaluation.end_row(columns["cache"], *how)
         levels, vertical = write(state["levels"], row, columns["levels"]), state["vertical"]
         carry = columns["carry"]
         if steps.after_row is not None:

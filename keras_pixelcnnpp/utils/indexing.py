@@ -1,5 +1,7 @@
 """Reads and writes entries of tensors at positions that may be traced."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -41,23 +43,49 @@ def read_at(x: Tensor, axis: int, start: int | Tensor, count: int) -> Tensor:
     return keras.ops.slice(x, (*before, start, *after), (*shape[:axis], count, *shape[axis + 1 :]))
 
 
-def write(x: Tensor, start: int | Tensor, entries: Tensor) -> Tensor:
+def writable_like(x: Tensor) -> Any:
+    """Returns rows of the shape of `x`, which have to be written before `written` returns them.
+
+    `write` would copy all rows of a tensor under TensorFlow, so there these are a `TensorArray`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.TensorArray(x.dtype, x.shape[0], element_shape=x.shape[1:])
+    return keras.ops.zeros_like(x)
+
+
+def written(rows: Any) -> Tensor:
+    """Returns the tensor of the rows of `writable_like`."""
+    return rows.stack() if keras.backend.backend() == "tensorflow" else rows
+
+
+def write(x: Any, start: int | Tensor, entries: Tensor) -> Any:
     """Replaces one or several entries of the first axis of `x`, from a traced position.
 
-    Use only the result, because `x` is changed in place under torch.
+    `x` is a tensor, or the result of `writable_like`. Use only the result, because `x` is changed
+    in place under torch.
     """
+    if keras.backend.backend() == "tensorflow":
+        return _write_in_tensorflow(x, start, entries)
     if len(entries.shape) < len(x.shape):
         entries = keras.ops.expand_dims(entries, 0)
     if keras.backend.backend() == "torch":
         return x.index_copy_(0, _torch_range(start, entries.shape[0]), entries)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        rows = start + np.arange(entries.shape[0], dtype="int32")[:, None]
-        return tf.tensor_scatter_nd_update(x, rows, entries)
     import jax
 
     return jax.lax.dynamic_update_slice_in_dim(x, entries, start, axis=0)
+
+
+def _write_in_tensorflow(x: Any, start: int | Tensor, entries: Tensor) -> Any:
+    import tensorflow as tf
+
+    if isinstance(x, tf.TensorArray):
+        return x.write(start, entries)
+    if len(entries.shape) < len(x.shape):
+        entries = entries[None]
+    rows = start + np.arange(entries.shape[0], dtype="int32")[:, None]
+    return tf.tensor_scatter_nd_update(x, rows, entries)
 
 
 def _torch_range(start: Tensor, count: int) -> Tensor:
