@@ -7,6 +7,7 @@ is computed on the device `meta`, whose tensors have no values and cannot be mix
 another device. Only seeds of random numbers are in the memory of the host.
 """
 
+import re
 import traceback
 from collections import Counter
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 COUNT = 4
 LABELS = np.arange(COUNT, dtype="int32") % 3
@@ -36,9 +38,13 @@ def images_of(height=4):
     return np.random.default_rng(0).integers(0, 256, (COUNT, height, 4, 3)).astype("uint8")
 
 
-def create(height=4, dtype="float32", **compile_arguments):
+def build(height=4, width=4, dtype="float32"):
     small = {"filters": 4, "num_blocks": 1, "num_mixtures": 2, "num_resolutions": 2}
-    model = kp.PixelCNNPlusPlus((height, 4, 3), num_classes=3, dtype=dtype, **small)
+    return kp.PixelCNNPlusPlus((height, width, 3), num_classes=3, dtype=dtype, **small)
+
+
+def create(height=4, dtype="float32", **compile_arguments):
+    model = build(height, dtype=dtype)
     model.compile(keras.optimizers.Adam(1e-3), **compile_arguments)
     model.initialize(images_of(height), LABELS)
     return model
@@ -101,6 +107,23 @@ def test_jax_lowers_a_training_step_and_an_evaluation_for_cuda(model):
     data = jax.numpy.asarray(images_of()), jax.numpy.asarray(LABELS)
     lowered_for_cuda(jax.jit(model.train_step), (trained, others, optimizer, metrics), data)
     lowered_for_cuda(jax.jit(model.test_step), (trained, others, metrics), data)
+
+
+@pytest.mark.jax
+def test_a_compiled_pixel_copies_no_row_of_inputs():
+    """The loop over pixels writes the row that it caches in place."""
+    import jax
+
+    model = build(width=16)
+    noise = np.zeros((COUNT, 4, 16, model.distribution.noise_size), "float32")
+    inputs = {"label": LABELS, "noise": noise, "temperature": noise[:, 0, 0, 0]}
+    program = jax.jit(PixelSampler(model)).lower(inputs).compile().as_text()
+    loops = set(re.findall(r" body=%?([^\s,]+)", program))
+    bodies = re.findall(r"^%?(\S+) \(.*\{\n((?: .*\n)*)", program, re.MULTILINE)
+    over_pixels = [body for name, body in bodies if name in loops and " while(" not in body]
+    assert over_pixels
+    # The row has 16 pixels, and 8 at the lower resolution.
+    assert not any(re.search(r"f32\[(?:16|8),\S+ copy\(", body) for body in over_pixels)
 
 
 @pytest.mark.jax
