@@ -3,9 +3,11 @@
 The model is in `keras_pixelcnnpp/models/pixelcnnpp.py`.
 """
 
+import importlib.metadata
 import importlib.util
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -19,9 +21,13 @@ def main() -> None:
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
         from keras_pixelcnnpp.commands import all_commands
     except ModuleNotFoundError as error:
+        is_installed = any(importlib.metadata.distributions(name="keras-pixelcnnpp"))
+        # In a clone that is not installed, the name would make pip look for the package on PyPI.
+        clone = f"{Path(__file__).parent}[tensorflow,commands]"
+        wanted = "keras-pixelcnnpp[commands]" if is_installed else clone
         print(
             f"pixelcnnpp: error: {error}. The commands need the extra `commands`: "
-            "pip install 'keras-pixelcnnpp[commands]'",
+            f"pip install '{wanted}'",
             file=sys.stderr,
         )
         sys.exit(2)

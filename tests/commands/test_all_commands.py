@@ -121,6 +121,17 @@ atexit.register(lambda: print("imported:", sorted(LARGE & set(sys.modules))))
     assert result.stdout.splitlines()[-1] == "imported: []"
 
 
+def test_a_clone_that_is_not_installed(tmp_path):
+    """Its advice names the folder, because the package may not be on PyPI."""
+    package = Path(keras_pixelcnnpp.__file__).parent
+    shutil.copy(package.parent / "pixelcnnpp.py", tmp_path)
+    (tmp_path / package.name).symlink_to(package)
+    command = [sys.executable, "-S", tmp_path / "pixelcnnpp.py", "presets"]
+    result = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert result.returncode == 2
+    assert result.stderr.endswith(f": pip install '{tmp_path}[tensorflow,commands]'\n")
+
+
 def test_without_the_packages_of_the_commands(archive):
     """A command names the missing extra, and the library can be imported and loads models."""
     names = ("typer", "jinja2", "matplotlib", "tensorboardX")
