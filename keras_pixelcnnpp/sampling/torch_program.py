@@ -12,7 +12,7 @@ from keras import ops
 from torch.fx.node import Node, map_aggregate
 from torch.overrides import TorchFunctionMode
 
-from keras_pixelcnnpp.utils.backend import Nest, Tensor
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, on_gpu
 
 # Functions that read values, which a recorded program can't do, and functions that write in place.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
@@ -37,6 +37,7 @@ class RecordedSteps:
         self._programs = programs
         self._kind = (functions, *_kind(_tensors(given)))
         self._prepared = {}  # the programs' steps for `given`
+        self._captured = {}  # the same, as CUDA graphs
 
     @torch.inference_mode()
     def call(self, function: Callable, num_lower: int, *tensors: Nest) -> Nest:
@@ -58,10 +59,18 @@ class RecordedSteps:
         state = self.call(function, num_lower, first, state, *tensors)
         flat, rest = _tensors(state), _tensors(tensors)
         key = self._key(function, num_lower, [first, *flat, *rest])
-        step = self._step(key)
-        for index in others:
-            flat = step(index, *flat, *rest)
+        if on_gpu() and others:
+            flat = self._repeated(key, [first, *flat, *rest]).run(first, flat, rest, count - 1)
+        else:
+            step = self._step(key)
+            for index in others:
+                flat = step(index, *flat, *rest)
         return self._programs[key].nest(flat)
+
+    def _repeated(self, key: tuple, inputs: list[Tensor]) -> "RepeatedStep":
+        if key not in self._captured:
+            self._captured[key] = RepeatedStep(self._step(key), inputs)
+        return self._captured[key]
 
     def _key(self, function: Callable, num_lower: int, flat: list[Tensor]) -> tuple:
         return (function, num_lower, *self._kind, *_kind(flat))
@@ -70,6 +79,57 @@ class RecordedSteps:
         if key not in self._prepared:
             self._prepared[key] = self._programs[key].prepared(self.given)
         return self._prepared[key]
+
+
+class RepeatedStep:
+    """Repeats a step on tensors at fixed addresses, as one CUDA graph.
+
+    Python then starts one graph for a pixel, instead of an operation at a time.
+
+    Args:
+        step: Function from the flat tensors of an index, a state and other inputs to the flat
+            tensors of the next state; it must have run before.
+        inputs: Tensors with the shapes and dtypes of its inputs.
+    """
+
+    def __init__(self, step: Callable[..., list[Tensor]], inputs: list[Tensor]):
+        self._step = step
+        self._inputs = [x.clone() for x in inputs]
+        self._advance = None
+
+    def run(
+        self, index: Tensor, state: list[Tensor], others: list[Tensor], count: int
+    ) -> list[Tensor]:
+        """Returns the state after the steps `index + 1` to `index + count`."""
+        for kept, x in zip(self._inputs, [index + 1, *state, *others], strict=True):
+            kept.copy_(x)
+        if self._advance is None:
+            self._advance = captured(self._next)
+        for _ in range(count):
+            self._advance()
+        return [x.clone() for x in self._inputs[1 : 1 + len(state)]]
+
+    def _next(self) -> None:
+        """Replaces index and state by the next ones."""
+        index, *inputs = self._inputs
+        memory = {x.untyped_storage().data_ptr() for x in inputs}
+        changed = [
+            # A result may be in the memory of another input, which is about to be replaced.
+            (kept, x.clone() if x.untyped_storage().data_ptr() in memory else x)
+            for kept, x in zip(inputs, self._step(index, *inputs), strict=False)
+            if kept.data_ptr() != x.data_ptr()  # others were written in place
+        ]
+        for kept, x in changed:
+            kept.copy_(x)
+        index.add_(1)
+
+
+def captured(function: Callable[[], None]) -> Callable[[], None]:
+    """Captures a function as a CUDA graph, without running it, and returns the replay."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        function()
+    return graph.replay
 
 
 class Program:

@@ -63,6 +63,24 @@ def test_programs_can_be_captured(model, monkeypatch):
     assert len(set(checked)) >= 3
 
 
+def test_repeated_steps_give_the_same_samples(model, monkeypatch):
+    """A GPU repeats steps as CUDA graphs; here the same steps run on the same fixed tensors."""
+    calls = {
+        "sample": lambda: model.sample(LABELS, seed=0),
+        "guided": lambda: model.sample(LABELS, seed=0, guidance=1.0),
+        "particles": lambda: model.complete(expected["sample"], 2, LABELS, num_particles=4, seed=0),
+    }
+    expected = {}
+    for name, call in calls.items():
+        expected[name] = call()
+    monkeypatch.setattr(program, "on_gpu", lambda: True)
+    monkeypatch.setattr(program, "captured", lambda function: captured.append(1) or function)
+    captured = []
+    for name, call in calls.items():
+        np.testing.assert_array_equal(call(), expected[name])
+    assert captured
+
+
 def test_a_step_must_not_look_at_a_value():
     def step(num_lower, x, steps):
         return [x + 1 if x.sum() > 0 else x]
