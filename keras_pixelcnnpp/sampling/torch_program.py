@@ -2,6 +2,7 @@
 
 import functools
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from operator import getitem
 from typing import Any
@@ -125,10 +126,19 @@ class RepeatedStep:
 
 
 def captured(function: Callable[[], None]) -> Callable[[], None]:
-    """Captures a function as a CUDA graph, without running it, and returns the replay."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        function()
+    """Captures a function as a CUDA graph, without running it, and returns the replay.
+
+    If that is impossible, it warns and returns the function.
+    """
+    try:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            function()
+    except RuntimeError as error:
+        warnings.warn(
+            f"Sampling is slower, because its steps cannot be a CUDA graph: {error}", stacklevel=2
+        )
+        return function
     return graph.replay
 
 
