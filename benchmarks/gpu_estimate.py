@@ -49,7 +49,7 @@ SCORED = 100
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
 
-# JAX is imported late, because another backend's environment has none.
+# JAX is imported late, because it may not be installed under another backend.
 def spec(shape, dtype):
     """Returns an input without values."""
     import jax
@@ -151,7 +151,7 @@ def launches(program):
 
 
 def limited(flop, gigabytes, num_launches):
-    """Returns seconds on each GPU, and what they are spent on, by the largest of three times."""
+    """Returns the largest of three times on each GPU, in seconds, and its name."""
     found = {}
     for name, gpu in GPUS.items():
         seconds = {
