@@ -96,7 +96,7 @@ class RepeatedStep:
     def __init__(self, step: Callable[..., list[Tensor]], inputs: list[Tensor]):
         self._step = step
         self._inputs = [x.clone() for x in inputs]
-        self._advance = None
+        self._advance = captured(self._next)
 
     def run(
         self, index: Tensor, state: list[Tensor], others: list[Tensor], count: int
@@ -104,8 +104,6 @@ class RepeatedStep:
         """Returns the state after the steps `index + 1` to `index + count`."""
         for kept, x in zip(self._inputs, [index + 1, *state, *others], strict=True):
             kept.copy_(x)
-        if self._advance is None:
-            self._advance = captured(self._next)
         for _ in range(count):
             self._advance()
         return [x.clone() for x in self._inputs[1 : 1 + len(state)]]
