@@ -370,11 +370,11 @@ class Vectors(Conditions):
     def _set_bounds(self, low: ArrayLike, high: ArrayLike) -> None:
         try:
             bounds = np.stack([np.broadcast_to(one, self.size) for one in (low, high)])
-            good = np.isfinite(bounds).all() and np.all(bounds[0] < bounds[1])
+            good = np.isfinite(bounds).all() and np.all(bounds[0] <= bounds[1])
         except (TypeError, ValueError):
             good = False
         if not good:
-            expected = f"{self.size} finite numbers above low={low!r}, for {self.description}"
+            expected = f"{self.size} finite numbers, not below low={low!r}, for {self.description}"
             raise invalid_argument("high", high, expected)
         self.low, self.high = (plain(one.astype("float64")) for one in bounds)
 
@@ -488,7 +488,7 @@ class Vectors(Conditions):
                     "does not learn how images depend on it",
                     stacklevel=3,
                 )
-            self._set_bounds(low, np.where(high > low, high, low + 1))
+            self._set_bounds(low, high)
 
     def filled(self, values: np.ndarray) -> Tensor:
         return ops.convert_to_tensor(values[:, None])
@@ -506,10 +506,11 @@ class Vectors(Conditions):
         return ops.cast(values[..., self.num_rows :], dtype)
 
     def scaled(self, values: Tensor) -> Tensor:
-        """Scales vectors so that the bounds become -1 and 1."""
+        """Scales vectors so that the bounds become -1 and 1, or 0 if they are equal."""
         self._require_bounds()
         low, high = np.float32(self.low), np.float32(self.high)
-        middle, half = map(ops.convert_to_tensor, ((low + high) / 2, (high - low) / 2))
+        half = np.where(high > low, (high - low) / 2, np.float32(1))
+        middle, half = map(ops.convert_to_tensor, ((low + high) / 2, half))
         return (values - middle) / half
 
     def _require_bounds(self) -> None:

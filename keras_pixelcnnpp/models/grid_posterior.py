@@ -84,7 +84,7 @@ def posterior_on_grid(
     """Computes the posterior; see `AutoregressiveModel.grid_posterior`. `images` are checked."""
     grid = vectors_of(model).requested(grid)
     prior = np.zeros(len(grid)) if log_prior is None else np.asarray(log_prior, "float64")
-    if prior.shape != (len(grid),) or not prior.max(initial=-np.inf) < np.inf:
+    if prior.shape != (len(grid),) or not (prior < np.inf).all():
         raise invalid_argument("log_prior", log_prior, f"{len(grid)} numbers, one for each vector")
     if not np.isfinite(prior).any():
         raise invalid_argument("log_prior", log_prior, "a finite number for at least one vector")

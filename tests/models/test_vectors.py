@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from keras import ops
 from layer_checks import randomize
 from scipy.special import logsumexp
 from scipy.stats import chisquare
@@ -183,8 +184,13 @@ def test_bounds_and_arguments(gated):
         gated.log_prob(LATTICES[:1], [0.603, 0.3])  # the range is 0.4 wide
     with pytest.raises(ValueError, match=r"log_prior.*a finite number for at least one"):
         gated.grid_posterior(LATTICES[:1], GRID, log_prior=np.full(len(GRID), -np.inf))
+    vectors = kp.Vectors(2, names=["beta", "field"])
     with pytest.warns(UserWarning, match="field is 2 in all training vectors"):
-        kp.Vectors(2, names=["beta", "field"]).fit(np.array([[0.0, 2.0], [1.0, 2.0]]))
+        vectors.fit(np.array([[0.0, 2.0], [1.0, 2.0]]))
+    with pytest.warns(UserWarning, match=r"field from 2.5 .* range 2 to 2 "):
+        vectors.checked([0.5, 2.5], 1)
+    scaled = ops.convert_to_numpy(vectors.scaled(ops.array([[0.5, 2.0], [1.0, 2.5]])))
+    np.testing.assert_allclose(scaled, [[0, 0], [1, 0.5]])
     for arguments in ({"low": 1, "high": 0}, {"low": 0}, {"names": ["a"]}, {"low": 0, "high": "x"}):
         with pytest.raises(ValueError, match=r"low|names"):
             kp.Vectors(2, **arguments)
