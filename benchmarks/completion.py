@@ -9,7 +9,7 @@ The script completes each image twice given its class. It compares log p(image |
 and true images, and the two estimates of log p(known pixels | class). Sampling with one particle
 ignores the known pixels that come later. `--own-samples` takes samples of the model for the true
 images: then the mean difference is 0 if completions are exact. With at least 19 particles, 19
-completions of each run give intervals that contain 90 % of the true pixels if they are exact.
+completions of each run give intervals that contain 90% of the true pixels if they are exact.
 
 Times are processor times. Writes `benchmarks/results/completion-PRESET.json`, or `--output`.
 """

@@ -215,7 +215,7 @@ def kl(exact, other):
 
 
 def coverage(grid, log_prob, values):
-    """Returns the share of true values in the central 90 % interval, in per cent."""
+    """Returns the share of true values in the central 90% interval, in per cent."""
     interval = kp.GridPosterior(grid[:, None], log_prob).interval(0.9)[:, 0]
     return 100 * np.mean((interval[:, 0] <= values) & (values <= interval[:, 1]))
 

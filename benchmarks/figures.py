@@ -71,7 +71,7 @@ def training_length(runs):
     left.axhline(jpeg_xl, color="gray", linestyle="--", label="JPEG XL")
     left.set_ylabel("bits/dim of 16 levels")
     right.axhline(100 * cnn, color="gray", linestyle="--", label="CNN")
-    right.set_ylabel("accuracy (%), with 95 % intervals")
+    right.set_ylabel("accuracy (%), with 95% intervals")
     minutes = (3, 10, 30, 100, 300)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="minutes of training on one core")

@@ -66,7 +66,7 @@ def comparison(cnn, dataset, split, samples, num_levels):
 
 
 def with_intervals(numbers, compared, samples):
-    """Adds 95 % intervals to metrics; that of the Fréchet distance is from a bootstrap."""
+    """Adds 95% intervals to metrics; that of the Fréchet distance is from a bootstrap."""
     real = baseline_features(compared.cnn, compared.reference.images)
     sampled = baseline_features(compared.cnn, samples.images)
     rng = np.random.default_rng(0)

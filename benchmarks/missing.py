@@ -2,7 +2,7 @@
 
     python benchmarks/missing.py --output benchmarks/results/missing.json
 
-The images are Ising lattices of 8×8 sites with an inverse temperature of 0.4, in which 5 % of the
+The images are Ising lattices of 8×8 sites with an inverse temperature of 0.4, in which 5% of the
 sites, chosen at random, are missing. Each way trains the same unconditional model.
 """
 

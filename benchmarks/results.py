@@ -132,7 +132,7 @@ def over_seeds(rows, key="accuracy", **asked):
     found = [row[key] for row in rows if asked.items() <= row.items()]
     if not found:
         return "–"
-    factor, digits, unit = (100, 1, " %") if key == "accuracy" else (1, 3, "")
+    factor, digits, unit = (100, 1, "%") if key == "accuracy" else (1, 3, "")
     mean = f"{factor * statistics.fmean(found):.{digits}f}{unit}"
     ends = "–".join(f"{factor * end:.{digits}f}" for end in (min(found), max(found)))
     return mean if len(found) == 1 else f"{mean} ({ends})"
@@ -189,7 +189,7 @@ def accuracy(numbers):
 
 
 def plus_minus(standard_error, digits=3):
-    """Formats a standard error as half of a 95 % interval, `± 0.123`."""
+    """Formats a standard error as half of a 95% interval, `± 0.123`."""
     return f"± {1.96 * standard_error:.{digits}f}"
 
 

@@ -205,7 +205,7 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
     if (floor := report["pixel_histogram_bits_per_dim"]) is not None:
         rows.append(("pixel histograms", "–", "–", "–", "–", f"{floor:.4f}"))
     print_table(
-        ("", "accuracy", "95 % interval (%)", "log loss", "ECE", bits_unit(report["num_levels"])),
+        ("", "accuracy", "95% interval (%)", "log loss", "ECE", bits_unit(report["num_levels"])),
         rows,
         title=f"{counted(report['count'])} of the split {report['split']}",
     )
@@ -216,6 +216,6 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         low, high = difference["ci95"]
         say(
             f"{titles['pixelcnnpp']} minus baseline: {100 * difference['value']:+.1f} points of "
-            f"accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap); "
+            f"accuracy, 95% interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap); "
             f"McNemar's exact test: p = {report['mcnemar_p']:.4g}"
         )

@@ -343,8 +343,8 @@ def _print_report(report: dict, class_names: Sequence[str]) -> None:
     for space, numbers in report.get("memorization", {}).items():
         closer = f"{numbers['share_closer_than_5_percent']:.1%} of the samples"
         print(
-            f"Copying, by {space}: {closer} are closer to a training image than 95 % of held-out "
-            "images; 5 % is chance."
+            f"Copying, by {space}: {closer} are closer to a training image than 95% of held-out "
+            "images; 5% is chance."
         )
     if "temperatures" in report:
         rows = [

@@ -86,7 +86,7 @@ def likelihood_report(statistics: PixelStatistics) -> dict:
 
 
 def mean_interval(values: np.ndarray) -> np.ndarray:
-    """Returns the 95 % interval of the mean of values of independent images `(N,)`."""
+    """Returns the 95% interval of the mean of values of independent images `(N,)`."""
     error = values.std(ddof=1) / np.sqrt(len(values))
     return values.mean() + norm.isf([0.975, 0.025]) * error
 
@@ -153,6 +153,6 @@ def likelihood_png(
     figure.colorbar(shown, ax=map_axes, shrink=0.8)
     low, high = report["bits_per_dim_ci95"]
     bits = f"{subject_of}: {report['bits_per_dim']:.3f} {unit}"
-    figure.suptitle(f"{bits}, 95 % interval {low:.3f}–{high:.3f}")
+    figure.suptitle(f"{bits}, 95% interval {low:.3f}–{high:.3f}")
     figure.supxlabel(textwrap.fill(report["interpretation"], 150), fontsize=9)
     return figure_png(figure)

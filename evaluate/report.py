@@ -254,13 +254,13 @@ def decimal(value: Any, digits: int = 3) -> str:
 
 
 def percent(share: Any, digits: int = 1) -> str:
-    """Formats a fraction as `12.3 %`."""
-    return f"{100 * share:.{digits}f} %" if _is_number(share) else NONE
+    """Formats a fraction as `12.3%`."""
+    return f"{100 * share:.{digits}f}%" if _is_number(share) else NONE
 
 
 def percent_interval(bounds: Any) -> str:
-    """Formats two fractions as `95.3–99.1 %`."""
-    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %" if bounds else NONE
+    """Formats two fractions as `95.3–99.1%`."""
+    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}%" if bounds else NONE
 
 
 def points(share: float) -> str:

@@ -63,7 +63,7 @@ def test_a_new_preset_has_a_card(tmp_path, monkeypatch, trained):
     preset.card("mine")
     card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
     accuracy = report["models"]["pixelcnnpp"]["accuracy"]
-    assert f"| accuracy | {100 * accuracy:.1f} %" in card
+    assert f"| accuracy | {100 * accuracy:.1f}%" in card
     assert "license: other\n" in card
     assert "train-baseline" not in card
 

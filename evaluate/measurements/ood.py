@@ -24,7 +24,7 @@ class OOD(Measurement):
     1,000, fit the detectors: AnomalyDetector, log p(x), its distance from the mean over normal
     images (typicality), log p(x) corrected for complexity (the size as a PNG file), the largest
     class probability of both classifiers, and the energy of the CNN. Writes ood.csv with a row for
-    each image and its p-value; ood.json, also with thresholds that give 5 % false alarms; ood.png;
+    each image and its p-value; ood.json, also with thresholds that give 5% false alarms; ood.png;
     and improbable.png, the most anomalous images with maps of standardized surprisal.
     """
 

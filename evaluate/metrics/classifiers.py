@@ -17,7 +17,7 @@ NUM_BINS = 15  # of the calibration error
 
 
 def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict:
-    """Returns accuracy, its 95 % interval, log loss in nats and calibration error, for JSON."""
+    """Returns accuracy, its 95% interval, log loss in nats and calibration error, for JSON."""
     correct = int(np.sum(probabilities.argmax(axis=1) == labels))
     return {
         "accuracy": correct / len(labels),
@@ -36,7 +36,7 @@ def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def accuracy_interval(correct: float, count: int) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval (1927) of `round(correct)` successes in `count` trials."""
+    """Returns Wilson's 95% interval (1927) of `round(correct)` successes in `count` trials."""
     interval = binomtest(round(correct), count).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -55,7 +55,7 @@ def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 def accuracy_difference_interval(
     correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
-    """Returns the 95 % interval of accuracy `a` minus accuracy `b`, by a paired bootstrap.
+    """Returns the 95% interval of accuracy `a` minus accuracy `b`, by a paired bootstrap.
 
     Images are resampled together with the answers of both classifiers, so that images that are hard
     for both do not widen the interval. The interval is that of the percentiles.
@@ -165,7 +165,7 @@ def one_vs_rest_auc(labels: np.ndarray, probabilities: np.ndarray) -> list[float
 def auroc_interval(
     inlying: np.ndarray, outlying: np.ndarray, paired: bool = False
 ) -> tuple[float, tuple[float, float]]:
-    """Returns the area under the ROC curve (AUROC), and its 95 % interval.
+    """Returns the area under the ROC curve (AUROC), and its 95% interval.
 
     The area is the probability that an `outlying` score is larger than an `inlying` one. The
     interval is that of DeLong et al. 1988, *Comparing the areas under two or more correlated

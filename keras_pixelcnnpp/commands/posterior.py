@@ -71,7 +71,7 @@ def _write_figure(options: PosteriorOptions, found: GridPosterior, names: tuple[
         axes.plot(means[order, index], ".", markersize=3)
         # A name may contain $, which is mathematics for matplotlib.
         axes.set_ylabel(names[index], parse_math=False)
-    axes.set_xlabel(f"images, ordered by the mean; intervals of {100 * options.level:g} %")
+    axes.set_xlabel(f"images, ordered by the mean; intervals of {100 * options.level:g}%")
     with atomic_path(options.figure) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

@@ -80,8 +80,8 @@ def load_dataset(
             must be 16-bit gray PNG or TIFF files, all of one size unless `image_size` is given, and
             arrays uint16. Only gray images are resized.
         make_splits: Boolean, whether to create missing splits. Data without splits are split into
-            80 % `train`, 10 % `validation` and 10 % `test` of each class. If only `validation` is
-            missing, it gets 10 % of the training images.
+            80% `train`, 10% `validation` and 10% `test` of each class. If only `validation` is
+            missing, it gets 10% of the training images.
         unlabeled_others: Boolean, whether image files of a class that the training split lacks are
             unlabeled, for an unconditional model. By default, they are an error.
         conditions: Sequence of strings, the names of the components of the images' vectors, for a
@@ -158,7 +158,7 @@ def _saturation_notes(splits: dict[str, LabeledImages], white_level: int | None)
     for value, name, limit in ((0, "black", MANY_BLACK), (white, "white", MANY_WHITE)):
         share = sum(np.count_nonzero(images == value) for images in arrays) / max(total, 1)
         if share > limit:
-            notes.append(f"{100 * share:.0f} % of the values are {value} ({name}).")
+            notes.append(f"{100 * share:.0f}% of the values are {value} ({name}).")
     if white_level and notes:
         notes[-1] += f" A larger white_level than {white_level} clips fewer values."
     return notes

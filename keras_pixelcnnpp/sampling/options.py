@@ -82,7 +82,7 @@ class ScoringOptions:
             independent estimates of p, and their standard errors, by the jackknife. An error
             divided by its standard error follows a t distribution with 7 degrees of freedom, if the
             standard error is well below 1 nat; with one of 2 to 9 nats, a fifth of the errors
-            exceed its 95 % interval. Exact results have the standard error 0. Estimates take 8
+            exceed its 95% interval. Exact results have the standard error 0. Estimates take 8
             times as long.
 
     Raises:

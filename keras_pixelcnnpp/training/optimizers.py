@@ -125,8 +125,8 @@ def make_optimizer(
     """Creates the optimizer for the training options of a preset.
 
     The momentum of the weight average is bounded by `1 - 10 / steps`. Keras starts the average with
-    the weights after the first step, whose final share is `momentum ** steps`: 90 % for 0.9995 and
-    200 steps, but less than 0.01 % with the bound.
+    the weights after the first step, whose final share is `momentum ** steps`: 90% for 0.9995 and
+    200 steps, but less than 0.01% with the bound.
 
     Args:
         training: Dict of training options: `learning_rate`, the peak; `learning_rate_schedule`,

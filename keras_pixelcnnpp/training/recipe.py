@@ -339,7 +339,7 @@ class PixelCNNRecipe(Recipe):
         of_preset=True,
     )
     learning_rate_schedule: Literal["exponential", "cosine"] | None = option(
-        "exponential: multiply by a factor per step. cosine: decay to 1 % of the peak.",
+        "exponential: multiply by a factor per step. cosine: decay to 1% of the peak.",
         of_preset=True,
     )
     learning_rate_decay: float | None = option(

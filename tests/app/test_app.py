@@ -71,7 +71,7 @@ class TestKnownPixels:
     def test_most_of_an_unknown_pixel_is_painted(self, answers):
         height, width = KNOWN.shape
         layer = np.zeros((10 * height, 10 * width, 4), "uint8")
-        layer[:16, :24] = 255  # 60 % of the second row, 40 % of the third column
+        layer[:16, :24] = 255  # 60% of the second row, 40% of the third column
         known = answers.known_pixels(hostile.encoded(Image.fromarray(layer)))
         expected = np.ones_like(KNOWN)
         expected[:2, :2] = False

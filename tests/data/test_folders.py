@@ -415,7 +415,7 @@ def test_transparent_images_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "note"), [(700, r"53 % of the values are 255 \(white\).*larger white_level"), (0, "")]
+    ("value", "note"), [(700, r"53% of the values are 255 \(white\).*larger white_level"), (0, "")]
 )
 def test_saturated_values_are_told(tmp_path, value, note):
     for index in range(3):

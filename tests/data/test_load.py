@@ -233,9 +233,9 @@ def test_what_may_not_be_meant_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("values", "dtype", "note"),
     [
-        ([0] * 10 + [255] * 6, "uint8", "38 % of the values are 255 (white)."),
-        ([0] * 15 + [200], "uint8", "94 % of the values are 0 (black)."),
-        ([9] * 8 + [65535] * 8, "uint16", "50 % of the values are 65535 (white)."),
+        ([0] * 10 + [255] * 6, "uint8", "38% of the values are 255 (white)."),
+        ([0] * 15 + [200], "uint8", "94% of the values are 0 (black)."),
+        ([9] * 8 + [65535] * 8, "uint16", "50% of the values are 65535 (white)."),
     ],
 )
 def test_saturated_arrays_are_told(tmp_path, values, dtype, note):

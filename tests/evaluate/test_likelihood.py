@@ -39,7 +39,7 @@ def test_a_true_model(rng):
 
 
 def test_few_images_show_no_error_that_chance_explains(rng):
-    """About 5 % of the intervals miss the truth; for 20 images and 400 sets, at most 10 %."""
+    """About 5% of the intervals miss the truth; for 20 images and 400 sets, at most 10%."""
     missed = np.zeros(2)
     for _ in range(400):
         report = likelihood_report(made_up(rng, count=20))

@@ -95,7 +95,7 @@ def test_finished_run(pixelcnnpp, finished):
     report = read_json(finished.reports / "classification.json")
     models, difference = report["models"], report["accuracy_difference"]
     for numbers in models.values():
-        assert f"{100 * numbers['accuracy']:.1f} %" in page.text
+        assert f"{100 * numbers['accuracy']:.1f}%" in page.text
     low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in difference["ci95"])
     assert f"({low} to {high})" in page.text
     metrics = read_json(finished.reports / "generation.json")["metrics"]["all"]

@@ -44,7 +44,7 @@ def test_every_preset_gives_a_model(name):
         low, high = metrics["accuracy_ci95"]
         assert 0 < low < metrics["accuracy"] < high < 1
         card = (preset.path / "README.md").read_text(encoding="utf-8")
-        assert f"{100 * metrics['accuracy']:.1f} %" in card
+        assert f"{100 * metrics['accuracy']:.1f}%" in card
         # Trained models give real images more probability than noise.
         smooth = np.full((1, *model.image_shape), 128, "uint8")
         noise = np.random.default_rng(0).integers(0, 256, smooth.shape).astype("uint8")
