@@ -287,7 +287,9 @@ class ImageModel(keras.Model):
         if x is None or isinstance(x, dict | list | tuple):
             raise self._no_images(x, name)
         batch, x = with_first_batch(x, name)
-        return batch and keras.utils.unpack_x_y_sample_weight(batch)[:2], x
+        if batch is None:
+            return None, x
+        return keras.utils.unpack_x_y_sample_weight(batch)[:2], x
 
     def _checked_arrays(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         images = self._checked_images(x, name, strict=True)

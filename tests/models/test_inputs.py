@@ -167,6 +167,21 @@ def test_images_alone_give_class_probabilities(model):
     np.testing.assert_allclose(called, model.class_log_likelihoods(IMAGES), rtol=1e-4)
 
 
+@pytest.mark.tensorflow
+@runs_out
+def test_streams_of_images_alone(model):
+    """`predict` needs no labels, nor does the training of an unconditional model."""
+    import tensorflow as tf
+
+    batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(6)
+    expected = model.class_probabilities(IMAGES)
+    np.testing.assert_allclose(model.predict(batches, verbose=0), expected, rtol=1e-4)
+    unconditional = tiny.untrained_pixelcnn(num_classes=0)
+    unconditional.compile("sgd")
+    history = unconditional.fit(batches, validation_data=batches, verbose=0).history
+    assert np.isfinite(history["val_loss"]).all()
+
+
 @pytest.mark.once
 @runs_out
 @pytest.mark.parametrize("make", [None, Batches])
