@@ -7,11 +7,28 @@ import importlib.metadata
 import importlib.util
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
-def main() -> None:
-    """Runs a command."""
+def main(callbacks: Sequence[Any] = ()) -> None:
+    """Runs the command in `sys.argv`, and exits with its status.
+
+    A script of your own calls it after it has imported a network, head or strategy of your own.
+
+    Args:
+        callbacks: Keras callbacks, which `train` and `train-baseline` add to their own.
+
+    Example:
+
+    ```python
+    import keras, pixelcnnpp                    # my_training.py
+
+    stop = keras.callbacks.EarlyStopping("val_bits_per_dim", mode="min", patience=3)
+    pixelcnnpp.main(callbacks=[stop])           # python my_training.py train --data …
+    ```
+    """
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # a background job of a shell
         signal.signal(signal.SIGINT, _leave)
     try:
@@ -31,7 +48,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    all_commands.main()
+    all_commands.main(callbacks)
 
 
 def _leave(number: int, frame: object) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import keras
 import numpy as np
 import typer
-from common import RESULTS, show
+from common import RESULTS, show, words_of
 from typer import Option
 
 from keras_pixelcnnpp.commands.helpers import with_options
@@ -26,7 +26,7 @@ from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.training.optimizers import make_optimizer
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, numbers, words_of
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, numbers
 from keras_pixelcnnpp.training.train import fit_epochs
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.files import read_json, write_json

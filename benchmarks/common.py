@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
-from keras_pixelcnnpp.training.recipe import words_of
 from keras_pixelcnnpp.utils.backend import device_name, versions
 from keras_pixelcnnpp.utils.files import write_json
 
@@ -24,6 +23,19 @@ Data = Annotated[str, Option(help="Images, as in pixelcnnpp train.")]
 Split = Annotated[str, Option(help="Split to measure on.")]
 Rounds = Annotated[int, Option(help="Number of measurements, after one that compiles.")]
 Output = Annotated[Path | None, Option(help="JSON file to write the results to.")]
+
+
+def words_of(options):
+    """Converts options to command-line arguments, `--filters 24,48`, and omits `None`."""
+    words = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [f"--{flag}", text]
+    return words
 
 
 def pixelcnnpp(*words, **options):

@@ -1,16 +1,15 @@
 """Measures bits/dim of p(x) against processor time, and plots it with published models.
 
     python benchmarks/core_hours.py binarize mnist.npz binarized_mnist.npz
-    taskset -c 1 pixelcnnpp train --data fashion_mnist.npz \
-        --run runs/mine --callback core_hours:snapshots
+    taskset -c 1 python benchmarks/core_hours.py train --data fashion_mnist.npz --run runs/mine
     python benchmarks/core_hours.py measure runs/mine --data fashion_mnist.npz
 
-The callback saves the averaged weights of a training when its processor time doubles. `measure`
-evaluates these weights on some test images, and the trained model on all of them, and writes
-`benchmarks/results/core_hours-RUN.json`.
+`train` is `pixelcnnpp train` with a callback, which saves the averaged weights of a training when
+its processor time doubles. `measure` evaluates these weights on some test images, and the trained
+model on all of them, and writes `benchmarks/results/core_hours-RUN.json`.
 """
 
-import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -19,8 +18,8 @@ import numpy as np
 import typer
 from common import RESULTS, Data, save
 
+import pixelcnnpp
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.evaluate.report import training_words
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.training.optimizers import averaged_weights
 from keras_pixelcnnpp.training.run import RunFolder
@@ -60,13 +59,6 @@ class Snapshots(keras.callbacks.Callback):
         write_json(self._clock, {"core_hours": self.core_hours()})
 
 
-def snapshots(run: RunFolder) -> Snapshots:
-    """Returns the callback, for `--callback`, which writes to the folder `snapshots` of the run."""
-    folder = run.path / "snapshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return Snapshots(folder)
-
-
 def _point(hours: float, model: keras.Model, images: np.ndarray) -> dict:
     """Returns the mean bits/dim of p(x), in which all classes are equally likely."""
     bits = np.asarray(model.bits_per_dim(images, batch_size=100, verbose=0), "float64")
@@ -102,7 +94,7 @@ def measure(
         "parameters": config["pixelcnnpp"]["parameters"],
         "classes": model.num_classes,
         "split": split,
-        "command": shlex.join(["pixelcnnpp", *training_words(config, "pixelcnnpp")]),
+        "command": config["pixelcnnpp"]["command"],
         "points": points,
     }
     save(result, RESULTS / f"core_hours-{folder.name}.json")
@@ -119,5 +111,12 @@ def binarize(source: Path, target: Path, seed: int = 0):
     np.savez_compressed(target, **arrays)
 
 
+def train():
+    """Runs `pixelcnnpp train` with snapshots in the folder of its run."""
+    folder = Path(sys.argv[sys.argv.index("--run") + 1]) / "snapshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    pixelcnnpp.main(callbacks=[Snapshots(folder)])
+
+
 if __name__ == "__main__":
-    app()
+    train() if sys.argv[1:2] == ["train"] else app()

@@ -1,13 +1,13 @@
 """Compares a model of windows with one of whole frames, trained for equal processor time.
 
     common="--data photographs --preset photographs_likelihood --optimizer muon \
-        --gradient-clip-norm 10 --precision mixed_bfloat16 --crop-margin 0 \
-        --callback core_hours:snapshots"
-    pixelcnnpp train $common --image-size 32 --random-crops --batch-size 8 --epochs 1 --run crops
-    pixelcnnpp train $common --image-size 64 --batch-size 2 --epochs 1 --run whole
+        --gradient-clip-norm 10 --precision mixed_bfloat16 --crop-margin 0"
+    train="python benchmarks/core_hours.py train"
+    $train $common --image-size 32 --random-crops --batch-size 8 --epochs 1 --run crops
+    $train $common --image-size 64 --batch-size 2 --epochs 1 --run whole
     python benchmarks/frames.py crops whole --data photographs --count 100
 
-`core_hours.py` describes the callback. Bits/dim are those of p(x | y) for frames of the split
+`core_hours.py` records the processor time. Bits/dim are those of p(x | y) for frames of the split
 `validation`, with several overlaps. JPEG XL needs `pip install pillow-jxl-plugin`. Writes
 `benchmarks/results/frames.json`.
 """

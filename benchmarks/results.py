@@ -21,11 +21,10 @@ from typing import Annotated, Literal
 import figures
 import jinja2
 import typer
-from common import RESULTS, ROOT
+from common import RESULTS, ROOT, words_of
 
-from keras_pixelcnnpp.evaluate.report import percent, training_words
+from keras_pixelcnnpp.evaluate.report import percent
 from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.training.recipe import words_of
 from keras_pixelcnnpp.training.run import RunFolder, read_history
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
@@ -70,9 +69,8 @@ class Run(RunFolder):
         return read_json(file) if file.is_file() else None
 
     def command(self, model):
-        """Returns the command that trains `model` again."""
-        words = ["pixelcnnpp", *training_words(self.config, model), "--run", f"runs/{self.name}"]
-        return shlex.join(words)
+        """Returns the command that trained `model`."""
+        return self.config[model]["command"]
 
     def minutes(self, model):
         """Returns the minutes of all epochs, including validation.

@@ -5,10 +5,10 @@ import tempfile
 from dataclasses import fields
 from pathlib import Path
 
+from keras_pixelcnnpp.commands.helpers import command_line
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
 from keras_pixelcnnpp.evaluate.report import write_pages
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.training.recipe import TRUST, plugins_of_run
 from keras_pixelcnnpp.training.run import locked_around
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import atomic_files, write_json
@@ -28,7 +28,8 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
             if report is not None:
                 given = options.chosen | ({"data": subject.data} if subject.data else {})
                 facts = {"data": subject.data, "weights": subject.weights(measurement)}
-                write_json(Path(temporary, file), {"options": given, **facts, **report})
+                result = {"command": command_line(), "options": given, **facts, **report}
+                write_json(Path(temporary, file), result)
             # Files of an earlier measurement, which would not match this one, are removed.
             with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
                 shutil.copytree(temporary, folder, dirs_exist_ok=True)
@@ -55,8 +56,6 @@ def report(options: DataOptions, subject: Subject | None = None) -> None:
     subject = subject or Subject(options)
     with locked_around(subject.folder):
         lines = write_pages(subject)
-    if lines and plugins_of_run(subject.config):
-        lines.append(TRUST)
     for line in lines:
         say(line)
     say(f"Wrote {subject.folder / 'index.html'}")

@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import shlex
 import statistics
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,16 +16,9 @@ from PIL import Image, UnidentifiedImageError
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.evaluate.figures import history_png
-from keras_pixelcnnpp.evaluate.measurements import FOLDERS, measurements
+from keras_pixelcnnpp.evaluate.measurements import FOLDERS, Measurement, measurements
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.training.recipe import (
-    COMMANDS,
-    RECIPES,
-    PixelCNNRecipe,
-    code_of_run,
-    recipe_of_run,
-    words_of,
-)
+from keras_pixelcnnpp.training.recipe import COMMANDS
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error
 from keras_pixelcnnpp.utils.files import read_json, safe_names, write_bytes
 
@@ -63,13 +55,13 @@ def _write_page(subject: Subject) -> list[str]:
                 others=others,
                 outdated=outdated,
                 parts=_parts(results, facts, subject.folder),
-                reproduction=_reproduction(subject, [results, *dict(_others(subject)).values()]),
+                commands=_commands(subject, [results, *dict(_others(subject)).values()]),
             )
         )
     write_bytes(subject.folder / "index.html", f"{page.strip()}\n".encode())
     return [
-        *(f"Not measured yet: {title}. {line}" for line, title in missing.items()),
-        *(f"Outdated: {title}. {line}" for title, line in outdated.values()),
+        *(f"Missing: {title}. To add it: {command} …" for command, title in missing.items()),
+        *(f"Outdated: {title}. To replace it: {command} …" for command, title in outdated.items()),
     ]
 
 
@@ -104,20 +96,24 @@ def _missing(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
     missing = {}
     for name, title in subject.titles.items() if subject.run is not None else ():
         if name not in subject.config and (name == "pixelcnnpp" or len(subject.class_names) > 1):
-            missing[subject.train_command(name)] = title
+            missing[f"pixelcnnpp {COMMANDS[name]}"] = title
     for one in measurements():
         if one.name not in results and one.reason(subject) is None:
-            missing[subject.measure_command(one)] = one.title
+            missing[_command_of(one)] = one.title
     return missing
 
 
-def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, tuple[str, str]]:
-    """Returns the titles and commands of results of other weights than the model now has."""
+def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
+    """Returns the titles of results of other weights than the model has, by their command."""
     return {
-        one.name: (one.title, subject.measure_command(one))
+        _command_of(one): one.title
         for one in measurements()
         if one.name in results and results[one.name].get("weights") != subject.weights(one)
     }
+
+
+def _command_of(measurement: Measurement) -> str:
+    return f"pixelcnnpp evaluate {measurement.name}"
 
 
 def _facts(subject: Subject) -> dict:
@@ -207,33 +203,12 @@ def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
     }
 
 
-def _reproduction(subject: Subject, results: Iterable[dict[str, dict]]) -> dict[str, list[str]]:
-    """Returns the commands that trained the models of a run and measured the results."""
-    training = []
-    for model in (name for name in RECIPES if subject.run is not None and name in subject.config):
-        backend = subject.config[model].get("versions", {}).get("backend")
-        prefix = f"KERAS_BACKEND={shlex.quote(str(backend))} " if backend else ""
-        training.append(prefix + subject.command(*training_words(subject.config, model)))
-    measuring = [
-        subject.command("evaluate", name, *words_of(result.get("options", {})))
-        for of_folder in results
-        for name, result in of_folder.items()
-    ]
-    return {"Train, with every option": training, "Measure": measuring}
-
-
-def training_words(config: dict, model: str) -> list[str]:
-    """Returns the arguments that train a run's model again, without `--run`."""
-    recipe, words = recipe_of_run(config, model), [COMMANDS[model]]
-    if model == "pixelcnnpp":
-        # The model's defaults are included, since they may change and presets may differ.
-        arguments = config[model].get("model", {})
-        known = PixelCNNRecipe.names("of_model")
-        recipe = recipe.over(PixelCNNRecipe.of({n: arguments.get(n) for n in known}))
-        if recipe.network in (None, "pixelcnnpp"):
-            # This preset does not set options that have no value here; the data's preset might.
-            words += ["--preset", "course_report"]
-    return [*words, *recipe.words(), *words_of(code_of_run(config, model))]
+def _commands(subject: Subject, results: Iterable[dict[str, dict]]) -> list[str]:
+    """Returns the commands that trained the models and measured the results, as they were given."""
+    trained = [subject.config[name] for name in COMMANDS if name in subject.config]
+    measured = [result for of_folder in results for result in of_folder.values()]
+    given = [facts["command"] for facts in (*trained, *measured) if "command" in facts]
+    return [*dict.fromkeys(given)]
 
 
 # Filters of the template. Values that are not numbers become a dash.

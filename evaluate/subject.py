@@ -1,7 +1,6 @@
 """The subject of a measurement: a model, the images, and the folder of the results."""
 
 import itertools
-import shlex
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +13,7 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import (
-    COMMANDS,
-    READING,
-    plugins_of_run,
-    recipe_of_run,
-    words_of,
-)
+from keras_pixelcnnpp.training.recipe import READING
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
 from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
@@ -109,7 +102,7 @@ class Subject(TrainedImages):
         if self.run.baseline_keras.exists():
             return load_trained_model(self.run.baseline_keras, BaselineCNN)
         if len(self.config["data"]["class_names"]) > 1:
-            command = self.train_command("baseline")
+            command = f"pixelcnnpp train-baseline --data … --run {self.run.path}"
             say(f"The run has no baseline CNN to compare with. To train it: {command}")
         return None
 
@@ -169,23 +162,6 @@ class Subject(TrainedImages):
         """Returns the hashes of the weights that a measurement depends on."""
         sections = ("pixelcnnpp", "baseline") if measurement.uses_cnn else ("pixelcnnpp",)
         return {name: digest for name, digest in self._weights.items() if name in sections}
-
-    def command(self, *words: str) -> str:
-        """Returns a command line with the options that choose the model and the folder."""
-        plugins = words_of({"plugin": plugins_of_run(self.config)})
-        output = self.options.output if words[0] == "evaluate" else None
-        named = {**self.options.given, "output": output}
-        return shlex.join(["pixelcnnpp", *plugins, *words, *words_of(named)])
-
-    def measure_command(self, measurement: Measurement) -> str:
-        """Returns the command that measures the model on these images."""
-        images = {"data": self.data, "split": self.options.split}
-        return self.command("evaluate", measurement.name, *words_of(images))
-
-    def train_command(self, section: str) -> str:
-        """Returns the command that trains a model of the run on the same images."""
-        words = recipe_of_run(self.config, section).words()
-        return self.command(COMMANDS[section], *words)
 
 
 def _measured_data(folder: Path) -> Iterator[str | None]:

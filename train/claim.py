@@ -1,10 +1,11 @@
 """Rules by which a training run may use its folder, and which files it replaces there."""
 
 import shutil
+from pathlib import Path
 
 from keras_pixelcnnpp.data.identity import Listing
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.training.recipe import DATA, MAY_CHANGE, RECIPES, Recipe, recipe_of_run
+from keras_pixelcnnpp.training.recipe import DATA, MAY_CHANGE, RECIPES, recipe_of_run
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import remove_leftovers, write_json
@@ -17,6 +18,7 @@ def claim(
 
     The run folder is locked. `config` has the sections `data` and `section` of the training, and
     `listing` is that of its images. With `resume`, a training without a checkpoint starts again.
+    With `overwrite`, the run's other model is removed if it was trained on other images.
 
     Raises:
         UserError: If a rule forbids it. The message says how to proceed, and no file has changed.
@@ -27,14 +29,21 @@ def claim(
     others = {name: known[name] for name in RECIPES if name in known and name != section}
     if resume:
         _require_same_options(run, section, known, config)
+        config[section]["command"] = known[section].get("command")
     elif not overwrite:
         _require_no_model(run, section, known)
-    if others or resume:
-        _require_same_images(run, known, config, listing)
-    for name in others:
-        _require_same_choice(run, name, known, recipe_of_run(config, section))
-    _remove_replaced(run, section, known, config, resume)
-    if others or resume:
+    is_shared = bool(others or resume)
+    if is_shared and (reason := _other_images(run, section, known, config, listing)):
+        if not overwrite:
+            raise UserError(f"{reason}. Add --overwrite to start over, or choose another folder")
+        say(f"{reason}, which is overwritten")
+        for name in others:
+            _remove_training(run, name)
+        others, is_shared = {}, False
+    goes_on = resume and run.has_checkpoint(section)
+    if not (goes_on and _has_same_epochs(section, known, config)):
+        _remove_training(run, section, with_state=not goes_on)
+    if is_shared:
         config = {**config, "data": known["data"]}
     else:
         run.write_listing(listing)
@@ -53,8 +62,8 @@ def _require_same_options(run: RunFolder, section: str, known: dict, config: dic
     names = [name for name in vars(given) if name not in (*DATA, *MAY_CHANGE)]
     if found := begun.differences(given, names):
         raise UserError(
-            f"{run.path} was trained with other options. To resume it, use the same: "
-            f"{found}. Or replace it with --overwrite, or choose another folder."
+            f"{run.path} was trained with other options: {found}. To resume it, omit them. To "
+            "start over, use --overwrite, or choose another folder."
         )
     if saved and saved[-1] > Progress(given.epochs):
         raise UserError(
@@ -78,60 +87,63 @@ def _require_no_model(run: RunFolder, section: str, known: dict) -> None:
         )
 
 
-def _require_same_images(run: RunFolder, known: dict, config: dict, listing: Listing) -> None:
-    """Both models of a run are trained on the same images in the same splits."""
-    if known["data"]["fingerprint"] == config["data"]["fingerprint"]:
-        return
-    before, given = recipe_of_run(known, "baseline"), recipe_of_run(config, "baseline")
-    found = before.differences(given, [name for name in DATA if name != "data"])
-    files = [
-        [(image.split, image.class_name, image.sha256) for image in rows]
-        for rows in (run.listing(), listing)
-    ]
-    in_order = [*known["data"]["class_names"]] == [*config["data"]["class_names"]]
-    if files[0] == files[1] and not found and in_order:
-        say(
-            f"Warning: the files are those that {run.path} was trained on, but their pixels "
-            "differ, perhaps because another version of Pillow decodes them."
-        )
-        return
-    advice = f"Use the options {found}" if found else "They have changed: restore them"
-    if files[0] == files[1] and not in_order:
-        advice = "Its classes had another order: start a new run"
-    raise UserError(f"{run.path} was trained on other images. {advice}; or choose another folder.")
-
-
-def _require_same_choice(run: RunFolder, other: str, known: dict, given: Recipe) -> None:
-    """Both models of a run are trained on the same part of the images."""
+def _other_images(
+    run: RunFolder, section: str, known: dict, config: dict, listing: Listing
+) -> str | None:
+    """Returns how the images of the run differ from those of a training, or `None`."""
+    if reason := _other_data(run, known, config, listing):
+        return reason
     before, now = (
         f"{one.max_examples} images, chosen by seed {one.seed or 0}"
         if one.max_examples
         else "all images"
-        for one in (recipe_of_run(known, other), given)
+        for one in (recipe_of_run(known, section), recipe_of_run(config, section))
     )
-    if before != now:
-        raise UserError(
-            f"The {other} in {run.path} was trained on {before}. Use the same "
-            f"--max-examples and --seed, or choose another folder. Received: {now}"
-        )
+    if before == now:
+        return None
+    return f"{run.path} was trained on {before}. This training has {now}"
 
 
-def _remove_replaced(run: RunFolder, section: str, known: dict, config: dict, resume: bool) -> None:
-    """Removes what would belong to the earlier training: its checkpoints, model and results."""
-    has_checkpoint = run.has_checkpoint(section)
-    is_continued = resume and has_checkpoint
-    if is_continued:
-        begun, given = (recipe_of_run(one, section) for one in (known, config))
-        if begun.epochs == given.epochs:
-            return
-    has_results = has_checkpoint or run.model(section).exists()
-    folders = [] if is_continued else [run.checkpoints(section), run.logs(section)]
-    if has_results:
-        folders.append(run.reports)
+def _other_data(run: RunFolder, known: dict, config: dict, listing: Listing) -> str | None:
+    if known["data"]["fingerprint"] == config["data"]["fingerprint"]:
+        return None
+    source, given = known["data"]["source"], config["data"]["source"]
+    before, now = (recipe_of_run(one, "baseline") for one in (known, config))
+    files = [
+        [(image.split, image.class_name, image.sha256) for image in rows]
+        for rows in (run.listing(), listing)
+    ]
+    if files[0] != files[1] and source != given:
+        return f"{run.path} was trained on {source}. {given} has other images"
+    if found := before.differences(now, [name for name in DATA if name != "data"]):
+        return f"{run.path} was trained on images that were read with other options: {found}"
+    if files[0] != files[1]:
+        return f"The images in {source} have changed since {run.path} was trained on them"
+    if [*known["data"]["class_names"]] != [*config["data"]["class_names"]]:
+        return f"{run.path} was trained on classes in another order"
+    say(
+        f"Warning: the files are those that {run.path} was trained on, but their pixels "
+        "differ, perhaps because another version of Pillow decodes them."
+    )
+    return None
+
+
+def _has_same_epochs(section: str, known: dict, config: dict) -> bool:
+    begun, given = (recipe_of_run(one, section) for one in (known, config))
+    return begun.epochs == given.epochs
+
+
+def _remove_training(run: RunFolder, section: str, with_state: bool = True) -> None:
+    """Removes the model and the results of a training, and what it would be resumed from."""
+    removed = [run.checkpoints(section), run.logs(section)] if with_state else []
+    if run.has_checkpoint(section) or run.model(section).exists():
+        removed += [run.model(section), run.reports]
         # A server may be reading `savedmodel`, which the next export replaces.
-        folders += [run.samples] if section == "pixelcnnpp" else []
+        removed += [run.samples] if section == "pixelcnnpp" else []
     # Errors are raised here, because old checkpoints would be used for the new run.
-    for folder in filter(lambda path: path.exists(), folders):
-        say(f"Removing {folder}, which belongs to the earlier training")
-        shutil.rmtree(folder)
-    run.model(section).unlink(missing_ok=True)
+    for path in filter(Path.exists, removed):
+        say(f"Removing {path}, which belongs to the earlier training")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument
+from typer import Argument, Context
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, output_path, with_options
 from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, option
@@ -14,8 +14,9 @@ app = Commands()
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Options of both commands that are not part of a recipe."""
+    """Options of both commands that are not part of a recipe, and their context in typer."""
 
+    context: Context  # its `obj` are the callbacks of `pixelcnnpp.main`
     run: Path = option("Run folder, such as runs/digits.", ...)
     resume: bool = option("Continue from the last checkpoint, with the options of the run.", False)
     overwrite: bool = option("Replace the run in the folder, including its reports.", False)

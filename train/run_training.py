@@ -1,11 +1,11 @@
-"""Runs the training commands: data, model, run folder, training, and the next command."""
+"""Runs the training commands: data, model, run folder and training."""
 
 import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import typer
 
-from keras_pixelcnnpp.commands.plugins import imported_plugins, make_callbacks
+from keras_pixelcnnpp.commands.helpers import command_line
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
@@ -40,16 +40,11 @@ from keras_pixelcnnpp.train.monitors import (
 )
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.recipe import (
-    COMMANDS,
     MONITORING,
-    TRUST,
     BaselineRecipe,
     PixelCNNRecipe,
     Recipe,
-    code_of_run,
-    plugins_of_run,
     recipe_of_run,
-    words_of,
 )
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.training.train import train, values_of
@@ -113,14 +108,13 @@ def run_train_baseline(options: RunOptions, given: BaselineRecipe) -> None:
 
 def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> None:
     with start.run.locked(), stoppable(start.run.checkpoints(recipe.section)):
-        callbacks = make_callbacks(recipe.callback, run=start.run, recipe=recipe)
-        train(dataset, recipe, replace(start, callbacks=callbacks))
-    say(f"Wrote {start.run.model(recipe.section)}. Next: {next_command(start.run)}")
-    if plugins_of_run(start.run.read_config()):
-        print(TRUST)
+        train(dataset, recipe, start)
+    run = shlex.quote(str(start.run.path))
+    wrote = f"Wrote {start.run.model(recipe.section)}"
+    say(f"{wrote}. To measure it: pixelcnnpp evaluate all --run {run}")
     if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
-        words = shlex.join(["pixelcnnpp", "export", "--run", str(start.run.path)])
-        say(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {words}")
+        replace = f"pixelcnnpp export --run {run}"
+        say(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {replace}")
 
 
 def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
@@ -130,11 +124,11 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
     run = RunFolder(options.run)
     config = run.read_config() if options.resume else {}
     if config:
-        _require_same_code(run, config, given)
         given = given.over(recipe_of_run(config, given.section))
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
-    start = Start(run, options.resume, options.overwrite, devices, verbose=verbose)
+    how = options.resume, options.overwrite, devices, options.context.obj or ()
+    start = Start(run, *how, verbose=verbose)
     return start, given, given.section in config
 
 
@@ -153,19 +147,6 @@ def _source_apart(data: str | None, run: RunFolder) -> DataSource:
             f"the run. Received: run={folder}, data={images}"
         )
     return source
-
-
-def _require_same_code(run: RunFolder, config: dict, given: Recipe) -> None:
-    """The user repeats options that name code, because the run may come from somebody else."""
-    section, recorded = given.section, code_of_run(config, given.section)
-    missing = {name: value for name, value in recorded.items() if getattr(given, name) is None}
-    plugins = [name for name in plugins_of_run(config, section) if name not in imported_plugins]
-    if missing or plugins:
-        words = ["pixelcnnpp", *words_of({"plugin": plugins}), COMMANDS[section]]
-        raise UserError(
-            f"{run.config_json} names code that the training used, and code from a file is not "
-            f"run. If you trust it: {shlex.join([*words, *words_of(missing)])} …"
-        )
 
 
 def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> AutoregressiveModel:
@@ -228,7 +209,7 @@ def _make_model(
     options = recipe.model_arguments()
     try:
         return kind(image_shape=dataset.image_shape, conditions=conditions, **options)
-    except ValueError as error:  # such as an error of a plugin
+    except ValueError as error:  # such as one of the user's own strategy
         raise UserError(one_line(error)) from error
 
 
@@ -245,7 +226,7 @@ def _begin(
         "parameters": model.count_params(),
         "versions": backend.versions(),
         "images": [len(images), available],
-        "plugins": [*dict.fromkeys(imported_plugins)],
+        "command": command_line(),
     }
     config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}
@@ -306,23 +287,6 @@ def _compare_with_histograms(
             f"Warning: the model needs {reached:.2f} bits/dim for the validation images, for "
             f"which histograms of the training pixels need {simple:.2f}."
         )
-
-
-def next_command(run: RunFolder) -> str:
-    """Returns the command that follows a training."""
-    config = run.read_config()
-    if run.model_keras.exists():
-        options = config["pixelcnnpp"]["options"]
-        subject = "generation" if options.get("conditioning") == "none" else "classification"
-        if config["data"].get("vector_names") and subject == "classification":
-            subject = "likelihood"
-        words = ["evaluate", subject]
-    elif "pixelcnnpp" in config:
-        words = [COMMANDS["pixelcnnpp"], "--resume"]
-    else:
-        words = [COMMANDS["pixelcnnpp"], *recipe_of_run(config, "pixelcnnpp").words()]
-    plugins = words_of({"plugin": plugins_of_run(config)})
-    return shlex.join(["pixelcnnpp", *plugins, *words, "--run", str(run.path)])
 
 
 @contextmanager

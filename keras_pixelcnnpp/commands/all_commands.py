@@ -3,13 +3,12 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from keras_pixelcnnpp.app.commands import app as of_app
-from keras_pixelcnnpp.commands.helpers import Commands, epilog, library
+from keras_pixelcnnpp.commands.helpers import Commands, epilog
 from keras_pixelcnnpp.commands.model_commands import app as of_models
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
 from keras_pixelcnnpp.savedmodel.commands import app as of_savedmodel
@@ -35,19 +34,8 @@ app = Commands(
         "evaluate classification --run runs/digits",
     )
 )
-def prepare(
-    plugin: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A module to import first, for a model that was trained with it; may be repeated."
-        ),
-    ] = None,
-) -> None:
+def prepare() -> None:
     """Train conditional PixelCNN++ models, and generate, classify and score images with them."""
-    if plugin:
-        with library():
-            from keras_pixelcnnpp.commands.plugins import import_plugins
-        import_plugins(plugin)
 
 
 @app.command()
@@ -82,10 +70,13 @@ for group in (of_models, of_savedmodel, of_app, of_train):
 app.add_typer(evaluate, name="evaluate")
 
 
-def main() -> None:
-    """Runs a command. Bad input or a lack of memory ends it with one line and exit status 2."""
+def main(callbacks: Sequence[Any] = ()) -> None:
+    """Runs a command. Bad input or a lack of memory ends it with one line and exit status 2.
+
+    `callbacks` are further Keras callbacks for a command that trains.
+    """
     try:
-        app(prog_name="pixelcnnpp")
+        app(prog_name="pixelcnnpp", obj=callbacks)
     except Exception as error:
         if isinstance(error, UserError | OSError):
             message = str(error)

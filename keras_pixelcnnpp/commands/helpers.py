@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import re
+import shlex
 import sys
 import tempfile
 import warnings
@@ -91,6 +92,11 @@ def _parameter(one: Field, defaults: dict[str, Any]) -> inspect.Parameter:
     default = inspect.Parameter.empty if one.default is MISSING else one.default
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(one.name, kind, default=default, annotation=annotation)
+
+
+def command_line() -> str:
+    """Returns the command of this process as it was given, without the folder of the program."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def epilog(*examples: str) -> str | None:

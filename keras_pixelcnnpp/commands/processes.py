@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from keras_pixelcnnpp.commands.plugins import import_plugins, imported_plugins
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.errors import UserError, not_installed
@@ -46,19 +45,12 @@ def _with_progress(results: Iterable, count: int) -> Iterator:
 
 
 class _Worker:
-    """A worker process of Ray, which imports the same plugins as this process."""
+    """A worker process of Ray."""
 
-    def __init__(
-        self,
-        function: Callable[[TrainedModel, Any], Any],
-        source: str,
-        threads: int,
-        plugins: dict,
-    ):
+    def __init__(self, function: Callable[[TrainedModel, Any], Any], source: str, threads: int):
         # TensorFlow reads these variables when it is first used. By default, each process would
         # use all cores.
         os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
-        import_plugins(**plugins)
         self.function = function
         self.trained = TrainedModel.find(source)
 
@@ -106,12 +98,11 @@ def _map_with_ray(
         resources = ray.cluster_resources()
         # On a cluster, each worker reserves one core.
         on_cluster = bool(os.environ.get("RAY_ADDRESS"))
-        plugins = {"names": imported_plugins, "folder": Path.cwd()}
         threads = 1 if on_cluster else max(1, os.cpu_count() // workers)
         items = [{"block": pickle.dumps(block)} for block in blocks]
         results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             _Worker,
-            fn_constructor_args=(function, source, threads, plugins),
+            fn_constructor_args=(function, source, threads),
             batch_size=1,
             num_cpus=1,
             num_gpus=min(1, resources.get("GPU", 0) / workers),

@@ -6,7 +6,6 @@ value that the user gives comes first, then that of a run (with `--resume`), of 
 """
 
 import math
-import shlex
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,8 +15,6 @@ from keras_pixelcnnpp.utils.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
-# Printed after a command with the plugins of a run, which may come from somebody else.
-TRUST = "Give --plugin only if you trust its code."
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
@@ -39,8 +36,8 @@ def option(text: str, default: Any = None, **declaration: Any) -> Any:
     `with_options` in `commands/helpers.py` gives commands these fields. `text` is the help text.
     The default `...` makes the option required. `declaration` has further arguments of
     `typer.Option`, such as `min`. Those that begin with `of_` say where the option belongs:
-    `of_model` to the arguments of the model, `of_preset` to the training options that a preset may
-    set, and `of_code` to the code that only the user may name, never a file.
+    `of_model` to the arguments of the model, and `of_preset` to the training options that a preset
+    may set.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})
@@ -60,39 +57,22 @@ def numbers(text: str | None) -> int | list[int] | None:
     return values if len(values) > 1 else values[0]
 
 
-def words_of(options: dict) -> list[str]:
-    """Converts options to command-line arguments, `--filters 24,48`, and omits `None`.
-
-    Plugins and other options that name code are lists and are repeated for each value.
-    """
-    words = []
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif name in ("plugin", *CODE):
-            words += [word for one in value or () for word in (f"--{flag}", str(one))]
-        elif value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            words += [f"--{flag}", text]
-    return words
-
-
 def _require_type(one: Field, value: object) -> None:
     """Raises a `UserError` if a value of an option, perhaps from a file, has another type."""
     kind: Any = get_args(one.type)[0]  # of `kind | None`
-    if get_origin(kind) is list:
-        good = isinstance(value, list) and all(isinstance(each, str) for each in value)
-    elif get_origin(kind) is Literal:
-        good = isinstance(value, str)
-    else:
-        good = type(value) is kind
-    if not good:
-        names = {bool: "true or false", int: "an integer", list[str]: "a list of names"}
+    kind = str if get_origin(kind) is Literal else kind
+    if type(value) is not kind:
+        names = {bool: "true or false", int: "an integer"}
         raise UserError(
             f"Invalid value for option `{one.name}`. Expected {names.get(kind, 'a name')}. "
             f"Received: {one.name}={value!r:.80}"
         )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "not set" if value is None else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,11 +154,6 @@ class Recipe:
         "that the evaluation takes no longer than the epoch.",
         min=0,
     )
-    callback: list[str] | None = option(
-        "Keras callback, or function of `run` and `recipe` that returns one, as MODULE:OBJECT. Can "
-        "be repeated.",
-        of_code=True,
-    )
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -239,16 +214,14 @@ class Recipe:
             "conditions": tuple(self.conditions.split(",")) if self.conditions else (),
         }
 
-    def words(self) -> list[str]:
-        """Returns the command-line arguments that give this recipe."""
-        return words_of(self.values())
-
     def differences(self, other: "Recipe", names: Iterable[str]) -> str:
-        """Returns the arguments that give another recipe this one's values, or an empty string."""
-        names = [name for name in names if getattr(self, name) != getattr(other, name)]
-        words = shlex.join(words_of({name: getattr(self, name) for name in names}))
-        without = [n.replace("_", "-") for n in names if getattr(self, n) is None]
-        return ", ".join([*[words] * bool(words), *(f"without --{name}" for name in without)])
+        """Returns the options in which another recipe differs, such as `--seed 0 (now 1)`."""
+        found = []
+        for name in names:
+            before, now = (getattr(one, name) for one in (self, other))
+            if before != now:
+                found.append(f"--{name.replace('_', '-')} {_shown(before)} (now {_shown(now)})")
+        return ", ".join(found)
 
     def of_optimizer(self, steps: int) -> dict[str, Any]:
         """Returns the options for `optimizers.make_optimizer`, for a number of steps."""
@@ -457,7 +430,6 @@ class BaselineRecipe(Recipe):
         return {**self.values(), **fixed, "learning_rate_warmup": steps // 20}
 
 
-CODE = Recipe.names("of_code")
 RECIPES: dict[str, Any] = {"pixelcnnpp": PixelCNNRecipe, "baseline": BaselineRecipe}
 
 
@@ -465,7 +437,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
     """Returns the recipe of a model in the `config.json` of its run.
 
     If the run does not have this model yet, the recipe only selects the images that the run's other
-    model was trained on. Options that name code are left out; see `code_of_run`.
+    model was trained on.
     """
     data = config["data"]
     height, width, _ = data["image_shape"]
@@ -484,20 +456,4 @@ def recipe_of_run(config: dict, section: str) -> Any:
     if section not in options:
         chosen = [one for one in options.values() if one.get("max_examples")]
         options = {section: {n: one.get(n) for one in chosen for n in ("max_examples", "seed")}}
-    trained = {name: value for name, value in options[section].items() if name not in CODE}
-    return RECIPES[section].of({**trained, **values})
-
-
-def code_of_run(config: dict, section: str) -> dict[str, list[str]]:
-    """Returns the options of a run that name code, to show them to the user.
-
-    A run may come from somebody else, so its `config.json` must not decide which code runs.
-    """
-    options = config.get(section, {"options": {}})["options"]
-    return Recipe(**{name: options.get(name) or None for name in CODE}).values()
-
-
-def plugins_of_run(config: dict, section: str = "pixelcnnpp") -> list[str]:
-    """Returns the plugins with which a model was trained, to show them like `code_of_run`."""
-    found = config.get(section, {}).get("plugins")
-    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    return RECIPES[section].of({**options[section], **values})

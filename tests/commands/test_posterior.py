@@ -13,7 +13,7 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.train.data import load_training_data
-from keras_pixelcnnpp.train.run_training import Start, next_command, train_pixelcnnpp
+from keras_pixelcnnpp.train.run_training import Start, train_pixelcnnpp
 from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError
@@ -61,7 +61,6 @@ def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_pa
     assert model.conditions.names == ("share", "contrast")
     model.save_to_preset(tmp_path / "preset")
     assert Preset(tmp_path / "preset").recipe().filters == 4
-    assert "likelihood" in next_command(run_of_vectors)
     split = run_of_vectors.load_data().split("validation")
     others = np.load(arrays)["conditions_val"]
     np.testing.assert_array_equal(split.vectors, others.astype("float32"))

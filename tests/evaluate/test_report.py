@@ -1,15 +1,12 @@
 import base64
 import io
 import json
-import shlex
 from fnmatch import fnmatch
 from html.parser import HTMLParser
 
 import finished_run
 import hostile
-import keras
 import pytest
-import tiny
 from command_line import done, one_line
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +14,6 @@ from PIL import Image
 
 from keras_pixelcnnpp.evaluate.measure import report
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
-from keras_pixelcnnpp.evaluate.report import training_words
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
@@ -139,9 +134,9 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     write_json(run.config_json, {"data": finished.read_config()["data"]})
     page = page_of(pixelcnnpp, run)
     for one in measurements():
-        assert page.text.count(f"pixelcnnpp evaluate {one.name} --run {run.path}") == 1
-    assert "PixelCNN++: pixelcnnpp train --" in page.text
-    assert "Baseline CNN: pixelcnnpp train-baseline --" in page.text
+        assert page.text.count(f"pixelcnnpp evaluate {one.name}") == 1
+    assert "PixelCNN++: pixelcnnpp train" in page.text
+    assert "Baseline CNN: pixelcnnpp train-baseline" in page.text
 
 
 def test_what_users_named_is_text(pixelcnnpp, tmp_path):
@@ -167,72 +162,15 @@ def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
     assert not (finished.reports / "index.html").exists()
 
 
-def test_lines_can_be_pasted_into_a_shell(pixelcnnpp, tmp_path):
-    run = RunFolder(tmp_path / "my run")
-    data = {"source": "/my data/a$b", "image_shape": [8, 8, 1], "class_names": []}
-    data |= {"fingerprint": "0", "resize": "center_crop"}
-    section = {
-        "options": {"max_examples": None, "seed": 3, "callback": ["mine:stop", "mine:log"]},
-        "versions": {"backend": "jax"},
-    }
-    generative = {"options": {}, "plugins": ["my_parts"]}
-    write_json(run.config_json, {"data": data, "baseline": section, "pixelcnnpp": generative})
-    options = {"data": "/other data", "split": "test"}
-    result = {"options": options, "data": "/other data", "interpretation": "", "count": 3}
-    write_json(run.reports / "data" / "likelihood.json", {**result, "split": "test"})
-    result["options"] = {"count": 9, "seed": 5}
-    write_json(run.reports / "likelihood.json", {**result, "data": None, "split": "validation"})
-    words = training_words(run.read_config(), "baseline")
-    expected = ["train-baseline", "--data", "/my data/a$b", "--image-size", "8", "--seed", "3"]
-    assert words == [*expected, "--callback", "mine:stop", "--callback", "mine:log"]
-    out = done(pixelcnnpp("evaluate", "report", "--run", run.path))
-    assert "Give --plugin only if you trust its code." in out
-    text, evaluate = page_of(pixelcnnpp, run).text, "pixelcnnpp --plugin my_parts evaluate"
-    for line in (
-        f"KERAS_BACKEND=jax pixelcnnpp --plugin my_parts {shlex.join(words)}",
-        f"{evaluate} likelihood --data '/other data' --split test",
-        f"{evaluate} likelihood --count 9 --seed 5",
-    ):
-        assert f"{line} --run '{run.path}'" in text
-
-
-@pytest.fixture
-def recorded(monkeypatch, pixelcnnpp, tmp_path):
-    """Runs a training command without its training; returns its `config.json`."""
-    monkeypatch.setattr("keras_pixelcnnpp.train.run_training._train_into", lambda *_: None)
-    monkeypatch.setattr(AutoregressiveModel, "initialize", lambda *_: None)
-
-    def run(*words):
-        keras.utils.clear_session(free_memory=False)  # Keras numbers the names of models
-        done(pixelcnnpp(*words, "--run", tmp_path / "run", "--overwrite"))
-        return RunFolder(tmp_path / "run").read_config()
-
-    return run
-
-
-DIGITS = ("--data", "digits")
-TINY = ("--preset", "digits", "--num-resolutions", 1, "--filters", 4)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        DIGITS,
-        (*DIGITS, "--preset", "photographs", "--crop-margin", 0, "--image-size", 16),
-        (*DIGITS, "--network", "pixelcnn", "--head", "categorical"),
-        ("--data", "NPZ", *TINY, "--seed", 3, "--max-examples", 5, "--num-candidates", 2),
-        ("--data", "NPZ", *TINY, "--num-levels", 7, "--skip-corrupted"),
-    ],
-)
-def test_commands_reproduce_the_run(recorded, options, tmp_path):
-    npz = tiny.save_npz(tmp_path / "two words.npz")
-    options = [npz if word == "NPZ" else word for word in options]
-    first = recorded("train", *options)
-    again = recorded(*training_words(first, "pixelcnnpp"))
-    assert again["data"] == first["data"]
-    assert again["pixelcnnpp"]["model"] == first["pixelcnnpp"]["model"]
-    # Defaults of the model are written out.
-    assert first["pixelcnnpp"]["options"].items() <= again["pixelcnnpp"]["options"].items()
+def test_commands_are_shown_as_they_were_given(pixelcnnpp, finished):
+    given = "pixelcnnpp train --data 'two words' --run run"
+    config = finished.read_config()
+    config["pixelcnnpp"]["command"] = given
+    write_json(finished.config_json, config)
+    for name in ("ood", "likelihood"):  # measured together
+        changed(finished, f"reports/{name}.json", command="pixelcnnpp evaluate all --run run")
+    text = page_of(pixelcnnpp, finished).text
+    assert text.count(given) == text.count("pixelcnnpp evaluate all --run run") == 1
 
 
 VALUES = st.sampled_from([None, True, 3, -1, 1e400, "x", [], [1], ["x"], {}, {"x": 1}])

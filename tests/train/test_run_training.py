@@ -8,17 +8,13 @@ from command_line import done, one_line
 from images import write_course_folder
 from layer_checks import flat_weights
 
+import pixelcnnpp
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.train import run_training
-from keras_pixelcnnpp.train.run_training import (
-    Start,
-    next_command,
-    train_baseline,
-    train_pixelcnnpp,
-)
+from keras_pixelcnnpp.train.run_training import Start, train_baseline, train_pixelcnnpp
 from keras_pixelcnnpp.training import train as training
 from keras_pixelcnnpp.training.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.training.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe, recipe_of_run
+from keras_pixelcnnpp.training.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -163,7 +159,7 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
         assert run.read_config()["pixelcnnpp"]["options"]["likelihood_epochs"] == 1
     status, _, err = pixelcnnpp(*command, "--epochs", 40, "--likelihood-epochs", 10, "--resume")
     assert status == 2
-    assert "use the same: --likelihood-epochs 1." in err
+    assert "--likelihood-epochs 1 (now 10)" in err
 
 
 def test_the_cnn_trains_on_crops_of_image_files_and_mirrors_all_but_digits(
@@ -229,35 +225,43 @@ def test_a_model_of_random_crops_and_its_cnn(tmp_path, pixelcnnpp, monkeypatch, 
     done(pixelcnnpp(*command[:-1], 2, "--resume"))
     assert len(run.history("pixelcnnpp")) == 2
     assert run.load_data().split("validation").images.shape == (9, 2, 2, 1)
-    words = recipe_of_run(run.read_config(), "baseline").words()
-    assert "--random-crops" in words
-    done(pixelcnnpp("train-baseline", *words, "--run", run.path, "--epochs", 1))
+    crops = [*data[:-2], "--run", run.path]
+    done(pixelcnnpp("train-baseline", *crops, "--epochs", 1))
+
+
+class Seen(keras.callbacks.Callback):
+    """A callback of a user, who needs the results of the validation."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seen"] = float("val_accuracy" in logs)
+
+
+def test_callbacks_of_the_user_see_the_validation_and_may_log(tmp_path):
+    train(tmp_path, {"epochs": 1}, callbacks=[Seen()])
+    assert [row["seen"] for row in RunFolder(tmp_path).history("pixelcnnpp")] == [1.0]
+
+
+def test_a_script_gives_its_callbacks_to_the_command(tmp_path, monkeypatch):
+    given, mine = [], Seen()
+    monkeypatch.setattr(run_training, "_train_into", lambda *all_of_it: given.append(all_of_it[-1]))
+    npz, run = str(tmp_path / "a.npz"), str(tmp_path / "run")
+    tiny.save_npz(npz)
+    argv = ["my_training.py", "train-baseline", "--data", npz, "--run", run]
+    monkeypatch.setattr("sys.argv", argv)
+    with pytest.raises(SystemExit):
+        pixelcnnpp.main(callbacks=[mine])
+    assert given[0].callbacks == [mine]
 
 
 @pytest.mark.usefixtures("not_trained")
-def test_the_next_command_works(tmp_path, pixelcnnpp):
-    """After the CNN alone, the PixelCNN++ is trained on the same images, and then evaluated."""
-    run, npz = RunFolder(tmp_path / "run"), tiny.save_npz(tmp_path / "data.npz")
-    some = ["--split-seed", 2, "--max-examples", 9, "--seed", 4, "--epochs", 1]
-    out = done(pixelcnnpp("train-baseline", "--data", npz, "--run", run.path, *some))
-    words = shlex.split(out.splitlines()[-1].partition("Next: pixelcnnpp ")[2])
-    assert words[:3] == ["train", "--data", str(npz)]
-    resume = done(pixelcnnpp(*words, "--preset", "digits", "--filters", 4, "--num-resolutions", 1))
-    assert f"Next: pixelcnnpp train --resume --run {run.path}" in resume
-    run.model_keras.touch()
-    assert next_command(run) == f"pixelcnnpp evaluate classification --run {run.path}"
-    options = run.read_config()
-    assert options["data"]["split_seed"] == 2
-    assert options["pixelcnnpp"]["options"]["seed"] == 4
-
-
-@pytest.mark.usefixtures("not_trained")
-def test_the_next_command_of_a_run_with_a_plugin(tmp_path, pixelcnnpp, monkeypatch):
-    monkeypatch.setattr(run_training, "imported_plugins", ["evil"])
-    words = ("--data", tiny.save_npz(tmp_path / "data.npz"), "--run", tmp_path / "run")
-    out = done(pixelcnnpp("train", *words, "--preset", "pixelcnn", "--filters", 4))
-    assert "Next: pixelcnnpp --plugin evil train --resume" in out
-    assert out.splitlines()[-1] == "Give --plugin only if you trust its code."
+def test_the_command_is_stored_as_it_was_given(tmp_path, pixelcnnpp):
+    npz = tiny.save_npz(tmp_path / "two words.npz")
+    words = ["train-baseline", "--data", npz, "--run", tmp_path / "run", "--max-examples", 9]
+    done(pixelcnnpp(*words))
+    stored = RunFolder(tmp_path / "run").read_config()["baseline"]["command"]
+    assert shlex.split(stored) == ["pixelcnnpp", *map(str, words)]
+    done(pixelcnnpp("train-baseline", "--resume", "--run", tmp_path / "run"))
+    assert RunFolder(tmp_path / "run").read_config()["baseline"]["command"] == stored
 
 
 def test_a_run_and_its_data_are_apart(tmp_path, pixelcnnpp):
