@@ -18,7 +18,7 @@ from keras_pixelcnnpp.data.images import (
     png_bytes,
     read_image,
 )
-from keras_pixelcnnpp.layers.conditions import RANDOM_CLASS
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
 from keras_pixelcnnpp.sampling.options import SamplingOptions
@@ -159,7 +159,7 @@ def complete_file(options: CompleteOptions) -> None:
     vector = vector_of(options.condition, model.conditions)
     if vector is not None and name is not None:
         raise model.conditions.refusal()
-    label = RANDOM_CLASS if name is None else class_label(model.class_names, name)
+    label = ANY_CLASS if name is None else class_label(model.class_names, name)
     image = trained.read(options.image)
     known = _known_pixels(options, trained)
     if name is not None:

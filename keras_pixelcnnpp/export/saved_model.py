@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
-from keras_pixelcnnpp.layers.conditions import MARGINAL, Conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS, Conditions, conditions_of
 from keras_pixelcnnpp.training.run import RunFolder, check_data, how_to_read
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
@@ -206,7 +206,7 @@ class SavedModelClassifier(ImageClassifier):
         """
         wanted = self.conditions.requested(labels)
         if isinstance(wanted, int):  # a number of images, without conditions
-            wanted = np.full(wanted, MARGINAL)
+            wanted = np.full(wanted, ANY_CLASS)
         return self._sampled("sample", wanted, seed, temperature)
 
     def complete(
@@ -236,7 +236,7 @@ class SavedModelClassifier(ImageClassifier):
         images = self._checked(images)
         require_integer("observed_rows", observed_rows, low=0, high=self.image_shape[0])
         values = self.conditions.checked(labels, len(images), unknown=False)
-        values = np.full(len(images), MARGINAL) if values is None else values
+        values = np.full(len(images), ANY_CLASS) if values is None else values
         given = {"images": images, "observed_rows": observed_rows}
         return self._sampled("complete", values, seed, temperature, **given)
 

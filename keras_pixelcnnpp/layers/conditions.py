@@ -26,11 +26,10 @@ from keras_pixelcnnpp.utils.checks import (
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 from keras_pixelcnnpp.utils.indexing import look_up
 
-# Users write -1 where a class is not given. Its meaning depends on the method:
-UNLABELED = -1  # in data: the class of the image is not known
-MARGINAL = -1  # in scoring: p(x), the mean of p(x | y) over equally likely classes
-RANDOM_CLASS = -1  # in sampling: a random class, given the known pixels
-# (The class of the shortest code, in compression, is `None`.)
+# The label of an image whose class is not given. In data, the class is not known. In scoring, -1
+# stands for p(x), the mean of p(x | y) over equally likely classes. In sampling, it stands for a
+# random class, given the known pixels. The class of the shortest code, in compression, is `None`.
+ANY_CLASS = -1
 
 #: Positions in an array of images, and the values `(positions, K, ...)` under which each of these
 #: images is evaluated, or `None` for an unconditional model.
@@ -218,7 +217,7 @@ class Unconditional(Conditions):
         return None
 
     def checked(self, values: Any, count: int, unknown: bool = True, several: bool = False) -> None:
-        if values is not None and not np.array_equal(values, MARGINAL):
+        if values is not None and not np.array_equal(values, ANY_CLASS):
             raise invalid_argument("labels", values, "None, because the model is unconditional")
 
     def candidates(self, count: int) -> None:
@@ -265,7 +264,7 @@ class Labels(Conditions):
     def checked(
         self, values: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
-        lowest = UNLABELED if unknown else 0
+        lowest = ANY_CLASS if unknown else 0
         return checked_labels(values, count, self.num_classes, self.class_names, lowest)
 
     def requested(self, values: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import UNLABELED
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.metrics import MeanOverBatch
 from keras_pixelcnnpp.utils.backend import Tensor
@@ -35,7 +35,7 @@ def batch_loss(
         log_likelihood = y_pred if is_scored else model.log_likelihood(images, values, training)
         log_prob = log_likelihood[:, 0]
         if values is None and y is not None:
-            log_prob = ops.where(model.targets(y, UNLABELED)[1], log_prob, float("nan"))
+            log_prob = ops.where(model.targets(y, ANY_CLASS)[1], log_prob, float("nan"))
         return _mean_loss(model, _bits(model, log_prob, given), given)
     lowest = model.lowest_training_label if training else model.lowest_label
     labels, valid = model.targets(y, lowest)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import MARGINAL
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.grid_posterior import (
     GridPosterior,
@@ -150,7 +150,7 @@ class ScoringModel(TrainableModel):
         options = ScoringOptions(batch_size, verbose, seed=seed)
         images = self.checked_images(images)
         if labels is None and self.conditions.are_labels:
-            labels = MARGINAL
+            labels = ANY_CLASS
         labels = self.conditions.checked(labels, len(images))
         found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
         how = options.batch_size, options.verbose, finish
@@ -253,7 +253,7 @@ class ScoringModel(TrainableModel):
             return bits_per_dim(log_marginal(scores), self.image_shape) / share
 
         values = None
-        if labels is not None and not np.array_equal(labels, MARGINAL):
+        if labels is not None and not np.array_equal(labels, ANY_CLASS):
             values = self.conditions.checked(labels, len(images), unknown=False)[:, None]
         return self._of_observed(statistic, images, options, values)
 

@@ -12,7 +12,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.conditions import MARGINAL, UNLABELED
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
@@ -60,7 +60,7 @@ class TrainableModel(LikelihoodModel):
     concern training and the posterior, and all others the network.
     """
 
-    lowest_label = UNLABELED
+    lowest_label = ANY_CLASS
 
     def __init__(
         self,
@@ -192,13 +192,13 @@ class TrainableModel(LikelihoodModel):
         y = ops.convert_to_numpy(y) if ops.is_tensor(y) else y
         if not self.conditions.is_constant:
             return self.conditions.checked(y, count)
-        if y is not None and not np.array_equal(y, np.full(count, MARGINAL)):
+        if y is not None and not np.array_equal(y, np.full(count, ANY_CLASS)):
             raise UserError(
                 f"`{name}` of an unconditional model takes images without labels. Expected "
                 f"y=None. Received: y of shape {np.shape(y)}"
             )
         # Keras drops sample weights without labels.
-        return np.full(count, MARGINAL, "int32")
+        return np.full(count, ANY_CLASS, "int32")
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         self._require_candidates()
@@ -283,7 +283,7 @@ class TrainableModel(LikelihoodModel):
 
     @property
     def lowest_training_label(self) -> int:
-        return UNLABELED if self.unlabeled_weight else 0
+        return ANY_CLASS if self.unlabeled_weight else 0
 
     def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
         # int() fails for variables of `tf.distribute`.

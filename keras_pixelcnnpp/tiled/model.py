@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import MARGINAL, Group
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS, Group
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
@@ -148,7 +148,7 @@ class TiledModel:
         if frames.shape[1:3] == self.window:
             return self.model.bits_per_dim(frames, labels, batch_size, verbose)
         if labels is None and self.model.conditions.are_labels:
-            labels = MARGINAL
+            labels = ANY_CLASS
         log_probs = self.log_prob(frames, labels, batch_size, verbose)
         return bits_per_dim(log_probs, frames.shape[1:])
 
@@ -197,7 +197,7 @@ class TiledModel:
         """
         options = ScoringOptions(batch_size, verbose, seed=seed)
         if labels is None and self.model.conditions.are_labels:
-            labels = MARGINAL
+            labels = ANY_CLASS
         frames = self.checked(frames)
         if frames.shape[1:3] == self.window:
             return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
