@@ -28,8 +28,6 @@ def target_on_the_site(folder, path, anchor, repository):
     inside = target.relative_to(ROOT).as_posix()
     if inside in PAGES:
         return f"/{PAGES[inside]}{anchor}"
-    if card := re.fullmatch(r"keras_pixelcnnpp/presets/(\w+)/README.md", inside):
-        return f"/presets.md#{card[1]}"
     return f"{repository}/{'tree' if target.is_dir() else 'blob'}/main/{inside}{anchor}"
 
 
