@@ -24,7 +24,7 @@ def members(found, options):
     asked = MEMBERS.search(options)
     names = re.findall(r"\w+", asked[1]) if asked else []
     if asked and not names:
-        documented = (property, staticmethod, classmethod, type(page))
+        documented = (property, staticmethod, classmethod, type(arguments))
         names = [name for name, one in vars(found).items() if isinstance(one, documented)]
     for name in names:
         if name[0] != "_":
