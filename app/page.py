@@ -23,9 +23,9 @@ from gradio.components.base import server
 
 from keras_pixelcnnpp.app.answers import ANY, Answers, Samples
 from keras_pixelcnnpp.app.layers import Layers
+from keras_pixelcnnpp.commands.helpers import only_local_names
 from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.bits import bits_unit
-from keras_pixelcnnpp.savedmodel.limits import middleware
 from keras_pixelcnnpp.utils.errors import UserError
 
 MAX_CLASSES = 10  # bars in a plot of class probabilities
@@ -62,10 +62,9 @@ def launch(page: gr.Blocks, **options: Any) -> str:
     """Starts the server and returns its address. The page works offline, with system fonts."""
     theme = gr.themes.Default(font="system-ui", font_mono="monospace")
     # Further waiting requests, of all browsers together, get an error.
-    limits = middleware(options["server_name"], MAX_UPLOAD_MB + 1 << 20)
     _, address, _ = page.queue(max_size=32).launch(
         **options,
-        app_kwargs={"middleware": limits},
+        app_kwargs={"middleware": only_local_names(options["server_name"])},
         prevent_thread_lock=True,
         quiet=True,
         share=False,

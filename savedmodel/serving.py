@@ -13,21 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.commands.helpers import only_local_names
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier, version_folder
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.savedmodel.limits import impatient_protocol, middleware
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.backend import require_tensorflow
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import UserError, not_installed, one_line, say
 
-# Limits of a request, because short ones could ask for many images and much memory.
+# Of a request, because a short one could ask for many images and much memory.
 MAX_IMAGES = 256
-MAX_BYTES = 16 << 20  # 12 MB of image files in base64
-# Requests that are answered at the same time; further ones wait.
-AT_ONCE = 4
-# Of open connections; further ones get the status 503.
-MAX_CONNECTIONS = 256
+# Uvicorn's: further connections get the status 503; idle ones are closed; running requests end.
+LIMITS: dict[str, Any] = {
+    "limit_concurrency": 256,
+    "timeout_keep_alive": 10,
+    "timeout_graceful_shutdown": 30,
+}
 # Decoding one file can take 300 MB.
 _DECODING = threading.Lock()
 
@@ -49,8 +50,8 @@ def export_run(run: Path, version: int) -> None:
 def serve(path: str | Path, name: str, host: str, port: int) -> None:
     """Serves a SavedModel with KServe until SIGINT or SIGTERM.
 
-    A request has at most 256 images and 16 MB, and 4 requests are answered at the same time. Their
-    number per client is not limited, so a server on the Internet needs a proxy that limits it.
+    Neither the size of a request nor the number of requests of a client is limited. A proxy in
+    front of a public server limits them.
     """
     folder = version_folder(path)
     # Bound before the model is loaded, so that a used port is reported at once.
@@ -68,13 +69,8 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
             app = application(SavedModelClassifier(folder), name, host)
         except ImportError as error:
             raise not_installed("Serving", "kserve") from error
-        limits: dict[str, Any] = {
-            "http": impatient_protocol(),
-            "limit_concurrency": MAX_CONNECTIONS,
-            "timeout_graceful_shutdown": 30,
-        }
         print(f"Serving http://{host}:{port}/v1/models/{name}:predict", flush=True)
-        uvicorn.Server(uvicorn.Config(app, log_config=None, **limits)).run(sockets=[listening])
+        uvicorn.Server(uvicorn.Config(app, log_config=None, **LIMITS)).run(sockets=[listening])
 
 
 def application(model: SavedModelClassifier, name: str, host: str = "127.0.0.1") -> Any:
@@ -111,7 +107,7 @@ def application(model: SavedModelClassifier, name: str, host: str = "127.0.0.1")
         return JSONResponse({"error": str(error)}, statuses[type(error)])
 
     statuses = {InvalidInput: 400, ModelNotFound: 404, NotImplementedError: 501}
-    app = FastAPI(openapi_url=None, middleware=middleware(host, MAX_BYTES, AT_ONCE))
+    app = FastAPI(openapi_url=None, middleware=only_local_names(host))
     for error in statuses:
         app.add_exception_handler(error, refuse)
     model.load()

@@ -138,6 +138,20 @@ def in_a_folder(path: Path | None) -> Path | None:
     return path
 
 
+def only_local_names(host: str) -> list:
+    """Returns the middleware of a Starlette application that listens on `host`.
+
+    If only this machine can reach the server, requests must name it as a local host, because a page
+    in a browser could send others under the name of a foreign host.
+    """
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    local = ("localhost", "127.0.0.1", "::1", "[::1]")
+    hosts = local if host in local else ("*",)
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)]
+
+
 @contextmanager
 def library() -> Iterator[None]:
     """Context in which a command imports modules of the library, which takes seconds.

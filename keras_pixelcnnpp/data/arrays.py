@@ -1,12 +1,9 @@
 """Loads `.npz` files of images."""
 
-import math
-import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
 from keras_pixelcnnpp.data.dataset import (
     MAX_CLASSES,
@@ -24,13 +21,12 @@ from keras_pixelcnnpp.utils.checks import (
     require_finite,
 )
 from keras_pixelcnnpp.utils.errors import UserError, one_line
-from keras_pixelcnnpp.utils.files import array_headers
+from keras_pixelcnnpp.utils.files import read_arrays
 
 # Arrays of an `.npz` file, which has `images` and `labels` if it has no splits.
 _IMAGES = ("images", *(f"x_{split}" for split in SPLIT_NAMES))
 _VECTORS = ("conditions", *(f"conditions_{split}" for split in SPLIT_NAMES))
 _LABELS = ("labels", *(f"y_{split}" for split in SPLIT_NAMES))
-BYTES_FOR_NAMES = 200  # of the path and the hash of an image in memory
 
 
 class Arrays(DataSource):
@@ -73,24 +69,10 @@ class Arrays(DataSource):
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], set[str]]:
     """Returns the arrays that are used, by name, and the names of the others."""
-    # The limit of Keras's archives: images are not compressed to a hundredth, unlike zip bombs.
-    limit = max(256 << 20, 100 * path.stat().st_size)
-    with zipfile.ZipFile(path) as archive:
-        # zipfile does not unpack more than the declared sizes.
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > limit:
-            raise ValueError(f"{path.stat().st_size} bytes would unpack to {unpacked}")
-        headers = array_headers(archive)
-        count = sum(math.prod(headers[name][0][:1]) for name in headers.keys() & _IMAGES)
-        if unpacked + count * BYTES_FOR_NAMES > limit:
-            raise ValueError(
-                f"{count:,} images and their names would take more than {limit >> 20} MiB"
-            )
-        arrays = {}
-        for name in headers.keys() & {*_IMAGES, *_LABELS, *_VECTORS, "class_names"}:
-            with archive.open(f"{name}.npy") as file:
-                arrays[name] = npy.read_array(file, allow_pickle=False)
-    return arrays, headers.keys() - arrays
+    with path.open("rb") as file:
+        archive = read_arrays(file)
+        names = archive.keys() & {*_IMAGES, *_LABELS, *_VECTORS, "class_names"}
+        return {name: archive[name] for name in names}, archive.keys() - names
 
 
 def dataset_of_arrays(

@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,21 +18,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 RESIZES = ("center_crop", "stretch", "crop")
 UNKNOWN_GRAY = 200  # value of unknown pixels in grids of completions
 
-# Upper bound of scans times pixels of a progressive JPEG, which takes a few seconds to decode.
-# Usual files have about ten scans. A malicious file of 260 kB can have thousands, and Pillow, which
-# has no limit, would decode it for minutes.
-MAX_SCANNED_PIXELS = 1_000_000_000
-# A file without compression has at most about four bytes for each pixel of Pillow's limit.
-MAX_FILE_BYTES = 4 * 89_478_485
-# Upper bound of the pixels of a TIFF file's tile that is larger than the image. Decoders allocate
-# whole tiles, of which common sizes are 256×256 to 1024×1024.
-MAX_TILE_PIXELS = 1 << 20
-TILE_WIDTH, TILE_LENGTH = 322, 323  # tags of TIFF files
 # Key in the `info` of an image that `open_image` blended with white.
 BLENDED = "blended with white"
-# Marker, length and number of components (1 to 4) of a scan. The marker alone also occurs in data
-# that phones append to photographs.
-SCAN_HEADER = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
 class UnsupportedImageError(UserError):
@@ -87,9 +73,8 @@ def open_image(
     `as_uint16`, the file must be a 16-bit gray image, whose values are kept in mode `"F"`.
 
     Raises:
-        UserError: If the file has another format, is damaged, is a TIFF of several pages, has more
-            pixels than Pillow's limit (about 89 million) or four bytes for each of them, is a JPEG
-            with so many scans that decoding would take minutes, or a TIFF with a huge tile.
+        UserError: If the file has another format, is damaged, is a TIFF of several pages, or has
+            more pixels than Pillow's limit (about 89 million).
     """
     with opened(path_or_bytes) as image:
         # Not `n_frames`, for which Pillow reads all pages, in quadratic time.
@@ -112,15 +97,16 @@ def opened(
     """
     name = "image" if isinstance(path_or_bytes, bytes) else str(path_or_bytes)
     try:
-        content = path_or_bytes if isinstance(path_or_bytes, bytes) else _content(path_or_bytes)
+        file = io.BytesIO(path_or_bytes) if isinstance(path_or_bytes, bytes) else path_or_bytes
+        # Opening a pipe or a device would block.
+        if file is path_or_bytes and Path(file).exists() and not Path(file).is_file():
+            raise UserError("not a file")
         with warnings.catch_warnings():
             # Most of Pillow's warnings, such as an unusual EXIF block, don't help users. The
             # exception is the warning that an image is too large.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=formats) as image:
-                _refuse_scans(image, content)
-                _refuse_tiles(image)
+            with Image.open(file, formats=formats) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: too large to be decoded safely") from error
@@ -261,34 +247,6 @@ def check_channels(shape: Sequence[int]) -> None:
     if shape[-1] not in (1, 3):
         raise UserError(
             f"Expected images of 1 or 3 channels, gray or RGB. Received: {shape[-1]} channels"
-        )
-
-
-def _content(path: str | Path) -> bytes:
-    path = Path(path)
-    # Opening a pipe or a device would block.
-    if path.exists() and not path.is_file():
-        raise UserError("not a file")
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        limit = f"at most {MAX_FILE_BYTES >> 20} MiB"
-        raise UserError(f"expected a file of {limit}. Received: {size:,} bytes")
-    return path.read_bytes()
-
-
-def _refuse_scans(image: Image.Image, content: bytes) -> None:
-    scans = len(SCAN_HEADER.findall(content)) if image.format in ("JPEG", "MPO") else 0
-    if scans * image.width * image.height > MAX_SCANNED_PIXELS:
-        raise UserError(f"{scans} scans are too many to decode safely")
-
-
-def _refuse_tiles(image: Image.Image) -> None:
-    tags = getattr(image, "tag_v2", {})
-    width, height = (tags.get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH))
-    if width * height > max(MAX_TILE_PIXELS, 4 * image.width * image.height):
-        raise UserError(
-            f"a tile of {width}×{height} pixels is too large for an image of "
-            f"{image.width}×{image.height}"
         )
 
 

@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-from keras_pixelcnnpp.data.images import MAX_SCANNED_PIXELS
-
 # Bounds the memory, since a file of a few kilobytes can contain a uniform image of any size.
 # Decoding takes up to 20 bytes per pixel (transparent PNG).
 MAX_PIXELS = 1 << 24
@@ -92,7 +90,7 @@ def _decode(content: tf.Tensor) -> tf.Tensor:
             lambda: _png_size(content),
             lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64),
         )
-    with tf.control_dependencies(_size_checks(size, content, is_jpeg)):
+    with tf.control_dependencies(_size_checks(size)):
         content = tf.identity(content)
     # JPEG's default method is faster, but has errors of up to four steps.
     jpeg = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
@@ -125,19 +123,11 @@ def _png_size(content: tf.Tensor) -> tf.Tensor:
     return tf.reverse(tf.cast(tf.ensure_shape(sides, (2,)), tf.int64), [0])
 
 
-def _size_checks(size: tf.Tensor, content: tf.Tensor, is_jpeg: tf.Tensor) -> list[tf.Operation]:
-    values = tf.io.decode_raw(content, tf.uint8)
-    # The same pattern as `SCAN_HEADER` in data/images.py.
-    first, second, high, low, components = (values[at : at - 5] for at in range(5))
-    is_scan = (first == 0xFF) & (second == 0xDA) & (high == 0) & (low == 6 + 2 * components)
-    scans = tf.math.count_nonzero(is_scan & (components - 1 < 4))
+def _size_checks(size: tf.Tensor) -> list[tf.Operation]:
     pixels = tf.reduce_prod(size)
     return [
         tf.debugging.assert_positive(size, "Invalid image size"),
         tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64), "Too large"),
-        tf.debugging.Assert(
-            ~is_jpeg | (pixels * scans <= MAX_SCANNED_PIXELS), ["Too many scans for the size"]
-        ),
     ]
 
 

@@ -4,7 +4,6 @@ import io
 import re
 import signal
 import threading
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.training.optimizers import variable_value
 from keras_pixelcnnpp.utils.errors import UserError, is_out_of_memory
-from keras_pixelcnnpp.utils.files import array_headers, atomic_path, counted
+from keras_pixelcnnpp.utils.files import atomic_path, counted, read_arrays
 
 
 class Progress(NamedTuple):
@@ -121,16 +120,12 @@ class Checkpoints:
         return self.folder / f"epoch-{progress.epoch:04d}{step}.npz"
 
     def _arrays(self, content: bytes, variables: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Returns the arrays in a file, after a comparison of their headers with the variables."""
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            headers = array_headers(archive)
+        """Returns the arrays in a file, after a comparison of their shapes with the variables."""
+        state = dict(read_arrays(io.BytesIO(content)))
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        # No variable has values of more than eight bytes.
-        small = all(dtype.itemsize <= 8 for _, dtype in headers.values())
-        if not small or shapes != {name: shape for name, (shape, _) in headers.items()}:
+        if shapes != {name: np.shape(array) for name, array in state.items()}:
             raise UserError(f"The checkpoints in {self.folder} belong to another model.")
-        with np.load(io.BytesIO(content)) as archive:
-            return {name: archive[name] for name in shapes}
+        return state
 
 
 def _is_finite(value: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""Writing of files by one rule; CSV, JSON, headers of arrays, file names and checksums.
+"""Writing of files by one rule; CSV, JSON, archives of arrays, file names and checksums.
 
 The rule holds for all that the package writes, so that nothing of the user is lost:
 
@@ -11,19 +11,16 @@ The rule holds for all that the package writes, so that nothing of the user is l
 import csv
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from keras_pixelcnnpp.utils.errors import UserError, one_line
 
@@ -166,28 +163,20 @@ def read_json(path: str | Path, kind: type = dict) -> Any:
     return content
 
 
-def array_headers(archive: zipfile.ZipFile) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Returns shape and dtype of each array in an `.npz` archive by name, without its values.
+def read_arrays(file: IO[bytes]) -> Mapping[str, np.ndarray]:
+    """Returns the arrays of an open `.npz` archive by name, each read when it is used.
 
-    Raises a `ValueError` unless the values have the size that the header declares, since NumPy
-    allocates this size before it reads them.
+    Raises a `ValueError` if it unpacks to more than 256 MiB and 100 times its size, which is the
+    limit of Keras's archives; images are not compressed to a hundredth. An array of Python objects
+    raises one, too.
     """
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    headers = {}
-    for entry in archive.infolist():
-        name = entry.filename.removesuffix(".npy")
-        with archive.open(entry) as file:
-            version = npy.read_magic(file)
-            if version not in readers:
-                raise ValueError(f"{name} has the unsupported format {version}")
-            shape, _, dtype = readers[version](file)
-            declared, there = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
-        if dtype.itemsize == 0:
-            raise ValueError(f"{name} has {math.prod(shape):,} values of 0 bytes")
-        if declared != there and not dtype.hasobject:  # NumPy does not read objects
-            raise ValueError(f"{name} should have {declared:,} bytes. It has {there:,}")
-        headers[name] = shape, dtype
-    return headers
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    archive = np.load(file, allow_pickle=False)
+    unpacked = sum(entry.file_size for entry in archive.zip.infolist())
+    if unpacked > max(256 << 20, 100 * size):
+        raise ValueError(f"{size} bytes would unpack to {unpacked}")
+    return archive
 
 
 def safe_names(class_names: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import zlib
 from importlib.util import find_spec
 
 import hostile
@@ -245,9 +244,8 @@ class TestPage:
                 ValueError, match=r"not an image|Expected one layer|at most 280×280"
             ):
                 client.predict(given, False, value, 1, 5, 1, 0, api_name="/complete")
-        bomb = hostile.tiff(tile=(32768, 32768), data=zlib.compress(bytes(1 << 20)))
-        for content in (EPS, bomb, hostile.tiff(pages=20_000)):
-            with pytest.raises(ValueError, match=r"not an image|32768×32768|several pages"):
+        for content in (EPS, hostile.png(60_000, 60_000), hostile.tiff(pages=2)):
+            with pytest.raises(ValueError, match=r"not an image|too large|several pages"):
                 client.predict(upload(content, "image.tif"), False, ANY, api_name="/classify")
         assert other.result(120)[1].startswith("Seed 1")
         assert not started.exists()
@@ -272,13 +270,11 @@ class TestPage:
         with pytest.raises(ValueError, match="Paint over part"):  # A layer is used once.
             connect().predict(*given, api_name="/complete")
 
-    def test_foreign_names_and_large_requests_are_refused(self, address):
+    def test_foreign_names_are_refused(self, address):
         import httpx
 
         for host, status in (("evil.example", 400), ("localhost:7860", 200), ("[::1]", 200)):
             assert httpx.get(address, headers={"Host": host}).status_code == status
-        answer = httpx.post(f"{address}gradio_api/queue/join", content=bytes(22 << 20))
-        assert (answer.status_code, answer.text) == (413, "A request has at most 21 MB")
 
     def test_samples_of_several_browsers(self, connect, model):
         jobs = [connect().submit(seed, seed, 1, 0, api_name="/sample") for seed in range(3)]

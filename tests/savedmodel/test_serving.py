@@ -1,11 +1,8 @@
-import asyncio
 import base64
 import importlib.util
 import json
 import socket
 import sys
-import threading
-from contextlib import ExitStack, contextmanager
 
 import hostile
 import numpy as np
@@ -16,44 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.savedmodel import limits
 from keras_pixelcnnpp.savedmodel.serving import application, predict
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytest.importorskip("tensorflow")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.once]
 
-REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-BODY = b"Content-Length: 9\r\n\r\n"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # of curl -d
 IMAGES = [hostile.png(4, 4, data=bytes([0, row, 9, 99, 200] * 4)) for row in range(3)]
 
 
 def b64(content):
     return {"b64": base64.b64encode(content).decode()}
-
-
-@contextmanager
-def served(**options):
-    """Context manager that serves an application which reads each request; yields its address."""
-    import uvicorn
-
-    async def app(scope, receive, send):
-        while (await receive()).get("more_body"):
-            pass
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"good"})
-
-    http = limits.impatient_protocol()
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=http, lifespan="off", **options))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield listening.getsockname()
-        finally:
-            server.should_exit = True
-            thread.join(30)
 
 
 def test_instances_of_bytes(exported):
@@ -179,79 +150,12 @@ def test_no_request_changes_the_server(exported, caplog):
     for content, status in ((json.dumps(request), 200), ("{", 400)):
         answer = client.post("/v1/models/m:predict", content=content, headers=with_charset)
         assert answer.status_code == status
-    large = client.post("/v1/models/m:predict", content=bytes(17 << 20))
-    assert (large.status_code, large.text) == (413, "A request has at most 16 MB")
     foreign = client.get("/v1/models", headers={"Host": "evil.example"})
     assert foreign.status_code == 400
     plain = client.post("/v1/models/m:predict", content=json.dumps(request), headers=FORM)
     assert plain.status_code == 400
     assert "Content-Type: application/json. Received: application/x-www" in plain.text
     assert not [record for record in caplog.records if record.exc_info]
-
-
-@pytest.mark.extras
-@pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
-def test_idle_connections_are_closed(monkeypatch):
-    monkeypatch.setattr(limits, "HEADER_SECONDS", 0.2)
-    with served() as address:
-        for sent in (b"", b"GET / HTTP/1.1\r\n"):
-            with socket.create_connection(address, timeout=30) as idle:
-                idle.sendall(sent)
-                assert idle.recv(100) == b""
-        with socket.create_connection(address, timeout=30) as busy:
-            busy.sendall(REQUEST)
-            assert busy.recv(1000).startswith(b"HTTP/1.1 200")
-            busy.sendall(b"G")  # of a second header
-            while busy.recv(1000):
-                pass
-
-
-@pytest.mark.extras
-@pytest.mark.skipif(importlib.util.find_spec("kserve") is None, reason="needs the extra `serve`")
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n", b"POST " + REQUEST[4:-2] + BODY])
-def test_idle_connections_keep_no_other_out(sent):
-    """Requests of more connections than the server keeps are answered while others wait."""
-    with served(limit_concurrency=4) as address, ExitStack() as idle:
-        for _ in range(9):
-            one = idle.enter_context(socket.create_connection(address, timeout=30))
-            one.sendall(sent)
-        with socket.create_connection(address, timeout=30) as good:
-            good.sendall(REQUEST)
-            assert good.recv(1000).startswith(b"HTTP/1.1 200")
-
-
-def test_bodies_take_bounded_memory_together(monkeypatch):
-    """The second of two requests that arrive at the same time is refused."""
-    monkeypatch.setattr(limits, "MAX_HELD_BYTES", 1500)
-    statuses = []
-
-    async def app(scope, receive, send):
-        assert (await receive())["body"] == bytes(1000)
-        await asyncio.sleep(0.1)
-        await send({"type": "http.response.start", "status": 200})
-
-    async def send(message):
-        if message["type"] == "http.response.start":
-            statuses.append(message["status"])
-
-    async def requests():
-        arrived = asyncio.Barrier(2)
-
-        async def receive_together():
-            await arrived.wait()
-            return {"type": "http.request", "body": bytes(1000)}
-
-        async def receive():
-            return {"type": "http.request", "body": bytes(1000)}
-
-        limited = limits.Limited(app, 2000, at_once=1)
-        together = [limited({"type": "http"}, receive_together, send) for _ in range(2)]
-        await asyncio.gather(*together)
-        await limited({"type": "http"}, receive, send)
-
-    asyncio.run(requests())
-    assert sorted(statuses[:2]) == [200, 503]
-    assert statuses[2] == 200
 
 
 @pytest.mark.extras

@@ -2,7 +2,6 @@
 
 import io
 import os
-import random
 import struct
 import subprocess
 import sys
@@ -49,13 +48,6 @@ def jpeg_of_size(width, height):
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = struct.pack(">HH", height, width)
     return bytes(content)
-
-
-def jpeg_of_scans(side, count):
-    """Returns a progressive JPEG file of one color with `count` copies of its last scan."""
-    content = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
-    scan = content[content.rindex(b"\xff\xda") : -2]
-    return content[:-2] + scan * count + content[-2:]
 
 
 def in_little_memory(code, *arguments, megabytes=500, seconds=60):
@@ -123,18 +115,6 @@ def sparse(path, content, size):
     with path.open("rb+") as file:
         file.truncate(size)
     return path
-
-
-def mutations(contents, count, seed=0):
-    """Yields `count` of `contents` with a few bytes replaced, removed or inserted."""
-    rng = random.Random(seed)
-    for index in range(count):
-        content = bytearray(contents[index % len(contents)])
-        for _ in range(rng.choice([1, 1, 2, 4, 16])):
-            start = rng.randrange(len(content) + 1)
-            end = start + rng.choice([0, 1, 1, 1, 2, 4, 1000])
-            content[start:end] = rng.choice([rng.randbytes(end - start), b"\xff" * 4, b"\0", b""])
-        yield bytes(content)
 
 
 def result_or_one_line(function, *arguments, **options):
