@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import typer
 
 from keras_pixelcnnpp.commands.helpers import command_line
@@ -159,6 +158,8 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
     conditions = _conditions(dataset, recipe)
     with backend.precision(recipe.precision):
         model = _make_model(dataset, conditions, recipe)
+    if not model.conditions.num_candidates:
+        model.conditions.learn(images.vectors)
     sample = images.some(64, recipe.seed)
     model.initialize(sample.images, values_of(sample, model))
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
@@ -191,14 +192,12 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
 
 
 def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> Conditions:
-    """Returns what the model is conditioned on; the vectors of all splits bound a vector."""
+    """Returns what the model is conditioned on."""
     if recipe.conditioning == "none" or not (dataset.vector_names or dataset.num_classes):
         return Unconditional()
     if not dataset.vector_names:
         return Labels(dataset.num_classes, dataset.class_names)
-    conditions = Vectors(len(dataset.vector_names), names=dataset.vector_names)
-    conditions.fit(np.concatenate([split.vectors for split in dataset.splits.values()]))
-    return conditions
+    return Vectors(len(dataset.vector_names), names=dataset.vector_names)
 
 
 def _make_model(

@@ -74,7 +74,7 @@ class ImageBatches(keras.utils.PyDataset):
         require_one_for_each(labels, images)
         self.images: Any = images  # `RandomCrops` has a sequence of frames
         labels = np.asarray(labels)
-        self.labels = labels.astype("float32" if labels.dtype.kind == "f" else "int32")
+        self.labels = labels if labels.dtype.kind == "f" else labels.astype("int32")
         self.batch_size = batch_size
         self.seed = seed
         self.horizontal_flip = horizontal_flip

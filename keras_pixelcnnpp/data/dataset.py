@@ -55,7 +55,7 @@ class LabeledImages:
         hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
             of the values of each image.
         larger: Optional array with the same images at a larger size, to train on crops of them.
-        vectors: Optional float32 array `(N, size)`, the vector of each image, for a model that is
+        vectors: Optional float array `(N, size)`, the vector of each image, for a model that is
             conditioned on `Vectors`. The images are then unlabeled.
 
     Example:
@@ -256,7 +256,7 @@ class Dataset:
     def _names_of(self, images: LabeledImages) -> list[str]:
         """Returns the name of the class of each image, or the numbers of its vector."""
         if images.vectors is not None:
-            return [" ".join(f"{value:.9g}" for value in vector) for vector in images.vectors]
+            return [" ".join(map(str, vector)) for vector in images.vectors.tolist()]
         names = [*self.class_names, ""]  # the last one is for unlabeled images
         return [names[label] for label in images.labels.tolist()]
 
@@ -301,7 +301,7 @@ class Dataset:
             digest.update(split.images.tobytes())
             digest.update(split.labels.astype("<i4").tobytes())
             if split.vectors is not None:
-                digest.update(split.vectors.astype("<f4").tobytes())
+                digest.update(split.vectors.astype("<f8").tobytes())
         return digest.hexdigest()
 
 

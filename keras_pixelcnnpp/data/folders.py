@@ -170,7 +170,7 @@ def _read(
         paths = tuple(row.path for row in good)
         vectors = None
         if (first := rows[0].vector if rows else None) is not None:
-            vectors = np.array([row.vector for row in good], "float32")
+            vectors = np.array([row.vector for row in good], "float64")
             vectors = vectors.reshape(len(good), len(first))
         splits[name] = LabeledImages(images, labels, paths, tuple(hashes), vectors=vectors)
         lost = {row.label for row in rows if row.label >= 0} - {*labels.tolist()}

@@ -43,7 +43,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     the name of a class in each line.
 
     An unconditional model has the endpoints `log_prob`, which is its `serving_default`, `sample`
-    and `complete`; all labels are -1. So has a model of `Vectors`, with the input `vectors` float32
+    and `complete`; all labels are -1. So has a model of `Vectors`, with the input `vectors` float64
     `(B, size)` instead of `labels`. Only gray and RGB images have `classify_bytes`, not codes, and
     only if the training images were read without a white level, which the graph does not apply.
 
@@ -157,7 +157,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
     def log_prob(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
         def score(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
-            values = None if value_spec is None else values[:, None]
+            values = None if value_spec is None else conditions.scaled_tensor(values)[:, None]
             return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
         inputs, at_once = images_and_values(images, values), _MAX_PIXELS // image_size
@@ -196,7 +196,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
                 "temperature": tf.fill([count], temperature),
             }
             if value_spec is not None:
-                sampler_inputs["label"] = values
+                sampler_inputs["label"] = conditions.scaled_tensor(values)
             return {"images": sampler(sampler_inputs)["images"]}
 
         inputs = [images, values, tf.range(tf.shape(values)[0])]
@@ -216,7 +216,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     images = tf.TensorSpec((None, *shape), tf.uint8, "images")
     values = tf.TensorSpec((None,), tf.int32, kind)
     if value_spec is not None:
-        values = tf.TensorSpec((None, *value_spec.shape[2:]), value_spec.dtype, kind)
+        values = tf.TensorSpec((None, *value_spec.shape[2:]), conditions.dtype, kind)
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")

@@ -235,7 +235,7 @@ class SavedModelClassifier(ImageClassifier):
         """
         images = self._checked(images)
         require_integer("observed_rows", observed_rows, low=0, high=self.image_shape[0])
-        values = self.conditions.checked(labels, len(images), unknown=False)
+        values = self.conditions.read(labels, len(images), unknown=False)
         values = np.full(len(images), ANY_CLASS) if values is None else values
         given = {"images": images, "observed_rows": observed_rows}
         return self._sampled("complete", values, seed, temperature, **given)
@@ -245,6 +245,7 @@ class SavedModelClassifier(ImageClassifier):
     ) -> np.ndarray:
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
+        self.conditions.note_outside(values)
         inputs["labels" if self.conditions.num_candidates else "vectors"] = values
         inputs |= {"seed": seed, "temperature": float(temperature)}
         return self.call(endpoint, **inputs)["images"]

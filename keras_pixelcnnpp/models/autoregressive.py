@@ -90,7 +90,7 @@ class AutoregressiveModel(ScoringModel):
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         ).checked(self)
-        values = self.conditions.requested(labels)
+        values = self.conditions.scaled(self.conditions.requested(labels))
         return sample_images(self, choose_classes(self, values, options), options)[0]
 
     @_described

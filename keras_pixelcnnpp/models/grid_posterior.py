@@ -82,7 +82,8 @@ def posterior_on_grid(
     options: ScoringOptions,
 ) -> GridPosterior:
     """Computes the posterior; see `AutoregressiveModel.grid_posterior`. `images` are checked."""
-    grid = vectors_of(model).requested(grid)
+    vectors = vectors_of(model)
+    grid = vectors.requested(grid)
     prior = np.zeros(len(grid)) if log_prior is None else np.asarray(log_prior, "float64")
     if prior.shape != (len(grid),) or not (prior < np.inf).all():
         raise invalid_argument("log_prior", log_prior, f"{len(grid)} numbers, one for each vector")
@@ -91,7 +92,7 @@ def posterior_on_grid(
     if np.ndim(options.observed) == 1:
         expected = "an integer, a boolean mask, or None"
         raise invalid_argument("observed", options.observed, expected)
-    candidates = np.broadcast_to(grid, (len(images), *grid.shape))
+    candidates = np.broadcast_to(vectors.scaled(grid), (len(images), *grid.shape))
     scores, _ = score_observed(model, images, candidates, options)
     scores, names = scores.astype("float64"), None
     if groups is not None:
@@ -104,7 +105,7 @@ def posterior_on_grid(
         scores = sums
     scores = scores + prior
     log_prob = scores - logsumexp(scores, axis=1, keepdims=True)
-    return GridPosterior(grid.astype("float64"), log_prob, names)
+    return GridPosterior(grid, log_prob, names)
 
 
 def vectors_of(model: LikelihoodModel) -> Vectors:
@@ -120,9 +121,11 @@ def vectors_of(model: LikelihoodModel) -> Vectors:
 def scores_of_vectors(
     model: LikelihoodModel, images: np.ndarray, vectors: np.ndarray, options: ScoringOptions
 ) -> np.ndarray:
-    """Returns the gradients of log p(x | h) with respect to h, float32 `(N, size)`."""
-    inputs = {"images": images, "labels": vectors[:, None]}
-    return evaluated(model, _gradients, inputs, options.batch_size, options.verbose)[:, 0]
+    """Returns the gradients of log p(x | h) with respect to h, float64 `(N, size)`."""
+    conditions = vectors_of(model)
+    inputs = {"images": images, "labels": conditions.for_step(vectors)}
+    found = evaluated(model, _gradients, inputs, options.batch_size, options.verbose)[:, 0]
+    return found * conditions.slopes(vectors)  # the chain rule
 
 
 def _gradients(model: LikelihoodModel, inputs: Tensors) -> Tensor:

@@ -129,15 +129,16 @@ class ImageModel(keras.Model):
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
         x, y, first = self._checked(x, y, "fit", self.lowest_training_label)
+        self._before_training(x, y, first)
         validation = given.get("validation_data")
         if validation is not None:
             is_arrays = isinstance(validation, tuple | list)
             parts = tuple(validation) if is_arrays else (validation,)
             images, labels, weight = keras.utils.unpack_x_y_sample_weight(parts)
             images, labels, _ = self._checked(images, labels, "validation_data", self.lowest_label)
-            given["validation_data"] = (images, labels, weight) if is_arrays else images
-        self._before_training(x, y, first)
-        given |= {"x": x, "y": y}
+            parts = images, self._for_step(labels), weight
+            given["validation_data"] = parts if is_arrays else images
+        given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():
                 return super().fit(**given)
@@ -150,7 +151,7 @@ class ImageModel(keras.Model):
         self._require_compiled("train_on_batch")
         x, y, first = self._checked(x, y, "train_on_batch", self.lowest_training_label)
         self._before_training(x, y, first)
-        return super().train_on_batch(x, y, *args, **kwargs)
+        return super().train_on_batch(x, self._for_step(y), *args, **kwargs)
 
     @full_float32()
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -158,6 +159,7 @@ class ImageModel(keras.Model):
         self._require_compiled("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
             x, y, _ = self._checked(x, y, "evaluate", self.lowest_label)
+            y = self._for_step(y)
         with self._state_kept():
             return super().evaluate(x, y, *args, **kwargs)
 
@@ -165,7 +167,7 @@ class ImageModel(keras.Model):
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Computes loss and metrics of one batch, like `keras.Model.test_on_batch`."""
         x, y, _ = self._checked(x, y, "test_on_batch", self.lowest_label)
-        return super().test_on_batch(x, y, *args, **kwargs)
+        return super().test_on_batch(x, self._for_step(y), *args, **kwargs)
 
     @full_float32()
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
@@ -263,6 +265,10 @@ class ImageModel(keras.Model):
 
     def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
         """Hook: called before the first step, with checked arrays, or the first batch of `x`."""
+
+    def _for_step(self, y: Any) -> Any:
+        """Hook: returns checked targets as the steps take them; `None` for a stream."""
+        return y
 
     def _require_compiled(self, name: str) -> None:
         # Keras checks this later, and not at all for `evaluate` under torch.

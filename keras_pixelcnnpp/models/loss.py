@@ -30,12 +30,14 @@ def batch_loss(
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     if not model.conditions.are_labels:
         # Where p(x) is not a mean over candidates, `call` returns no log-likelihoods.
-        values = model.conditions.targets(y)
+        values, valid = model.conditions.targets(y)
         is_scored = not training and model.conditions.num_candidates
         log_likelihood = y_pred if is_scored else model.log_likelihood(images, values, training)
         log_prob = log_likelihood[:, 0]
         if values is None and y is not None:
-            log_prob = ops.where(model.targets(y, ANY_CLASS)[1], log_prob, float("nan"))
+            valid = model.targets(y, ANY_CLASS)[1]
+        if valid is not None:
+            log_prob = ops.where(valid, log_prob, float("nan"))
         return _mean_loss(model, _bits(model, log_prob, given), given)
     lowest = model.lowest_training_label if training else model.lowest_label
     labels, valid = model.targets(y, lowest)

@@ -336,14 +336,14 @@ class ScoringModel(TrainableModel):
             vectors: Float array `(N, size)`, or one vector for all images.
 
         Returns:
-            Float32 array `(N, size)`, nats per unit of each component.
+            Float64 array `(N, size)`, nats per unit of each component.
 
         Raises:
             UserError: If the model is not conditioned on `Vectors`, or the vectors don't fit.
         """
         options = ScoringOptions(batch_size, verbose)
         images = self.checked_images(images)
-        values = vectors_of(self).checked(vectors, len(images))
+        values = vectors_of(self).read(vectors, len(images))
         return scores_of_vectors(self, images, values, options)
 
     @_described

@@ -191,7 +191,9 @@ class TrainableModel(LikelihoodModel):
             return super()._checked_targets(y, count, name, lowest)
         y = ops.convert_to_numpy(y) if ops.is_tensor(y) else y
         if not self.conditions.is_constant:
-            return self.conditions.checked(y, count)
+            if np.ndim(y) == len(self.conditions.spec(None, 1).shape):
+                return y  # the first batch of `for_step`
+            return self.conditions.read(y, count)
         if y is not None and not np.array_equal(y, np.full(count, ANY_CLASS)):
             raise UserError(
                 f"`{name}` of an unconditional model takes images without labels. Expected "
@@ -281,14 +283,16 @@ class TrainableModel(LikelihoodModel):
         gains = [variable for variable in self.variables if variable.name == "gain"]
         return any(np.ptp(gain.numpy()) > 0 for gain in gains)
 
+    def _for_step(self, y: Any) -> Any:
+        return self.conditions.for_step(y)
+
     @property
     def lowest_training_label(self) -> int:
         return ANY_CLASS if self.unlabeled_weight else 0
 
     def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
         # int() fails for variables of `tf.distribute`.
-        if hasattr(x, "shape"):
-            self.conditions.fit(y)
+        self.conditions.learn(y)
         if self._initialized.numpy() or self._gains_have_changed():
             return
         if hasattr(x, "shape"):

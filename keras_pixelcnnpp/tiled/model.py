@@ -278,7 +278,7 @@ class TiledModel:
         options = SamplingOptions(
             seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
         ).checked(model)
-        wanted = model.conditions.requested(labels)
+        wanted = model.conditions.scaled(model.conditions.requested(labels))
         is_number = np.ndim(wanted) == 0
         count = wanted if is_number else len(wanted)
         shape = (count, height, width, model.image_shape[-1])

@@ -289,7 +289,7 @@ def class_label(class_names: Sequence[str], name: str) -> int:
 
 
 def checked_vectors(values: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Returns the vectors of `count` images in data as float32 `(count, size)`.
+    """Returns the vectors of `count` images in data as floats `(count, size)`.
 
     Raises:
         UserError: If they are not finite numbers `(count, size)` or `(count,)`.
@@ -300,12 +300,12 @@ def checked_vectors(values: np.ndarray, count: int, name: str) -> np.ndarray:
             f"{name} must be numbers ({count}, size) or ({count},). "
             f"Received: {values.dtype} {values.shape}"
         )
-    wrong = np.flatnonzero(~np.isfinite(array.astype("float32")).all(axis=1))
+    wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(wrong):
         raise UserError(
             f"{name}, row {wrong[0]}: expected finite numbers. Received: {array[wrong[0]].tolist()}"
         )
-    return array.astype("float32")
+    return array if array.dtype.kind == "f" else array.astype("float64")
 
 
 def checked_labels(

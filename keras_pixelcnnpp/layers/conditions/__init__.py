@@ -1,0 +1,83 @@
+"""What a model is conditioned on: nothing, a class label, or numbers such as a vector."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+from keras_pixelcnnpp.layers.conditions.base import (
+    ANY_CLASS,
+    Conditions,
+    Group,
+    Unconditional,
+    is_given,
+)
+from keras_pixelcnnpp.layers.conditions.labels import Labels
+from keras_pixelcnnpp.layers.conditions.numbers import Numbers
+from keras_pixelcnnpp.layers.conditions.vectors import Vectors
+from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice, require_integer
+from keras_pixelcnnpp.utils.errors import invalid_argument
+
+__all__ = [
+    "ANY_CLASS",
+    "Conditions",
+    "Group",
+    "Labels",
+    "Numbers",
+    "Unconditional",
+    "Vectors",
+    "as_conditions",
+    "conditions_of",
+    "is_given",
+]
+
+#: Conditions that are numbers, by their `kind` in saved configurations.
+KINDS: dict[str, type[Numbers]] = {one.kind: one for one in (Vectors,)}
+
+
+def conditions_of(
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    conditions: Conditions | dict[str, Any] | None = None,
+) -> Conditions:
+    """Returns the conditions that these arguments of a model describe.
+
+    `num_classes` is the shorthand for `Labels`, or with 0 for `Unconditional`. In a saved
+    configuration, `conditions` are the arguments of an entry of `KINDS`. The result belongs to one
+    network, so it is a copy.
+
+    Raises:
+        ValueError: If the arguments are out of range, or describe no or two conditions.
+
+    Example:
+
+    >>> conditions_of(num_classes=3).class_names
+    ('Class0', 'Class1', 'Class2')
+    """
+    if conditions is None:
+        if num_classes is None:
+            expected = "the number of classes, or 0 for an unconditional model; or `conditions`"
+            raise invalid_argument("num_classes", num_classes, expected)
+        require_integer("num_classes", num_classes, low=0, high=100_000)
+        if num_classes:
+            return Labels(num_classes, class_names)
+        checked_class_names(class_names, 0)
+        return Unconditional()
+    given = {"num_classes": num_classes, "class_names": class_names}
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise invalid_argument(wrong[0], given[wrong[0]], "None, because `conditions` are given")
+    if isinstance(conditions, dict):
+        arguments = dict(conditions)
+        kind = arguments.pop("kind", None)
+        require_choice("kind", kind, tuple(KINDS))
+        return KINDS[kind](**arguments)
+    if not isinstance(conditions, Conditions):
+        raise invalid_argument("conditions", conditions, "Conditions, such as Labels(10)")
+    return copy(conditions)
+
+
+def as_conditions(conditions: Conditions | int) -> Conditions:
+    """Returns `conditions`; an integer, a number of classes, stands for `Labels`."""
+    if isinstance(conditions, Conditions):
+        return conditions
+    require_integer("num_classes", conditions)
+    return Labels(conditions)
