@@ -87,9 +87,7 @@ class ImageCoder:
         found = []
         for channel in range(channels):
             cumulative = self.exact.counts.sub_pixel(parameters, list(levels.T[:channel]))
-            own = levels[:, channel]
-            below = cumulative(own)
-            found.append(np.stack([below, cumulative(own + 1) - below]))
+            found.append(_checked_shares(cumulative, levels[:, channel], self.exact.num_levels))
         return np.stack(found, axis=-1).reshape(2, *shape).astype("int32")
 
     def _whole_images(self, inputs: dict) -> Tensor:
@@ -215,6 +213,20 @@ class PixelDecoder:
         levels[:count] = pixel
         self._place += self._channel == 0
         return levels
+
+
+def _checked_shares(cumulative: Cumulative, levels: np.ndarray, num_levels: int) -> np.ndarray:
+    """Returns starts and shares of levels, int64 `(2, N)`, if a decoder can find them."""
+    below = cumulative(levels)
+    shares = cumulative(levels + 1) - below
+    start, end = cumulative(np.zeros_like(levels)), cumulative(np.full_like(levels, num_levels))
+    if np.any(shares < 1) or np.any(start != 0) or np.any(end != TOTAL):
+        raise ArithmeticError(
+            "The images cannot be compressed, because of an error in the head's method `counts`. "
+            f"Expected: positive shares of the levels, from 0 to {TOTAL}. Received: shares of at "
+            f"least {shares.min()}, from {start.min()} to {end.max()}"
+        )
+    return np.stack([below, shares])
 
 
 def _level_at(

@@ -49,6 +49,7 @@ def compress_images(
     names: list[str] | None = None,
     verbose: int | str = "auto",
     overlap: int | None = None,
+    verify: bool = True,
 ) -> bytes:
     """Compresses images losslessly at the model's levels; see `AutoregressiveModel.compress`.
 
@@ -83,7 +84,21 @@ def compress_images(
     }
     packed = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
     body = struct.pack("<I", len(packed)) + packed + b"".join(coded)
-    return MAGIC + _digest(body) + body
+    data = MAGIC + _digest(body) + body
+    if verify:
+        _verify(model, data, verbose)
+    return data
+
+
+def _verify(model: PixelModel, data: bytes, verbose: int | str) -> None:
+    """Raises an error unless `data` can be decompressed, to levels of the same SHA-256."""
+    try:
+        decompress_images(model, data, verbose=verbose, tiled=True)
+    except UserError as error:
+        raise ArithmeticError(
+            "The compressed images could not be restored, so none are returned. Please report this "
+            "as a bug, with the model"
+        ) from error
 
 
 def num_header_bytes(data: bytes) -> int:

@@ -54,9 +54,9 @@ def compress_files(options: CompressOptions) -> None:
         raise UserError(f"Expected images of one size in a file. Received: {', '.join(sizes)}")
     images, stored = np.stack([*read.values()]), [names[file] for file in read]
     if tiled:
-        data = TiledModel(model).compress(images, names=stored)
+        data = TiledModel(model).compress(images, names=stored, verify=options.verify)
     else:
-        data = compress_images(model, images, None, stored)
+        data = compress_images(model, images, None, stored, verify=options.verify)
     write_bytes(output, data)
     size, of_header = len(data), num_header_bytes(data)
     header = f"of which {of_header:,} are the header"

@@ -176,6 +176,7 @@ class CompressOptions(OverwriteOptions, TiledOptions):
     resize: Literal["center_crop", "stretch"] | None = option(
         "How to convert images of another size or color mode. Default: they are errors."
     )
+    verify: bool = option("Decompress the result before it is written, to check it.", True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,14 @@ Cumulative = Callable[[np.ndarray], np.ndarray]
 def _spread(
     below: np.ndarray, total: np.ndarray, levels: np.ndarray, num_levels: int
 ) -> np.ndarray:
-    """Returns the sum of the shares below levels, whose probability is `below / total`."""
-    return levels + below * (TOTAL - num_levels) // total
+    """Returns the sum of the shares below levels, whose probability is `below / total`.
+
+    It is `levels + below * (TOTAL - num_levels) // total` for `total` up to 2⁵⁰. This product may
+    exceed int64, so it is divided by long division, 12 bits of the second factor at a time.
+    """
+    high, low = divmod(TOTAL - num_levels, 2**12)
+    quotient, rest = np.divmod(below * high, total)
+    return levels + (quotient << 12) + ((rest << 12) + below * low) // total
 
 
 class Counts(Protocol):

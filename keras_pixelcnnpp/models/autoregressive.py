@@ -155,6 +155,7 @@ class AutoregressiveModel(ScoringModel):
         images: np.ndarray,
         labels: ArrayLike | None = None,
         verbose: int | str = "auto",
+        verify: bool = True,
     ) -> bytes:
         """Compresses images losslessly after rounding to the model's levels.
 
@@ -164,6 +165,8 @@ class AutoregressiveModel(ScoringModel):
         Args:
             labels: Int array `(N,)`, class names, or one label for all images. Labels are stored in
                 the file. `None` chooses for each image the class with the shortest code.
+            verify: Boolean, whether to decompress the result before it is returned, which takes
+                most of the time. It is the default, because originals may be deleted afterwards.
 
         Returns:
             Bytes: a header of about 200 bytes with one or two bytes for each image, and a stream
@@ -172,6 +175,7 @@ class AutoregressiveModel(ScoringModel):
         Raises:
             UserError: If the model contains a layer that is not part of this package, or weights
                 that are too large for exact arithmetic.
+            ArithmeticError: If the result cannot be decompressed to the same images.
 
         Example:
 
@@ -184,7 +188,7 @@ class AutoregressiveModel(ScoringModel):
         Reference:
             Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
         """
-        return compress_images(self, images, labels, None, verbose)
+        return compress_images(self, images, labels, verbose=verbose, verify=verify)
 
     @_described
     def decompress(

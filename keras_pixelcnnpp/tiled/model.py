@@ -318,6 +318,7 @@ class TiledModel:
         labels: ArrayLike | None = None,
         verbose: int | str = "auto",
         names: list[str] | None = None,
+        verify: bool = True,
     ) -> bytes:
         """Compresses frames of one size; see `AutoregressiveModel.compress`.
 
@@ -329,6 +330,7 @@ class TiledModel:
                 the file. `None` chooses for each frame the most probable class.
             names: Optional list of N strings, the names of the frames, for the command
                 `decompress`.
+            verify: Boolean, whether to decompress the result before it is returned.
 
         Returns:
             Bytes.
@@ -336,7 +338,9 @@ class TiledModel:
         frames = self.checked(frames)
         if self.model.conditions.are_labels and labels is None:
             labels = self.class_log_likelihoods(frames).argmax(axis=1)
-        return compress_images(self.model, frames, labels, names, verbose, self.overlap)
+        return compress_images(
+            self.model, frames, labels, names, verbose, self.overlap, verify=verify
+        )
 
     @_described
     def decompress(

@@ -15,9 +15,12 @@ from layer_checks import randomize
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.codec import container
+from keras_pixelcnnpp.codec.coder import ImageCoder, _checked_shares
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.distributions.counts import TOTAL
+from keras_pixelcnnpp.distributions.heads import CategoricalHead
 from keras_pixelcnnpp.distributions.levels import quantize, to_images
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.utils import memory
@@ -106,6 +109,54 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
     coded = num_coded_bytes(data)
     assert promised / (rounding - 0.01) <= coded <= rounding * promised + 6 * len(images)
     assert len(data) - coded < 2 * len(images) + 256
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("num_levels", [1024, 4096])
+def test_many_levels_come_back(num_levels, ordered):
+    """The softmax of a new model is almost uniform. Training gives it a few peaks."""
+    keras.utils.set_random_seed(0)
+    model = kp.GatedPixelCNN(
+        (2, 2, 1), 2, num_levels, filters=4, num_blocks=1, ordered_levels=ordered
+    )
+    assert isinstance(model.distribution, CategoricalHead)
+    levels = np.random.default_rng(0).integers(0, num_levels, (24, 2, 2, 1))
+    levels[:8] = np.linspace(0, num_levels - 1, 8).astype(int)[:, None, None, None]
+    images, labels = model.to_images(levels), np.arange(24) % 2
+    model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
+    for _ in range(2):
+        # Without verification: `decompress` alone must return them, or refuse the file.
+        data = model.compress(images, labels, verbose=0, verify=False)
+        np.testing.assert_array_equal(model.decompress(data, verbose=0), images)
+        model.fit(images, labels, verbose=0)
+
+
+@pytest.mark.once
+def test_images_that_do_not_come_back_are_not_returned(model, images, monkeypatch):
+    monkeypatch.setattr(ImageCoder, "decode", lambda *arguments: None)
+    with pytest.raises(ArithmeticError, match="could not be restored, so none are returned"):
+        model.compress(images, verbose=0)
+    assert model.compress(images, verbose=0, verify=False)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("below", "received"),
+    [
+        ([0, 5, 5, TOTAL], f"at least 0, from 0 to {TOTAL}"),
+        ([0, 5, 4, TOTAL], f"at least -1, from 0 to {TOTAL}"),
+        ([0, 5, 6, TOTAL - 1], f"at least 1, from 0 to {TOTAL - 1}"),
+        ([1, 5, 6, TOTAL], f"at least 1, from 1 to {TOTAL}"),
+    ],
+)
+def test_shares_that_cannot_be_decoded_are_refused(below, received):
+    level = np.array([1])
+    np.testing.assert_array_equal(
+        _checked_shares(np.array([0, 5, 6, TOTAL]).__getitem__, level, 3), [[5], [1]]
+    )
+    with pytest.raises(ArithmeticError, match=f"Received: shares of {received}"):
+        _checked_shares(np.array(below).__getitem__, level, 3)
 
 
 @pytest.mark.once

@@ -1,13 +1,10 @@
-"""Entropy coding: round trips, lengths of streams, and integer shares of the heads."""
+"""Entropy coding: round trips, and lengths of streams."""
 
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.distributions.counts import TOTAL
-from keras_pixelcnnpp.distributions.heads import CategoricalHead, LogisticMixtureHead
-from keras_pixelcnnpp.distributions.tables import UNIT
 
 pytestmark = pytest.mark.once
 
@@ -49,36 +46,3 @@ def test_the_most_probable_symbols_take_a_byte_for_256():
         assert decoder.slots.tolist() == [0]
         decoder.read(0, TOTAL - 4)
     assert decoder.is_finished
-
-
-def shares_of(head, parameters, earlier):
-    """Returns the shares of the next sub-pixel, `(N, num_levels)`."""
-    tables = [ops.convert_to_numpy(table) for table in head.weights]
-    cumulative = head.counts(tables).sub_pixel(np.int64(parameters * UNIT), list(earlier.T))
-    levels = np.arange(head.num_levels + 1)
-    below = [cumulative(np.full(len(parameters), level)) for level in levels]
-    return np.diff(np.stack(below, axis=-1), axis=-1)
-
-
-@pytest.mark.parametrize("kind", [LogisticMixtureHead, CategoricalHead])
-@pytest.mark.parametrize("num_levels", [2, 17, 256])
-@pytest.mark.parametrize("scale", [0.3, 3.0, 1000.0])
-def test_shares(kind, num_levels, scale):
-    """Shares have a fixed sum, are positive, and are close to the probabilities of the head."""
-    rng = np.random.default_rng(num_levels)
-    head = kind(3, num_levels, 4)
-    for table in head.weights:
-        table.assign(np.rint(UNIT * rng.normal(size=table.shape)) / UNIT)
-    parameters = np.rint(UNIT * scale * rng.normal(size=(30, head.num_parameters))) / UNIT
-    parts = np.float32(parameters), np.float32(rng.uniform(size=(30, head.noise_size)))
-    levels = ops.convert_to_numpy(head.sample(*map(ops.convert_to_tensor, parts))).astype("int64")
-    for channel in range(3):
-        shares = shares_of(head, parameters, levels[:, :channel])
-        assert shares.min() >= 1
-        assert (shares.sum(axis=-1) == TOTAL).all()
-        earlier = [
-            ops.convert_to_tensor(part) for part in np.float32(levels[:, :channel].T[..., None])
-        ]
-        log_probs = head.level_log_probs(ops.convert_to_tensor(np.float32(parameters)), earlier)
-        probabilities = np.exp(ops.convert_to_numpy(log_probs))
-        np.testing.assert_allclose(shares / TOTAL, probabilities, rtol=0.01, atol=2e-4)
