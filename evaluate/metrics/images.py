@@ -10,7 +10,7 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
-from keras_pixelcnnpp.distributions.levels import to_levels
+from keras_pixelcnnpp.distributions.levels import levels_of
 
 FIDELITY_METRICS = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
@@ -159,7 +159,7 @@ def pixel_histogram_log_prob(
     smoothing. All images are uint8 `[count, height, width, channels]`.
     """
     seen, asked = (
-        to_levels(np.asarray(pixels), num_levels).reshape(len(pixels), -1)
+        levels_of(np.asarray(pixels), num_levels).reshape(len(pixels), -1)
         for pixels in (training, images)
     )
     counts = np.stack([1.0 + np.sum(seen == level, axis=0) for level in range(num_levels)])

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
     checked_vectors,
-    code_for_uint8,
+    conversion,
     require_finite,
 )
 from keras_pixelcnnpp.utils.errors import UserError, one_line
@@ -177,9 +177,8 @@ def _split(
         )
     require_finite(images, images_of)
     if images.dtype != dtype:
-        code = f"onvert them to uint8 with {code_for_uint8(images, images_of)}"
-        deep = "Load them with as_uint16=True, for a model of more than 256 levels, or c"
-        advice = f". {deep if images.dtype == 'uint16' else 'C'}{code}"
+        deep = " as_uint16=True loads them for a model of more than 256 levels."
+        advice = f".{deep * (images.dtype == 'uint16')} {conversion(name=images_of)}"
         raise UserError(
             f"{images_of} must be {dtype}. Received: {given.dtype}, values from "
             f"{images.min()} to {images.max()}{advice * (dtype == 'uint8')}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from keras_pixelcnnpp.utils.checks import code_for_uint8, require_choice
+from keras_pixelcnnpp.utils.checks import conversion, require_choice
 from keras_pixelcnnpp.utils.errors import UserError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -196,8 +196,7 @@ def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
     """
     if pixels.dtype != np.uint8:  # larger values would wrap around
         raise UserError(
-            f"Expected uint8 images. Convert them with {code_for_uint8(pixels)}. "
-            f"Received: dtype={pixels.dtype}"
+            f"Expected uint8 images. Received: dtype={pixels.dtype}. {conversion(name='pixels')}"
         )
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))

@@ -7,7 +7,12 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.utils.backend import Tensor
-from keras_pixelcnnpp.utils.checks import image_dtype, require_finite, require_integer
+from keras_pixelcnnpp.utils.checks import (
+    image_dtype,
+    require_finite,
+    require_integer,
+    require_values,
+)
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -22,11 +27,22 @@ def to_levels(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
         uint8 array or tensor of the same shape, values from 0 to `num_levels - 1`. With 256
         levels or more, `images` are returned unchanged.
 
+    Raises:
+        ValueError: If an array has other values than images, or seems to contain levels already.
+
     Example:
 
     >>> to_levels(np.uint8([0, 7, 8, 255]), 17)
     array([ 0,  0,  1, 16], dtype=uint8)
     """
+    if isinstance(images, np.ndarray):
+        require_finite(images)
+        require_values(images, num_levels, strict=True)
+    return levels_of(images, num_levels)
+
+
+def levels_of(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
+    """Returns the result of `to_levels` for images that were checked, which may be dark."""
     if num_levels >= 256:
         return images
     steps = num_levels - 1
@@ -76,7 +92,7 @@ def to_images(levels: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tens
 
 def quantize(images: np.ndarray | Tensor, num_levels: int) -> np.ndarray | Tensor:
     """Rounds images to the values from 0 to 255 that a model with `num_levels` distinguishes."""
-    return to_images(to_levels(images, num_levels), num_levels)
+    return to_images(levels_of(images, num_levels), num_levels)
 
 
 def cast(values: np.ndarray | Tensor, dtype: str) -> np.ndarray | Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.distributions.heads import HEADS
-from keras_pixelcnnpp.distributions.levels import cast, to_images, to_levels
+from keras_pixelcnnpp.distributions.levels import cast, levels_of, to_images
 from keras_pixelcnnpp.layers.conditions import Conditions, conditions_of
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.image_model import ImageModel
@@ -143,7 +143,7 @@ class LikelihoodModel(ImageModel):
 
         Codes (`ordered_levels=False`) are levels already, and returned unchanged.
         """
-        return to_levels(images, self.num_levels) if self.ordered_levels else images
+        return levels_of(images, self.num_levels) if self.ordered_levels else images
 
     def to_images(self, levels: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Converts levels to images, the right inverse of `to_levels`: uint8, or uint16 codes."""

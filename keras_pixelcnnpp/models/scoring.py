@@ -178,7 +178,7 @@ def score_observed(
     observed = options.observed
     if observed is None:
         scores = score(model, images, labels, options)
-    elif np.asarray(observed).dtype != bool:
+    elif np.ndim(observed) < 2:
         rows = checked_rows(observed, model.image_shape[0])
         scores = _up_to_rows(rows, score(model, images, labels, options, "row"))
     else:

@@ -15,6 +15,9 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 MAX_FILTERS = 4096
 MAX_BLOCKS = 100
 MAX_VALUES = 1 << 24
+GUIDE = (
+    "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp/blob/main/docs/how-to/scientific_data.md"
+)
 
 
 def plain(value: Any) -> Any:
@@ -119,12 +122,25 @@ def checked_images(
     if (*array.shape[1:], 1) == tuple(image_shape):
         array = array[..., None]
     require_images(array, image_shape, num_levels, ordered)
-    try:
-        _require_range("in `images`", array, num_image_values(num_levels, ordered))
-    except UserError as error:
-        if num_levels > 256 or not ordered:
-            raise
-        raise UserError(f"{error}. Convert them to uint8 with {code_for_uint8(array)}") from None
+    require_values(array, num_levels, strict, ordered)
+    return array.astype(image_dtype(num_levels), copy=False)
+
+
+def require_values(
+    array: np.ndarray, num_levels: int = 256, strict: bool = False, ordered: bool = True
+) -> None:
+    """Raises a `UserError` unless an array of any shape has the values of images.
+
+    The arguments are those of `checked_images`.
+    """
+    limit = num_image_values(num_levels, ordered)
+    advice = f". {conversion(num_levels)}" if ordered else ""
+    if array.dtype.kind not in "ui":
+        raise UserError(
+            f"Invalid images. Expected integers from 0 to {limit - 1}. "
+            f"Received: dtype={array.dtype}{advice}"
+        )
+    _require_range("in `images`", array, limit, advice=advice)
     brightest = int(array.max()) if array.size else 0
     if ordered and 0 < brightest < max(num_levels, 17) and num_levels < 256:
         message = (
@@ -139,7 +155,6 @@ def checked_images(
                 "model.allow_dark_images = True"
             )
         warnings.warn(message, stacklevel=1)  # Python shows the message of a place only once
-    return array.astype(image_dtype(num_levels), copy=False)
 
 
 def require_no_mask(values: Any, name: str = "images") -> None:
@@ -164,9 +179,9 @@ def require_finite(values: np.ndarray, name: str = "images") -> None:
     if not known.all():
         raise UserError(
             f"Invalid {name}. Expected finite numbers. Received: NaN or infinity in "
-            f"{values.size - known.sum():,} of {values.size:,} values. Replace them with "
-            f"np.where(np.isfinite({name}), {name}, 0). Methods with the argument `observed` leave "
-            f"them out with observed=np.isfinite({name})"
+            f"{values.size - known.sum():,} of {values.size:,} values{_first(~known)}. Replace "
+            f"them with np.where(np.isfinite({name}), {name}, 0). Methods with the argument "
+            f"`observed` leave them out with observed=np.isfinite({name})"
         )
 
 
@@ -180,16 +195,18 @@ def image_dtype(num_levels: int) -> str:
     return "uint8" if num_levels <= 256 else "uint16"
 
 
-def code_for_uint8(images: np.ndarray, name: str = "images") -> str:
-    """Returns code that converts an array of other numbers to uint8 images."""
-    low, high = float(images.min()), float(images.max())
-    if low < 0:
-        scaled = f"({name} + {-low:g}) * (255 / {high - low:g})"
-    else:
-        # The maxima of 1, 8, 10, 12, 14 and 16 bits.
-        white = next((n for n in (1, 255, 1023, 4095, 16383, 65535) if high <= n), high)
-        scaled = f"{name} * (255 / {white:g})"
-    return f"({scaled}).round().astype('uint8')"
+def conversion(num_levels: int = 256, name: str = "images") -> str:
+    """Returns advice on numbers that are no image values; it is the same for all data of a source.
+
+    An advice from one array would give other arrays another scale.
+    """
+    white, dtype = num_image_values(num_levels) - 1, image_dtype(num_levels)
+    levels = f" Levels need only {name}.astype('{dtype}')." if white > 255 else ""
+    return (
+        f"Convert all data with np.interp({name}, (LOW, HIGH), (0, {white})).round()"
+        f".astype('{dtype}'), where LOW and HIGH are the lowest and the highest value that the "
+        f"source can have, such as 0 and 1, or 0 and 4095.{levels} See {GUIDE}"
+    )
 
 
 def require_one_label(shape: tuple) -> None:
@@ -223,13 +240,8 @@ def require_images(
         received = f"dtype={dtype}" if fits else f"shape={shape}, dtype={dtype}"
         if shallow:
             received += ", which has 256 values only"
-        elif "float" in dtype and ordered:
-            received += f". Convert images in [0, 1] with ({white} * images).round().astype("
-            received += f"'{image_dtype(num_levels)}'); scale others to [0, 1] first, with the "
-            received += "same numbers for all data."
-        elif dtype.endswith("bool") and ordered:
-            received += f". Convert them with ({white} * images).astype("
-            received += f"'{image_dtype(num_levels)}')."
+        elif "int" not in dtype and ordered:
+            received += f". {conversion(num_levels)}"
         elif not fits and agrees(channels, height, width):
             received += ". Move the channels to the last axis with np.moveaxis(images, 1, -1)."
         elif len(shape) == 2 and shape[1] == math.prod(image_shape):
@@ -327,20 +339,29 @@ def checked_labels(
         array = np.full(count, array)
     if array.shape != (count,) or array.dtype.kind not in "ui":
         received = f"labels with shape={array.shape} and dtype={array.dtype}"
+        marginal = "; labels=-1 stands for p(x), the mean over the classes" if lowest < 0 else ""
         raise UserError(
-            f"Invalid value for argument `labels`. Expected {count} integers. "
+            f"Invalid value for argument `labels`. Expected {count} integers{marginal}. "
             f"Received: {'none' if labels is None else received}"
         )
     _require_range("for argument `labels`", array, limit, lowest)
     return array.astype("int32")
 
 
-def _require_range(where: str, array: np.ndarray, limit: int, lowest: int = 0) -> None:
+def _require_range(
+    where: str, array: np.ndarray, limit: int, lowest: int = 0, advice: str = ""
+) -> None:
     if array.size and (array.min() < lowest or array.max() >= limit):
+        wrong = (array < lowest) | (array >= limit)
         raise UserError(
             f"Invalid values {where}. Expected integers from {lowest} to {limit - 1}. "
-            f"Received: values from {array.min()} to {array.max()}"
+            f"Received: values from {array.min()} to {array.max()}{_first(wrong)}{advice}"
         )
+
+
+def _first(wrong: np.ndarray) -> str:
+    """Returns words that say which row of an array is the first with a wrong value."""
+    return f", first at index {wrong.any(axis=tuple(range(1, wrong.ndim))).argmax()}"
 
 
 def checked_rows(observed: ArrayLike, height: int) -> np.ndarray:
@@ -361,6 +382,8 @@ def checked_observed(observed: Any, count: int, image_shape: tuple[int, int, int
     height, width, _ = image_shape
     require_no_mask(observed, "observed")
     array = np.asarray(observed)
+    if array.ndim > 1 and array.dtype.kind in "uif" and np.isin(array, (0, 1)).all():
+        array = array.astype(bool)
     if array.ndim == 0 and array.dtype.kind in "ui" and 0 <= array <= height:
         array = np.arange(height * width).reshape(height, width) < int(array) * width
     if array.dtype == bool and array.shape == (count, *image_shape):

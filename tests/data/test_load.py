@@ -200,6 +200,10 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"x_train": None}, "Expected a split train. Received: validation and test"),
         ({"y_train": None}, "labels of validation, row 0: .* have the labels"),
         ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
+        (
+            {"x_train": np.full((20, 8, 8), 1000, "uint16")},
+            r"as_uint16=True .* np\.interp\(x_train, \(LOW, HIGH\), .*scientific_data\.md$",
+        ),
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),

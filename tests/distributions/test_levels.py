@@ -52,6 +52,23 @@ def test_what_is_no_level_is_refused(levels, received):
         to_images(np.array(levels), 17)
 
 
+@pytest.mark.parametrize(
+    ("images", "num_levels", "message"),
+    [
+        ([0.0, 0.5, 1.0], 17, r"from 0 to 255\. Received: dtype=float64\. Convert all data"),
+        ([np.nan], 17, "NaN"),
+        ([False, True], 17, r"Received: dtype=bool\. Convert all data"),
+        ([0, 16], 17, r"which look like levels\..*set model"),
+        ([0, 256], 17, "from 0 to 256, first at index 1"),
+        ([300], 300, r"from 0 to 299\. Received"),
+        ([0.5], 300, r"Levels need only images\.astype\('uint16'\)"),
+    ],
+)
+def test_what_is_no_image_has_no_levels(images, num_levels, message):
+    with pytest.raises(ValueError, match=message):
+        to_levels(np.array(images), num_levels)
+
+
 def test_missing_values_and_one_level_are_refused():
     levels = np.array([np.nan, 1.0, np.inf])
     with pytest.raises(ValueError, match=r"NaN or infinity in 2 of 3 values.* with ") as caught:

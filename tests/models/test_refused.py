@@ -81,7 +81,7 @@ SAMPLING = {
     "guidance": [-0.5, float("inf"), "3"],
     "guidance_logit_scale": [-1],
 }
-MASKS = [np.ones((3, 2), bool), np.ones((4, 4)), np.ones((3, 4, 4), bool)]
+MASKS = [np.ones((3, 2), bool), np.full((4, 4), 0.5), np.ones((3, 4, 4), bool)]
 WHOLE = {"images": IMAGES, "labels": LABELS}
 METHODS = each(
     ("log_prob", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
@@ -103,6 +103,7 @@ METHODS = each(
     ("compile", {"optimizer": "adam"}, {"loss": ["mse"]}),
     ("compress", {"images": IMAGES}, {"labels": NO_LABELS, "images": NO_IMAGES}),
 )
+METHODS += [("log_prob", {"images": IMAGES}, "`labels`.*; labels=-1 stands for p")]
 
 
 @pytest.mark.parametrize(("method", "arguments", "name"), METHODS)
@@ -180,15 +181,23 @@ def test_an_unconditional_model_is_trained_without_labels(labels):
             enter()
 
 
+# One sentence for all data of a source: an advice from one array would scale others differently.
+CONVERT = (
+    r" Convert all data with np\.interp\(images, \(LOW, HIGH\), \(0, 255\)\)\.round\(\)"
+    r"\.astype\('uint8'\), where LOW and HIGH .* the source can have, .*scientific_data\.md$"
+)
+OTHER_VALUES = [IMAGES / 100, IMAGES > 100, IMAGES * 4.0, IMAGES.astype(int) * 16 - 100]
+
+
 @pytest.mark.parametrize(
     ("images", "advice"),
     [
+        (IMAGES + np.int64(1), "values from 1 to 256, first at index 2. Conv"),
         (IMAGES.reshape(12, 1, 4, 4), r"np\.moveaxis\(images, 1, -1\)"),
         (np.ma.masked_greater(IMAGES[..., 0], 200), "observed=~images.mask$"),
         (np.ma.masked_greater(IMAGES, 200), r"observed=~images.mask.any\(axis=-1\)$"),
         (np.where(IMAGES > 200, np.nan, IMAGES), r"finite.* observed=np\.isfinite\(images\)$"),
-        (IMAGES / 100, "with the same numbers for all data"),
-        (IMAGES > 100, r"Convert them with \(255 \* images\)\.astype\('uint8'\)"),
+        *((images, CONVERT) for images in OTHER_VALUES),
     ],
 )
 def test_advice_for_other_arrays(models, images, advice):

@@ -136,7 +136,9 @@ def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
     expected = -marginal / (3 * 4 * np.log(2))
     np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES, observed=3), expected, rtol=1e-6)
     mask = np.arange(16).reshape(4, 4) < 12
-    np.testing.assert_allclose(hybrid.bits_per_dim(IMAGES, observed=mask), expected, rtol=1e-6)
+    for given in (mask, mask.astype("uint8"), mask.astype("float32")):
+        received = hybrid.bits_per_dim(IMAGES, observed=given)
+        np.testing.assert_allclose(received, expected, rtol=1e-6)
     assert np.isnan(hybrid.bits_per_dim(IMAGES, observed=0)).all()
 
 
