@@ -161,7 +161,7 @@ CODE = re.compile(r"^(```+).*?^\1", re.DOTALL | re.MULTILINE)
 
 def pages():
     """Yields the Markdown files of the repository, and the text cells of its notebooks."""
-        for path in sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")}):
+    for path in sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")}):
         yield path, path.read_text(encoding="utf-8")
     for path in sorted(ROOT.glob("docs/tutorials/*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
