@@ -9,13 +9,10 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
-import finished_run
-import preset
 import pytest
 import results
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.once
 
@@ -42,30 +39,6 @@ def test_code_of_the_readme_runs(tmp_path, monkeypatch):
         code = code.replace(words, fewer)
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
-
-
-def test_a_new_preset_has_a_card(tmp_path, monkeypatch, trained):
-    """After `evaluate classification` alone, without a CNN and a text in `cards.toml`."""
-    run = finished_run.write(tmp_path / "results" / "mine")
-    (run.reports / "generation.json").unlink()
-    report = read_json(run.reports / "classification.json")
-    del report["models"]["baseline"]
-    write_json(run.reports / "classification.json", report)
-    config = run.read_config()
-    del config["baseline"]
-    write_json(run.config_json, config)
-    facts = {"epochs": 2, "seed": 7, "training": {"epochs": 2}}
-    facts["versions"] = config["pixelcnnpp"]["versions"]
-    trained.save_to_preset(tmp_path / "mine", facts)
-    monkeypatch.setattr(preset, "PRESETS", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preset, "Run", lambda _: results.Run(run.path))
-    preset.card("mine")
-    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
-    accuracy = report["models"]["pixelcnnpp"]["accuracy"]
-    assert f"| accuracy | {100 * accuracy:.1f}%" in card
-    assert "license: other\n" in card
-    assert "train-baseline" not in card
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of packages that a script imports
