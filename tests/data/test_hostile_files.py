@@ -123,8 +123,8 @@ def npy_of_shape(shape, descr="|u1"):
 
 @hostile.examples(200)
 @given(content=hostile.damaged([npz()]))
-def test_any_npz(tmp_path_factory, content):
-    path = tmp_path_factory.getbasetemp() / "any.npz"
+def test_any_npz(folder, content):
+    path = folder.parent / "any.npz"
     path.write_bytes(content)
     hostile.result_or_one_line(load_dataset, path)
 

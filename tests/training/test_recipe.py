@@ -4,6 +4,7 @@ import pytest
 from command_line import done, one_line
 
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
+from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train.data import load_larger, load_preset
 from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe
@@ -128,8 +129,8 @@ def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, 
     [
         (("--image-size", 30, "--num-resolutions", 3), ("divisible by 4", "image_shape=(30, 30,")),
         (("--network", "pixelcnn", "--num-resolutions", 2), ("PixelCNN: {'num_resolutions': 2}",)),
-        (("--network", "pixel"), ("one of: pixelcnnpp, gated_pixelcnn, pixelcnn. Rec",)),
-        (("--head", "softmax"), ("one of: logistic_mixture, categorical. Received: head='softm",)),
+        (("--network", "pixel"), (f"one of: {', '.join(NETWORKS)}. Rec",)),
+        (("--head", "softmax"), (f"one of: {', '.join(HEADS)}. Received: head='softm",)),
         (("--conditioning", "none", "--unlabeled-weight", 1), ("`unlabeled_weight`. Expected 0",)),
     ],
 )
