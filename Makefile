@@ -191,7 +191,6 @@ RESULTS := benchmarks/results
 bench: .venv/installed
 	$(BENCH)/throughput.py --output $(RESULTS)/throughput.json
 	$(BENCH)/results.py
-	$(if $(wildcard .venv-jax/installed),KERAS_BACKEND=jax .venv-jax/bin/python benchmarks/gpu_estimate.py --compare)
 
 gpu-check: .venv/installed
 	@$(BENCH)/gpu_check.py

@@ -3,8 +3,8 @@
     make gpu-check
 
 Under each backend that has an environment and sees a GPU, runs the tests that compare the model
-with NumPy and those of `test_gpu_readiness.py`, for real. Then measures the speed, next to the
-estimates. TF32 is turned off, because the tolerances of the tests are those of float32.
+with NumPy and those of `test_gpu_readiness.py`, for real. Then measures the speed. TF32 is turned
+off, because the tolerances of the tests are those of float32.
 """
 
 import json
@@ -73,9 +73,6 @@ def main(
     if speed:
         names = "--backends", ",".join(on_gpu)
         found.append(measured("Speed", on_gpu[0], "benchmarks/throughput.py", *names))
-        if "jax" in on_gpu:
-            estimate = "benchmarks/gpu_estimate.py", "--compare", "--networks", "photographs"
-            found.append(measured("Estimates and measurements", "jax", *estimate))
     report = ROOT / "build" / "gpu_report.md"
     report.parent.mkdir(exist_ok=True)
     versions = json.dumps({name: facts[name] for name in on_gpu}, indent=2)

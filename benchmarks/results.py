@@ -219,13 +219,8 @@ def minutes(value):
     return number(value, 0 if value is None or value >= 10 else 1)
 
 
-def rounded(value):
-    """Formats a positive number with two digits, as `0.045` or `1,200`."""
-    return f"{float(f'{value:.2g}'):,.{max(0, 1 - math.floor(math.log10(value)))}f}"
-
-
 FILTERS = (accuracy, common_options, errors, interval, minutes, number, own_options, p_value)
-FILTERS += (percent, plus_minus, points, rounded, speed_ratio)
+FILTERS += (percent, plus_minus, points, speed_ratio)
 FUNCTIONS = (command, heads_rows, over_seeds, speed_rows)
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from operator import getitem
 from typing import Any
@@ -13,7 +12,7 @@ from keras import ops
 from torch.fx.node import Node, map_aggregate
 from torch.overrides import TorchFunctionMode
 
-from keras_pixelcnnpp.utils.backend import Nest, Tensor, on_gpu
+from keras_pixelcnnpp.utils.backend import Nest, Tensor
 
 # Functions that read values, which a recorded program can't do, and functions that write in place.
 _READS = {"item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__index__"}
@@ -38,7 +37,6 @@ class RecordedSteps:
         self._programs = programs
         self._kind = (functions, *_kind(_tensors(given)))
         self._prepared = {}  # the programs' steps for `given`
-        self._captured = {}  # the same, as CUDA graphs
 
     @torch.inference_mode()
     def call(self, function: Callable, num_lower: int, *tensors: Nest) -> Nest:
@@ -60,18 +58,10 @@ class RecordedSteps:
         state = self.call(function, num_lower, first, state, *tensors)
         flat, rest = _tensors(state), _tensors(tensors)
         key = self._key(function, num_lower, [first, *flat, *rest])
-        if on_gpu() and others:
-            flat = self._repeated(key, [first, *flat, *rest]).run(first, flat, rest, count - 1)
-        else:
-            step = self._step(key)
-            for index in others:
-                flat = step(index, *flat, *rest)
+        step = self._step(key)
+        for index in others:
+            flat = step(index, *flat, *rest)
         return self._programs[key].nest(flat)
-
-    def _repeated(self, key: tuple, inputs: list[Tensor]) -> "RepeatedStep":
-        if key not in self._captured:
-            self._captured[key] = RepeatedStep(self._step(key), inputs)
-        return self._captured[key]
 
     def _key(self, function: Callable, num_lower: int, flat: list[Tensor]) -> tuple:
         return (function, num_lower, *self._kind, *_kind(flat))
@@ -82,69 +72,11 @@ class RecordedSteps:
         return self._prepared[key]
 
 
-class RepeatedStep:
-    """Repeats a step on tensors at fixed addresses, as one CUDA graph.
-
-    Python then starts one graph for a pixel, instead of an operation at a time.
-
-    Args:
-        step: Function from the flat tensors of an index, a state and other inputs to the flat
-            tensors of the next state; it must have run before.
-        inputs: Tensors with the shapes and dtypes of its inputs.
-    """
-
-    def __init__(self, step: Callable[..., list[Tensor]], inputs: list[Tensor]):
-        self._step = step
-        self._inputs = [x.clone() for x in inputs]
-        self._advance = captured(self._next)
-
-    def run(
-        self, index: Tensor, state: list[Tensor], others: list[Tensor], count: int
-    ) -> list[Tensor]:
-        """Returns the state after the steps `index + 1` to `index + count`."""
-        for kept, x in zip(self._inputs, [index + 1, *state, *others], strict=True):
-            kept.copy_(x)
-        for _ in range(count):
-            self._advance()
-        return [x.clone() for x in self._inputs[1 : 1 + len(state)]]
-
-    def _next(self) -> None:
-        """Replaces index and state by the next ones."""
-        index, *inputs = self._inputs
-        memory = {x.untyped_storage().data_ptr() for x in inputs}
-        changed = [
-            # A result may be in the memory of another input, which is about to be replaced.
-            (kept, x.clone() if x.untyped_storage().data_ptr() in memory else x)
-            for kept, x in zip(inputs, self._step(index, *inputs), strict=False)
-            if kept.data_ptr() != x.data_ptr()  # others were written in place
-        ]
-        for kept, x in changed:
-            kept.copy_(x)
-        index.add_(1)
-
-
-def captured(function: Callable[[], None]) -> Callable[[], None]:
-    """Captures a function as a CUDA graph, without running it, and returns the replay.
-
-    If that is impossible, it warns and returns the function.
-    """
-    try:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            function()
-    except RuntimeError as error:
-        warnings.warn(
-            f"Sampling is slower, because its steps cannot be a CUDA graph: {error}", stacklevel=2
-        )
-        return function
-    return graph.replay
-
-
 class Program:
     """A recorded function of tensors, which consists only of torch operations.
 
     torch has no compiled loop, and Keras and Python would take nine tenths of the time of a pixel.
-    So the operations of a step are recorded once and replayed. As in a CUDA graph, shapes and
+    So the operations of a step are recorded once and replayed. Shapes and
     Python's decisions are constants, values must not be read, and caches are written in place.
     Operations that depend only on the inputs `given` are computed once for many steps.
     """

@@ -63,25 +63,6 @@ def test_programs_can_be_captured(model, monkeypatch):
     assert len(set(checked)) >= 3
 
 
-def test_repeated_steps_give_the_same_samples(model, monkeypatch):
-    """A GPU repeats steps as CUDA graphs.
-
-    Without one, a warning says that there is none, and the same steps run on the same tensors.
-    """
-    calls = {
-        "sample": lambda: model.sample(LABELS, seed=0),
-        "guided": lambda: model.sample(LABELS, seed=0, guidance=1.0),
-        "particles": lambda: model.complete(expected["sample"], 2, LABELS, num_particles=4, seed=0),
-    }
-    expected = {}
-    for name, call in calls.items():
-        expected[name] = call()
-    monkeypatch.setattr(program, "on_gpu", lambda: True)
-    for name, call in calls.items():
-        with pytest.warns(UserWarning, match="cannot be a CUDA graph"):
-            np.testing.assert_array_equal(call(), expected[name])
-
-
 def test_a_step_must_not_look_at_a_value():
     def step(num_lower, x, steps):
         return [x + 1 if x.sum() > 0 else x]
