@@ -72,9 +72,9 @@ class ScoringOptions:
         batch_size: Integer, number of images or particles per batch.
         verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
         observed: The known part of each image, whose other pixels are ignored: an integer, the
-            number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height, width)`
-            or `(N, height, width)`, true for known pixels, or `(N, height, width, channels)`, true
-            for known channels of a pixel. `None` for whole images.
+            number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+            width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+            channels)`, true for known channels of a pixel. `None` for whole images.
         num_particles: Integer, number of particles for each image and class, where an unknown pixel
             precedes a known one in raster order.
         seed: Integer >= 0, the random seed of the particles.
