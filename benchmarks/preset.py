@@ -7,8 +7,7 @@ runs/photographs. The preset is written to `keras_pixelcnnpp/presets/NAME/`, whe
 of the run folder. `round` rounds the weights of the run to half precision, which halves the size of
 the preset, so that the evaluation measures the weights of the preset. `write` stores the run's
 options as those of the preset. `card` writes the metrics that `keep` copied to `metadata.json`, and
-it writes the model card, with the results of `benchmarks/file_sizes.py` and the texts in
-`benchmarks/cards.toml`.
+it writes the model card, with the texts in `benchmarks/cards.toml`.
 """
 
 import shutil
@@ -119,8 +118,7 @@ def write(
 @app.command()
 def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
     """Write the metrics and the README.md of a preset from `benchmarks/results`."""
-    run, compression = Run(RESULTS / name), RESULTS / f"compression-{name}.json"
-    folder = PRESETS / name
+    run, folder = Run(RESULTS / name), PRESETS / name
     report = run.json("reports/classification.json")
     metadata = read_json(folder / "metadata.json") | {
         "split": report["split"],
@@ -137,9 +135,7 @@ def card(name: Annotated[str, typer.Argument(help="Name of the preset.")]):
         model=kp.AutoregressiveModel.from_preset(name),
         megabytes=(folder / "model.weights.h5").stat().st_size / 1e6,
         has_samples=(folder / "samples.png").exists(),
-        coded=read_json(compression) if compression.exists() else None,
         generation=run.json("reports/generation.json"),
-        bayes=read_json(RESULTS / "bayes.json").get(name),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
     if name not in CARDS:
