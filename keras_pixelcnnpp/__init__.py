@@ -1,4 +1,4 @@
-"""Conditional PixelCNN++ for Keras 3: generates, classifies and scores images."""
+"""Image models with exact likelihoods in Keras 3: sample, complete, classify, score, compress."""
 
 import json
 import os
