@@ -9,7 +9,6 @@ from keras import ops
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions.counts import TOTAL, Cumulative
-from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.tiled.blocks import Block, waves
@@ -94,7 +93,7 @@ class ImageCoder:
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
-                inputs["levels"][:, None], self.exact.labels(inputs), Evaluation(arithmetic)
+                inputs["levels"][:, None], self.exact.labels(inputs), arithmetic
             )
         return as_whole_numbers(parameters)
 

@@ -35,15 +35,16 @@ class LabelConditioning(keras.layers.Layer):
     Call arguments:
         x: Features `(batch, candidates, height, width, channels)`. `candidates` is 1 until a
             layer uses the label.
-        labels: Int tensor `(batch, candidates)`.
+        condition: The encoded condition, `evaluation.condition`: for labels, int `(batch,
+            candidates, 1, 1)`.
         evaluation: The network's `Evaluation`, whose `position` locates `x` in the image.
 
     Returns:
-        Features with one candidate for each column of `labels`.
+        Features with the candidates of `condition`.
 
     Example:
 
-    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3), "int32")
+    >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3, 1, 1), "int32")
     >>> FilmConditioning(3)(x, labels).shape
     (2, 3, 4, 4, 6)
     >>> OneHotConditioning(3)(x, labels).shape
@@ -69,15 +70,14 @@ class LabelConditioning(keras.layers.Layer):
         """Creates a weight with one entry of `shape` for each label."""
         return self.conditions.entries(self, name, shape, initializer)
 
-    def look_up(self, table: keras.Variable, labels: Tensor, dtype: str) -> Tensor:
-        """Returns the entries for `labels`, `(batch, candidates, 1, 1, channels)`."""
-        entries = ops.cast(self.conditions.look_up(table, labels), dtype)
-        return ops.reshape(entries, (-1, labels.shape[1], 1, 1, entries.shape[-1]))
+    def look_up(self, table: keras.Variable, condition: Tensor, dtype: str) -> Tensor:
+        """Returns the entries for `condition`, `(batch, candidates, 1, 1, channels)`."""
+        return ops.cast(self.conditions.look_up(table, condition), dtype)
 
-    def compute_output_shape(self, x_shape: Shape, labels_shape: Shape | None = None) -> Shape:
-        if labels_shape is None:
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
+        if condition_shape is None:
             return x_shape
-        return (x_shape[0], labels_shape[1], *x_shape[2:])
+        return (x_shape[0], condition_shape[1], *x_shape[2:])
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -86,15 +86,15 @@ class OneHotConditioning(LabelConditioning):
 
     place = "input"
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
-        code = self.conditions.code(labels, x.dtype)[:, :, None, None]
+    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+        code = self.conditions.code(condition, x.dtype)
         # Adding zeros broadcasts both to the same candidates and positions.
         return ops.concatenate(
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1
         )
 
-    def compute_output_shape(self, x_shape: Shape, labels_shape: Shape | None = None) -> Shape:
-        *leading, channels = super().compute_output_shape(x_shape, labels_shape)
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
+        *leading, channels = super().compute_output_shape(x_shape, condition_shape)
         return (*leading, channels + self.conditions.code_size)
 
 
@@ -104,11 +104,11 @@ class EmbeddingConditioning(LabelConditioning):
 
     place = "stem"
 
-    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
         self.table = self.add_table("table", (x_shape[-1],), "random_normal")
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
-        return x + self.look_up(self.table, labels, x.dtype)
+    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+        return x + self.look_up(self.table, condition, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -133,13 +133,13 @@ class FilmConditioning(LabelConditioning):
 
     place = "hidden"
 
-    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
         self.gamma = self.add_table("gamma", (x_shape[-1],), "zeros")
         self.beta = self.add_table("beta", (x_shape[-1],), "zeros")
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
-        gamma = self.look_up(self.gamma, labels, x.dtype)
-        return (1 + gamma) * x + self.look_up(self.beta, labels, x.dtype)
+    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+        gamma = self.look_up(self.gamma, condition, x.dtype)
+        return (1 + gamma) * x + self.look_up(self.beta, condition, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -158,8 +158,8 @@ class AdaptiveNormConditioning(FilmConditioning):
     EPSILON = 1e-5
     mixes_channels = True
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
-        return super().call(evaluation.arithmetic.normalize(x, self.EPSILON), labels, evaluation)
+    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+        return super().call(evaluation.arithmetic.normalize(x, self.EPSILON), condition, evaluation)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -173,15 +173,15 @@ class SpatialConditioning(LabelConditioning):
 
     place = "bottleneck"
 
-    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
         self.table = self.add_table("table", tuple(x_shape[-3:]), "zeros")
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         table = ops.convert_to_tensor(self.table)  # (labels, height, width, channels)
         for axis, index in enumerate(evaluation.position, start=1):
             if index is not None:
                 table = ops.expand_dims(ops.take(table, index, axis=axis), axis)
-        return x + ops.cast(self.conditions.look_up(table, labels), x.dtype)
+        return x + ops.cast(self.conditions.look_up(table, condition[:, :, 0, 0]), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -197,7 +197,7 @@ class CrossAttentionConditioning(LabelConditioning):
     place = "bottleneck"
     num_tokens = 4
 
-    def build(self, x_shape: Shape, labels_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
         channels = x_shape[-1]
         self.query = self.add_weight(name="query", shape=(channels, channels))
         self.keys = self.add_table("keys", (self.num_tokens, channels), "random_normal")
@@ -206,12 +206,12 @@ class CrossAttentionConditioning(LabelConditioning):
             name="output", shape=(channels, channels), initializer="zeros"
         )
 
-    def call(self, x: Tensor, labels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         # The attention of a pixel does not depend on its position or on other pixels.
         height, width, channels = x.shape[2:]
         arithmetic = evaluation.arithmetic
         keys, values = (
-            ops.cast(self.conditions.look_up(table, labels), x.dtype)
+            ops.cast(self.conditions.look_up(table, condition[:, :, 0, 0]), x.dtype)
             for table in (self.keys, self.values)
         )
         queries = arithmetic.matmul(x, ops.cast(self.query, x.dtype))
@@ -232,13 +232,13 @@ class MixtureHeadConditioning(LabelConditioning):
 
     Call arguments:
         x: Mixture parameters `(batch, candidates, height, width, num_parameters)`.
-        labels: Int tensor `(batch, candidates)`.
+        condition: Int tensor `(batch, candidates, 1, 1)`.
         features: Last features `(batch, candidates, height, width, channels)`.
 
     Example:
 
     >>> x, features = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.ones((2, 1, 4, 4, 8))
-    >>> labels = keras.ops.zeros((2, 3), "int32")
+    >>> labels = keras.ops.zeros((2, 3, 1, 1), "int32")
     >>> MixtureHeadConditioning(3)(x, labels, features=features).shape
     (2, 3, 4, 4, 6)
     """
@@ -251,19 +251,22 @@ class MixtureHeadConditioning(LabelConditioning):
         super().__init__(conditions, **{**kwargs, "dtype": "float32"})
 
     def build(
-        self, x_shape: Shape, labels_shape: Shape | None = None, features_shape: Shape | None = None
+        self,
+        x_shape: Shape,
+        condition_shape: Shape | None = None,
+        features_shape: Shape | None = None,
     ) -> None:
         self.kernels = self.add_table("kernels", (features_shape[-1], x_shape[-1]), "zeros")
 
     def call(
         self,
         x: Tensor,
-        labels: Tensor,
+        condition: Tensor,
         evaluation: Evaluation = Evaluation(),
         features: Tensor | None = None,
     ) -> Tensor:
         _, candidates, height, width, channels = features.shape
-        kernels = self.conditions.look_up(self.kernels, labels)
+        kernels = self.conditions.look_up(self.kernels, condition[:, :, 0, 0])
         pixels = ops.reshape(features, (-1, candidates, height * width, channels))
         change = evaluation.arithmetic.matmul(pixels, ops.cast(kernels, x.dtype))
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
@@ -315,11 +318,11 @@ def parse_conditioning(
 def condition(
     strategies: Sequence[LabelConditioning],
     x: Tensor,
-    labels: Tensor | None,
     evaluation: Evaluation,
     **features: Tensor,
 ) -> Tensor:
     """Applies the conditioning layers of a place, from `NetworkConfig.strategies`, to `x`."""
     for strategy in strategies:
-        x = evaluation.arithmetic.apply(strategy, x, labels, evaluation=evaluation, **features)
+        here = evaluation.condition
+        x = evaluation.arithmetic.apply(strategy, x, here, evaluation=evaluation, **features)
     return x

@@ -1,6 +1,7 @@
 """Causal convolutions: weight-normalized, shifted, transposed, and masked."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -136,12 +137,28 @@ class WeightNormalizedDense(WeightNormalized):
         return (*input_shape[:-1], self.filters)
 
 
+@dataclass(frozen=True)
+class Window:
+    """The input pixels of an output pixel, whose row is the last of the window.
+
+    Attributes:
+        rows, columns: Integers, its extent.
+        left: Integer, number of its columns on the left of the output pixel.
+        gap: Pair of integers, the rows and columns by which the window is moved up and to the left
+            to exclude the current row or pixel.
+    """
+
+    rows: int
+    columns: int
+    left: int
+    gap: tuple[int, int] = (0, 0)
+
+
 class ShiftedConv2D(WeightNormalized):
     """Base class of the shifted and masked convolutions.
 
-    Subclasses implement `padding()`, which returns `((top, bottom), (left, right))`. Negative
-    numbers crop. The arguments are documented in `DownShiftedConv2D`. `strict` layers, which
-    exclude the current row or pixel, are applied to the image.
+    Subclasses define the property `window`. The arguments are documented in `DownShiftedConv2D`.
+    `strict` layers, which exclude the current row or pixel, are applied to the image.
 
     Call arguments:
         x: Features `(batch, ..., height, width, channels)`. If `padded`, they can also be a matrix
@@ -169,6 +186,17 @@ class ShiftedConv2D(WeightNormalized):
 
     def build(self, input_shape: Shape) -> None:
         self.add_kernel((*self.kernel_size, input_shape[-1], self.filters))
+
+    @property
+    def window(self) -> Window:
+        """The `Window` of the convolution."""
+        raise NotImplementedError
+
+    def padding(self) -> Padding:
+        """Returns the padding that the window needs; negative numbers crop."""
+        window, (up, aside) = self.window, self.window.gap
+        right = window.columns - 1 - window.left
+        return (window.rows - 1 + up, -up), (window.left + aside, right - aside)
 
     def pad(self, x: Tensor) -> Tensor:
         """Pads `x` with zeros at the top and left, and pads or crops it at the bottom and right."""
@@ -262,10 +290,10 @@ class DownShiftedConv2D(ShiftedConv2D):
         if self.kernel_size[1] % 2 == 0:
             raise invalid_argument("kernel_size", kernel_size, "an odd number of columns")
 
-    def padding(self) -> Padding:
+    @property
+    def window(self) -> Window:
         rows, columns = self.kernel_size
-        shift = int(self.strict)
-        return (rows - 1 + shift, -shift), (columns // 2, columns // 2)
+        return Window(rows, columns, left=columns // 2, gap=(int(self.strict), 0))
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -286,10 +314,10 @@ class DownRightShiftedConv2D(ShiftedConv2D):
     def __init__(self, filters: int, kernel_size: Sequence[int] = (2, 2), **kwargs: Any):
         super().__init__(filters, kernel_size, **kwargs)
 
-    def padding(self) -> Padding:
+    @property
+    def window(self) -> Window:
         rows, columns = self.kernel_size
-        shift = int(self.strict)
-        return (rows - 1, 0), (columns - 1 + shift, -shift)
+        return Window(rows, columns, left=columns - 1, gap=(0, int(self.strict)))
 
 
 class ShiftedConv2DTranspose(WeightNormalized):
@@ -448,6 +476,7 @@ class MaskedConv2D(ShiftedConv2D):
         """Returns the normalized kernel, whose norm excludes masked entries."""
         return super().normalized(direction * self.connections)
 
-    def padding(self) -> Padding:
+    @property
+    def window(self) -> Window:
         rows, columns = self.kernel_size
-        return (rows - 1, 0), (columns // 2, columns // 2)
+        return Window(rows, columns, left=columns // 2)

@@ -1,25 +1,24 @@
 """Evaluates a network on a whole image, or row by row and pixel by pixel for sampling."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from keras import ops
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.convolutions import (
-    DownRightShiftedConv2D,
-    MaskedConv2D,
-    ShiftedConv2D,
-)
+from keras_pixelcnnpp.layers.convolutions import DownRightShiftedConv2D, ShiftedConv2D
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 from keras_pixelcnnpp.utils.indexing import read, read_at, writable_like, write, written
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
 Cache = dict[str, Tensors]
-# Row and column at the current resolution; `None` stands for all of them.
+# Row and column; `None` stands for all of them.
 Position = tuple[Tensor | None, Tensor | None]
-# Evaluates the lower resolutions on downsampled features and upsamples the result.
-LowerResolutions = Callable[[Tensor], Tensor]
+# Evaluates the lower resolutions on downsampled features, by the evaluation of the next resolution,
+# and upsamples the result.
+LowerResolutions = Callable[[Tensor, "Evaluation"], Tensor]
 
 
 @dataclass
@@ -54,15 +53,52 @@ class Evaluation:
     A network calls its convolutions and its lower resolutions through an evaluation, so that
     the incremental sampler can run the same network on one row or one pixel at a time. All other
     layers and the nonlinearities are applied through the evaluation's `arithmetic`.
+
+    Args:
+        arithmetic: Arithmetic of the layers and nonlinearities.
+        condition: The result of `AutoregressiveNetwork.encoded`: the encoded condition at each
+            resolution, of which the last also holds for lower ones.
+        position: Row and column that are evaluated, at the resolution of the image.
+
+    Attributes:
+        resolution: Integer, the resolution of the current features, 0 for that of the image.
     """
 
-    def __init__(self, arithmetic: FloatArithmetic = FloatArithmetic()):
+    def __init__(
+        self,
+        arithmetic: FloatArithmetic = FloatArithmetic(),
+        condition: Sequence[Tensor] = (),
+        position: Position = (None, None),
+    ):
         self.arithmetic = arithmetic
+        self.resolution = 0
+        self._condition = condition
+        self._position = position
 
     @property
     def position(self) -> Position:
         """Row and column that are evaluated, at the resolution of the current features."""
-        return None, None
+        row, column = (
+            None if index is None else index // 2**self.resolution for index in self._position
+        )
+        return row, column
+
+    @property
+    def condition(self) -> Tensor | None:
+        """The encoded condition at the evaluated positions; `None` for an unconditional model.
+
+        `(batch, candidates, height, width, ...)`. Height and width are 1 if it is the same
+        everywhere.
+        """
+        if not self._condition:
+            return None
+        here = self._condition[min(self.resolution, len(self._condition) - 1)]
+        if here.shape[2:4] == (1, 1):
+            return here
+        for axis, index in enumerate(self.position, start=2):
+            if index is not None:
+                here = read_at(here, axis, index, 1)
+        return here
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a shifted or masked convolution to `x`."""
@@ -70,7 +106,13 @@ class Evaluation:
 
     def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
         """Downsamples `x`, and returns the result of the lower resolutions, upsampled again."""
-        return lower(self.convolve(downsampling, x))
+        return lower(self.convolve(downsampling, x), self._below())
+
+    def _below(self) -> Self:
+        """Returns the evaluation of the next lower resolution, which has the same caches."""
+        below = copy.copy(self)
+        below.resolution += 1
+        return below
 
     def link(self, features: Tensor) -> Tensor:
         """Returns the vertical stack's features at the evaluated positions."""
@@ -78,20 +120,19 @@ class Evaluation:
 
 
 class _PartialEvaluation(Evaluation):
-    """Evaluates a part of each resolution, and thus knows at which resolution it is."""
+    """Evaluates a part of each resolution, with a cache of earlier parts."""
 
-    def __init__(self, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic):
-        super().__init__(arithmetic)
+    def __init__(
+        self,
+        cache: Cache,
+        row: Tensor,
+        num_lower: int,
+        arithmetic: FloatArithmetic,
+        condition: Sequence[Tensor] = (),
+    ):
+        super().__init__(arithmetic, condition, (row, None))
         self.cache = {name: dict(entries) for name, entries in cache.items()}
-        self.resolution = 0
-        self._row = row
         self._num_lower = num_lower
-
-    def _evaluate_lower(self, lower: LowerResolutions, x: Tensor) -> Tensor:
-        self.resolution += 1
-        x = lower(x)
-        self.resolution -= 1
-        return x
 
 
 class VerticalEvaluation(_PartialEvaluation):
@@ -104,7 +145,7 @@ class VerticalEvaluation(_PartialEvaluation):
             next lower one returned.
         row: Integer tensor, the row.
         num_lower: Integer, number of lower resolutions that are evaluated at this row.
-        arithmetic: Arithmetic of the layers and nonlinearities.
+        arithmetic, condition: See `Evaluation`.
     """
 
     @staticmethod
@@ -114,10 +155,10 @@ class VerticalEvaluation(_PartialEvaluation):
         """Returns the cache before the first row: zeros, like the padding of a whole image."""
         rows, below = {}, {}
         for one in stack.convolutions:
-            height, _, channels, _ = one.layer.direction.shape
-            if height > 1:
-                columns = width // 2**one.resolution
-                shape = (batch_size, one.candidates, height - 1, columns, channels)
+            above = one.layer.window.rows - 1
+            if above > 0:
+                columns, channels = width // 2**one.resolution, one.layer.direction.shape[-2]
+                shape = (batch_size, one.candidates, above, columns, channels)
                 rows[one.layer.path] = ops.zeros(shape, arithmetic.dtype(one.layer))
         for resolution, (layer, candidates, channels) in stack.upsampled.items():
             shape = (batch_size, candidates, 1, width // 2**resolution, channels)
@@ -131,10 +172,6 @@ class VerticalEvaluation(_PartialEvaluation):
             kind: {name: take_images(x, chosen, axis=0) for name, x in entries.items()}
             for kind, entries in cache.items()
         }
-
-    @property
-    def position(self) -> Position:
-        return self._row // 2**self.resolution, None
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a convolution to the cached rows followed by the new row."""
@@ -156,7 +193,7 @@ class VerticalEvaluation(_PartialEvaluation):
         if self.resolution >= self._num_lower:
             self._window(downsampling, x)
             return below[name]
-        rows = self._evaluate_lower(lower, self.convolve(downsampling, x))
+        rows = lower(self.convolve(downsampling, x), self._below())
         below[name] = rows[..., 1:, :, :]
         return rows[..., :1, :, :]
 
@@ -184,13 +221,19 @@ class HorizontalEvaluation(_PartialEvaluation):
     Args:
         stack: The `Stack`.
         cache: The result of `start_row`, or the attribute `cache` of the last evaluation.
-        row, num_lower, arithmetic: See `VerticalEvaluation`.
+        row, num_lower, arithmetic, condition: See `VerticalEvaluation`.
     """
 
     def __init__(
-        self, stack: Stack, cache: Cache, row: Tensor, num_lower: int, arithmetic: FloatArithmetic
+        self,
+        stack: Stack,
+        cache: Cache,
+        row: Tensor,
+        num_lower: int,
+        arithmetic: FloatArithmetic,
+        condition: Sequence[Tensor] = (),
     ):
-        super().__init__(cache, row, num_lower, arithmetic)
+        super().__init__(cache, row, num_lower, arithmetic, condition)
         self._groups = _groups(stack, arithmetic)
         self._num_lower_in_row = num_lower
         self._right = {}  # upsampled features of the next column
@@ -203,11 +246,10 @@ class HorizontalEvaluation(_PartialEvaluation):
         cache, below = {}, {}
         for name, group in _groups(stack, arithmetic).items():
             layer, columns = group[0].layer, width // 2 ** group[0].resolution
-            size = batch_size * group[0].candidates, layer.direction.shape[2]
+            size = batch_size * group[0].candidates, layer.direction.shape[-2]
             shape = columns, len(group), *size
             if not _is_narrow(layer):
-                rows, aside = layer.kernel_size
-                shape = rows - 1, columns + aside - 1, *size
+                shape = layer.window.rows - 1, columns + layer.window.columns - 1, *size
             cache[name] = {"above": ops.zeros(shape, arithmetic.dtype(layer))}
         for resolution, (layer, candidates, channels) in stack.upsampled.items():
             shape = (width // 2**resolution, batch_size, candidates, channels)
@@ -227,7 +269,7 @@ class HorizontalEvaluation(_PartialEvaluation):
                 entry["row"] = ops.zeros(ops.shape(above)[1:], arithmetic.dtype(layer))
             else:
                 entry["row"] = writable_like(above)
-                if layer.kernel_size[1] > 1:
+                if layer.window.left > 0:
                     entry["left"] = entry["above_left"] = ops.zeros_like(above[0])
             started[name] = entry
         return started
@@ -270,7 +312,7 @@ class HorizontalEvaluation(_PartialEvaluation):
 
     @property
     def position(self) -> Position:
-        return self._row // 2**self.resolution, self._column(self.resolution)
+        return super().position[0], self._column(self.resolution)
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a convolution to the cached neighbors and the new pixel."""
@@ -314,34 +356,32 @@ class HorizontalEvaluation(_PartialEvaluation):
                 entry["row"] = write(entry["row"], column, here)
                 if "left" in entry:
                     entry["left"] = here
-            if first.on_pixels and isinstance(first.layer, MaskedConv2D):
+            if first.on_pixels and not any(first.layer.window.gap):
                 self.remember(first.layer, pixel)
 
     def _wide_window(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Returns the window around the new pixel; a mask excludes later pixels."""
         self.remember(layer, x)
-        rows, columns = layer.kernel_size
         column, entry = self._column(self.resolution), self.cache[layer.path]
-        window = read_at(entry["row"][None], 1, column, columns)
-        if rows > 1:
-            above = read_at(entry["above"], 1, column, columns)
-            window = ops.concatenate([above, window], axis=0)
-        window = ops.transpose(window, (2, 0, 1, 3))  # (batch, rows, columns, channels)
-        return ops.expand_dims(window, 1)
+        pixels = read_at(entry["row"][None], 1, column, layer.window.columns)
+        if layer.window.rows > 1:
+            above = read_at(entry["above"], 1, column, layer.window.columns)
+            pixels = ops.concatenate([above, pixels], axis=0)
+        pixels = ops.transpose(pixels, (2, 0, 1, 3))  # (batch, rows, columns, channels)
+        return ops.expand_dims(pixels, 1)
 
     def remember(self, layer: ShiftedConv2D, x: Tensor) -> None:
         """Stores the pixel `x` in the cache of a layer with a wide window."""
-        entry, columns = self.cache[layer.path], layer.kernel_size[1]
-        left = columns - 1 - max(0, layer.padding()[1][1])
+        entry, column = self.cache[layer.path], self._column(self.resolution)
         here = ops.reshape(x, (-1, x.shape[-1]))
-        entry["row"] = write(entry["row"], self._column(self.resolution) + left, here)
+        entry["row"] = write(entry["row"], column + layer.window.left, here)
 
     def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
         """Evaluates the lower resolutions at every other row and column, for 2×2 pixels."""
         below, name = self.cache["below"], f"{self.resolution}"
         column = self._column(self.resolution)
         if self.resolution < self._num_lower:
-            patch = self._evaluate_lower(lower, self.convolve(downsampling, x))
+            patch = lower(self.convolve(downsampling, x), self._below())
             self._right[name] = patch[..., :1, 1:, :]
             below[name] = write(below[name], column, columns_first(patch[..., 1:, :, :]))
             return patch[..., :1, :1, :]
@@ -370,7 +410,7 @@ def take_images(x: Tensor, chosen: Tensor, axis: int) -> Tensor:
 def _is_narrow(layer: ShiftedConv2D) -> bool:
     """Returns whether a convolution's window has 2×1 or 2×2 pixels, none to the right."""
     shifted = isinstance(layer, DownRightShiftedConv2D)
-    return shifted and layer.kernel_size in ((2, 1), (2, 2))
+    return shifted and layer.window.rows == 2 and layer.window.columns <= 2
 
 
 def _groups(stack: Stack, arithmetic: FloatArithmetic) -> dict[str, list[Convolution]]:
@@ -379,7 +419,7 @@ def _groups(stack: Stack, arithmetic: FloatArithmetic) -> dict[str, list[Convolu
     for one in stack.convolutions:
         layer, name = one.layer, one.layer.path
         if _is_narrow(layer):
-            kind = one.resolution, one.candidates, layer.kernel_size[1], layer.direction.shape[2]
+            kind = one.resolution, one.candidates, layer.window.columns, layer.direction.shape[-2]
             name = f"{kind} {arithmetic.dtype(layer)}"
         groups.setdefault(name, []).append(one)
     return groups

@@ -109,12 +109,12 @@ class GatedResidualBlock(_Configured):
         x: Features `(batch, candidates, height, width, filters)`.
         shortcut: Optional features of the same height and width, with any number of channels.
         link: Optional projected features of the other stack, with the shape of `x`.
-        labels: Optional int tensor `(batch, candidates)`.
-        evaluation: `Evaluation` that applies the layers. The default evaluates whole images.
+        evaluation: `Evaluation` that applies the layers, and has the condition. The default
+            evaluates whole images.
         training: Boolean, whether dropout is active.
 
     Returns:
-        Features with the shape of `x`, and with the candidates of `labels` if they are used.
+        Features with the shape of `x`, and with the candidates of the condition if it is used.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -174,7 +174,6 @@ class GatedResidualBlock(_Configured):
         x: Tensor,
         shortcut: Tensor | None = None,
         link: Tensor | None = None,
-        labels: Tensor | None = None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
@@ -185,11 +184,11 @@ class GatedResidualBlock(_Configured):
             hidden = hidden + arithmetic.apply(self.shortcut_dense, shortcut)
         if link is not None:
             hidden = hidden + link
-        hidden = condition(self.hidden_conditioning, hidden, labels, evaluation)
+        hidden = condition(self.hidden_conditioning, hidden, evaluation)
         hidden = arithmetic.concat_elu(hidden)
         hidden = arithmetic.apply(self.dropout, hidden, training=training)
         gate = evaluation.convolve(self.gate_conv, hidden)
-        gate = condition(self.gate_conditioning, gate, labels, evaluation)
+        gate = condition(self.gate_conditioning, gate, evaluation)
         value, gate = ops.split(gate, 2, axis=-1)
         return x + arithmetic.gated(value, gate)
 
@@ -211,7 +210,7 @@ class ResidualStack(_Configured):
     Call arguments:
         x: Features after the stem, `(batch, candidates, height, width, filters[0])`.
         links: Optional dict from the name of a block to projected features of the other stack.
-        labels, evaluation, training: See `GatedResidualBlock`.
+        evaluation, training: See `GatedResidualBlock`.
 
     Returns:
         Ordered dict from the name of each block to its output. The last is the stack's result.
@@ -291,23 +290,22 @@ class ResidualStack(_Configured):
         self,
         x: Tensor,
         links: Tensors | None = None,
-        labels: Tensor | None = None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensors:
         outputs, apply = {}, evaluation.arithmetic.apply
 
-        def run_block(
-            block: GatedResidualBlock, x: Tensor, shortcut: Tensor | None = None
-        ) -> Tensor:
-            link = None if links is None else evaluation.link(links[block.name])
-            x = apply(block, x, shortcut, link, labels, evaluation=evaluation, training=training)
-            outputs[block.name] = x
-            return x
+        def run_from(resolution: int, x: Tensor, evaluation: Evaluation) -> Tensor:
+            def run_block(
+                block: GatedResidualBlock, x: Tensor, shortcut: Tensor | None = None
+            ) -> Tensor:
+                link = None if links is None else evaluation.link(links[block.name])
+                x = apply(block, x, shortcut, link, evaluation=evaluation, training=training)
+                outputs[block.name] = x
+                return x
 
-        def run_from(resolution: int, x: Tensor) -> Tensor:
-            def run_lower(x: Tensor) -> Tensor:
-                return apply(self.upsamplings[resolution], run_from(resolution + 1, x))
+            def run_lower(x: Tensor, below: Evaluation) -> Tensor:
+                return apply(self.upsamplings[resolution], run_from(resolution + 1, x, below))
 
             shortcuts = [x]
             for block in self.down_blocks[resolution]:
@@ -315,12 +313,12 @@ class ResidualStack(_Configured):
                 shortcuts.append(x)
             if resolution == len(self.filters) - 1:
                 x = shortcuts.pop()
-                x = condition(self.bottleneck_conditioning, x, labels, evaluation)
+                x = condition(self.bottleneck_conditioning, x, evaluation)
             else:
                 x = evaluation.descend(self.downsamplings[resolution], x, run_lower)
             for block in self.up_blocks[resolution]:
                 x = run_block(block, x, shortcuts.pop())
             return x
 
-        run_from(0, x)
+        run_from(0, x, evaluation)
         return outputs

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import PLACES, LabelConditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.level_embedding import LevelEmbedding
@@ -17,10 +18,10 @@ class AutoregressiveNetwork(keras.layers.Layer):
     The parameters at pixel `(i, j)` depend on earlier pixels in raster order and on the label.
     Subclasses define two stacks, which the sampler evaluates row by row and pixel by pixel:
 
-    - `call_vertical_stack(pixels, labels, evaluation, training)` returns features of the rows
-      above, nested dicts of tensors, or an empty dict if the network has only one stack.
-    - `call_horizontal_stack(pixels, vertical, labels, evaluation, training)` returns the
-      parameters, given these features and the pixels to the left.
+    - `call_vertical_stack(pixels, evaluation, training)` returns features of the rows above, nested
+      dicts of tensors, or an empty dict if the network has only one stack.
+    - `call_horizontal_stack(pixels, vertical, evaluation, training)` returns the parameters, given
+      these features and the pixels to the left.
 
     Both call their convolutions by `evaluation.convolve`, and all other layers by
     `evaluation.arithmetic.apply`. Convolutions of the pixels, and only these, exclude the current
@@ -35,7 +36,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         levels: Tensor of whole numbers `(batch, 1, height, width, channels)`, from 0 to
             `num_levels - 1`.
         labels: Int tensor `(batch, candidates)`, or `None`.
-        evaluation: `Evaluation` that applies the layers. The default evaluates whole images.
+        arithmetic: Arithmetic of the layers and nonlinearities.
         training: Boolean, whether dropout is active.
 
     Returns:
@@ -72,21 +73,27 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self,
         levels: Tensor,
         labels: Tensor | None = None,
-        evaluation: Evaluation = Evaluation(),
+        arithmetic: FloatArithmetic = FloatArithmetic(),
         training: bool = False,
     ) -> Tensor:
-        labels = self.encoded(labels)
-        pixels = self.to_pixels(levels, labels, evaluation)
-        vertical = self.call_vertical_stack(pixels, labels, evaluation, training)
-        return self.call_horizontal_stack(pixels, vertical, labels, evaluation, training)
+        evaluation = Evaluation(arithmetic, self.encoded(labels))
+        pixels = self.to_pixels(levels, evaluation)
+        vertical = self.call_vertical_stack(pixels, evaluation, training)
+        return self.call_horizontal_stack(pixels, vertical, evaluation, training)
 
-    def encoded(self, labels: Tensor | None) -> Tensor | None:
-        """Encodes labels once for all strategies. The methods of the stacks receive the result."""
-        return labels if self.encoder is None else self.encoder(labels)
+    def encoded(self, labels: Tensor | None) -> list[Tensor]:
+        """Encodes the condition once for all strategies; see `Evaluation`.
 
-    def to_pixels(
-        self, levels: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
-    ) -> Tensor:
+        Returns:
+            A tensor for each resolution, `(batch, candidates, height, width, ...)`, whose height
+            and width are 1 if the condition is the same everywhere. Labels stay as they are. The
+            list is empty for an unconditional model.
+        """
+        if labels is None:
+            return []
+        return [labels[:, :, None, None]] if self.encoder is None else self.encoder(labels)
+
+    def to_pixels(self, levels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         """Converts the levels of images, or of a part of them, to the network's input.
 
         Ordered levels are scaled to [-1, 1]; others are replaced by learned vectors.
@@ -101,7 +108,6 @@ class AutoregressiveNetwork(keras.layers.Layer):
     def call_vertical_stack(
         self,
         pixels: Tensor,
-        labels: Tensor | None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Nest:

@@ -122,13 +122,13 @@ class MaskedNetwork(AutoregressiveNetwork):
         labels = self.conditions.spec(None, 1)
         self.call(keras.KerasTensor(image_shape, "int32"), labels)
 
-    def parameters(self, x: Tensor, labels: Tensor | None, evaluation: Evaluation) -> Tensor:
+    def parameters(self, x: Tensor, evaluation: Evaluation) -> Tensor:
         """Applies the last layers, which compute the parameters of each pixel."""
         arithmetic = evaluation.arithmetic
         x = ops.relu(arithmetic.apply(self.hidden_dense, ops.relu(x)))
         features = arithmetic.cast(x, "float32")
         parameters = arithmetic.apply(self.head, features)
-        return condition(self.head_conditioning, parameters, labels, evaluation, features=features)
+        return condition(self.head_conditioning, parameters, evaluation, features=features)
 
 
 class PixelCNNNetwork(MaskedNetwork):
@@ -157,21 +157,20 @@ class PixelCNNNetwork(MaskedNetwork):
         self,
         pixels: Tensor,
         vertical: Nest,
-        labels: Tensor | None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.stem, pixels)
-        x = condition(self.stem_conditioning, x, labels, evaluation)
+        x = condition(self.stem_conditioning, x, evaluation)
         for block in self.blocks:
             hidden = apply(block["narrow"], ops.relu(x))
-            hidden = condition(block["hidden"], hidden, labels, evaluation)
+            hidden = condition(block["hidden"], hidden, evaluation)
             hidden = apply(block["dropout"], ops.relu(hidden), training=training)
             hidden = evaluation.convolve(block["masked"], hidden)
-            hidden = condition(block["gate"], hidden, labels, evaluation)
+            hidden = condition(block["gate"], hidden, evaluation)
             x = x + apply(block["widen"], ops.relu(hidden))
-        return self.parameters(x, labels, evaluation)
+        return self.parameters(x, evaluation)
 
 
 class GatedPixelCNNNetwork(MaskedNetwork):
@@ -215,20 +214,19 @@ class GatedPixelCNNNetwork(MaskedNetwork):
     def call_vertical_stack(
         self,
         pixels: Tensor,
-        labels: Tensor | None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensors:
         apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.vertical_stem, pixels)
-        x = condition(self.vertical_stem_conditioning, x, labels, evaluation)
+        x = condition(self.vertical_stem_conditioning, x, evaluation)
         links = {"stem": apply(self.stem_link, x)}
         for index, block in enumerate(self.blocks):
-            x = condition(block["vertical_hidden"], x, labels, evaluation)
+            x = condition(block["vertical_hidden"], x, evaluation)
             double = evaluation.convolve(block["vertical"], x)
             links[f"{index}"] = apply(block["link"], double)
             if block["vertical_gate"] is not None:
-                double = condition(block["vertical_gate"], double, labels, evaluation)
+                double = condition(block["vertical_gate"], double, evaluation)
                 x = gated(double, evaluation.arithmetic)
         return links
 
@@ -236,22 +234,21 @@ class GatedPixelCNNNetwork(MaskedNetwork):
         self,
         pixels: Tensor,
         vertical: Nest,
-        labels: Tensor | None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
         apply = evaluation.arithmetic.apply
         x = evaluation.convolve(self.stem, pixels) + evaluation.link(vertical["stem"])
-        x = condition(self.stem_conditioning, x, labels, evaluation)
+        x = condition(self.stem_conditioning, x, evaluation)
         for index, block in enumerate(self.blocks):
-            hidden = condition(block["hidden"], x, labels, evaluation)
+            hidden = condition(block["hidden"], x, evaluation)
             hidden = apply(block["dropout"], hidden, training=training)
             double = evaluation.convolve(block["masked"], hidden)
             double = double + evaluation.link(vertical[f"{index}"])
-            double = condition(block["gate"], double, labels, evaluation)
+            double = condition(block["gate"], double, evaluation)
             hidden = gated(double, evaluation.arithmetic, self.groups)
             x = x + apply(block["residual"], hidden)
-        return self.parameters(x, labels, evaluation)
+        return self.parameters(x, evaluation)
 
 
 def gated(x: Tensor, arithmetic: FloatArithmetic, groups: int = 1) -> Tensor:

@@ -271,18 +271,15 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         for strategy in self.head_conditioning:
             strategy.build((*leading, height, width, self.num_parameters), None, feature_shape)
 
-    def to_pixels(
-        self, levels: Tensor, labels: Tensor | None, evaluation: Evaluation = Evaluation()
-    ) -> Tensor:
+    def to_pixels(self, levels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         """Appends a channel of ones, which marks the image's area, and conditions the input."""
-        pixels = super().to_pixels(levels, labels, evaluation)
+        pixels = super().to_pixels(levels, evaluation)
         pixels = ops.concatenate([pixels, ops.ones_like(pixels[..., :1])], axis=-1)
-        return condition(self.input_conditioning, pixels, labels, evaluation)
+        return condition(self.input_conditioning, pixels, evaluation)
 
     def call_vertical_stack(
         self,
         pixels: Tensor,
-        labels: Tensor | None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> tuple[Tensor, Tensors]:
@@ -294,10 +291,8 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         """
         arithmetic = evaluation.arithmetic
         x = evaluation.convolve(self.vertical_stem, pixels)
-        x = condition(self.vertical_conditioning, x, labels, evaluation)
-        outputs = arithmetic.apply(
-            self.vertical_stack, x, labels=labels, evaluation=evaluation, training=training
-        )
+        x = condition(self.vertical_conditioning, x, evaluation)
+        outputs = arithmetic.apply(self.vertical_stack, x, evaluation=evaluation, training=training)
         links = {
             name: arithmetic.apply(self.links[name], arithmetic.concat_elu(output))
             for name, output in outputs.items()
@@ -308,7 +303,6 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         self,
         pixels: Tensor,
         vertical: tuple[Tensor, Tensors],
-        labels: Tensor | None,
         evaluation: Evaluation = Evaluation(),
         training: bool = False,
     ) -> Tensor:
@@ -316,15 +310,14 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         arithmetic = evaluation.arithmetic
         stem, links = vertical
         x = evaluation.convolve(self.horizontal_stem_left, pixels) + evaluation.link(stem)
-        x = condition(self.horizontal_conditioning, x, labels, evaluation)
+        x = condition(self.horizontal_conditioning, x, evaluation)
         outputs = arithmetic.apply(
             self.horizontal_stack,
             x,
             links=links,
-            labels=labels,
             evaluation=evaluation,
             training=training,
         )
         features = arithmetic.elu(arithmetic.cast(list(outputs.values())[-1], "float32"))
         parameters = arithmetic.apply(self.head, features)
-        return condition(self.head_conditioning, parameters, labels, evaluation, features=features)
+        return condition(self.head_conditioning, parameters, evaluation, features=features)

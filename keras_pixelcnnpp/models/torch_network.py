@@ -10,7 +10,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
-from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor, inner_layers
 from keras_pixelcnnpp.utils.errors import UserError, is_out_of_memory
 
@@ -96,9 +95,9 @@ class CompiledNetwork:
             return dropout[-1]
 
         # The scope keeps this call from changing random states.
-        evaluation = Evaluation(FloatArithmetic(draw=write_down))
+        arithmetic = FloatArithmetic(draw=write_down)
         with torch.no_grad(), keras.StatelessScope():
-            self.network(levels, labels, evaluation=evaluation, training=training)
+            self.network(levels, labels, arithmetic=arithmetic, training=training)
         try:
             return self._compiled(self._inputs(levels, labels, dropout), training), draws
         except RuntimeError as error:  # the base of torch's errors, such as a missing C++ compiler
@@ -122,7 +121,7 @@ class CompiledNetwork:
                 result = self.network(
                     given["levels"],
                     given.get("labels"),
-                    evaluation=Evaluation(arithmetic),
+                    arithmetic=arithmetic,
                     training=training,
                 )
             after = scope.state_mapping.items()

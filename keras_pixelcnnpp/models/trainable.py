@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS
-from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.loss import batch_loss
@@ -272,7 +271,7 @@ class TrainableModel(LikelihoodModel):
         # Unlabeled images get class 0, because gains and biases hardly depend on the label.
         values = self.conditions.filled(labels)
         levels = self.network_input(ops.convert_to_tensor(images))
-        self.network(levels, values, evaluation=Evaluation(FloatArithmetic(initializes=True)))
+        self.network(levels, values, arithmetic=FloatArithmetic(initializes=True))
         self._initialized.assign(1)
 
     def _gains_have_changed(self) -> bool:

@@ -85,7 +85,7 @@ class IncrementalPass:
             The levels `(height, width, batch, channels)`, and the last `carry`.
         """
         given = {
-            "labels": self.network.encoded(labels),
+            "condition": self.network.encoded(labels),
             "kernels": kernels or self.structure.kernels(),
             "choose": given,
         }
@@ -131,14 +131,15 @@ class IncrementalPass:
     ) -> tuple[State, Nest, State]:
         """Evaluates the vertical stack. Returns the state, the features and the columns' state."""
         # 1. The row above, as the network's input; zeros (padding) before the first row.
-        labels = steps.given["labels"]
-        above = read(state["levels"], ops.maximum(row - 1, 0))
-        pixels = self._pixels(ops.transpose(above, (1, 0, 2))[:, None, None], labels)
+        condition, above = steps.given["condition"], ops.maximum(row - 1, 0)
+        levels = ops.transpose(read(state["levels"], above), (1, 0, 2))[:, None, None]
+        evaluation = Evaluation(self.arithmetic, condition, (above, None))
+        pixels = self.network.to_pixels(levels, evaluation)
         pixels = pixels * ops.cast(row - 1 >= 0, pixels.dtype)
         # 2. The vertical stack's features of this row.
         arithmetic = self.arithmetic.with_kernels(steps.given["kernels"])
-        evaluation = VerticalEvaluation(state["vertical"], row, num_lower, arithmetic)
-        vertical = self.network.call_vertical_stack(pixels, labels, evaluation)
+        evaluation = VerticalEvaluation(state["vertical"], row, num_lower, arithmetic, condition)
+        vertical = self.network.call_vertical_stack(pixels, evaluation)
         # 3. The state before the first column.
         how = self.structure.horizontal, num_lower, self.arithmetic
         columns = {
@@ -160,22 +161,22 @@ class IncrementalPass:
         steps: "Steps",
     ) -> State:
         """Evaluates the pixels of one period of columns."""
-        labels, period = steps.given["labels"], 2**num_lower
+        condition, period = steps.given["condition"], 2**num_lower
         arithmetic = self.arithmetic.with_kernels(steps.given["kernels"])
-        stack = self.structure.horizontal
-        evaluation = HorizontalEvaluation(stack, state["cache"], row, num_lower, arithmetic)
+        here = state["cache"], row, num_lower, arithmetic, condition
+        evaluation = HorizontalEvaluation(self.structure.horizontal, *here)
         pixel, levels, carry = state["pixel"], state["levels"], state["carry"]
         for phase in range(period):
             column = functools.cache(functools.partial(_column_at, index, phase, period))
             evaluation.at(column, lower_resolutions_at(phase, num_lower + 1))
             for _ in range(self.network.evaluations_per_pixel):
                 # 1. The parameters of this pixel, from the pixel on its left and the cache.
-                parameters = self.network.call_horizontal_stack(pixel, vertical, labels, evaluation)
+                parameters = self.network.call_horizontal_stack(pixel, vertical, evaluation)
                 # 2. The value of this pixel, or of its next sub-pixel.
                 chosen, next_carry = steps.choose(
                     parameters, row, column(0), carry, *steps.given["choose"]
                 )
-                pixel = self._pixels(as_pixel(chosen[:, None]), labels)
+                pixel = self.network.to_pixels(as_pixel(chosen[:, None]), evaluation)
             # 3. What the next pixels need.
             carry = next_carry
             evaluation.end_pixel(pixel)
@@ -196,9 +197,6 @@ class IncrementalPass:
             vertical = VerticalEvaluation.take(vertical, chosen)
             cache = HorizontalEvaluation.take(cache, chosen)
         return {"levels": levels, "carry": carry, "vertical": vertical, "horizontal": cache}
-
-    def _pixels(self, levels: Tensor, labels: Tensor | None) -> Tensor:
-        return self.network.to_pixels(levels, labels, Evaluation(self.arithmetic))
 
 
 class Steps:

@@ -1,5 +1,6 @@
 """Records the layers that a network calls, so that no list of them has to be kept."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -56,13 +57,13 @@ class Structure:
         )
 
     def _call(self, network: keras.layers.Layer, levels: Tensor, labels: Tensor | None) -> Tensor:
-        labels = network.encoded(labels)
-        pixels = network.to_pixels(levels, labels, Evaluation(self._applied))
+        given = self._applied, network.encoded(labels)
+        pixels = network.to_pixels(levels, Evaluation(*given))
         down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
-        vertical = _Recording(self.vertical, pixels, down, self._applied)
-        horizontal = _Recording(self.horizontal, pixels, right, self._applied)
-        features = network.call_vertical_stack(pixels, labels, vertical)
-        return network.call_horizontal_stack(pixels, features, labels, horizontal)
+        vertical = _Recording(self.vertical, pixels, down, *given)
+        horizontal = _Recording(self.horizontal, pixels, right, *given)
+        features = network.call_vertical_stack(pixels, vertical)
+        return network.call_horizontal_stack(pixels, features, horizontal)
 
     def _require_recorded(self, network: keras.layers.Layer) -> None:
         """Raises a `UserError` for a convolution that would get pixels without their neighbors."""
@@ -126,17 +127,21 @@ class _Recording(Evaluation):
         stack: The `Stack` to which they are added.
         pixels: The network's input.
         kinds: The classes of convolutions that this stack may use.
-        arithmetic: Arithmetic of the layers and nonlinearities.
+        arithmetic, condition: See `Evaluation`.
     """
 
     def __init__(
-        self, stack: Stack, pixels: Tensor, kinds: tuple[type, ...], arithmetic: FloatArithmetic
+        self,
+        stack: Stack,
+        pixels: Tensor,
+        kinds: tuple[type, ...],
+        arithmetic: FloatArithmetic,
+        condition: Sequence[Tensor],
     ):
-        super().__init__(arithmetic)
+        super().__init__(arithmetic, condition)
         self.stack = stack
         self.pixels = pixels
         self.kinds = kinds
-        self.resolution = 0
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor, strides: int = 1) -> Tensor:
         on_pixels = x is self.pixels
@@ -161,10 +166,6 @@ class _Recording(Evaluation):
         return super().convolve(layer, x)
 
     def descend(self, downsampling: ShiftedConv2D, x: Tensor, lower: LowerResolutions) -> Tensor:
-        resolution = self.resolution
-        x = self.convolve(downsampling, x, strides=2)
-        self.resolution += 1
-        x = lower(x)
-        self.resolution -= 1
-        self.stack.upsampled[resolution] = (downsampling, x.shape[1], x.shape[-1])
+        x = lower(self.convolve(downsampling, x, strides=2), self._below())
+        self.stack.upsampled[self.resolution] = (downsampling, x.shape[1], x.shape[-1])
         return x

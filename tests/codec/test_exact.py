@@ -13,7 +13,6 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.distributions.tables import UNIT
 from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, BiasConditioning
-from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.fixed_point import (
     LIMIT,
     MAX_WEIGHT,
@@ -90,7 +89,7 @@ def of_whole_images(exact, labels, levels):
     def parameters(inputs, labels):
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         levels = inputs["levels"][:, None]
-        return exact.network.call(levels, labels, Evaluation(arithmetic))[:, 0]
+        return exact.network.call(levels, labels, arithmetic)[:, 0]
 
     return run(parameters, exact, labels, levels)
 

@@ -43,6 +43,7 @@ def test_layer(rng, cls, arguments, input_shape, output_shape):
 
 
 LABELS = np.int32([[2, 0, 2, 1], [1, 1, 2, 0]])
+CONDITION = LABELS[..., None, None]
 
 
 @pytest.mark.parametrize("name", sorted({*conditioning.STRATEGIES} - {"mixture_head"}))
@@ -50,14 +51,14 @@ def test_strategy(rng, name):
     x = rng.normal(size=FEATURES).astype("float32")
     channels = 3 + (3 if name == "one_hot" else 0)
     layer, expected = conditioning.STRATEGIES[name], (2, 4, 4, 6, channels)
-    check_layer(layer, {"conditions": conditions.Labels(3)}, [x, LABELS], expected)
+    check_layer(layer, {"conditions": conditions.Labels(3)}, [x, CONDITION], expected)
 
 
 # A strategy that starts at zero can be added to a trained network without harm.
 @pytest.mark.parametrize("name", ["film", "spatial", "cross_attention"])
 def test_strategy_starts_without_effect(rng, name):
     x = (10 + 3 * rng.normal(size=FEATURES)).astype("float32")
-    received = run(conditioning.STRATEGIES[name](3), x, LABELS)
+    received = run(conditioning.STRATEGIES[name](3), x, CONDITION)
     np.testing.assert_allclose(received, np.repeat(x, 4, axis=1), rtol=1e-6)
 
 
@@ -65,8 +66,8 @@ def test_strategy_starts_without_effect(rng, name):
 def test_mixture_head_starts_without_effect_and_stays_in_float32(rng, dtype):
     x, features = rng.normal(10, 3, (2, *FEATURES)).astype("float32")
     layer = conditioning.MixtureHeadConditioning(3, dtype=dtype)
-    layer.build(x.shape, LABELS.shape, features.shape)
-    output = layer(ops.convert_to_tensor(x), LABELS, features=ops.convert_to_tensor(features))
+    layer.build(x.shape, CONDITION.shape, features.shape)
+    output = layer(ops.convert_to_tensor(x), CONDITION, features=ops.convert_to_tensor(features))
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
     expected = np.repeat(x, 4, axis=1)
     np.testing.assert_allclose(ops.convert_to_numpy(output), expected, rtol=1e-6)

@@ -8,6 +8,7 @@ from layer_checks import randomize
 
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, EmbeddingConditioning, FilmConditioning
+from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNNetwork
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.models.verification import verify
@@ -104,23 +105,23 @@ def test_blind_spot(cls, blind):
 class Leaking(EmbeddingConditioning):
     """Adds the mean over the row, which leaks pixels on the right."""
 
-    def call(self, x, labels, evaluation):
-        return super().call(x, labels) + ops.mean(x, axis=3, keepdims=True)
+    def call(self, x, condition, evaluation):
+        return super().call(x, condition) + ops.mean(x, axis=3, keepdims=True)
 
 
 class LeakingChannels(EmbeddingConditioning):
     """Reverses the channels, which leaks later channels of the same pixel."""
 
-    def call(self, x, labels, evaluation):
-        return super().call(x, labels) + ops.flip(x, axis=-1)
+    def call(self, x, condition, evaluation):
+        return super().call(x, condition) + ops.flip(x, axis=-1)
 
 
 class LeakingLater(FilmConditioning):
     """Leaks by an amount in a table that is initialized with 0."""
 
-    def call(self, x, labels, evaluation):
-        shown = self.look_up(self.beta, labels, x.dtype) * ops.flip(x, axis=3)
-        return super().call(x + shown, labels)
+    def call(self, x, condition, evaluation):
+        shown = self.look_up(self.beta, condition, x.dtype) * ops.flip(x, axis=3)
+        return super().call(x + shown, condition)
 
 
 class Unnormalized(LogisticMixtureHead):
@@ -143,8 +144,9 @@ class HalfOfTheBits(LogisticMixtureHead):
 class WithoutEvaluation(PixelCNNNetwork):
     """Sees only a single pixel in the incremental pass."""
 
-    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
-        return super().call_horizontal_stack(pixels, vertical, labels, training=training)
+    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
+        whole = Evaluation(condition=[evaluation.condition])
+        return super().call_horizontal_stack(pixels, vertical, whole, training)
 
 
 class SamplesOtherwise(PixelCNN):
@@ -154,13 +156,13 @@ class SamplesOtherwise(PixelCNN):
 class Forgetful(EmbeddingConditioning):
     """Has a random state that is not a weight."""
 
-    def build(self, x_shape, labels_shape=None):
-        super().build(x_shape, labels_shape)
+    def build(self, x_shape, condition_shape=None):
+        super().build(x_shape, condition_shape)
         # Positive, because rectified features could hide a negative change.
         self.shift = np.random.default_rng().uniform(1, 2)
 
-    def call(self, x, labels, evaluation):
-        return super().call(x, labels) + self.shift
+    def call(self, x, condition, evaluation):
+        return super().call(x, condition) + self.shift
 
 
 SMALL = {"image_shape": (3, 3, 1), "num_classes": 2, "num_levels": 5, "filters": 8, "num_blocks": 1}

@@ -17,7 +17,6 @@ from keras_pixelcnnpp.layers.convolutions import (
     MaskedConv2D,
     WeightNormalizedDense,
 )
-from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
@@ -158,25 +157,24 @@ class OtherWindows(AutoregressiveNetwork):
         labels = ops.zeros((1, 1), "int32")
         self.call(ops.zeros((1, *image_shape[1:])), labels)
 
-    def around(self, layers, pixels, evaluation, link, places, labels):
+    def around(self, layers, pixels, evaluation, link, places):
         stem, down, within, up = layers
 
-        def lower(x):
-            x = condition(places[1:], ops.tanh(x), labels, evaluation)
-            x = ops.tanh(evaluation.convolve(within, x))
-            return evaluation.arithmetic.apply(up, x)
+        def lower(x, below):
+            x = condition(places[1:], ops.tanh(x), below)
+            x = ops.tanh(below.convolve(within, x))
+            return below.arithmetic.apply(up, x)
 
         x = ops.tanh(evaluation.convolve(stem, pixels) + link)
-        x = condition(places[:1], x, labels, evaluation)
+        x = condition(places[:1], x, evaluation)
         return x + evaluation.descend(down, x, lower)
 
-    def call_vertical_stack(self, pixels, labels, evaluation=None, training=False):
-        return self.around(self.vertical, pixels, evaluation or Evaluation(), 0.0, [], labels)
+    def call_vertical_stack(self, pixels, evaluation, training=False):
+        return self.around(self.vertical, pixels, evaluation, 0.0, [])
 
-    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
-        evaluation = evaluation or Evaluation()
+    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
         link = evaluation.link(vertical)
-        x = self.around(self.horizontal, pixels, evaluation, link, self.places, labels)
+        x = self.around(self.horizontal, pixels, evaluation, link, self.places)
         return evaluation.arithmetic.apply(self.head, x)
 
 
@@ -244,8 +242,7 @@ class TwoCalls(AutoregressiveNetwork):
     def build(self, image_shape, labels_shape=None):
         self.call(ops.zeros((1, *image_shape[1:])))
 
-    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
-        evaluation = evaluation or Evaluation()
+    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
         x = evaluation.convolve(self.stem, pixels)
         for layer in self.others:
             x = evaluation.convolve(layer, x)
@@ -275,8 +272,7 @@ class Ignoring(TwoCalls):
         super().__init__(config, shared=True)
         self.others = [convolution]
 
-    def call_horizontal_stack(self, pixels, vertical, labels, evaluation=None, training=False):
-        evaluation = evaluation or Evaluation()
+    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
         x = evaluation.convolve(self.stem, pixels)
         for layer in self.others:
             x = ops.reshape(layer(x[:, 0] if isinstance(layer, Conv2D) else x), ops.shape(x))

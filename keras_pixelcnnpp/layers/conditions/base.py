@@ -171,7 +171,10 @@ class Conditions(ABC):
         return None, None
 
     def encoder(self) -> keras.layers.Layer | None:
-        """Returns a new layer that encodes values for the strategies, or `None` for none."""
+        """Returns a new layer that encodes values for the strategies, or `None` for none.
+
+        Its result is that of `AutoregressiveNetwork.encoded`.
+        """
         return None
 
     def groups(self, values: np.ndarray | None, count: int) -> Iterator[Group]:
@@ -212,12 +215,15 @@ class Conditions(ABC):
         """Creates a table of weights of a layer, which has an entry of `shape` for each value."""
         return layer.add_weight(name=name, shape=(self.num_rows, *shape), initializer=initializer)
 
-    def look_up(self, table: Tensor, values: Tensor) -> Tensor:
-        """Returns the entries of values `(batch, candidates)`: `(batch, candidates, *shape)`."""
+    def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
+        """Returns the entries of encoded values, which have the axes `shape` of `entries`.
+
+        They are the last axes of the result, in place of the features of the encoded values.
+        """
         raise self.refusal()
 
-    def code(self, values: Tensor, dtype: str) -> Tensor:
-        """Returns values as numbers, `(batch, candidates, code_size)`, for the network's input."""
+    def code(self, encoded: Tensor, dtype: str) -> Tensor:
+        """Returns encoded values as numbers, `(..., code_size)`, for the network's input."""
         raise self.refusal()
 
     def require_classes(self) -> None:

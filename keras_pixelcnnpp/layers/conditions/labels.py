@@ -83,11 +83,11 @@ class Labels(Conditions):
             others = ops.cast(ops.top_k(scores, count - 1)[1], "int32")
         return ops.concatenate([true, others], axis=1)
 
-    def look_up(self, table: Tensor, values: Tensor) -> Tensor:
-        return look_up(ops.convert_to_tensor(table), values)
+    def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
+        return look_up(ops.convert_to_tensor(table), encoded)
 
-    def code(self, values: Tensor, dtype: str) -> Tensor:
-        """Returns the one-hot encoding of labels, `(batch, candidates, num_classes)`."""
+    def code(self, encoded: Tensor, dtype: str) -> Tensor:
+        """Returns the one-hot encoding of labels, `(..., num_classes)`."""
         # Not `ops.one_hot`, which reads the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
-        return ops.cast(ops.equal(values[..., None], classes), dtype)
+        return ops.cast(ops.equal(encoded[..., None], classes), dtype)

@@ -87,14 +87,14 @@ class Vectors(Numbers):
     def new_encoder(self) -> "VectorEncoder":
         return VectorEncoder(self, name="encoder")
 
-    def look_up(self, table: Tensor, values: Tensor) -> Tensor:
+    def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
         table = ops.convert_to_tensor(table)
-        code = ops.cast(values[..., : self.num_rows], table.dtype)
+        code = ops.cast(encoded[..., : self.num_rows], table.dtype)
         return ops.tensordot(code, table, 1)
 
-    def code(self, values: Tensor, dtype: str) -> Tensor:
-        """Returns the scaled vectors, `(batch, candidates, size)`."""
-        return ops.cast(values[..., self.num_rows :], dtype)
+    def code(self, encoded: Tensor, dtype: str) -> Tensor:
+        """Returns the scaled vectors, `(..., size)`."""
+        return ops.cast(encoded[..., self.num_rows :], dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -109,7 +109,7 @@ class VectorEncoder(NumbersEncoder):
         values: Float tensor `(batch, candidates, size)`.
 
     Returns:
-        Float32 tensor `(batch, candidates, 33 + size)`.
+        List of one float32 tensor `(batch, candidates, 1, 1, 33 + size)`.
     """
 
     def __init__(self, vectors: Vectors, **kwargs: Any):
@@ -118,9 +118,10 @@ class VectorEncoder(NumbersEncoder):
         self.hidden.build((None, None, vectors.size))
         self.built = True
 
-    def call(self, values: Tensor) -> Tensor:
+    def call(self, values: Tensor) -> list[Tensor]:
         values = ops.cast(values, "float32")
-        return ops.concatenate([ops.ones_like(values[..., :1]), self.hidden(values), values], -1)
+        code = ops.concatenate([ops.ones_like(values[..., :1]), self.hidden(values), values], -1)
+        return [code[:, :, None, None]]
 
-    def compute_output_shape(self, values_shape: Shape) -> Shape:
-        return (*values_shape[:-1], 1 + _HIDDEN + values_shape[-1])
+    def compute_output_shape(self, values_shape: Shape) -> list[Shape]:
+        return [(*values_shape[:-1], 1, 1, 1 + _HIDDEN + values_shape[-1])]
