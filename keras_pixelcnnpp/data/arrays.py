@@ -18,6 +18,7 @@ from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
     checked_vectors,
     conversion,
+    reading_of,
     require_finite,
 )
 from keras_pixelcnnpp.utils.errors import UserError, one_line
@@ -111,7 +112,8 @@ def dataset_of_arrays(
             )
         if "train" not in splits and "all" not in splits:
             num_classes = max(num_classes, class_names.size)  # some may have no image
-    notes = _channels_note(*shapes)
+    readings = {reading_of(arrays[images].shape) for images, *_ in pairs.values()}
+    notes = (*_channels_note(*shapes), *sorted(readings - {""}))
     if unused:
         note = (
             f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "

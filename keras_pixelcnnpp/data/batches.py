@@ -8,7 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_pixelcnnpp.utils.checks import require_integer, require_no_mask
+from keras_pixelcnnpp.utils.checks import (
+    MAX_LEVELS,
+    require_integer,
+    require_no_mask,
+    require_values,
+    with_channels,
+)
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -21,7 +27,7 @@ class ImageBatches(keras.utils.PyDataset):
     `SetEpoch`.
 
     Args:
-        images: uint8 array `(N, height, width, channels)`.
+        images: uint8 array `(N, height, width, channels)`; gray images need no channel axis.
         labels: Int array `(N,)`, -1 for unlabeled images, and for an unconditional model; or float
             array `(N, size)`, vectors.
         batch_size: Integer, number of images per batch. The last batch may be smaller.
@@ -40,8 +46,8 @@ class ImageBatches(keras.utils.PyDataset):
         first_step: Integer, the step of the epoch at which batch 0 is.
 
     Raises:
-        ValueError: If `batch_size` is not a positive integer, or images and labels differ in
-            number.
+        ValueError: If `batch_size` is not a positive integer, images and labels differ in number,
+            or the images cannot be those of any model, such as floats.
 
     Example:
 
@@ -70,9 +76,8 @@ class ImageBatches(keras.utils.PyDataset):
         # leave batches in the queue of the workers.
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
-        require_no_mask(images)
+        self.images = self._checked(images)
         require_one_for_each(labels, images)
-        self.images: Any = images  # `RandomCrops` has a sequence of frames
         labels = np.asarray(labels)
         self.labels = labels if labels.dtype.kind == "f" else labels.astype("int32")
         self.batch_size = batch_size
@@ -82,6 +87,14 @@ class ImageBatches(keras.utils.PyDataset):
         self.sample_weight = sample_weight
         self.first_step = 0
         self.set_epoch(0)
+
+    def _checked(self, images: np.ndarray) -> Any:
+        """Returns images with a channel axis, or raises a `UserError`."""
+        require_no_mask(images)
+        if images.dtype != "uint8":
+            # Of the levels, only the largest possible number is known here.
+            require_values(images, MAX_LEVELS if images.dtype.kind in "ui" else 256)
+        return with_channels(images)
 
     def __len__(self) -> int:
         return math.ceil(len(self.labels) / self.batch_size) - self.first_step
@@ -150,7 +163,8 @@ class RandomCrops(ImageBatches):
         batch_size, seed, horizontal_flip: As in `ImageBatches`, for crops instead of images.
 
     Raises:
-        ValueError: If a frame is smaller than a crop, or frames and labels differ in number.
+        ValueError: If a frame is smaller than a crop, frames and labels differ in number, or a
+            frame cannot be of any model, such as one of floats.
 
     Example:
 
@@ -175,7 +189,6 @@ class RandomCrops(ImageBatches):
         seed: int = 0,
         horizontal_flip: bool = False,
     ):
-        require_no_mask(frames)
         self.size = (size, size) if isinstance(size, int | np.integer) else tuple(size)
         margins = [np.subtract(frame.shape[:2], self.size) for frame in frames]
         if margins and np.min(margins) < 0:
@@ -187,10 +200,15 @@ class RandomCrops(ImageBatches):
         self._frames = np.repeat(np.arange(len(frames)), counts)
         self._margins = np.reshape(margins, (-1, 2))[self._frames]
         labels = np.full(len(frames), -1, "int32") if labels is None else np.asarray(labels)
-        require_one_for_each(labels, frames)
         how: dict[str, Any] = {"seed": seed, "horizontal_flip": horizontal_flip}
-        super().__init__(self._frames, labels[self._frames], batch_size=batch_size, **how)
-        self.images = frames
+        super().__init__(frames, labels, batch_size=batch_size, **how)
+        self.labels = self.labels[self._frames]
+        self.set_epoch(0)
+
+    def _checked(self, images: np.ndarray | Sequence[np.ndarray]) -> Any:
+        if isinstance(images, np.ndarray):
+            return super()._checked(images)
+        return [super(RandomCrops, self)._checked(frame[None])[0] for frame in images]
 
     def _draw_crops(self, crops: np.random.Generator, count: int) -> None:
         self._corners = crops.integers(0, self._margins + 1)

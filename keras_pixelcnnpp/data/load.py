@@ -122,30 +122,51 @@ def load_dataset(
             )
             for name, split in splits.items()
         }
-    notes = (*notes, *_dark_note(splits, found.has_files), *_saturation_notes(splits, white_level))
+    notes = (
+        *notes,
+        *_dark_note(splits, found.has_files, white_level),
+        *_saturation_notes(splits, white_level),
+    )
     if make_splits:
         try:
             splits, made = with_missing_splits(splits, seed)
         except UserError as error:
             raise UserError(f"{source}: {error}") from error
         notes = (*made, *notes)
+    notes = (*notes, _values_note(splits))
     dataset = replace(dataset, splits=splits)
     return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
 
 
-def _dark_note(splits: dict[str, LabeledImages], are_files: bool) -> tuple[str, ...]:
+def _values_note(splits: dict[str, LabeledImages]) -> str:
+    """Returns the range of the values of each split, which shows splits on different scales."""
+    found = [
+        f"{name} {split.images.min()}, {np.median(split.images):g}, {split.images.max()}"
+        for name, split in splits.items()
+        if len(split)
+    ]
+    return f"Minimum, median and maximum of the values: {'; '.join(found)}."
+
+
+def _dark_note(
+    splits: dict[str, LabeledImages], are_files: bool, white_level: int | None
+) -> tuple[str, ...]:
     brightest = max(split.images.max(initial=0) for split in splits.values())
     deep = any(split.images.dtype == "uint16" for split in splits.values())
     if deep or brightest > 64:
         return ()
     advice = (
-        "For gray image files that use 12 of 16 bits, use white_level=4095, or train's "
-        "--white-level 4095."
-        if are_files
-        else "If the values are levels, convert them to images with "
-        f"keras_pixelcnnpp.data.to_images(levels, {brightest + 1}). If they are codes without an "
-        "order, train a model with ordered_levels=False in Python."
+        "If the values are levels, convert them to images with "
+        "keras_pixelcnnpp.data.to_images(levels, K), where K is the number of levels. If they are "
+        "codes without an order, train a model with ordered_levels=False in Python."
     )
+    if are_files:
+        advice = (
+            f"A smaller white_level than {white_level} makes them brighter."
+            if white_level
+            else "For gray image files that use 12 of 16 bits, use white_level=4095, or train's "
+            "--white-level 4095."
+        )
     return (f"All images are nearly black: the largest value is {brightest} of 255. {advice}",)
 
 

@@ -26,6 +26,7 @@ from keras_pixelcnnpp.distributions import logistic_mixture
 from keras_pixelcnnpp.distributions.counts import CategoricalCounts, Counts, MixtureCounts
 from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
 from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.checks import MAX_LEVELS
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -49,7 +50,7 @@ class Head(keras.layers.Layer):
             the earlier ones of its pixel, in channel groups.
     """
 
-    max_levels = 4096
+    max_levels = MAX_LEVELS
     levels_at_once = math.inf
     uses_order = False
     needs_groups = False

@@ -125,6 +125,7 @@ class ImageModel(keras.Model):
 
         Raises:
             ValueError: If the model isn't compiled, or images or labels don't fit the model.
+            RuntimeError: If the loss is not finite. The message has the number of the batch.
         """
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
@@ -138,6 +139,8 @@ class ImageModel(keras.Model):
             images, labels, _ = self._checked(images, labels, "validation_data", self.lowest_label)
             parts = images, self._for_step(labels), weight
             given["validation_data"] = parts if is_arrays else images
+        stop = keras.callbacks.TerminateOnNaN(raise_error=True)
+        given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), stop]
         given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():

@@ -30,7 +30,7 @@ from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.tiled.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.utils.backend import progress
-from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask
+from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask, with_channels
 from keras_pixelcnnpp.utils.docstrings import described_by
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
@@ -364,9 +364,11 @@ class TiledModel:
                 "frames must be known. Score rectangles of known pixels"
             )
         require_no_mask(frames, "frames")
+        if len({np.shape(frame) for frame in frames}) > 1:
+            raise UserError("Expected frames of one size. Pass those of each size by themselves")
         array, channels = np.asarray(frames), self.model.image_shape[-1]
-        if array.ndim == 3 and channels == 1:
-            array = array[..., None]
+        if channels == 1:
+            array = with_channels(array)
         if array.ndim != 4:
             shape = f"(N, height, width, {channels})"
             raise UserError(f"Invalid frames. Expected shape {shape}. Received: {array.shape}")

@@ -15,6 +15,7 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 MAX_FILTERS = 4096
 MAX_BLOCKS = 100
 MAX_VALUES = 1 << 24
+MAX_LEVELS = 4096
 GUIDE = (
     "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp/blob/main/docs/how-to/scientific_data.md"
 )
@@ -155,6 +156,27 @@ def require_values(
                 "model.allow_dark_images = True"
             )
         warnings.warn(message, stacklevel=1)  # Python shows the message of a place only once
+
+
+def reading_of(shape: tuple[int, ...]) -> str:
+    """Returns how an array of gray images is read that may be `(H, W, N)`, or an empty string."""
+    if len(shape) != 3 or shape[1] == shape[2] or shape[0] < min(shape[1:]):
+        return ""
+    count, height, width = shape
+    return (
+        f"An array of shape {tuple(shape)} is read as {count:,} images, {height} pixels high and "
+        f"{width} wide. If the last axis is that of the images, move it: np.moveaxis(x, -1, 0)."
+    )
+
+
+def with_channels(images: np.ndarray) -> np.ndarray:
+    """Returns an array `(N, H, W)` as `(N, H, W, 1)`, and others unchanged.
+
+    A warning says how the axes are read if they may be `(H, W, N)`.
+    """
+    if note := reading_of(images.shape):
+        warnings.warn(note, stacklevel=1)
+    return images[..., None] if images.ndim == 3 else images
 
 
 def require_no_mask(values: Any, name: str = "images") -> None:

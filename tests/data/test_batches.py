@@ -150,4 +150,29 @@ def test_gray_frames_need_no_channel_axis(rng):
     flat, with_axis = (
         RandomCrops(x, 4, horizontal_flip=True, **how) for x in (frames, frames[..., None])
     )
-    np.testing.assert_array_equal(collect(flat)[0], collect(with_axis)[0][..., 0])
+    np.testing.assert_array_equal(collect(flat)[0], collect(with_axis)[0])
+    as_list = RandomCrops(list(frames), 4, horizontal_flip=True, **how)
+    np.testing.assert_array_equal(collect(as_list)[0], collect(with_axis)[0])
+    assert ImageBatches(frames, [0, 1, 2], batch_size=2)[0][0].shape == (2, 9, 9, 1)
+
+
+BAD_FRAME = np.full((3, 9, 9, 1), 4095, "uint16")
+BAD_FRAME[1, 2, 3] = 65535
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (BAD_FRAME, "from 0 to 4095. Received: values from 4095 to 65535, first at index 1"),
+        (BAD_FRAME / 65535, "dtype=float64"),
+        (BAD_FRAME > 0, "dtype=bool"),
+    ],
+)
+def test_frames_of_no_model_are_refused_when_the_batches_are_made(frames, message):
+    """Otherwise, the loss would be NaN in the batch that contains them."""
+    for make in (
+        lambda: RandomCrops(frames, 4, batch_size=2),
+        lambda: ImageBatches(frames, [0, 1, 2], batch_size=2),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()

@@ -338,7 +338,7 @@ def test_duplicates_are_counted(tmp_path):
     # A BMP file has the same pixels.
     write_image(tmp_path / "train/burger/copy.bmp", color=(100, 81, 0), size=(8, 8))
     notes = load_dataset(tmp_path, image_size=8).notes
-    assert notes == (
+    assert notes[1:] == (
         "Exact duplicates: 4 images in more than one split, 1 image in more than one class.",
     )
 
@@ -354,6 +354,8 @@ def test_twelve_bits_in_sixteen(tmp_path):
     dark = load_dataset(tmp_path, **how)
     assert dark.split("all").images.max() == 16
     assert any("nearly black: the largest value is 16" in note for note in dark.notes)
+    given = load_dataset(tmp_path, **how, white_level=65535).notes
+    assert "A smaller white_level than 65535 makes them brighter" in given[0]
     bright = load_dataset(tmp_path, **how, white_level=4095)
     assert bright.split("all").images.max() == 255
     assert bright.split("all").images.min() == 18  # the TIFF file: 295 / 4095 · 255
@@ -424,4 +426,4 @@ def test_saturated_values_are_told(tmp_path, value, note):
         Image.fromarray(values).save(tmp_path / f"{index}.png")
     how = {"image_size": 10, "channels": 1, "make_splits": False}
     notes = load_dataset(tmp_path, white_level=255, **how).notes
-    assert any(re.search(note, text) for text in notes) if note else not notes
+    assert any(re.search(note, text) for text in notes) if note else len(notes) == 1

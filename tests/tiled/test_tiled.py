@@ -207,6 +207,11 @@ def test_refused(model):
         kp.TiledModel(model, 4)
     with pytest.raises(UserError, match=r"Expected shape \(N, height, width, 1\)"):
         tiled.bits_per_dim(np.zeros((9, 9), "uint8"))
+    with pytest.raises(UserError, match="Expected frames of one size"):
+        tiled.log_prob([random_frames(1)[0], random_frames(1, 9, 9)[0]], [0, 0])
+    stack = random_frames(20, 20, 9)[..., 0]  # may be (H, W, N)
+    with pytest.warns(UserWarning, match=r"read as 20 images, 20 pixels high and 9 wide.*move"):
+        kp.AnomalyDetector(tiled).features(stack)
     frames = random_frames(1, 9, 9)
     for method in (tiled.log_prob, tiled.bits_per_dim, tiled.class_log_likelihoods):
         with pytest.raises(UserError, match=r"`observed`\. Expected None.*rectangles"):
