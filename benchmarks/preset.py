@@ -22,7 +22,7 @@ from results import CARDS, Run, markdown_template
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.training.recipe import recipe_of_run
+from keras_pixelcnnpp.training.recipe import FORMAT, recipe_of_run
 from keras_pixelcnnpp.utils.files import atomic_path, read_json, sha256, write_json
 
 PRESETS = Path(kp.__file__).parent / "presets"
@@ -88,12 +88,10 @@ def write(
     config = run.config
     recipe = recipe_of_run(config, "pixelcnnpp")
     of_preset = recipe.with_epochs(epochs) if epochs else recipe
-    training = of_preset.values(recipe.names("of_preset"))
     metadata = {
         "description": description,
-        "training": {
-            n: v for n, v in training.items() if n == "epochs" or recipe.DEFAULTS.get(n) != v
-        },
+        "format": FORMAT,
+        "training": of_preset.values(recipe.names("of_preset")),
         "data": config["data"]["source"],
         "fingerprint": config["data"]["fingerprint"],
         "epochs": run.epochs("pixelcnnpp"),

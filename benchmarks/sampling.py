@@ -1,10 +1,10 @@
 """Compares the speed of the incremental sampler with a naive loop.
 
     python benchmarks/sampling.py --batches 25,100 --output benchmarks/results/sampling.json
-    python benchmarks/sampling.py --preset gated_pixelcnn --batches 25
+    python benchmarks/sampling.py --network gated_pixelcnn --batches 25
 
-The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3), or of another
-preset, with random weights, on which the speed does not depend.
+The network is that of `course_report` (1 block, 40 filters, 5 mixtures, 32×32×3), or of the recipe
+of another network, with random weights, on which the speed does not depend.
 
 - **Ours** is `model.sample`, including its random numbers.
 - **The naive loop** evaluates the whole network once per pixel and keeps that pixel. A few of its
@@ -20,6 +20,8 @@ from keras import ops
 from throughput import NUM_CLASSES, SHAPE
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.models.archive import NETWORKS
+from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.utils.backend import compiled
 
 NAIVE_STEPS = 3
@@ -65,7 +67,7 @@ def compare(model, batch, rounds):
 
 
 def main(
-    preset: str = "course_report",
+    network: str = "pixelcnnpp",
     rounds: Rounds = 3,
     batches: str = "1,25,100,400",
     output: Output = None,
@@ -73,11 +75,16 @@ def main(
     """Compare the sampler with a naive loop, for several batch sizes, comma-separated."""
     kp.keep_freed_memory()
     options = {"image_shape": SHAPE, "num_classes": NUM_CLASSES}
-    model = kp.AutoregressiveModel.from_preset(preset, load_weights=False, **options)
+    if recipe := NETWORKS[network].recipe:
+        names = PixelCNNRecipe.names("of_model")
+        options |= {name: value for name, value in recipe.items() if name in names}
+        model = NETWORKS[network](**options)
+    else:
+        model = kp.AutoregressiveModel.from_preset("course_report", load_weights=False, **options)
     model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
     rows = [compare(model, int(batch), rounds) for batch in batches.split(",")]
     show(rows)
-    result = {"preset": preset, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}
+    result = {"network": network, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}
     save(facts() | result, output)
 
 

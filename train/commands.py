@@ -28,8 +28,8 @@ class TrainOptions(RunOptions):
 
     preset: str | None = option(
         "Preset with the defaults: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME. "
-        "Default: the preset of --network, else of the data (digits, mnist, fashion_mnist), else "
-        "photographs."
+        "Default: the recipe of --network, else the preset of the data (digits, mnist, "
+        "fashion_mnist), else photographs."
     )
     devices: int | None = option(
         "Number of devices that share each batch (TensorFlow, JAX). Default: 1.", min=1

@@ -10,8 +10,9 @@ from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.images import open_image, opened
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.data.source import DataSource
-from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.training.recipe import Recipe
+from keras_pixelcnnpp.models.archive import NETWORKS
+from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, Recipe
 from keras_pixelcnnpp.utils.errors import UserError, say
 
 
@@ -51,19 +52,17 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
 def load_preset(
     name: str | None, source: DataSource, network: str | None = None
 ) -> tuple[str, Recipe]:
-    """Returns the name and the recipe of a preset.
-
-    Without a name, the preset of the network or else of the data is used.
-    """
-    if name is None:
-        name = network if network in preset_names() else source.preset
+    """Returns a recipe, and what it is the recipe of: of a preset, the network or the data."""
+    if name is None and network is not None and (own := NETWORKS[network].recipe) is not None:
+        return f"network {network}", PixelCNNRecipe(network=network, **own)
+    name = name or source.preset
     recipe = Preset(name).recipe()
     if network not in (None, recipe.network):
         raise UserError(
             f"Invalid value for option `--network`. The network of preset {name} is "
             f"{recipe.network}. Received: {network}"
         )
-    return name, recipe
+    return f"preset {name}", recipe
 
 
 def load_larger(given: Recipe, recipe: Recipe, dataset: Dataset) -> tuple[Dataset, Recipe]:

@@ -39,6 +39,7 @@ from keras_pixelcnnpp.train.monitors import (
 )
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.recipe import (
+    FORMAT,
     MONITORING,
     BaselineRecipe,
     PixelCNNRecipe,
@@ -81,14 +82,13 @@ def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
             require_choice("network", given.network, NETWORKS)
         start, given, begun = _start(options, given, devices)
         source = _source_apart(given.data, start.run)
-        name, preset = None, PixelCNNRecipe()
+        origin, preset = "run", PixelCNNRecipe()
         if not begun or options.preset is not None:  # otherwise the run has all values
-            name, preset = load_preset(options.preset, source, given.network)
+            origin, preset = load_preset(options.preset, source, given.network)
         dataset = load_training_data(given.over(preset))
         of_data = dataset.num_classes, source.has_files, bool(dataset.vector_names)
         recipe = given.for_data(preset, *of_data)
         flipped = "" if recipe.horizontal_flip else "not "
-        origin = "run" if name is None else f"preset {name}"
         levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
         say(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
         dataset, recipe = load_larger(given, recipe, dataset)
@@ -220,7 +220,8 @@ def _begin(
     available = len(dataset.split("train"))
     section = {
         "title": title,
-        "options": recipe.options(),
+        "format": FORMAT,
+        "options": {**_arguments(model, recipe), **recipe.options()},
         "model": model.get_config(),
         "parameters": model.count_params(),
         "versions": backend.versions(),
@@ -234,6 +235,12 @@ def _begin(
     say(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{devices}")
     if len(images) < available:
         print(f"Training on {len(images):,} of the {available:,} training images")
+
+
+def _arguments(model: keras.Model, recipe: Recipe) -> dict[str, Any]:
+    """Returns the arguments of a model that a recipe has, also those that are its defaults."""
+    found = {name: model.arguments().get(name) for name in recipe.names("of_model")}
+    return {n: [*v] if isinstance(v, tuple) else v for n, v in found.items() if v is not None}
 
 
 def _train_into(

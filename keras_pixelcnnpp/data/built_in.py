@@ -9,9 +9,10 @@ from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.distributions.levels import to_images
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, one_line
 
+DIGITS = tuple("0123456789")
 CLASS_NAMES = {
-    "digits": tuple("0123456789"),
-    "mnist": tuple("0123456789"),
+    "digits": DIGITS,
+    "mnist": DIGITS,
     "fashion_mnist": (
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -50,6 +51,7 @@ class BuiltIn(DataSource):
     def __init__(self, text: str):
         self.path = None
         self.location = self.name = text
+        self.may_be_mirrored = CLASS_NAMES[text] != DIGITS  # a mirrored digit is no digit
         if text != "cifar10":  # its preset is the network of the paper
             self.preset = text
 

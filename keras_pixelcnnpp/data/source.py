@@ -62,6 +62,7 @@ class DataSource:
     Attributes:
         form: What the subclass takes, in error messages; empty for names.
         has_files: Boolean, whether the images are files below `path`, of any size.
+        may_be_mirrored: Boolean, whether mirror images are images of the same kind.
         preset: Name of the preset with which `train` trains on the images by default.
         path: `Path` of the file or folder, `None` for a name.
         location: The value of `--data` for the same source in any working directory.
@@ -70,6 +71,7 @@ class DataSource:
 
     form: ClassVar[str] = ""
     has_files: ClassVar[bool] = False
+    may_be_mirrored = True
     preset = "photographs"
 
     def __init__(self, text: str):
@@ -81,11 +83,6 @@ class DataSource:
     def takes(cls, text: str) -> bool:
         """Returns whether `text` names a source of this form."""
         raise NotImplementedError
-
-    @property
-    def may_be_mirrored(self) -> bool:
-        """Whether mirror images are images of the same kind: a mirrored digit is no digit."""
-        return self.name not in ("digits", "mnist")
 
     def load(self, how: LoadOptions) -> Dataset:
         """Loads the images in the splits of the source, or in the split `"all"`.

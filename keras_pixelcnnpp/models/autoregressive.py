@@ -61,6 +61,8 @@ class AutoregressiveModel(ScoringModel):
     """
 
     network_name: str | None = None  # value of the option `network` of the commands
+    # Its options in `PixelCNNRecipe`; `None` for the network of the data's preset.
+    recipe: dict | None = None
     presets = _Presets()
 
     @_described

@@ -1,7 +1,7 @@
 """PixelCNN and Gated PixelCNN, the predecessors of PixelCNN++ with masked convolutions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -48,6 +48,15 @@ class MaskedModel(AutoregressiveModel):
 
     _head_has_tables = False
     _network_class: type | None = None
+    recipe: ClassVar = {
+        "head": "logistic_mixture",
+        "num_mixtures": 10,
+        "label_loss_weight": 0.0,
+        "epochs": 20,
+        "learning_rate": 0.001,
+        "learning_rate_schedule": "cosine",
+        "learning_rate_warmup": 200,
+    }
 
     def __init__(
         self,
@@ -281,6 +290,7 @@ class PixelCNN(MaskedModel):
 
     _network_class = PixelCNNNetwork
     network_name = "pixelcnn"
+    recipe: ClassVar = {"filters": 120, "num_blocks": 8, **MaskedModel.recipe}
     title = "PixelCNN"
 
 
@@ -306,3 +316,4 @@ class GatedPixelCNN(MaskedModel):
     _network_class = GatedPixelCNNNetwork
     network_name = "gated_pixelcnn"
     title = "Gated PixelCNN"
+    recipe: ClassVar = {"filters": 72, "num_blocks": 6, **MaskedModel.recipe}

@@ -10,7 +10,14 @@ from keras import ops
 
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.presets.sizes import require_weights
-from keras_pixelcnnpp.training.recipe import OF_THE_DATA, READING, PixelCNNRecipe
+from keras_pixelcnnpp.training.recipe import (
+    FORMAT,
+    OF_THE_DATA,
+    READING,
+    PixelCNNRecipe,
+    before,
+    require_format,
+)
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import argument_names
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error
@@ -28,7 +35,7 @@ class Preset:
     """Reads the folder of a preset, and creates its model.
 
     `config.json` is a model in the format of `keras.saving.serialize_keras_object`; only its class
-    and arguments are used. `metadata.json` has the training options as `"training"`. For presets
+    and arguments are used. `metadata.json` has all training options as `"training"`. For presets
     with weights, it also has their checksum, results and the recommended `guidance`. Training
     options are those of the mathematics, `PixelCNNRecipe.names("of_preset")`; others are errors.
 
@@ -70,7 +77,10 @@ class Preset:
         self.training, self.arguments = self.metadata["training"], config.get("config")
         if not (isinstance(self.arguments, dict) and isinstance(self.training, dict)):
             raise UserError(f"{self.path} is damaged: arguments or training options are missing")
+        require_format(self.metadata, facts)
         PixelCNNRecipe.check_preset("of_preset", self.training, facts)
+        self.training = {**before(PixelCNNRecipe, "of_preset"), **self.training}
+        self.arguments = {**before(PixelCNNRecipe, "of_model"), **self.arguments}
         registered = str(config.get("registered_name"))
         self.model_class = keras.saving.get_registered_object(registered)
 
@@ -250,7 +260,10 @@ def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
     if str(path) in preset_names():
         raise UserError(f"{path} is the name of a built-in preset. Save the preset as another name")
     path = Path(path)
-    PixelCNNRecipe.check_preset("of_preset", metadata.get("training", {}), path / "metadata.json")
+    training = metadata.get("training", {})
+    PixelCNNRecipe.check_preset("of_preset", training, path / "metadata.json")
+    recipe = PixelCNNRecipe.of(training).with_defaults()
+    metadata = {**metadata, "format": FORMAT, "training": recipe.values(recipe.names("of_preset"))}
     if (path / "config.json").is_file() and "data" in read_json(path / "config.json"):
         raise UserError(f"{path} is the folder of a run. Save the preset in another folder")
     config = keras.saving.serialize_keras_object(model)
@@ -259,8 +272,7 @@ def write_preset(path: str | Path, model: keras.Model, metadata: dict) -> None:
         weights = folder / "model.weights.h5"
         model.save_weights(weights)
         write_json(folder / "config.json", {**config, "config": model.arguments()})
-        facts = {"training": {}, **metadata, "sha256": sha256(weights)}
-        write_json(folder / "metadata.json", facts)
+        write_json(folder / "metadata.json", {**metadata, "sha256": sha256(weights)})
         if not (path / "README.md").exists():
             write_bytes(folder / "README.md", hub.card(path.resolve().name, model).encode())
 

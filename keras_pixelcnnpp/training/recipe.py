@@ -15,6 +15,16 @@ from keras_pixelcnnpp.utils.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
+# Presets and runs store each value that trains, and this number of their format.
+FORMAT = 1
+# What a stored recipe without an option did before the option existed. A default may change later.
+BEFORE: dict[str, Any] = {
+    "optimizer": "adam",
+    "learning_rate_schedule": "exponential",
+    "learning_rate_warmup": 0,
+    "gradient_clip_norm": 0.0,
+    "crop_margin": 0,
+}
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
@@ -242,6 +252,7 @@ class PixelCNNRecipe(Recipe):
         "learning_rate_schedule": "exponential",
         "learning_rate_decay": 1.0,
         "ema_momentum": 0.0,
+        "learning_rate_warmup": 0,
         "gradient_clip_norm": 0.0,
         "horizontal_flip": False,
         "crop_margin": 0,
@@ -324,7 +335,7 @@ class PixelCNNRecipe(Recipe):
     learning_rate_warmup: int | None = option(
         "Number of warmup steps, at the start and after --likelihood-epochs; at most a tenth of "
         "all steps.",
-        min=1,
+        min=0,
         of_preset=True,
     )
     sample_every: int | None = option(
@@ -419,6 +430,7 @@ class BaselineRecipe(Recipe):
         "batch_size": 64,
         "learning_rate": 2e-2,
         "ema_momentum": 0.99,
+        "gradient_clip_norm": 0.0,
         "weight_decay": 0.02,
     }
 
@@ -456,4 +468,18 @@ def recipe_of_run(config: dict, section: str) -> Any:
     if section not in options:
         chosen = [one for one in options.values() if one.get("max_examples")]
         options = {section: {n: one.get(n) for one in chosen for n in ("max_examples", "seed")}}
-    return RECIPES[section].of({**options[section], **values})
+    return RECIPES[section].of({**before(RECIPES[section]), **options[section], **values})
+
+
+def before(recipe: type[Recipe], place: str | None = None) -> dict[str, Any]:
+    """Returns the values in `BEFORE` of a recipe's options, or of those that belong to a place."""
+    return {name: value for name, value in BEFORE.items() if name in recipe.names(place)}
+
+
+def require_format(stored: dict, file: Path) -> None:
+    """Raises a `UserError` if a preset or the section of a run has another format."""
+    if (received := stored.get("format", FORMAT)) != FORMAT:
+        raise UserError(
+            f"{file} was written by another version of keras-pixelcnnpp. Expected the format "
+            f"{FORMAT}. Received: {received!r:.80}"
+        )

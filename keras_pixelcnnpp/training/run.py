@@ -27,7 +27,7 @@ from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
-from keras_pixelcnnpp.training.recipe import COMMANDS, READING, recipe_of_run
+from keras_pixelcnnpp.training.recipe import COMMANDS, READING, recipe_of_run, require_format
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import counted, read_cells, read_json, write_bytes, write_csv
 
@@ -269,6 +269,7 @@ class RunFolder(TrainedImages):
             section = config.get(name, {"options": {}})
             if not (isinstance(section, dict) and isinstance(section.get("options"), dict)):
                 raise UserError(f"{self.config_json} is damaged: {name!r} has no options")
+            require_format(section, self.config_json)
         needed = ("source", "fingerprint", "class_names", "image_shape")
         check_data(config.get("data"), self.config_json, needed)
         for name in self.MODEL_FILES:

@@ -30,7 +30,7 @@ from keras_pixelcnnpp.utils.files import write_json
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 SMALL = [
-    *("--preset", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
+    *("--network", "pixelcnn", "--epochs", 1, "--batch-size", 12, "--learning-rate", 0.01),
     *("--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
 ]
 

@@ -85,7 +85,7 @@ def test_train_baseline(pixelcnnpp, tmp_path):
 def test_train(pixelcnnpp, tmp_path):
     run = RunFolder(tmp_path / "run")
     words = ("--data", tiny.save_npz(tmp_path / "tiny.npz"), "--run", run.path)
-    done(pixelcnnpp("train", *words, *SMALL, "--preset", "pixelcnn"))
+    done(pixelcnnpp("train", *words, *SMALL, "--network", "pixelcnn"))
     (epoch,) = run.history("pixelcnnpp")
     images = run.load_data().images("validation", with_labels=True)
     model = load_trained_model(run.model_keras)

@@ -7,7 +7,9 @@ import tiny
 from command_line import done, one_line
 
 from keras_pixelcnnpp.data import load
+from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.training.run import RunFolder
@@ -74,3 +76,10 @@ def test_a_run_recognizes_its_own_data_by_name_and_by_relative_path(run, monkeyp
         write_json(run.config_json, {"data": {**config["data"], "source": source}})
         with pytest.raises(UserError, match="has changed since the run was trained on it"):
             run.load_data(text)
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_a_mirrored_digit_is_no_digit(tmp_path, name):
+    """A file of the same name may have any images."""
+    assert source_of(name).may_be_mirrored == (name not in ("digits", "mnist"))
+    assert source_of(tiny.save_npz(tmp_path / f"{name}.npz")).may_be_mirrored

@@ -30,7 +30,7 @@ np.savez = savez_or_die
 RUN = "from keras_pixelcnnpp.commands import all_commands; all_commands.main()"
 # A small network with all kinds of randomness: dropout and candidate labels.
 OPTIONS = [
-    *("--preset", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
+    *("--network", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
     *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 4, "--label-loss-weight", 0.3),
     *("--num-candidates", 2, "--dropout-rate", 0.3, "--ema-momentum", 0.9, "--sample-every", 0),
 ]

@@ -162,9 +162,7 @@ def test_resumed_for_longer_it_has_as_many_epochs_by_likelihood(tmp_path, pixelc
     assert "--likelihood-epochs 1 (now 10)" in err
 
 
-def test_the_cnn_trains_on_crops_of_image_files_and_mirrors_all_but_digits(
-    tmp_path, pixelcnnpp, monkeypatch
-):
+def test_the_cnn_trains_on_crops_of_image_files(tmp_path, pixelcnnpp, monkeypatch):
     """By default; images of an array have nothing around them."""
     seen = []
     monkeypatch.setattr(run_training, "_train_into", lambda *given: seen.append(given))
@@ -174,7 +172,6 @@ def test_the_cnn_trains_on_crops_of_image_files_and_mirrors_all_but_digits(
         done(pixelcnnpp("train-baseline", "--run", tmp_path / f"run-{margin}", *options))
         config = RunFolder(tmp_path / f"run-{margin}").read_config()
         assert config["baseline"]["options"]["crop_margin"] == margin
-        assert config["baseline"]["options"]["horizontal_flip"] == (name == "folder")
     (_, _, of_files, *_), (_, _, of_arrays, *_) = seen
     assert of_files.larger.shape == (len(of_files), 8, 8, 3)
     assert of_arrays.larger is None
@@ -280,7 +277,7 @@ def test_a_model_worse_than_a_histogram(tmp_path, pixelcnnpp):
     images = np.tile(pattern, (500, 1, 1))
     path = tmp_path / "a.npz"
     np.savez(path, x_train=images, x_validation=images[:10], x_test=images[:10])
-    command = ["train", "--data", path, "--run", tmp_path / "run", "--preset", "pixelcnn"]
+    command = ["train", "--data", path, "--run", tmp_path / "run", "--network", "pixelcnn"]
     command += ["--epochs", 1, "--learning-rate", 1e-9, "--filters", 4, "--num-blocks", 1]
     command += ["--batch-size", 100]
     expected = np.log2((500 + 256) / (500 + 1))

@@ -1,5 +1,9 @@
 """Tests of what a training takes from its options and a preset, and of one-line errors."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 from command_line import done, one_line
 
@@ -7,8 +11,9 @@ from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train.data import load_larger, load_preset
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = pytest.mark.once
 
@@ -54,6 +59,46 @@ def test_what_a_training_takes(given, data, expected):
     recipe = PixelCNNRecipe(**given).for_data(PRESET, **{"num_classes": 4, **data})
     assert recipe.network == "pixelcnnpp"
     assert {name: getattr(recipe, name) for name in expected} == expected
+
+
+def resolved():
+    """Returns every value that the recipes of this package train with, by their names."""
+    recipes = {name: Preset(name).recipe() for name in preset_names()}
+    for name, network in NETWORKS.items():
+        if network.recipe:
+            recipes[name] = PixelCNNRecipe(network=name, **network.recipe)
+    found = {n: PixelCNNRecipe().for_data(one, num_classes=10) for n, one in recipes.items()}
+    found["defaults"], found["baseline"] = PixelCNNRecipe(), BaselineRecipe()
+    return {name: recipe.with_defaults().values() for name, recipe in found.items()}
+
+
+def test_the_recipes_are_frozen():
+    """A new option belongs into `BEFORE`; a changed default may not change a stored recipe."""
+    frozen = Path(__file__).with_name("recipes.json")
+    assert json.loads(json.dumps(resolved())) == read_json(frozen)
+
+
+def test_a_changed_default_changes_no_stored_recipe(preset, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(PixelCNNRecipe, "DEFAULTS", {**PixelCNNRecipe.DEFAULTS, "optimizer": "new"})
+    shutil.copytree(preset, tmp_path / "older")
+    facts = read_json(preset / "metadata.json")
+    assert facts["training"].pop("optimizer") == "adam"  # all options are stored
+    write_json(tmp_path / "older" / "metadata.json", facts)
+    older = Preset(tmp_path / "older").recipe()
+    assert PixelCNNRecipe().for_data(older, num_classes=3).optimizer == "adam"
+    recipe = recipe_of_run(run.read_config(), "pixelcnnpp")
+    assert recipe.for_data(PixelCNNRecipe(), num_classes=3).optimizer == "adam"
+
+
+def test_another_format_is_refused(preset, run, tmp_path):
+    shutil.copytree(preset, tmp_path / "newer")
+    write_json(tmp_path / "newer" / "metadata.json", {"format": 2})
+    config = run.read_config()
+    config["pixelcnnpp"]["format"] = 2
+    write_json(run.config_json, config)
+    for read in (lambda: Preset(tmp_path / "newer"), run.read_config):
+        with pytest.raises(UserError, match=r"another version .* the format 1\. Received: 2"):
+            read()
 
 
 @pytest.mark.parametrize("name", preset_names())
