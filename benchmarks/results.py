@@ -31,7 +31,7 @@ from keras_pixelcnnpp.utils.files import read_json, write_json
 VERSIONS = {"python": "Python", "keras": "Keras", "numpy": "NumPy", "tensorflow": "TensorFlow"}
 CARDS = tomllib.loads((RESULTS.parent / "cards.toml").read_text(encoding="utf-8"))
 # What the pages show of a run: reports, and numbers of each epoch.
-REPORTS = ("classification", "generation", "ood")
+REPORTS = ("classification", "copies", "generation", "ood")
 OF_EPOCHS = ("epoch", "seconds", "cross_entropy")
 WAYS = {
     "pixelcnnpp": "PixelCNN++, labeled images",

@@ -1,6 +1,5 @@
 """`evaluate generation`: samples images of each class, and compares them with real images."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,13 +15,12 @@ from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
+from keras_pixelcnnpp.evaluate.measurements import SampledOptions
 from keras_pixelcnnpp.evaluate.measurements.generation import GenerationOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import (
     FIDELITY_METRICS,
     fidelity_metrics,
-    memorization,
-    nearest_neighbors,
 )
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -35,7 +33,6 @@ from keras_pixelcnnpp.utils.files import atomic_files, counted, safe_names, writ
 
 SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
-NEIGHBORS = 3  # shown next to each image, for each distance
 
 
 def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
@@ -46,65 +43,84 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
             "replaced. Move them to another folder"
         )
     temperatures = parse_temperatures(options.temperatures)
-    real = cnn = comparison = None
-    if not options.samples_only:
-        real, cnn = reference_images(subject.dataset, subject.split), subject.cnn
-    model = subject.model
-    how = {"seed": options.seed, **options.of_sampler()}
-
-    def sample(temperature: float) -> ClassSamples:
-        return ClassSamples.sample(model, options.per_class, **{**how, "temperature": temperature})
-
     print("Sampling. The sampler is compiled first, which takes some seconds.")
     start = time.perf_counter()
-    samples = sample(options.temperature)
+    samples = sample(subject.model, options)
     seconds = time.perf_counter() - start
     report = {
         "per_class": options.per_class,
-        **how,
+        "seed": options.seed,
+        **options.of_sampler(),
         "seconds": round(seconds, 3),
         "count": len(samples),
-        "bits_per_dim": mean_bits_per_dim(model, samples),
-        "num_levels": model.num_levels,
+        "bits_per_dim": mean_bits_per_dim(subject.model, samples),
+        "num_levels": subject.model.num_levels,
     }
-    galleries = {}
-    if real is not None:
+    comparison = None
+    if not options.samples_only:
+        real = reference_images(subject.dataset, subject.split)
         report["reference"] = {"split": subject.split, "count": len(real)}
-        # Quantized as the model sees them; otherwise no sample could equal a training image.
-        train = subject.training_images(subject.dataset)
-        train = replace(train, images=quantize(train.images, model.num_levels))
-        if cnn is not None:
-            by_class = model.num_classes > 0
-            comparison = Comparison(cnn, real, train, samples, by_class, options.seed)
-            report |= comparison.report(samples)
-        if len(train):
-            known, unseen = train.images, quantize(real.images, model.num_levels)
-            if subject.config["pixelcnnpp"]["options"].get("horizontal_flip"):
-                known = np.concatenate([known, known[:, :, ::-1]])
-            report["memorization"], found = nearest_training(samples, known, unseen, cnn)
-            galleries["nearest_neighbors"] = nearest_gallery(samples, known, found)
-        if options.completions and (not model.num_classes or (real.labels >= 0).all()):
-            completed = complete_images(model, real, options.completions, **how)
-            galleries["completions"] = completed
+        comparison = _comparison(subject, options, samples, real)
+        report |= {} if comparison is None else comparison.report(samples)
+        _write_completions(subject, options, real, folder)
     if temperatures:
-        sets = {t: samples if t == options.temperature else sample(t) for t in temperatures}
-        report["temperatures"] = [
-            {
-                "temperature": each,
-                "bits_per_dim": mean_bits_per_dim(model, sampled),
-                **(comparison.summary(sampled) if comparison else dict.fromkeys(SUMMARY)),
-            }
-            for each, sampled in sets.items()
-        ]
-        galleries["temperatures"] = temperatures_gallery(sets)
-    for name, gallery in galleries.items():
-        write_bytes(folder / f"{name}.png", gallery_png(*gallery))
+        sets = {t: samples if t == options.temperature else None for t in temperatures}
+        sets = {t: known or sample(subject.model, options, t) for t, known in sets.items()}
+        report["temperatures"] = _of_temperatures(subject.model, sets, comparison)
+        write_bytes(folder / "temperatures.png", gallery_png(*temperatures_gallery(sets)))
     _write_grids(folder, samples)
     with atomic_files(subject.samples, ["*_image_*.png"]) as images:
         samples.write(images)
     _print_report(report, samples.class_names)
     say(f"Wrote images to {subject.samples}")
     return report
+
+
+def sample(
+    model: AutoregressiveModel, options: SampledOptions, temperature: float | None = None
+) -> ClassSamples:
+    """Samples images of each class by a command's options, or at another temperature."""
+    how = options.of_sampler() | ({} if temperature is None else {"temperature": temperature})
+    return ClassSamples.sample(model, options.per_class, seed=options.seed, **how)
+
+
+def quantized_training_images(subject: Subject) -> LabeledImages:
+    """Returns the training images as the model sees them; otherwise no sample could equal one."""
+    train = subject.training_images(subject.dataset)
+    return replace(train, images=quantize(train.images, subject.model.num_levels))
+
+
+def _comparison(
+    subject: Subject, options: GenerationOptions, samples: ClassSamples, real: LabeledImages
+) -> "Comparison | None":
+    if subject.cnn is None:
+        return None
+    by_class, train = subject.model.num_classes > 0, quantized_training_images(subject)
+    return Comparison(subject.cnn, real, train, samples, by_class, options.seed)
+
+
+def _write_completions(
+    subject: Subject, options: GenerationOptions, real: LabeledImages, folder: Path
+) -> None:
+    model = subject.model
+    if options.completions and (not model.num_classes or (real.labels >= 0).all()):
+        how = {"seed": options.seed, **options.of_sampler()}
+        completed = complete_images(model, real, options.completions, **how)
+        write_bytes(folder / "completions.png", gallery_png(*completed))
+
+
+def _of_temperatures(
+    model: AutoregressiveModel, sets: dict[float, ClassSamples], comparison: "Comparison | None"
+) -> list[dict]:
+    """Returns the metrics of the samples of each temperature."""
+    return [
+        {
+            "temperature": temperature,
+            "bits_per_dim": mean_bits_per_dim(model, sampled),
+            **(comparison.summary(sampled) if comparison else dict.fromkeys(SUMMARY)),
+        }
+        for temperature, sampled in sets.items()
+    ]
 
 
 def parse_temperatures(text: str) -> list[float]:
@@ -266,49 +282,6 @@ def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) 
     return {"count": len(labels), "predicted_labels": predicted, **metrics}
 
 
-def nearest_training(
-    samples: ClassSamples, train: np.ndarray, held_out: np.ndarray, cnn: BaselineCNN | None = None
-) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Finds the nearest training images of samples, to detect copies. All images are uint8.
-
-    Distances are between `"pixels"`, as the root mean square error in [0, 1], and, with a CNN,
-    between `"features"`, which find shifted copies. For each, returns the result of `memorization`
-    and of `nearest_neighbors`.
-    """
-
-    def pixels(images: np.ndarray) -> np.ndarray:
-        flat = images.reshape(len(images), -1).astype("float32")
-        return flat / (255 * math.sqrt(flat.shape[1]))
-
-    spaces = {"pixels": pixels}
-    if cnn is not None:
-        spaces["features"] = lambda images: baseline_features(cnn, images)
-    report, found = {}, {}
-    for name, points in spaces.items():
-        pool = points(train)
-        found[name] = nearest_neighbors(points(samples.images), pool, min(NEIGHBORS, len(pool)))
-        of_held_out, _ = nearest_neighbors(points(held_out), pool, 1)
-        report[name] = memorization(found[name][0][:, 0], of_held_out[:, 0])
-    return report, found
-
-
-def nearest_gallery(
-    samples: ClassSamples, train: np.ndarray, found: dict[str, tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """Arranges the samples closest to training images next to those images, for `gallery_png`."""
-    classes = np.unique(samples.labels)
-    each = max(1, MAX_ROWS // (2 * len(classes)))
-    ranked = np.argsort(found["pixels"][0][:, 0], kind="stable")
-    chosen = np.concatenate([ranked[samples.labels[ranked] == label][:each] for label in classes])
-    chosen = chosen[:MAX_ROWS]
-    parts, columns = [samples.images[chosen][:, np.newaxis]], ["sampled"]
-    for name, (_, rows) in found.items():
-        parts.append(train[rows[chosen]])
-        columns += [f"nearest by {name}", *[""] * (rows.shape[1] - 1)]
-    pixels = np.concatenate(parts, axis=1)
-    return pixels, [samples.class_names[label] for label in samples.labels[chosen]], columns
-
-
 def _write_grids(folder: Path, samples: ClassSamples) -> None:
     by_class = samples.grids()
     for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
@@ -340,12 +313,6 @@ def _print_report(report: dict, class_names: Sequence[str]) -> None:
         )
         if len(found := named["sampled"]["predicted_labels"]) == 1 and named["chance"] < 1:
             say(f"Note: the CNN assigns all samples to one class, {class_names[found[0]]}.")
-    for space, numbers in report.get("memorization", {}).items():
-        closer = f"{numbers['share_closer_than_5_percent']:.1%} of the samples"
-        print(
-            f"Copying, by {space}: {closer} are closer to a training image than 95% of held-out "
-            "images; 5% is chance."
-        )
     if "temperatures" in report:
         rows = [
             (

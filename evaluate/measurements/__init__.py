@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from keras_pixelcnnpp.commands.helpers import option
+from keras_pixelcnnpp.commands.helpers import SamplingFlags, option
 from keras_pixelcnnpp.commands.model_commands import ModelOptions
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -58,6 +58,14 @@ class BatchOptions(DataOptions):
     batch_size: int = option("Number of images per batch.", 32, min=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SampledOptions(SamplingFlags, DataOptions):
+    """Options of the commands that sample images."""
+
+    per_class: int = option("Number of images per class.", 25, min=1)
+    seed: int = option("Random seed.", 0, min=0)
+
+
 class Measurement:
     """One kind of evaluation. A subclass declares it, and its docstring is the command's help.
 
@@ -101,6 +109,24 @@ class Measurement:
         """
         module = importlib.import_module(f"keras_pixelcnnpp.evaluate.{self.name}")
         return module.measure(subject, options, folder)
+
+
+class OfSamples(Measurement):
+    """Base class of measurements of samples, which are compared with images."""
+
+    options = SampledOptions
+    uses_cnn = True
+
+    def reason_against(self, subject: "Subject") -> str | None:
+        channels = subject.image_shape[-1]
+        if channels not in (1, 3):
+            return f"PNG files have 1 or 3 channels. Received: a model of {channels} channels"
+        if subject.options.split == "train" and subject.data is None:
+            return (
+                "Samples are compared with images that the model wasn't trained on, such as the "
+                "split validation. Received: --split train"
+            )
+        return None
 
 
 def measurements() -> list[Measurement]:

@@ -18,7 +18,7 @@ class Classification(Measurement):
 
     name = "classification"
     title = "Classification"
-    place = 2
+    place = 3
     examples = (
         "--run runs/digits",
         "--preset fashion_mnist --data fashion_mnist --split test",

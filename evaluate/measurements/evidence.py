@@ -26,7 +26,7 @@ class Evidence(Measurement):
 
     name = "evidence"
     title = "Evidence maps"
-    place = 3
+    place = 4
     options = EvidenceOptions
     examples = ("--run runs/digits --per-class 2",)
     writes = ("evidence.png",)

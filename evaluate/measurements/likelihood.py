@@ -24,7 +24,7 @@ class Likelihood(Measurement):
 
     name = "likelihood"
     title = "Likelihood"
-    place = 4
+    place = 5
     options = LikelihoodOptions
     takes_vectors = True
     writes = ("likelihood.png",)

@@ -30,7 +30,7 @@ class OOD(Measurement):
 
     name = "ood"
     title = "Out-of-distribution inputs"
-    place = 5
+    place = 6
     options = OODOptions
     examples = ("--run runs/digits", "--run runs/digits --ood-data other_images")
     writes = ("ood.csv", "ood.png", "improbable.png")

@@ -5,6 +5,7 @@ import tiny
 from command_line import done, one_line
 from images import tiles
 from PIL import Image
+from samples import REFERENCE, TRAIN, FirstPixels, pixels, sampled
 from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.dataset import Dataset
@@ -13,48 +14,21 @@ from keras_pixelcnnpp.evaluate import generation
 from keras_pixelcnnpp.evaluate.generation import (
     Comparison,
     baseline_features,
-    nearest_gallery,
-    nearest_training,
     real_reference_images,
     reference_images,
 )
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
-from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
-GALLERIES = ("nearest_neighbors", "completions", "temperatures")
-TRAIN, REFERENCE = tiny.tiny_split(90, 0), tiny.tiny_split(60, 1)
-
-
-class FirstPixels:
-    """A simple CNN whose features are the first two pixels."""
-
-    image_shape, widths = (4, 4, 1), (2,)
-
-    def features(self, images, training):
-        return images.reshape(len(images), -1)[:, :2].astype("float32")
-
-    def class_probabilities(self, images):
-        brightness = images.mean(axis=(1, 2, 3))
-        return np.eye(3)[np.clip(np.rint(brightness / 63.75) - 1, 0, 2).astype(int)]
-
-
-def sampled(per_class=10, seed=2, names=tiny.NAMES):
-    split = tiny.tiny_split(3 * per_class, seed)
-    order = np.argsort(split.labels, kind="stable")
-    return ClassSamples(split.images[order], split.labels[order], names)
+GALLERIES = ("completions", "temperatures")
 
 
 def compare(samples, reference=REFERENCE, train=TRAIN, **options):
     return Comparison(FirstPixels(), reference, train, samples, **options)
-
-
-def pixels(images):
-    return images.reshape(len(images), -1)[:, :2]
 
 
 def test_logits_are_made_of_the_features():
@@ -127,31 +101,6 @@ def test_images_without_labels_are_left_out_of_a_reference_if_others_have_them()
     assert len(reference_images(dataset, "none")) == 5
 
 
-class TestNearestTraining:
-    def test_copies_are_found_and_shown(self):
-        samples = sampled(per_class=3, seed=7)
-        samples.images[7] = TRAIN.images[11]
-        _, found = nearest_training(samples, TRAIN.images, REFERENCE.images)
-        distances, rows = found["pixels"]
-        assert (distances[7, 0], rows[7, 0]) == (0, 11)
-        shown, row_names, columns = nearest_gallery(samples, TRAIN.images, found)
-        assert shown.shape == (3, 4, 4, 4, 1)
-        assert row_names == list(tiny.NAMES)
-        assert columns == ["sampled", "nearest by pixels", "", ""]
-        assert (shown[2, :2] == TRAIN.images[11]).all()
-
-    def test_distances_by_hand(self):
-        samples = sampled(per_class=2, seed=7)
-        report, found = nearest_training(samples, TRAIN.images, REFERENCE.images, FirstPixels())
-        assert set(report) == set(found) == {"pixels", "features"}
-        distances, rows = found["pixels"]
-        difference = (samples.images[2] / 255.0) - (TRAIN.images[rows[2, 1]] / 255.0)
-        assert distances[2, 1] == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-5)
-        difference = pixels(TRAIN.images).astype(float) - pixels(samples.images[:1])
-        expected = np.linalg.norm(difference, axis=1).min()
-        assert found["features"][0][0, 0] == pytest.approx(expected)
-
-
 def report_of(run):
     return read_json(run.reports / "generation.json")
 
@@ -170,7 +119,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert grids == {"samples", *(f"samples_{name}" for name in tiny.NAMES)}
 
     report = report_of(run)
-    assert not {"metrics", "memorization", "temperatures"} & set(report)
+    assert not {"metrics", "temperatures"} & set(report)
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
     options = {"per_class": 3, "seed": 5, "temperature": 1, "guidance": 0, "completions": 4}
     assert report["options"] == {**options, "samples_only": True, "temperatures": ""}
@@ -195,7 +144,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
 def test_beside_real_images(pixelcnnpp, run, figures):
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
     done(pixelcnnpp(*command, "--temperatures", "1.15, 1,1", "--completions", 2))
-    nearest, completions, temperatures, by_class = (figure.axes[0] for figure in figures)
+    completions, temperatures, by_class = (figure.axes[0] for figure in figures)
     # For each class, the first real image, the same without its lower half, and completions.
     shown, real = (
         tiles(completions.images[0].get_array(), 4),
@@ -216,15 +165,10 @@ def test_beside_real_images(pixelcnnpp, run, figures):
     np.testing.assert_array_equal(hot, hotter[:, :3].reshape(9, 4, 4))
     labels = [text.get_text() for text in temperatures.get_yticklabels()]
     assert labels == ["temperature 1", "temperature 1.15"]
-    known = {image.tobytes() for image in tiny.tiny_split(24).images}
-    first, *neighbors = np.moveaxis(tiles(nearest.images[0].get_array(), 7), 1, 0)
-    assert {image.tobytes() for image in first} <= {x.tobytes() for x in sampled.reshape(12, 4, 4)}
-    assert {image.tobytes() for column in neighbors for image in column} <= known
     report = report_of(run)
     assert report["features"] == {"name": "baseline_cnn", "dimensions": 4}
     assert report["reference"] == {"split": "validation", "count": 9}
     assert None not in report["metrics"]["all"].values()
-    assert set(report["memorization"]) == {"pixels", "features"}
     same, hot = report["temperatures"]
     assert (same["temperature"], hot["temperature"]) == (1, 1.15)
     assert same["bits_per_dim"] == report["bits_per_dim"]
@@ -248,33 +192,6 @@ def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
         done(pixelcnnpp(*command, "--temperatures", ""))
         numbers.append(report_of(run)["metrics"]["all"]["real_reference"])
     assert numbers[0] == numbers[1]
-
-
-def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_baseline, tmp_path):
-    """They are searched in the run's training images, not in the split train of `--data`."""
-    run = run_without_baseline
-    command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
-    command = (*command, "--temperatures", "", "--completions", 0)
-    assert pixelcnnpp(*command)[0] == 0
-    expected = report_of(run)["memorization"]["pixels"]
-    arrays = dict(np.load(run.read_config()["data"]["source"]))
-    arrays["x_train"] = arrays["x_train"][::-1] // 2
-    np.savez(tmp_path / "other.npz", **arrays)
-    other = ("--data", tmp_path / "other.npz")
-    assert pixelcnnpp(*command, *other)[0] == 0
-    assert report_of(run)["memorization"]["pixels"] == expected
-    on_other = RunFolder(run.path)
-    on_other.reports /= "other"
-    assert report_of(on_other)["memorization"]["pixels"] == expected
-    # A model that was trained on flipped images may have copied these.
-    config = run.read_config()
-    config["pixelcnnpp"]["options"]["horizontal_flip"] = True
-    config["data"]["source"] = str(tmp_path / "gone.npz")
-    write_json(run.config_json, config)
-    out = done(pixelcnnpp(*command, *other))
-    assert "gone.npz, which the model was trained on, is missing or has" in out
-    assert report_of(on_other)["memorization"]["pixels"] != expected
-    assert (on_other.reports / "samples" / "dark_image_01.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def brightness(tmp_path, monkeypatch):
 def test_a_file_and_a_template_are_enough(pixelcnnpp, run):
     assert "Measure the mean of all values." in done(pixelcnnpp("evaluate", "--help"))
     common = ("--run", run.path)
-    advice = f"Not measured yet: Brightness. pixelcnnpp evaluate brightness --run {run.path}\n"
+    advice = "Missing: Brightness. To add it: pixelcnnpp evaluate brightness …\n"
     assert advice in done(pixelcnnpp("evaluate", "report", *common))
     assert "Brightness" not in done(pixelcnnpp("evaluate", "report", *common, "--split", "test"))
     out = done(pixelcnnpp("evaluate", "brightness", *common))
