@@ -70,6 +70,8 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
         say(titles[name])
         shown = [*map(printable, class_names)]
         print(_classification_report(labels, given.predicted, shown, digits=3))
+        if missing := [n for label, n in enumerate(shown) if label not in labels]:
+            print(f"Classes without images, left out of the averages: {', '.join(missing)}")
     for name, png in figures.items():
         write_bytes(folder / f"{name}.png", png)
     _print_comparison(report, titles)
@@ -174,7 +176,7 @@ def classifier_details(
     # scikit-learn's report also has an entry "accuracy", which may be the name of a class.
     numbers = list(map(str, range(len(class_names))))
     by_number = _classification_report(labels, predicted, numbers, output_dict=True)
-    by_class = {name: by_number[number] for name, number in zip(class_names, numbers, strict=True)}
+    by_class = {class_names[label]: by_number[str(label)] for label in np.unique(labels)}
     return {
         "classification_report": by_class,
         "roc_auc": {"macro": macro, "classes": dict(zip(class_names, areas, strict=True))},
@@ -186,7 +188,9 @@ def classifier_details(
 def _classification_report(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], **form: Any
 ) -> Any:
-    known = {"labels": range(len(class_names)), "target_names": class_names, "zero_division": 0}
+    present = np.unique(labels)
+    names = [class_names[label] for label in present]
+    known = {"labels": present, "target_names": names, "zero_division": 0}
     return classification_report(labels, predicted, **known, **form)
 
 

@@ -17,10 +17,15 @@ WRITTEN_CLASSES = 30
 def confusion_matrix_png(
     labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
 ) -> bytes:
-    """Plots a confusion matrix; rows are true classes and columns are predicted classes."""
-    count = len(class_names)
+    """Plots a confusion matrix; rows are true classes and columns are predicted classes.
+
+    Classes that are neither the true nor the predicted class of an image are left out.
+    """
+    shown, places = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
+    class_names, count = [class_names[label] for label in shown], len(shown)
+    true, given = np.split(places, 2)
     # scikit-learn's `confusion_matrix` warns about a single class.
-    matrix = np.bincount(count * np.asarray(labels) + predicted, minlength=count**2)
+    matrix = np.bincount(count * true + given, minlength=count**2)
     size = 3.0 + 0.5 * min(count, WRITTEN_CLASSES)
     figure = new_figure(size + 0.8, size)
     axes = figure.subplots()
@@ -59,7 +64,7 @@ def roc_png(
         lines[f"{class_names[index]} (AUC {area:.4f})"] = line
     axes.set(
         title=title,
-        xlabel="false positive rate",
+        xlabel="false positive rate (logarithmic)",
         ylabel="true positive rate",
         xscale="log",
         xlim=(least, 1),
@@ -67,7 +72,14 @@ def roc_png(
     )
     axes.grid(alpha=0.3)
     if 0 < len(lines) <= NAMED_CLASSES:
-        name_lines(axes, lines.values(), lines, title="class vs. rest", loc="lower right")
+        name_lines(
+            axes,
+            lines.values(),
+            lines,
+            title="class vs. rest",
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+        )
     return figure_png(figure)
 
 
@@ -91,7 +103,7 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
         fitted = " and ".join(f"{temperature:.3g}" for temperature in temperatures)
         axes.set_title(f"{title}\ntemperatures of the two halves: {fitted}", fontsize="medium")
         axes.set(xlabel="confidence", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-        axes.legend(loc="lower right", fontsize="small")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize="small")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy")
     return figure_png(figure)

@@ -25,7 +25,8 @@ def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look: 
     table = Table(**look)
     for index, heading in enumerate(headings):
         shape = {"justify": "right", "overflow": "fold"} if index else {"no_wrap": True}
-        table.add_column(printable(heading), **shape)
+        longest = max(map(len, heading.split()), default=0)  # no line break inside a word
+        table.add_column(printable(heading), min_width=longest, **shape)
     for row in rows:
         table.add_row(*map(printable, row))
     # Names may look like markup: rich would drop [old] and fail on [/b].

@@ -28,6 +28,7 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
             if report is not None:
                 given = options.chosen | ({"data": subject.data} if subject.data else {})
                 facts = {"data": subject.data, "weights": subject.weights(measurement)}
+                facts |= {"notes": subject.notes}
                 result = {"command": command_line(), "options": given, **facts, **report}
                 write_json(Path(temporary, file), result)
             # Files of an earlier measurement, which would not match this one, are removed.

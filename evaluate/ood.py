@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import logsumexp, softmax
 from sklearn.datasets import load_sample_images
 
+from keras_pixelcnnpp.data.identity import are_among
 from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
@@ -65,14 +66,20 @@ def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
     rows = np.random.default_rng(options.seed).permutation(len(images))
     total, count = len(images), min(options.count, len(images) // 2)
     measured, normal = images.take(rows[:count]), images.take(rows[count : count + FIT_IMAGES])
-    sources = (subject.data, subject.config["data"]["source"])
     sets = {NORMAL: normal.images, OWN: measured.images}
-    sets |= ood_inputs(measured.images, sources, options.seed)
+    others = ood_inputs(measured.images, options.seed)
     if options.ood_data is not None:
         other = subject.load_images(options.ood_data)
         # A folder may have the name of one of the sets.
-        name = other.name if other.name not in sets else f"{other.name} (--ood-data)"
-        sets[name] = other.split(other.split_to_measure()).some(options.count, options.seed).images
+        name = other.name if other.name not in {*sets, *others} else f"{other.name} (--ood-data)"
+        chosen = other.split(other.split_to_measure()).some(options.count, options.seed)
+        others[name] = chosen.images
+    known = subject.dataset.listing()
+    for name, images in others.items():
+        if are_among(known, images).mean() > 0.5:
+            print(f"Note: {name} is left out, because its images are those of the data.")
+        else:
+            sets[name] = images
     model = subject.model
     split = subject.split
     print(f"Scoring {count:,} of {counted(total)} of the split {split}, and the other sets")
@@ -90,12 +97,12 @@ def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
     cnn, size = subject.cnn, options.batch_size
     by_classes = {name: class_detectors(images, model, cnn, size) for name, images in sets.items()}
     scores = detector_scores(features, detector, by_classes)
-    known = scores.pop(NORMAL)
+    normal_scores = scores.pop(NORMAL)
     del sets[NORMAL]
     report: dict[str, Any] = {"split": subject.split, "seed": options.seed}
     report |= auroc_report(scores, MADE_FROM_IMAGES)
     report["thresholds"] = {
-        name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in known.items()
+        name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in normal_scores.items()
     }
     columns = dict(scores)
     if detector is not None:
@@ -157,18 +164,16 @@ def write_rows(
     write_csv(path, rows)
 
 
-def ood_inputs(
-    images: np.ndarray, sources: Sequence[str | None] = (), seed: int = 0
-) -> dict[str, np.ndarray]:
+def ood_inputs(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Returns sets of out-of-distribution images by name, each of the same size as `images`.
 
-    They are images that scikit-learn includes (gray or RGB), except data sets in `sources`, noise,
-    colors, and corrupted versions of `images`.
+    They are images that scikit-learn includes (gray or RGB), noise, colors, and corrupted versions
+    of `images`.
     """
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
     sets = {"photographs": _photographs(shape, rng)} if channels in (1, 3) else {}
-    if "digits" not in sources and channels in (1, 3):
+    if channels in (1, 3):
         digits = load_dataset("digits").split("train").images
         digits = digits[rng.integers(0, len(digits), count)]
         sets["digits"] = resize_images(digits, (height, width), channels, "stretch")

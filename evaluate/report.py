@@ -52,6 +52,7 @@ def _write_page(subject: Subject) -> list[str]:
             .render(
                 facts,
                 missing=missing,
+                notes=_notes(subject, results),
                 others=others,
                 outdated=outdated,
                 parts=_parts(results, facts, subject.folder),
@@ -201,6 +202,12 @@ def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
         for columns in (options, versions)
         for name in dict.fromkeys(chain(*columns))
     }
+
+
+def _notes(subject: Subject, results: dict[str, dict]) -> list[str]:
+    """Returns the messages on the images, of the training and of the results."""
+    notes = chain(*(result.get("notes", ()) for result in results.values()))
+    return [*dict.fromkeys(chain(subject.config["data"].get("notes", ()), notes))]
 
 
 def _commands(subject: Subject, results: Iterable[dict[str, dict]]) -> list[str]:

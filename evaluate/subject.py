@@ -35,6 +35,7 @@ class Subject(TrainedImages):
         folder: Folder of the results on these images: `root` for the run's split validation, and
             otherwise a subfolder.
         samples: Folder of generated images.
+        notes: Messages on the images, once they are loaded.
 
     Raises:
         UserError: If the run, the preset or the file does not exist.
@@ -42,6 +43,7 @@ class Subject(TrainedImages):
 
     def __init__(self, options: DataOptions):
         self.options = options
+        self.notes: list[str] = []
         self.run = None if options.run is None else RunFolder(options.run)
         self._preset = None if options.preset is None else Preset(options.preset)
         if self.run is None:
@@ -137,7 +139,9 @@ class Subject(TrainedImages):
     @cached_property
     def dataset(self) -> Dataset:
         """The images in all splits."""
-        return self.load_data(self.data, self.options.classes_in_order)
+        dataset = self.load_data(self.data, self.options.classes_in_order)
+        self.notes += dataset.notes
+        return dataset
 
     @property
     def split(self) -> str:

@@ -54,6 +54,10 @@ def serve(path: str | Path, name: str, host: str, port: int) -> None:
     front of a public server limits them.
     """
     folder = version_folder(path)
+    model = RunFolder(path).model_keras
+    if model.is_file() and model.stat().st_mtime > folder.stat().st_mtime:
+        run = shlex.quote(str(path))
+        say(f"Note: {model} is newer than {folder}. To export it: pixelcnnpp export --run {run}")
     # Bound before the model is loaded, so that a used port is reported at once.
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,13 +1,15 @@
 """The commands `pixelcnnpp train`, `pixelcnnpp train-baseline` and `pixelcnnpp data`."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Context
 
-from keras_pixelcnnpp.commands.helpers import Commands, library, output_path, with_options
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, option
+from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
+from keras_pixelcnnpp.training import recipe as recipes
+from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, Reading, option
 
 app = Commands()
 
@@ -37,12 +39,22 @@ class TrainOptions(RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataOptions(Reading):
     """Options of `data`."""
 
-    source: Annotated[str, Argument(help="A data set, in any form that train --data takes.")]
-    output: Path = output_path("New folder to write the image files to.", ..., folder=True)
+    data: Annotated[
+        str, Argument(metavar="SOURCE", help="A data set, in any form that train --data takes.")
+    ]
+    output: Path = option("New folder to write the image files to.", ...)
     count: int | None = option("Number of images of each split. Default: all.", min=1)
+
+
+def _of_photographs() -> dict:
+    """Returns the recipe of the preset that `train` uses for most data, for the help text."""
+    folder = Path(recipes.__file__).parents[1] / "presets" / "photographs"
+    files = [folder / name for name in ("config.json", "metadata.json")]
+    config, facts = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    return {**PixelCNNRecipe.DEFAULTS, **config["config"], **facts["training"]}
 
 
 @app.command(
@@ -51,12 +63,12 @@ class DataOptions:
     "train --data photographs --run runs/mine --epochs 20",
     "train --data photographs --run runs/mine --epochs 20 --resume",
 )
-@with_options(TrainOptions, PixelCNNRecipe)
+@with_options(TrainOptions, PixelCNNRecipe, defaults=_of_photographs())
 def train(options: TrainOptions, recipe: PixelCNNRecipe) -> None:
     """Train a PixelCNN++, Gated PixelCNN or PixelCNN, and write it to a run folder.
 
-    Options that are not given take their value from the preset, or if it does not set them, their
-    default. The model then has the defaults of its class.
+    Options that are not given take their value from the preset. The defaults below are those of the
+    preset photographs.
     """
     with library():
         from keras_pixelcnnpp.train.run_training import run_train

@@ -12,12 +12,12 @@ from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, Recipe
+from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, Reading, Recipe
 from keras_pixelcnnpp.utils.errors import UserError, say
 
 
-def load_training_data(recipe: Recipe) -> Dataset:
-    """Loads the data of a recipe, and prints a summary."""
+def load_training_data(recipe: Reading) -> Dataset:
+    """Loads the data of a recipe, or for `data`, and prints messages and a summary."""
     how = {"image_size": recipe.image_size, "channels": recipe.channels, **recipe.loading()}
     dataset = load_dataset(recipe.data, **how)
     for note in dataset.notes:
@@ -46,6 +46,7 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
         "vector_names": list(dataset.vector_names),
         "image_shape": list(dataset.image_shape),
         "counts": dataset.counts(),
+        "notes": list(dataset.notes),
     }
 
 

@@ -2,8 +2,8 @@
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import check_channels, png_bytes
-from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.train.commands import DataOptions
+from keras_pixelcnnpp.train.data import load_training_data
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import atomic_path, counted, safe_names
 
@@ -12,10 +12,10 @@ def write_images(options: DataOptions) -> None:
     """Writes the images of all splits. The new folder is written completely or not at all."""
     if options.output.exists():
         raise UserError(f"{options.output} exists already. Choose a new folder as --output")
-    dataset = load_dataset(options.source)
+    dataset = load_training_data(options)
     check_channels(dataset.image_shape)
     if any(split.vectors is not None for split in dataset.splits.values()):
-        raise UserError(f"Expected images with or without labels. {options.source} has vectors")
+        raise UserError(f"Expected images with or without labels. {options.data} has vectors")
     with atomic_path(options.output) as folder:
         written = 0
         for name, split in dataset.splits.items():

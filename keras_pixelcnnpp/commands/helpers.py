@@ -54,11 +54,12 @@ class Commands(typer.Typer):
         return super().command(name, epilog=epilog(*examples), **options)
 
 
-def with_options(*declarations: type) -> Callable:
+def with_options(*declarations: type, defaults: dict[str, Any] | None = None) -> Callable:
     """Returns a decorator that gives a command the fields of dataclasses as its options.
 
     The command gets an object of each dataclass. Their fields are declared with `option`, or
-    annotated as in the documentation of typer. The help shows the `DEFAULTS` of a recipe.
+    annotated as in the documentation of typer. The help shows `defaults`, which are by default the
+    `DEFAULTS` of a recipe.
     """
     names = {one: [field.name for field in fields(one)] for one in declarations}
 
@@ -67,7 +68,7 @@ def with_options(*declarations: type) -> Callable:
             function(*(one(**{name: values[name] for name in names[one]}) for one in names))
 
         parameters = [
-            _parameter(field, getattr(one, "DEFAULTS", {}))
+            _parameter(field, defaults or getattr(one, "DEFAULTS", {}))
             for one in declarations
             for field in fields(one)
         ]
@@ -87,6 +88,7 @@ def _parameter(one: Field, defaults: dict[str, Any]) -> inspect.Parameter:
         declared = {name: value for name, value in given if not name.startswith("of_")}
         if (value := defaults.get(one.name)) is not None and "Default" not in declared["help"]:
             shown = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+            shown = ",".join(map(str, value)) if isinstance(value, list) else shown
             declared["help"] += f" Default: {shown.removesuffix('.0')}."
         annotation = Annotated[one.type, typer.Option(*names, **declared)]
     default = inspect.Parameter.empty if one.default is MISSING else one.default

@@ -136,14 +136,16 @@ class CompleteOptions(OverwriteOptions, ConditionOptions, RandomOptions):
     mask: Path | None = option(
         "Image of the same size, white at unknown pixels, instead of --rows."
     )
-    particles: int = option("Number of particles for each completion, with --mask.", 64, min=1)
+    particles: int | None = option(
+        "Number of particles for each completion, with --mask. Default: 64.", min=1
+    )
     label: str | None = option("Class, by name or number. Default: sampled given the known pixels.")
     count: int = option("Number of completions.", 5, min=1)
     output: Path = output_path("PNG file to write.", Path("completions.png"), suffix=".png")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(BlockOptions, ConditionOptions, TiledOptions):
+class ScoreOptions(OverwriteOptions, BlockOptions, ConditionOptions, TiledOptions):
     """Options of `score`."""
 
     data: Path = option("Folder of image files, which is searched recursively.", ...)

@@ -75,7 +75,7 @@ def _start_ray(workers: int) -> ModuleType:
         import ray
         import ray.data
     except ImportError as error:
-        raise not_installed("More than one worker", "'ray[data]'") from error
+        raise not_installed("More than one worker", "ray[data]") from error
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except ConnectionError as error:

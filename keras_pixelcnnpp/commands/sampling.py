@@ -35,6 +35,8 @@ from keras_pixelcnnpp.utils.files import (
     write_json,
 )
 
+PARTICLES = 64  # for each completion, by default
+
 
 def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
@@ -46,7 +48,7 @@ def sample_grid(options: SampleOptions) -> None:
         check_channels(model.image_shape)
     vector = vector_of(options.condition, model.conditions)
     if vector is None:
-        chosen = sorted({class_label(model.class_names, name) for name in options.label or ()})
+        chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
     elif options.label:
         raise model.conditions.refusal()
     seed = _chosen_seed(options.seed)
@@ -74,8 +76,8 @@ def sample_folder(options: SampleOptions) -> None:
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     check_channels(trained.model.image_shape)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
-    chosen = dict.fromkeys(class_label(names, name) for name in options.label or names)
-    labels = np.repeat(list(chosen), options.count)
+    chosen = [class_label(names, name) for name in options.label or names]
+    labels = np.repeat(chosen, options.count)
     known = read_json(output / SAMPLING) if resume and (output / SAMPLING).exists() else {}
     seed = _chosen_seed(known.get("seed") if options.seed is None else options.seed)
     how = options.of_sampler()
@@ -169,13 +171,21 @@ def complete_file(options: CompleteOptions) -> None:
     if vector is None:
         labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
-    how = {**options.of_sampler(), "num_particles": options.particles}
+    if options.particles is not None and not _needs_particles(known):
+        print("Note: no pixel is unknown before a known one, so --particles has no effect.")
+    how = {**options.of_sampler(), "num_particles": options.particles or PARTICLES}
     with graphs_as_traced():
         completed = model.complete(images, known, labels, seed, **how)
     shown = np.where(known[..., None], image, np.uint8(UNKNOWN_GRAY))
     grid = image_grid(np.concatenate([shown[None], completed]))
     write_bytes(options.output, png_bytes(grid))
     say(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
+
+
+def _needs_particles(known: np.ndarray) -> bool:
+    """Returns whether a pixel is unknown before a known one, in the order of sampling."""
+    in_order = known.ravel()
+    return bool(np.any(np.diff(in_order.astype(int)) > 0))
 
 
 def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray:

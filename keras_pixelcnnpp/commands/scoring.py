@@ -108,7 +108,11 @@ def score_files(options: ScoreOptions) -> None:
         _advise(trained, options.data)
     vector = vector_of(options.condition, trained.model.conditions)
     how = options.resume, options.workers
-    bits = score_folder(trained, options.data, output, *how, tiled=options.tiled, vector=vector)
+    if options.overwrite:
+        images = (options.data / name for name in images_below(options.data))
+        check_output(output, True, [*images, *TrainedModel.files(options)])
+    more: Any = {"tiled": options.tiled, "vector": vector, "overwrite": options.overwrite}
+    bits = score_folder(trained, options.data, output, *how, **more)
     good = np.isfinite(bits)
     say(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
@@ -138,6 +142,7 @@ def score_folder(
     block_size: int = 256,
     tiled: bool = False,
     vector: np.ndarray | None = None,
+    overwrite: bool = False,
 ) -> np.ndarray:
     """Scores every image file below a folder, and writes a CSV file block by block.
 
@@ -159,9 +164,11 @@ def score_folder(
     given |= {} if vector is None else {"vector": vector.tolist()}
     block_size = 1 if tiled else block_size
     known = read_json(record) if record.exists() else None
-    if output.exists():
+    if output.exists() and not overwrite:
         if not resume:
-            raise UserError(f"{output} exists. Add --resume to continue it, or choose another file")
+            raise UserError(
+                f"{output} exists. Add --resume to continue it, or --overwrite to replace it"
+            )
         if known != given:
             raise UserError(
                 f"{output} has scores of another model or of other images. Choose another file"
@@ -226,7 +233,7 @@ def _score(
         result = trained.classify(np.stack(list(images.values())), 0, tiled, vector)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
-            values = [f"{value:.6g}" for value in (bits, *row)]
+            values = [float(value) for value in (bits, *row)]
             name = names[label] if label >= 0 else ""
             rows[path] = [path, int(label), name, *values, ""]
     return [rows[path] for path in paths]

@@ -188,8 +188,12 @@ def _split(
     count = len(images)
     labels = arrays.get(labels_of, np.full(count, -1))
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
+        advice = {"U": f"np.unique({labels_of}, return_inverse=True)[1]"}.get(labels.dtype.kind)
+        if labels.ndim == 2:  # one-hot
+            advice = f"{labels_of}.argmax(axis=1)"
         raise UserError(
             f"{labels_of} must be integers ({count},). Received: {labels.dtype} {labels.shape}"
+            + (f". Convert them with {advice}" if advice else "")
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")

@@ -305,6 +305,9 @@ class Dataset:
         return digest.hexdigest()
 
 
+NAMED = 10  # number of images or classes that a message names
+
+
 def with_missing_splits(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
@@ -389,16 +392,25 @@ def class_notes(dataset: Dataset) -> list[str]:
 
 
 def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
-    """Returns a message with the number of equal images across splits or classes, if any."""
-    found = {}
+    """Returns a message on equal images across splits or classes, with the first ten, if any."""
+    found = defaultdict(list)
     for name, split in splits.items():
-        for image, label in zip(split.images, split.labels.tolist(), strict=True):
-            places, labels = found.setdefault(hashlib.sha256(image.tobytes()).digest(), ({}, {}))
-            places[name] = labels[label] = None
-    in_splits = sum(len(places) > 1 for places, _ in found.values())
-    in_classes = sum(len(labels.keys() - {-1}) > 1 for _, labels in found.values())
+        rows = zip(split.images, split.labels.tolist(), split.paths, strict=True)
+        for image, label, path in rows:
+            found[hashlib.sha256(image.tobytes()).digest()].append((name, label, path))
+    several = [rows for rows in found.values() if len(rows) > 1]
+    in_splits = [rows for rows in several if len({name for name, _, _ in rows}) > 1]
+    in_classes = [rows for rows in several if len({label for _, label, _ in rows} - {-1}) > 1]
     if not in_splits + in_classes:
         return ()
-    splits, classes = counted(in_splits), counted(in_classes)
-    note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class."
-    return (note,)
+    splits, classes = counted(len(in_splits)), counted(len(in_classes))
+    note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class"
+    # An image may be in both.
+    both = dict.fromkeys(" = ".join(path for *_, path in rows) for rows in in_splits + in_classes)
+    return (f"{note}: {listed([*both])}.",)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first ten names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

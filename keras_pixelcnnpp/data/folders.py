@@ -353,6 +353,13 @@ def _with_labels(
     rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
     names = [row for row in rows if not _INTEGER.fullmatch(row.label)]
     known = {"": -1, "-1": -1}
+    for row in names:
+        with suppress(ValueError):
+            float(row.label)
+            raise UserError(
+                f"{row.place}: expected an integer from 0, a name, or nothing for an unlabeled "
+                f"image. Received: {row.label!r:.80}. In pandas: frame.label.astype('Int64')"
+            )
     if names:
         if len(names) < len(rows):
             label = names[0].label

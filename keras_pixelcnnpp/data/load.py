@@ -14,6 +14,7 @@ from keras_pixelcnnpp.data.dataset import (
     LabeledImages,
     class_notes,
     duplicates_note,
+    listed,
     with_missing_splits,
 )
 from keras_pixelcnnpp.data.folders import Folder
@@ -131,11 +132,19 @@ def load_dataset(
         try:
             splits, made = with_missing_splits(splits, seed)
         except UserError as error:
-            raise UserError(f"{source}: {error}") from error
+            raise UserError(f"{source}: {error}{_few(dataset)}") from error
         notes = (*made, *notes)
     notes = (*notes, _values_note(splits))
     dataset = replace(dataset, splits=splits)
     return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
+
+
+def _few(dataset: Dataset) -> str:
+    """Returns which classes have fewer than ten images, for an error."""
+    of_classes = np.sum([*dataset.counts().values()], axis=0)[:-1]
+    pairs = zip(dataset.class_names, of_classes.tolist(), strict=True)
+    few = listed([f"{name} ({count})" for name, count in pairs if count < 10])
+    return f". Classes with fewer than ten images: {few}" if few else ""
 
 
 def _values_note(splits: dict[str, LabeledImages]) -> str:

@@ -86,16 +86,8 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Options of the data and the training of both models. `None` means that no value is set.
-
-    Raises:
-        UserError: If a number is out of its range, or a value has another type.
-    """
-
-    # Values of a training where neither the user nor a preset sets any; the help shows them.
-    DEFAULTS: ClassVar[dict] = {"precision": "float32", "seed": 0}
-    section: ClassVar[str]  # of `config.json`
+class Reading:
+    """Options of how images are read and split. `None` means that no value is set."""
 
     data: str | None = option(
         "Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV file, or "
@@ -112,9 +104,6 @@ class Recipe:
     resize: Literal["center_crop", "stretch"] | None = option(
         "How to resize images of another aspect ratio. Default: center_crop.", of_preset=True
     )
-    random_crops: bool | None = option(
-        "Train on random crops of images at their own size, and validate on their centers."
-    )
     skip_corrupted: bool | None = option("Skip image files that cannot be read.")
     white_level: int | None = option(
         "Value of white in 16-bit gray image files, such as 4095 for 12-bit data. Default: 65535.",
@@ -129,6 +118,33 @@ class Recipe:
     conditions: str | None = option(
         "Names of the components of the vectors on which to condition the model, such as "
         "beta,field: columns of the CSV files, or names for the array of an .npz file."
+    )
+
+    def loading(self) -> dict[str, Any]:
+        """Returns the arguments of `load_dataset` that say how images are read and split."""
+        return {
+            "seed": self.split_seed or 0,
+            "resize": self.resize or "center_crop",
+            "skip_corrupted": bool(self.skip_corrupted),
+            "white_level": self.white_level,
+            "conditions": tuple(self.conditions.split(",")) if self.conditions else (),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Reading):
+    """Options of the data and the training of both models. `None` means that no value is set.
+
+    Raises:
+        UserError: If a number is out of its range, or a value has another type.
+    """
+
+    # Values of a training where neither the user nor a preset sets any; the help shows them.
+    DEFAULTS: ClassVar[dict] = {"precision": "float32", "seed": 0}
+    section: ClassVar[str]  # of `config.json`
+
+    random_crops: bool | None = option(
+        "Train on random crops of images at their own size, and validate on their centers."
     )
     max_examples: int | None = option(
         "Number of training images, labeled or not, to choose at random. Default: all.", min=1
@@ -215,14 +231,7 @@ class Recipe:
         return {name: value for name, value in self.values().items() if name not in DATA}
 
     def loading(self) -> dict[str, Any]:
-        """Returns the arguments of `load_dataset` that say how images are read and split."""
-        return {
-            "seed": self.split_seed or 0,
-            "resize": "crop" if self.random_crops else self.resize or "center_crop",
-            "skip_corrupted": bool(self.skip_corrupted),
-            "white_level": self.white_level,
-            "conditions": tuple(self.conditions.split(",")) if self.conditions else (),
-        }
+        return super().loading() | ({"resize": "crop"} if self.random_crops else {})
 
     def differences(self, other: "Recipe", names: Iterable[str]) -> str:
         """Returns the options in which another recipe differs, such as `--seed 0 (now 1)`."""

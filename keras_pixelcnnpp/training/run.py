@@ -69,6 +69,9 @@ class TrainedImages:
         dataset = dataset or given
         if len(known["class_names"]) > 1 and not self._is_unconditional(config):
             in_order = classes_in_order and not is_own
+            pairs = zip(dataset.class_names, known["class_names"], strict=False)
+            if in_order:
+                notes.append(f"Classes by order: {', '.join(f'{a} as {b}' for a, b in pairs)}.")
             dataset = dataset.with_classes(known["class_names"], in_order)
         if is_own and dataset.fingerprint() != known["fingerprint"]:
             notes.append(
@@ -81,7 +84,7 @@ class TrainedImages:
                 notes.append(f"{trained_on_text(trained)} (split {name} of {dataset.name}).")
         for note in notes:
             say(note)
-        return dataset
+        return replace(dataset, notes=tuple(notes))
 
     def trained_on(
         self, images: LabeledImages, dataset: Dataset | None = None

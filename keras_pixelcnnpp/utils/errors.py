@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import requires
 
 
 class UserError(ValueError):
@@ -37,8 +38,10 @@ def invalid_argument(name: str, value: object, expected: str) -> UserError:
 
 
 def not_installed(purpose: str, package: str) -> UserError:
-    """Returns the error for a missing package, with the command that installs it."""
-    return UserError(f"{purpose} needs {package}, which is not installed: pip install {package}")
+    """Returns the error for a missing package, with the command that installs its version."""
+    needed = (text.partition(";")[0].strip() for text in requires("keras-pixelcnnpp") or ())
+    exact = next((text for text in needed if text.startswith(package)), package)
+    return UserError(f"{purpose} needs {package}, which is not installed: pip install '{exact}'")
 
 
 def one_line(error: BaseException) -> str:

@@ -294,7 +294,7 @@ class TestPage:
 class TestCommand:
     def test_without_gradio(self, pixelcnnpp, monkeypatch):
         monkeypatch.setitem(sys.modules, "gradio", None)
-        one_line(pixelcnnpp("app"), "pip install gradio")
+        one_line(pixelcnnpp("app"), "pip install 'gradio>=")
 
     @pytest.mark.extras
     @needs_gradio

@@ -8,6 +8,7 @@ import tiny
 from command_line import done, one_line, read_rows
 from PIL import Image
 
+from keras_pixelcnnpp.commands import sampling
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.utils.files import write_json
@@ -146,6 +147,22 @@ def test_sample(pixelcnnpp, trained, archive, tmp_path):
     assert again.read_bytes() == output.read_bytes()
 
 
+def test_a_class_that_is_given_twice_has_twice_the_images(pixelcnnpp, archive, tmp_path):
+    words = ["sample", "--model", archive, "--label", "gray", "--label", "1", "--count", 2]
+    done(pixelcnnpp(*words, "--output", tmp_path / "a.npy"))
+    assert len(np.load(tmp_path / "a.npy")) == 4
+    done(pixelcnnpp(*words, "--output", tmp_path / "folder"))
+    assert len([*(tmp_path / "folder").glob("gray_image_*.png")]) == 4
+
+
+@pytest.mark.parametrize(
+    ("known", "needed"),
+    [([1, 1, 0, 0], False), ([0, 0, 0, 0], False), ([0, 1, 1, 1], True), ([1, 0, 0, 1], True)],
+)
+def test_when_particles_are_needed(known, needed):
+    assert sampling._needs_particles(np.array([known], bool)) is needed
+
+
 def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     levels, path = image
     output = tmp_path / "completions.png"
@@ -167,6 +184,9 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
     out = done(pixelcnnpp(*command, *of_class, *options))
     assert "Class: bright" in out
     assert "Unknown: 4 of 16 pixels" in out
+    assert "--particles has no effect" not in out
+    below = done(pixelcnnpp(*command, *of_class, "--particles", 3))
+    assert "--particles has no effect" in below
     how = {"seed": 4, "guidance": 2.0, "num_particles": 32}
     expected = trained.complete(images, ~unknown, [2, 2], **how)[..., 0]
     grid = np.asarray(Image.open(output))[::16, ::16]
@@ -249,6 +269,19 @@ def test_the_record_of_scores_replaces_no_other_file(pixelcnnpp, run, tmp_path):
     Image.fromarray(tiny.IMAGES[0, ..., 0]).save(tmp_path / "a.png")
     before = run.config_json.read_bytes()
     output = run.path / "config"  # whose record is config.json
-    words = ["score", "--run", run.path, "--data", tmp_path, "--output", output]
-    one_line(pixelcnnpp(*words), "config.json would be replaced")
+    words = ["score", "--run", run.path, "--data", tmp_path, "--output"]
+    for options in ([], ["--overwrite"]):
+        one_line(pixelcnnpp(*words, output, *options), "config.json would be replaced")
+    one_line(pixelcnnpp(*words, tmp_path / "a.png", "--overwrite"), "a.png is an input")
     assert run.config_json.read_bytes() == before
+
+
+def test_scores_are_replaced_if_asked(pixelcnnpp, archive, tmp_path):
+    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(tmp_path / "a.png")
+    output = tmp_path / "scores.csv"
+    output.write_text("old")
+    words = ["score", "--model", archive, "--data", tmp_path, "--output", output]
+    one_line(pixelcnnpp(*words), "--resume", "--overwrite")
+    done(pixelcnnpp(*words, "--overwrite"))
+    (row,) = read_rows(output)
+    assert sum(float(row[f"p_{label}"]) for label in range(3)) == pytest.approx(1, abs=1e-7)

@@ -8,6 +8,7 @@ import pytest
 from images import write_course_folder, write_image
 from PIL import Image
 
+from keras_pixelcnnpp.data.dataset import listed
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -46,6 +47,8 @@ def test_csv_files_as_spreadsheets_write_them(folder):
     [
         ("train/none.png,0", "'train/none.png': no such file"),
         ("train/000.jpg,burger", "label 'burger' is not an integer"),
+        ("train/000.jpg,0.0", "Received: '0.0'. In pandas: frame"),
+        ("train/000.jpg,nan", "nothing for an unlabeled image. Received: 'nan'"),
         ("train/extra.png,5", "label 5 is out of range: .* have the labels 0, 1"),
         ("train/extra.png,-2", "label -2 is out of range"),
         ("train/003.png,0", "'train/003.png' was listed before, .*train.csv row 4"),
@@ -337,10 +340,14 @@ def test_duplicates_are_counted(tmp_path):
                 write_image(path, color=(100 * label, 9 * index, 0), size=(8, 8))
     # A BMP file has the same pixels.
     write_image(tmp_path / "train/burger/copy.bmp", color=(100, 81, 0), size=(8, 8))
-    notes = load_dataset(tmp_path, image_size=8).notes
-    assert notes[1:] == (
-        "Exact duplicates: 4 images in more than one split, 1 image in more than one class.",
-    )
+    note = load_dataset(tmp_path, image_size=8).notes[1]
+    counts = "4 images in more than one split, 1 image in more than one class"
+    assert note.startswith(f"Exact duplicates: {counts}: train/burger/0.png = validation/burger/")
+    assert "train/burger/copy.bmp = train/koala/9.png" in note
+
+
+def test_more_than_ten_are_counted():
+    assert listed([*"abcdefghijkl"]) == "a, b, c, d, e, f, g, h, i, j and 2 more"
 
 
 def test_twelve_bits_in_sixteen(tmp_path):

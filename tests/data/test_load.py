@@ -203,6 +203,8 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
+        ({"y_train": np.eye(2, dtype=int)[np.arange(20) % 2]}, r"with y_train\.argmax\(axis=1\)"),
+        ({"y_train": ["cat", "dog"] * 10}, r"np\.unique\(y_train, return_inverse=True\)\[1\]"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"class_names": ["cat"]}, "`class_names`. Expected 2 strings"),
         ({"class_names": ["cat", "cat"]}, "Class names must be unique"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line, read_rows
+from sklearn.metrics import f1_score
 
 from keras_pixelcnnpp.evaluate import classification_figures
 from keras_pixelcnnpp.evaluate.classification import Predictions, compare
@@ -54,7 +55,7 @@ class TestNumbers:
         by_class = details["classification_report"]
         assert by_class["a"]["recall"] == 0.5
         assert by_class["b"]["precision"] == pytest.approx(2 / 3)
-        assert by_class["c"]["support"] == 0
+        assert list(by_class) == ["a", "b"]
         assert details["roc_auc"] == {"macro": 1, "classes": {"a": 1, "b": 1, "c": None}}
         # In order of confidence, 0.9, 0.8 and 0.6 are right, and 0.5 is wrong.
         assert details["selective_accuracy"]["area"] == pytest.approx((1 + 1 + 1 + 3 / 4) / 4)
@@ -71,6 +72,9 @@ def test_names_are_not_mathematics_and_none_is_left_out(rng, monkeypatch):
     (legend,) = [axes.get_legend() for axes in figures[0].axes]
     assert [text.get_text().split(" (AUC")[0] for text in legend.get_texts()] == names
     confusion_matrix_png(labels, labels, names)
+    confusion_matrix_png(np.array([0, 2]), np.array([2, 2]), names)
+    shown = [text.get_text() for text in figures[2].axes[0].get_yticklabels()]
+    assert shown == ["_hidden", "plain"]  # no image is of the other class, or assigned to it
     for figure in figures:
         figure.savefig(io.BytesIO())
 
@@ -104,9 +108,7 @@ class TestCommand:
         write_json(run.config_json, config)
         command = ("evaluate", "classification", "--run", run.path)
         out = done(pixelcnnpp(*command))
-        # On the same images.
-        words = f"--data {config['data']['source']} --image-size 4 --max-examples 12"
-        assert f"To train it: pixelcnnpp train-baseline {words} --run {run.path}\n" in out
+        assert f"pixelcnnpp train-baseline --data … --run {run.path}\n" in out
         report = report_of(run)
         assert report["accuracy_difference"] is None
         assert list(report["models"]) == ["pixelcnnpp"]
@@ -123,7 +125,8 @@ class TestCommand:
         labels[labels == 2] = -1
         np.savez(tmp_path / "other.npz", **arrays)
         options = ("--run", run.path, "--data", tmp_path / "other.npz")
-        assert pixelcnnpp("evaluate", "classification", *options)[0] == 0
+        out = done(pixelcnnpp("evaluate", "classification", *options))
+        assert "Classes without images, left out of the averages: bright" in out
         run.reports /= "other"
         report = report_of(run)
         assert report["count"] == 6
@@ -131,6 +134,11 @@ class TestCommand:
         rows = read_rows(run.reports / "predictions.csv")
         assert [int(row["label"]) for row in rows] == list(labels)
         right = [row["predicted"] == row["label"] for row in rows if row["label"] != "-1"]
+        # The printed average is that of scikit-learn over the classes with images.
+        pairs = np.array([(row["label"], row["predicted"]) for row in rows], int)
+        pairs = pairs[pairs[:, 0] >= 0]
+        how = {"average": "macro", "labels": [0, 1], "zero_division": 0}
+        assert f"{f1_score(*pairs.T, **how):.3f}" in out.split("macro avg")[1].split("\n")[0]
         assert report["models"]["pixelcnnpp"]["accuracy"] == np.mean(right)
         # The histogram is also fitted to the training images and evaluated on the others.
         dataset = tiny.tiny_dataset()
@@ -167,7 +175,10 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     np.savez(path, **bright, class_names=["cat"])
     command = ("evaluate", "classification", "--run", run.path, "--data", path)
     one_line(pixelcnnpp(*command), "Received: cat. --classes-in-order")
-    done(pixelcnnpp(*command, "--classes-in-order"))
+    out = done(pixelcnnpp(*command, "--classes-in-order"))
+    page = (run.reports / "other" / "index.html").read_text(encoding="utf-8")
+    assert "Classes by order: cat as dark." in out
+    assert "Classes by order: cat as dark." in page
     report = read_json(run.reports / "other" / "classification.json")
     assert report["options"]["classes_in_order"] is True
     rows = read_rows(run.reports / "other" / "predictions.csv")

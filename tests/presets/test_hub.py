@@ -134,5 +134,5 @@ def test_card_is_one_that_the_hub_reads(trained, tmp_path):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match="pip install huggingface_hub"):
+    with pytest.raises(UserError, match="pip install 'huggingface_hub>="):
         kp.AutoregressiveModel.from_preset("hf://user/mine")

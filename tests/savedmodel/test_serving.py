@@ -115,9 +115,14 @@ def test_any_request(exported, form, endpoint, values):
 def test_nothing_to_serve(pixelcnnpp, savedmodel, tmp_path, monkeypatch):
     one_line(pixelcnnpp("serve", "--run", tmp_path), "No SavedModel")
     monkeypatch.setitem(sys.modules, "kserve", None)
-    result = pixelcnnpp("serve", "--run", savedmodel)
-    one_line(result, "pip install kserve")
-    assert result[1] == ""  # it does not print the address first
+    (savedmodel.parent / "model.keras").touch()
+    result = pixelcnnpp("serve", "--run", savedmodel.parent)
+    (savedmodel.parent / "model.keras").unlink()
+    one_line(result, "pip install 'kserve>=")
+    # It does not print the address first, but that the model has been trained again.
+    assert result[1].startswith("Note: ")
+    assert "model.keras is newer than" in result[1]
+    assert "http" not in result[1]
 
 
 def test_a_used_port_is_named(pixelcnnpp, savedmodel):

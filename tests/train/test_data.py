@@ -216,3 +216,28 @@ def test_a_data_set_as_image_files(pixelcnnpp, tmp_path):
     arrays = {"x_train": images, "conditions_train": np.zeros((len(images), 1))}
     np.savez(tmp_path / "vectors.npz", **arrays)
     one_line(pixelcnnpp("data", tmp_path / "vectors.npz", "--output", tmp_path / "v"), "vectors")
+
+
+def test_data_reads_and_tells_as_train_does(pixelcnnpp, tmp_path, capsys):
+    """With the same options and messages; missing folders of the output are made."""
+    source, output = write_course_folder(tmp_path / "source"), tmp_path / "new" / "images"
+    (source / "train" / "000.png").write_bytes(b"no image")
+    (source / "notes.csv").write_text("a,b\n")
+    words = ("data", source, "--output", output, "--image-size", 4, "--channels", 1)
+    one_line(pixelcnnpp(*words), "--skip-corrupted")
+    out = done(pixelcnnpp(*words, "--skip-corrupted"))
+    capsys.readouterr()
+    how = {"image_size": 4, "channels": 1, "skip_corrupted": True}
+    load_training_data(BaselineRecipe(data=str(source), **how))
+    assert out.startswith(capsys.readouterr().out)
+    assert "Skipped other CSV files: notes.csv." in out
+    with Image.open(next(output.rglob("*.png"))) as image:
+        assert (image.size, image.mode) == ((4, 4), "L")
+
+
+def test_classes_with_too_few_images_are_named(tmp_path):
+    images = tiny.tiny_split(40).images
+    labels = np.repeat([0, 1], [36, 4])
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=["cat", "dog"])
+    with pytest.raises(UserError, match=r"fewer than ten images: dog \(4\)$"):
+        load_dataset(tmp_path / "a.npz")

@@ -116,12 +116,13 @@ def test_a_preset_gets_back_what_it_gave(name):
 
 def test_the_help_shows_the_defaults(pixelcnnpp):
     """Those of both recipes, and none for an option whose help says more."""
-    for command, size in (("train", 16), ("train-baseline", 64)):
+    for command, size in (("train", 8), ("train-baseline", 64)):  # those of `photographs`
         text = " ".join(done(pixelcnnpp(command, "--help")).split())
         assert f"Number of images per training step. Default: {size}." in text
         assert "Floating-point precision. Default: float32." in text
     text = " ".join(done(pixelcnnpp("train", "--help")).split())
-    assert "Randomly flip training images horizontally. Default: off." in text
+    assert "Number of passes over the training images. Default: 38." in text
+    assert "per resolution: 2,1,1. Default: 2,1,1." in text
     assert "0 with --unlabeled-weight. [" in text
 
 
