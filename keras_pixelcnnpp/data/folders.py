@@ -353,13 +353,11 @@ def _with_labels(
     rows = [row for of_split in listed.values() for row in of_split if row.label not in ("", "-1")]
     names = [row for row in rows if not _INTEGER.fullmatch(row.label)]
     known = {"": -1, "-1": -1}
-    for row in names:
-        with suppress(ValueError):
-            float(row.label)
-            raise UserError(
-                f"{row.place}: expected an integer from 0, a name, or nothing for an unlabeled "
-                f"image. Received: {row.label!r:.80}. In pandas: frame.label.astype('Int64')"
-            )
+    for row in filter(_is_decimal, names):
+        raise UserError(
+            f"{row.place}: expected an integer from 0, a name, or nothing for an unlabeled image. "
+            f"Received: {row.label!r:.80}. In pandas: frame.label.astype('Int64')"
+        )
     if names:
         if len(names) < len(rows):
             label = names[0].label
@@ -384,6 +382,14 @@ def _with_labels(
         num_classes = count_classes(labels, lambda split, row: listed[split][row].place)
         class_names = checked_class_names(None, num_classes)
     return class_names, listed
+
+
+def _is_decimal(row: Listed) -> bool:
+    """Returns whether a label is a number that is no integer, such as 0.0 or nan."""
+    try:
+        return math.isfinite(float(row.label)) or row.label.lower() == "nan"
+    except ValueError:
+        return False
 
 
 def _list_csv(
