@@ -74,7 +74,6 @@ def main(
     kp.keep_freed_memory()
     options = {"image_shape": SHAPE, "num_classes": NUM_CLASSES}
     model = kp.AutoregressiveModel.from_preset(preset, load_weights=False, **options)
-    model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
     rows = [compare(model, int(batch), rounds) for batch in batches.split(",")]
     show(rows)
     result = {"preset": preset, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}

@@ -156,7 +156,6 @@ def trained_run(tmp_path_factory):
     source = str(tiny.save_npz(folder.path / "tiny.npz"))
     data = {**tiny.tiny_data_config(load_dataset(source)), "source": source}
     model = tiny.untrained_pixelcnn(class_names=tiny.NAMES)
-    model.initialize(tiny.IMAGES, tiny.LABELS)
     section = {"options": {}, "model": model.get_config()}
     write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
     model.save(folder.model_keras)

@@ -46,7 +46,7 @@ from keras_pixelcnnpp.training.recipe import (
     recipe_of_run,
 )
 from keras_pixelcnnpp.training.run import RunFolder
-from keras_pixelcnnpp.training.train import train, values_of
+from keras_pixelcnnpp.training.train import train
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import (
@@ -160,8 +160,6 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
         model = _make_model(dataset, conditions, recipe)
     if not model.conditions.num_candidates:
         model.conditions.learn(images.vectors)
-    sample = images.some(64, recipe.seed)
-    model.initialize(sample.images, values_of(sample, model))
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)

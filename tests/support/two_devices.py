@@ -30,7 +30,6 @@ def train(folder, epochs, count, callbacks=()):
         # Dropout off: each device has its own masks.
         model = tiny.untrained_pixelcnn(dropout_rate=0.0, label_loss_weight=0.5)
         recipe = PixelCNNRecipe(epochs=epochs, batch_size=8, learning_rate=0.01, ema_momentum=0.8)
-        model.initialize(split.images, split.labels)
         keep = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: logged.update({(folder, epoch): dict(logs)})
         )

@@ -210,7 +210,6 @@ def test_training_stays_finite(tmp_path, precision):
     bits = {}
     for kind, images in IMAGES.items():
         untrained.restore(model)
-        model.initialize(images[:64], labels[:64])
         batches = ImageBatches(images, labels, batch_size=8)
         # Raises a UserError if the loss is not finite.
         fit_epochs(model, batches, 2, tmp_path / kind, verbose=0)
