@@ -195,7 +195,7 @@ def figures(monkeypatch):
 @pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    from keras_pixelcnnpp.commands import all_commands
+    from keras_pixelcnnpp.app import all_commands
 
     # A command adds a filter to TensorFlow's logger for the rest of the process.
     logger = logging.getLogger("tensorflow")

@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Argument, Context
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, output_path, with_options
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, option
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe, option
 
 app = Commands()
 

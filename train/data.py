@@ -11,7 +11,7 @@ from keras_pixelcnnpp.data.images import open_image, opened
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.presets import Preset, preset_names
-from keras_pixelcnnpp.training.recipe import Recipe
+from keras_pixelcnnpp.recipes.recipe import Recipe
 from keras_pixelcnnpp.utils.errors import UserError, say
 
 

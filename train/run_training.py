@@ -22,6 +22,13 @@ from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.recipes.recipe import (
+    MONITORING,
+    BaselineRecipe,
+    PixelCNNRecipe,
+    Recipe,
+    recipe_of_run,
+)
 from keras_pixelcnnpp.train.claim import claim
 from keras_pixelcnnpp.train.commands import RunOptions, TrainOptions
 from keras_pixelcnnpp.train.data import (
@@ -38,13 +45,6 @@ from keras_pixelcnnpp.train.monitors import (
     with_averaged_weights,
 )
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
-from keras_pixelcnnpp.training.recipe import (
-    MONITORING,
-    BaselineRecipe,
-    PixelCNNRecipe,
-    Recipe,
-    recipe_of_run,
-)
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.training.train import train
 from keras_pixelcnnpp.utils import backend

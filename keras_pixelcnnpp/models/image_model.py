@@ -10,8 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.models.metrics import label_metric
-from keras_pixelcnnpp.training.optimizers import keep_own_weights
-from keras_pixelcnnpp.utils.backend import Tensor, full_float32, value_if_known
+from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights, value_if_known
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
     checked_images,

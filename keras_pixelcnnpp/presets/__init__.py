@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.presets.sizes import require_weights
-from keras_pixelcnnpp.training.recipe import OF_THE_DATA, READING, PixelCNNRecipe
+from keras_pixelcnnpp.recipes.recipe import OF_THE_DATA, READING, PixelCNNRecipe
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import argument_names
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error

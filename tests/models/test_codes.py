@@ -15,7 +15,7 @@ from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data import LabeledImages
 from keras_pixelcnnpp.models.verification import verify
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.training.train import train
 
 SMALL = {"filters": 8, "num_blocks": 1, "conditioning": "bias", "label_loss_weight": 0.0}

@@ -12,7 +12,7 @@ from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import LikelihoodFirst, PixelCNN
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.training.optimizers import variable_value
+from keras_pixelcnnpp.utils.backend import variable_value
 
 
 @pytest.mark.once

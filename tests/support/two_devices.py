@@ -14,11 +14,11 @@ if keras.backend.backend() == "tensorflow":
 
 import tiny
 
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
 from keras_pixelcnnpp.train.run_training import on_devices
 from keras_pixelcnnpp.training import train as training
-from keras_pixelcnnpp.training.optimizers import variable_value
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.utils.backend import variable_value
 
 split = tiny.tiny_split(21)  # the last batch has 5 images
 logged = {}

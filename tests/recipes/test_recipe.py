@@ -6,8 +6,8 @@ from command_line import done, one_line
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.train.data import load_larger, load_preset
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
