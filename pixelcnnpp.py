@@ -36,7 +36,7 @@ def main(callbacks: Sequence[Any] = ()) -> None:
         # imported without Keras. `library` in `commands/helpers.py` runs it.
         spec = importlib.util.find_spec("keras_pixelcnnpp")
         sys.modules.setdefault("keras_pixelcnnpp", importlib.util.module_from_spec(spec))
-        from keras_pixelcnnpp.commands import all_commands
+        from keras_pixelcnnpp.app import all_commands
     except ModuleNotFoundError as error:
         is_installed = any(importlib.metadata.distributions(name="keras-pixelcnnpp"))
         # In a clone that is not installed, the name would make pip look for the package on PyPI.

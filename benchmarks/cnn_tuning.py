@@ -24,9 +24,9 @@ from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, numbers
 from keras_pixelcnnpp.train.data import load_larger, load_training_data
 from keras_pixelcnnpp.training.optimizers import make_optimizer
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, numbers
 from keras_pixelcnnpp.training.train import fit_epochs
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.files import read_json, write_json

@@ -29,7 +29,7 @@ from typer import Option
 from keras_pixelcnnpp.commands.helpers import with_options
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.presets import preset_names
-from keras_pixelcnnpp.training.recipe import COMMANDS
+from keras_pixelcnnpp.recipes.recipe import COMMANDS
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.backend import machine
 from keras_pixelcnnpp.utils.files import read_json

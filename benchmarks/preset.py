@@ -22,7 +22,7 @@ from results import CARDS, Run, markdown_template
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.training.recipe import FORMAT, recipe_of_run
+from keras_pixelcnnpp.recipes.recipe import FORMAT, recipe_of_run
 from keras_pixelcnnpp.utils.files import atomic_path, read_json, sha256, write_json
 
 PRESETS = Path(kp.__file__).parent / "presets"

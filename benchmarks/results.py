@@ -262,6 +262,7 @@ def template_content():
         "versions": sorted({f"{VERSIONS[name]} {of[name]}" for of in found for name in VERSIONS}),
         "presets": [name for name, preset in presets.items() if preset.has_weights],
         "class_names": {name: preset.arguments["class_names"] for name, preset in presets.items()},
+        "epochs_of_recipes": {name: one.training.get("epochs") for name, one in presets.items()},
     }
 
 

@@ -21,7 +21,7 @@ from throughput import NUM_CLASSES, SHAPE
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.models.archive import NETWORKS
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.utils.backend import compiled
 
 NAIVE_STEPS = 3
@@ -81,7 +81,6 @@ def main(
         model = NETWORKS[network](**options)
     else:
         model = kp.AutoregressiveModel.from_preset("course_report", load_weights=False, **options)
-    model.initialize(*random_images(16, SHAPE, NUM_CLASSES))
     rows = [compare(model, int(batch), rounds) for batch in batches.split(",")]
     show(rows)
     result = {"network": network, "rounds": rounds, "naive_steps_timed": NAIVE_STEPS, "rows": rows}

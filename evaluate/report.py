@@ -18,7 +18,7 @@ from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.evaluate.figures import history_png
 from keras_pixelcnnpp.evaluate.measurements import FOLDERS, Measurement, measurements
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.training.recipe import COMMANDS
+from keras_pixelcnnpp.recipes.recipe import COMMANDS
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error
 from keras_pixelcnnpp.utils.files import read_json, safe_names, write_bytes
 

@@ -13,7 +13,7 @@ from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import READING
+from keras_pixelcnnpp.recipes.recipe import READING
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
 from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256

@@ -92,7 +92,6 @@ def main(arguments=None):
     for axes, (name, (network, options)) in zip(panels, NETWORKS.items(), strict=True):
         keras.utils.set_random_seed(0)
         model = network((SIZE, SIZE, 1), 0, head="logistic_mixture", conditioning="none", **options)
-        model.initialize(images)
         values = influence(model, images)
         seen = values > 0
         found = f"sees {np.sum(seen & earlier)} of {np.sum(earlier)} earlier pixels"

@@ -156,7 +156,6 @@ def trained_run(tmp_path_factory):
     source = str(tiny.save_npz(folder.path / "tiny.npz"))
     data = {**tiny.tiny_data_config(load_dataset(source)), "source": source}
     model = tiny.untrained_pixelcnn(class_names=tiny.NAMES)
-    model.initialize(tiny.IMAGES, tiny.LABELS)
     section = {"options": {}, "model": model.get_config()}
     write_json(folder.config_json, {"data": data, "pixelcnnpp": section})
     model.save(folder.model_keras)
@@ -196,7 +195,7 @@ def figures(monkeypatch):
 @pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    from keras_pixelcnnpp.commands import all_commands
+    from keras_pixelcnnpp.app import all_commands
 
     # A command adds a filter to TensorFlow's logger for the rest of the process.
     logger = logging.getLogger("tensorflow")

@@ -89,13 +89,11 @@ def imports_when_loaded(tree):
 
 
 def against_the_order(folders, order):
-    """Returns the imports that point to the right in the order of rooms and files of rooms."""
+    """Returns the imports that point to the right in the order of rooms."""
 
     def place(module):
-        parts = module.split(".")[1:]
-        name = "/".join(parts[:2])
-        room = parts[0] if parts and parts[0] in order else "__init__"  # a name of the package
-        return order.index(name if name in order else room)
+        room = module.split(".")[1:2]
+        return order.index(room[0] if room and room[0] in order else "__init__")
 
     found = set()
     for name, folder in folders.items():
@@ -115,7 +113,7 @@ def test_imports_follow_the_order_of_the_page():
     commands = ("train", "evaluate", "savedmodel", "app")
     folders |= {f"keras_pixelcnnpp.{name}": ROOT / name for name in commands}
     rooms = {path.parent.name for path in (ROOT / "keras_pixelcnnpp").glob("*/*.py")}
-    assert rooms | {*commands, "__init__"} == {entry for entry in order if "/" not in entry}
+    assert rooms | {*commands, "__init__"} == set(order)
     assert against_the_order(folders, order) == set()
     # An entry at another place is noticed.
     assert against_the_order(folders, sorted(order)) != set()

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 from keras_pixelcnnpp.data.identity import Listing
+from keras_pixelcnnpp.recipes.recipe import DATA, MAY_CHANGE, RECIPES, recipe_of_run
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
-from keras_pixelcnnpp.training.recipe import DATA, MAY_CHANGE, RECIPES, recipe_of_run
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import remove_leftovers, write_json

@@ -8,8 +8,8 @@ from typing import Annotated
 from typer import Argument, Context
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
-from keras_pixelcnnpp.training import recipe as recipes
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, Reading, option
+from keras_pixelcnnpp.recipes import recipe as recipes
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe, Reading, option
 
 app = Commands()
 

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, Reading, Recipe
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, Reading, Recipe
 from keras_pixelcnnpp.utils.errors import UserError, say
 
 

@@ -22,6 +22,14 @@ from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.recipes.recipe import (
+    FORMAT,
+    MONITORING,
+    BaselineRecipe,
+    PixelCNNRecipe,
+    Recipe,
+    recipe_of_run,
+)
 from keras_pixelcnnpp.train.claim import claim
 from keras_pixelcnnpp.train.commands import RunOptions, TrainOptions
 from keras_pixelcnnpp.train.data import (
@@ -38,16 +46,8 @@ from keras_pixelcnnpp.train.monitors import (
     with_averaged_weights,
 )
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
-from keras_pixelcnnpp.training.recipe import (
-    FORMAT,
-    MONITORING,
-    BaselineRecipe,
-    PixelCNNRecipe,
-    Recipe,
-    recipe_of_run,
-)
 from keras_pixelcnnpp.training.run import RunFolder
-from keras_pixelcnnpp.training.train import train, values_of
+from keras_pixelcnnpp.training.train import train
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import (
@@ -160,8 +160,6 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
         model = _make_model(dataset, conditions, recipe)
     if not model.conditions.num_candidates:
         model.conditions.learn(images.vectors)
-    sample = images.some(64, recipe.seed)
-    model.initialize(sample.images, values_of(sample, model))
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)

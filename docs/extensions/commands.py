@@ -15,7 +15,7 @@ NO_OPTIONS = re.compile(r"\*\*Options\*\*:\n\n(?!\*)")
 
 def markdown_of_commands():
     """Returns a Markdown section for each command: usage, arguments, options and examples."""
-    from keras_pixelcnnpp.commands import all_commands
+    from keras_pixelcnnpp.app import all_commands
 
     command = typer.main.get_command(all_commands.app)
     context = command.make_context("pixelcnnpp", [], resilient_parsing=True)

@@ -7,11 +7,11 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.codec import streams
+from keras_pixelcnnpp.codec.blocks import Block, waves
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.distributions.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.tiled.blocks import Block, waves
 from keras_pixelcnnpp.utils.backend import Nest, Tensor, compiled, float64, host_function, progress
 from keras_pixelcnnpp.utils.checks import image_dtype
 from keras_pixelcnnpp.utils.memory import rows_at_once

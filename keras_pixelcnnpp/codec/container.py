@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_pixelcnnpp.codec.blocks import rows_of_blocks
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.codec.streams import SYMBOLS_PER_BYTE
 from keras_pixelcnnpp.sampling.model import PixelModel
-from keras_pixelcnnpp.tiled.blocks import rows_of_blocks
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument

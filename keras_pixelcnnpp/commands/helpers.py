@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_pixelcnnpp.training.recipe import option
+from keras_pixelcnnpp.recipes.recipe import option
 from keras_pixelcnnpp.utils.errors import UserError, say
 
 # Lines that TensorFlow's libraries log on import, before they read TF_CPP_MIN_LOG_LEVEL.

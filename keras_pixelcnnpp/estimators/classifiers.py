@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.training.train import train
 from keras_pixelcnnpp.utils.checks import checked_images, require_no_mask
 

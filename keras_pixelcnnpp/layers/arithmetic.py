@@ -45,7 +45,6 @@ class FloatArithmetic:
     Args:
         kernels: Dict from the paths of weight-normalized layers to their kernels and biases. Other
             layers use their own. A loop over pixels thus normalizes each kernel once.
-        initializes: Boolean, whether eager calls of weight-normalized layers initialize them.
         draw: Optional function `(layer, shape)` that returns the random bytes of dropout for an
             input of this shape, in place of `layer.random_bytes(shape)`, in compiled code.
     """
@@ -53,11 +52,9 @@ class FloatArithmetic:
     def __init__(
         self,
         kernels: dict[str, tuple[Tensor, Tensor]] | None = None,
-        initializes: bool = False,
         draw: Callable[[keras.layers.Layer, Shape], Tensor] | None = None,
     ):
         self.kernels = kernels or {}
-        self.initializes = initializes
         self._draw = draw
 
     def with_kernels(self, kernels: dict[str, tuple[Tensor, Tensor]]) -> Self:

@@ -23,33 +23,28 @@ class WeightNormalized(keras.layers.Layer):
     channel (Salimans & Kingma 2016, eq. 2). Subclasses implement `apply_kernel(x, kernel)`, which
     applies it to an already padded input without adding the bias.
 
-    Data-dependent initialization (ibid., section 3): with an arithmetic that `initializes`, an
-    eager call sets gain and bias so that the outputs for the given batch have mean 0 and standard
-    deviation `initial_scale` in each channel. A channel that is almost constant on this batch keeps
-    its gain.
+    The initial gains replace the initialization from a batch of data (ibid., section 3), which
+    gives similar ones: the values of an image have a small variance, and so has `concat_elu`.
 
     Args:
         filters: Integer, number of output channels.
-        initial_scale: Float, standard deviation of the outputs after data-dependent
-            initialization.
+        initial_scale: Optional float, initial gain. The default depends on the kind of layer: 3 for
+            convolutions of the image, 2 for transposed convolutions, and 1.35 for others.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Reference:
         Salimans & Kingma 2016, Weight Normalization, https://arxiv.org/abs/1602.07868
     """
 
-    # Channels with a smaller standard deviation, at a gain of 1, keep their gain. A stack with an
-    # empty receptive field, as at a resolution of one row, has only small residuals, and training
-    # diverges if these are amplified.
-    MIN_DEVIATION = 0.1
+    default_scale = 1.35
     takes_arithmetic = True
     connections: Any = 1.0  # factor of the direction, 0 where a mask removes a connection
 
-    def __init__(self, filters: int, initial_scale: float = 1.0, **kwargs: Any):
+    def __init__(self, filters: int, initial_scale: float | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         require_integer("filters", filters)
         self.filters = filters
-        self.initial_scale = initial_scale
+        self.initial_scale = self.default_scale if initial_scale is None else initial_scale
 
     def add_kernel(self, shape: Shape) -> None:
         """Creates direction, gain and bias for a kernel of `shape`, output channels last."""
@@ -86,23 +81,7 @@ class WeightNormalized(keras.layers.Layer):
         fixed = arithmetic.kernels.get(self.path)
         kernel, bias = self.kernel_and_bias() if fixed is None else fixed
         outputs = self.apply_kernel(x, kernel)
-        if arithmetic.initializes:
-            outputs, bias = self._initialize(outputs), self.bias
         return outputs + ops.cast(bias, outputs.dtype)
-
-    def _initialize(self, outputs: Tensor) -> Tensor:
-        """Sets gain and bias from the outputs for one batch, and returns the rescaled outputs."""
-        outputs = ops.cast(outputs, "float32")
-        axes = list(range(len(outputs.shape) - 1))
-        mean = ops.mean(outputs, axis=axes)
-        # Not `ops.moments`: it computes E[x²] − E[x]², which rounding can make negative.
-        variance = ops.mean(ops.square(outputs - mean), axis=axes)
-        deviation = ops.sqrt(variance)
-        is_constant = deviation < self.MIN_DEVIATION * ops.abs(ops.reshape(self.gain, (-1,)))
-        factor = ops.where(is_constant, 1.0, self.initial_scale / ops.maximum(deviation, 1e-30))
-        self.gain.assign(self.gain * ops.reshape(factor, self.gain.shape))
-        self.bias.assign(-mean * factor)
-        return ops.cast(outputs * factor, self.compute_dtype)
 
 
 def map_channels(x: Tensor, matrix: Tensor) -> Tensor:
@@ -173,9 +152,11 @@ class ShiftedConv2D(WeightNormalized):
         kernel_size: Sequence[int],
         strides: int = 1,
         strict: bool = False,
-        initial_scale: float = 1.0,
+        initial_scale: float | None = None,
         **kwargs: Any,
     ):
+        if strict and initial_scale is None:
+            initial_scale = 3.0
         super().__init__(filters, initial_scale, **kwargs)
         rows, columns = self.kernel_size = tuple(kernel_size)
         require_integer("kernel_size", rows)
@@ -334,6 +315,8 @@ class ShiftedConv2DTranspose(WeightNormalized):
     Output shape: `(batch, ..., 2 * height, 2 * width, filters)`.
     """
 
+    default_scale = 2.0
+
     def build(self, input_shape: Shape) -> None:
         self.add_kernel((input_shape[-1], *self.kernel_size, self.filters))
 
@@ -430,7 +413,7 @@ class MaskedConv2D(ShiftedConv2D):
         kernel_size: int | Sequence[int] = 3,
         mask: str = "B",
         groups: int = 1,
-        initial_scale: float = 1.0,
+        initial_scale: float | None = None,
         **kwargs: Any,
     ):
         pair = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size, kernel_size)

@@ -148,7 +148,9 @@ class GatedResidualBlock(_Configured):
         self.hidden_conditioning = config.strategies("hidden", dtype)
         self.dropout = SharedDropout(config.dropout_rate, name="dropout", dtype=dtype)
         # Small, so that each block is near the identity at first, as in a shallow network.
-        self.gate_conv = convolution(2 * filters, initial_scale=0.1, name="gate_conv", dtype=dtype)
+        self.gate_conv = convolution(
+            2 * filters, initial_scale=0.135, name="gate_conv", dtype=dtype
+        )
         self.gate_conditioning = config.strategies("gate", dtype)
 
     def get_config(self) -> dict:

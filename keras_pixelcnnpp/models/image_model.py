@@ -9,10 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.metrics import label_metric
-from keras_pixelcnnpp.training.optimizers import keep_own_weights
-from keras_pixelcnnpp.utils.backend import Tensor, full_float32, value_if_known
+from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights, value_if_known
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
     checked_images,
@@ -29,10 +27,9 @@ class ImageModel(keras.Model):
     """Base class of models for images with values from 0 to 255 and integer labels.
 
     Keras's own loops train and evaluate the model. Arrays are checked once, before the loop begins.
-    Of a `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator, the first
-    batch is checked in this way. In later batches, shapes and dtypes are checked when a step is
-    traced, and labels and image values that are out of range make the loss NaN, or raise an error
-    in eager mode.
+    Of the batches of a `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator,
+    shapes and dtypes are checked when a step is traced, and labels and image values that are out of
+    range make the loss NaN, or raise an error in eager mode.
 
     Subclasses define `image_shape` and `num_classes`.
 
@@ -106,7 +103,6 @@ class ImageModel(keras.Model):
     ) -> keras.callbacks.History:
         """Trains the model, like `keras.Model.fit`.
 
-        A new model with weight normalization first initializes its gains and biases from one batch.
         On a CPU with Linux, call `keras_pixelcnnpp.keep_freed_memory` before, for faster training.
 
         Args:
@@ -129,14 +125,14 @@ class ImageModel(keras.Model):
         """
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
-        x, y, first = self._checked(x, y, "fit", self.lowest_training_label)
-        self._before_training(x, y, first)
+        x, y = self._checked(x, y, "fit", self.lowest_training_label)
+        self._before_training(x, y)
         validation = given.get("validation_data")
         if validation is not None:
             is_arrays = isinstance(validation, tuple | list)
             parts = tuple(validation) if is_arrays else (validation,)
             images, labels, weight = keras.utils.unpack_x_y_sample_weight(parts)
-            images, labels, _ = self._checked(images, labels, "validation_data", self.lowest_label)
+            images, labels = self._checked(images, labels, "validation_data", self.lowest_label)
             parts = images, self._for_step(labels), weight
             given["validation_data"] = parts if is_arrays else images
         stop = keras.callbacks.TerminateOnNaN(raise_error=True)
@@ -152,8 +148,8 @@ class ImageModel(keras.Model):
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch of arrays, like `keras.Model.train_on_batch`."""
         self._require_compiled("train_on_batch")
-        x, y, first = self._checked(x, y, "train_on_batch", self.lowest_training_label)
-        self._before_training(x, y, first)
+        x, y = self._checked(x, y, "train_on_batch", self.lowest_training_label)
+        self._before_training(x, y)
         return super().train_on_batch(x, self._for_step(y), *args, **kwargs)
 
     @full_float32()
@@ -161,7 +157,7 @@ class ImageModel(keras.Model):
         """Computes loss and metrics, like `keras.Model.evaluate`, for the same data as `fit`."""
         self._require_compiled("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
-            x, y, _ = self._checked(x, y, "evaluate", self.lowest_label)
+            x, y = self._checked(x, y, "evaluate", self.lowest_label)
             y = self._for_step(y)
         with self._state_kept():
             return super().evaluate(x, y, *args, **kwargs)
@@ -169,7 +165,7 @@ class ImageModel(keras.Model):
     @full_float32()
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Computes loss and metrics of one batch, like `keras.Model.test_on_batch`."""
-        x, y, _ = self._checked(x, y, "test_on_batch", self.lowest_label)
+        x, y = self._checked(x, y, "test_on_batch", self.lowest_label)
         return super().test_on_batch(x, self._for_step(y), *args, **kwargs)
 
     @full_float32()
@@ -194,9 +190,7 @@ class ImageModel(keras.Model):
         if hasattr(x, "shape"):
             x = self._checked_images(x, "predict")
         else:
-            batch, x = self._first_batch(x, "predict")
-            if batch is not None:
-                self._checked_images(batch[0], "predict")
+            self._require_batches(x, "predict")
         with self._state_kept():
             outputs = super().predict(x, *args, **kwargs)
         return self._predictions(outputs)
@@ -266,8 +260,8 @@ class ImageModel(keras.Model):
         inside = ops.clip(labels, lowest, self.num_classes - 1)
         return inside, labels == inside
 
-    def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
-        """Hook: called before the first step, with checked arrays, or the first batch of `x`."""
+    def _before_training(self, x: Any, y: Any) -> None:
+        """Hook: called before the first step, with checked arrays or batches."""
 
     def _for_step(self, y: Any) -> Any:
         """Hook: returns checked targets as the steps take them; `None` for a stream."""
@@ -278,27 +272,16 @@ class ImageModel(keras.Model):
         if not self.compiled:
             raise ValueError(f"You must call `compile()` before calling `{name}()`.")
 
-    def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any, tuple | None]:
-        """Checks arrays of images and labels, or the first batch of a stream.
-
-        Returns the arrays and `None`, or a stream that is equal to `x`, `y`, and its first batch,
-        images and labels.
-        """
+    def _checked(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
+        """Checks arrays of images and labels, and returns them. Batches are checked in the loop."""
         if hasattr(x, "shape"):
-            return *self._checked_arrays(x, y, name, lowest), None
-        batch, x = self._first_batch(x, name)
-        if batch is not None:
-            self._checked_arrays(batch[0], batch[1], name, lowest)
-        return x, y, batch
+            return self._checked_arrays(x, y, name, lowest)
+        self._require_batches(x, name)
+        return x, y
 
-    def _first_batch(self, x: Any, name: str) -> tuple[tuple | None, Any]:
-        """Returns images and labels of the first batch of a stream, if any, and an equal stream."""
+    def _require_batches(self, x: Any, name: str) -> None:
         if x is None or isinstance(x, dict | list | tuple):
             raise self._no_images(x, name)
-        batch, x = with_first_batch(x, name)
-        if batch is None:
-            return None, x
-        return keras.utils.unpack_x_y_sample_weight(batch)[:2], x
 
     def _checked_arrays(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         images = self._checked_images(x, name, strict=True)

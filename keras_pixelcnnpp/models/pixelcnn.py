@@ -113,7 +113,7 @@ class MaskedNetwork(AutoregressiveNetwork):
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
         # Log-likelihoods need float32 under every dtype policy.
         self.head = MaskedConv2D(
-            config.num_parameters, 1, groups=groups, name="head", dtype="float32"
+            config.num_parameters, 1, groups=groups, initial_scale=0.3, name="head", dtype="float32"
         )
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]

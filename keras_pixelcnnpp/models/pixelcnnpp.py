@@ -247,7 +247,9 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
             for block in self.vertical_stack.blocks()
         }
         # Log-likelihoods need float32 under every dtype policy.
-        self.head = WeightNormalizedDense(config.num_parameters, dtype="float32", name="head")
+        self.head = WeightNormalizedDense(
+            config.num_parameters, initial_scale=0.3, dtype="float32", name="head"
+        )
         self.head_conditioning = self.conditioned("head")
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
@@ -118,9 +116,6 @@ class TrainableModel(LikelihoodModel):
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         self.posterior.build()
-        self._initialized = self.add_weight(
-            name="initialized", shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
 
     def arguments_of_network(self) -> dict[str, Any]:
         of_training = inspect.signature(TrainableModel.__init__).parameters
@@ -251,37 +246,6 @@ class TrainableModel(LikelihoodModel):
         self._steps.clear()
         super().compile(optimizer, **kwargs)
 
-    def initialize(self, images: np.ndarray, labels: ArrayLike | None = None) -> None:
-        """Initializes gains and biases of weight-normalized layers from one batch of data.
-
-        `fit` does this before the first step of a new model.
-
-        Args:
-            images: uint8 array `(batch, height, width, channels)`.
-            labels: Int array `(batch,)`. With `unlabeled_weight` > 0, -1 marks unlabeled images.
-
-        Raises:
-            ValueError: If the model is already initialized, or images or labels don't fit it.
-        """
-        lowest = self.lowest_training_label
-        images, labels = self._checked_arrays(images, labels, "initialize", lowest)
-        self.require_values()
-        if self._initialized.numpy():
-            raise UserError("The model is already initialized, and may have been trained")
-        # Unlabeled images get class 0, because gains and biases hardly depend on the label.
-        values = self.conditions.filled(labels)
-        levels = self.network_input(ops.convert_to_tensor(images))
-        self.network(levels, values, arithmetic=FloatArithmetic(initializes=True))
-        self._initialized.assign(1)
-
-    def _gains_have_changed(self) -> bool:
-        """Returns whether the model was trained in a loop without `fit`.
-
-        In a new layer, all gains are equal.
-        """
-        gains = [variable for variable in self.variables if variable.name == "gain"]
-        return any(np.ptp(gain.numpy()) > 0 for gain in gains)
-
     def _for_step(self, y: Any) -> Any:
         return self.conditions.for_step(y)
 
@@ -289,18 +253,8 @@ class TrainableModel(LikelihoodModel):
     def lowest_training_label(self) -> int:
         return ANY_CLASS if self.unlabeled_weight else 0
 
-    def _before_training(self, x: Any, y: Any, first: tuple | None) -> None:
-        # int() fails for variables of `tf.distribute`.
+    def _before_training(self, x: Any, y: Any) -> None:
         self.conditions.learn(y)
-        if self._initialized.numpy() or self._gains_have_changed():
-            return
-        if hasattr(x, "shape"):
-            # A random choice, because arrays are often sorted by class. The statistics of 128
-            # images are stable.
-            rows = np.random.default_rng(0).permutation(len(x))[:128]
-            first = x[rows], y[rows]
-        if first is not None:
-            self.initialize(*first)
 
     @contextmanager
     def _state_kept(self) -> Iterator[None]:

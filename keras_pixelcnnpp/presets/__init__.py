@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.presets.sizes import require_weights
-from keras_pixelcnnpp.training.recipe import (
+from keras_pixelcnnpp.recipes.recipe import (
     FORMAT,
     OF_THE_DATA,
     READING,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_pixelcnnpp.codec.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS, Group
@@ -28,7 +29,6 @@ from keras_pixelcnnpp.models.statistics import (
 )
 from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
-from keras_pixelcnnpp.tiled.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask, with_channels
 from keras_pixelcnnpp.utils.docstrings import described_by

@@ -1,1 +1,1 @@
-"""Recipes, run folders, checkpoints, optimizers and the one training."""
+"""Run folders, checkpoints, optimizers and the one training."""

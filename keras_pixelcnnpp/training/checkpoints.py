@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageBatches
-from keras_pixelcnnpp.training.optimizers import variable_value
+from keras_pixelcnnpp.utils.backend import variable_value
 from keras_pixelcnnpp.utils.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.utils.files import atomic_path, counted, read_arrays
 

@@ -5,10 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.backend import (
+    Tensor,
+    assign_weights,
+    keep_own_weights,
+    variable_value,
+    weight_values,
+)
 from keras_pixelcnnpp.utils.checks import require_choice, require_integer, require_number
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
@@ -184,12 +189,12 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
         model.class_probabilities(images)
     ```
     """
-    raw = _values(model)
+    raw = weight_values(model)
     use_averages(model)
     try:
         yield
     finally:
-        _assign(model, raw)
+        assign_weights(model, raw)
 
 
 class LikelihoodFirst(keras.callbacks.Callback):
@@ -245,28 +250,3 @@ def use_averages(model: keras.Model) -> None:
     if optimizer.use_ema and optimizer.built and variable_value(optimizer.iterations) > 0:
         optimizer.finalize_variable_values(model.trainable_variables)
         keep_own_weights(model)
-
-
-def keep_own_weights(model: keras.Model) -> None:
-    """Copies the weights, so that model and optimizer don't share arrays.
-
-    At its end, `fit` assigns the averages to the weights. Under JAX, both are then the same arrays,
-    and the next step would delete those of the other.
-    """
-    _assign(model, _values(model))
-
-
-def _values(model: keras.Model) -> list[np.ndarray]:
-    return [variable_value(variable) for variable in model.trainable_variables]
-
-
-def _assign(model: keras.Model, values: list[np.ndarray]) -> None:
-    for variable, value in zip(model.trainable_variables, values, strict=True):
-        variable.assign(value)
-
-
-def variable_value(variable: keras.Variable) -> np.ndarray:
-    """Returns a copy of a variable's value."""
-    # `np.array` and `convert_to_numpy` would warn, because Keras's variables don't support NumPy's
-    # argument `copy` yet.
-    return np.asarray(variable).copy()

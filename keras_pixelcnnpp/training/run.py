@@ -26,8 +26,8 @@ from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trai
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.presets import preset_names
+from keras_pixelcnnpp.recipes.recipe import COMMANDS, READING, recipe_of_run, require_format
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
-from keras_pixelcnnpp.training.recipe import COMMANDS, READING, recipe_of_run, require_format
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import counted, read_cells, read_json, write_bytes, write_csv
 

@@ -14,6 +14,7 @@ from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCr
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.layers.conditions import Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, Recipe
 from keras_pixelcnnpp.training.checkpoints import (
     Checkpoints,
     EpochCheckpoint,
@@ -21,7 +22,6 @@ from keras_pixelcnnpp.training.checkpoints import (
     recorded_signals,
 )
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, make_optimizer, use_averages
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, Recipe
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 

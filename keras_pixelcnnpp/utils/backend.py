@@ -362,3 +362,30 @@ def require_tensorflow() -> None:
             "variable KERAS_BACKEND=tensorflow, and export the run or saved model again. "
             f"Received: backend={keras.backend.backend()}"
         )
+
+
+def keep_own_weights(model: keras.Model) -> None:
+    """Copies the weights, so that model and optimizer don't share arrays.
+
+    At its end, `fit` assigns the averages to the weights. Under JAX, both are then the same arrays,
+    and the next step would delete those of the other.
+    """
+    assign_weights(model, weight_values(model))
+
+
+def weight_values(model: keras.Model) -> list[np.ndarray]:
+    """Returns copies of the trainable weights."""
+    return [variable_value(variable) for variable in model.trainable_variables]
+
+
+def assign_weights(model: keras.Model, values: list[np.ndarray]) -> None:
+    """Sets the trainable weights."""
+    for variable, value in zip(model.trainable_variables, values, strict=True):
+        variable.assign(value)
+
+
+def variable_value(variable: keras.Variable) -> np.ndarray:
+    """Returns a copy of a variable's value."""
+    # `np.array` and `convert_to_numpy` would warn, because Keras's variables don't support NumPy's
+    # argument `copy` yet.
+    return np.asarray(variable).copy()

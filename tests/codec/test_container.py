@@ -37,9 +37,6 @@ def make(cls, head="logistic_mixture", channels=1, **arguments):
     options |= {"filters": 12} if cls in MASKED else {"filters": 4, "num_resolutions": 1}
     keras.utils.set_random_seed(1)
     model = cls(head=head, **{"image_shape": (4, 4, channels), **options, **arguments})
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (16, *model.image_shape)).astype("uint8")
-    model.initialize(images, rng.integers(0, 3, 16) if model.num_classes else None)
     for part in (model.network, model.distribution):
         if isinstance(part, keras.layers.Layer):
             randomize(part, scale=0.03)

@@ -211,7 +211,7 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
 # The first layer gives 1.6 GB for a batch.
 LARGE = """
 import sys
-from keras_pixelcnnpp.commands import all_commands
+from keras_pixelcnnpp.app import all_commands
 from keras_pixelcnnpp.train import run_training
 
 sys.stderr = sys.stdout

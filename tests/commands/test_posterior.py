@@ -12,9 +12,9 @@ from keras_pixelcnnpp.commands.posterior import grid_of
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.train.data import load_training_data
 from keras_pixelcnnpp.train.run_training import Start, train_pixelcnnpp
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError
 

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from command_line import done
 
-from keras_pixelcnnpp.commands import all_commands
+from keras_pixelcnnpp.app import all_commands
 from keras_pixelcnnpp.evaluate import commands, measurements, report
 from keras_pixelcnnpp.utils.files import read_json
 

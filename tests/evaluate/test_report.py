@@ -19,9 +19,9 @@ from PIL import Image
 
 from keras_pixelcnnpp.evaluate.measure import measure, report
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.train.data import load_training_data
 from keras_pixelcnnpp.train.run_training import Start, train_baseline, train_pixelcnnpp
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import read_json, write_json
 

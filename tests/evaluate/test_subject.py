@@ -109,7 +109,6 @@ def test_two_channels(pixelcnnpp, tmp_path):
     data = {"images": np.repeat(split.images, 2, axis=-1), "labels": split.labels}
     np.savez(tmp_path / "two.npz", **data, class_names=tiny.NAMES)
     model = tiny.untrained_pixelcnn(image_shape=(4, 4, 2), class_names=tiny.NAMES)
-    model.initialize(data["images"], split.labels)
     model.save(tmp_path / "model.keras")
     command = ("--model", tmp_path / "model.keras", "--data", tmp_path / "two.npz")
     out = done(pixelcnnpp("evaluate", "report", *command, "--output", tmp_path / "out"))

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data import LabeledImages
 from keras_pixelcnnpp.models.verification import verify
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.training.train import train
 
 SMALL = {"filters": 8, "num_blocks": 1, "conditioning": "bias", "label_loss_weight": 0.0}
@@ -35,7 +35,6 @@ def of_codes(cls=kp.PixelCNNPlusPlus, image_shape=(2, 2, 1), options=PLUS_PLUS, 
     """Creates a model of codes and two classes with random weights, and random codes."""
     model = cls(image_shape, 2, num_levels, ordered_levels=False, **options)
     codes = np.random.default_rng(0).integers(0, num_levels, (32, *image_shape))
-    model.initialize(codes, np.arange(32) % 2)
     randomize(model.network, scale=0.3)
     randomize(model.distribution, scale=0.3)
     return model, model.to_images(codes)

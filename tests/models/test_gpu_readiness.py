@@ -46,7 +46,6 @@ def build(height=4, width=4, dtype="float32"):
 def create(height=4, dtype="float32", **compile_arguments):
     model = build(height, dtype=dtype)
     model.compile(keras.optimizers.Adam(1e-3), **compile_arguments)
-    model.initialize(images_of(height), LABELS)
     return model
 
 

@@ -16,7 +16,6 @@ from keras_pixelcnnpp import BaselineCNN
 from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-from keras_pixelcnnpp.models.first_batch import with_first_batch
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -74,19 +73,11 @@ def generator(images=IMAGES, labels=LABELS):
 
 
 @pytest.fixture(scope="module")
-def made():
-    """A compiled model with a learning rate of 0, and its weights before the initialization."""
+def model():
+    """A compiled model whose results do not change, because its learning rate is 0."""
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
     model.compile(keras.optimizers.SGD(0.0))
-    before = model.get_weights()
-    model.initialize(IMAGES, LABELS)
-    return model, before
-
-
-@pytest.fixture(scope="module")
-def model(made):
-    """The model, initialized; its results do not change."""
-    return made[0]
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -123,28 +114,17 @@ def test_arrays(model, expected):
         assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
 
 
-@pytest.fixture
-def uninitialized(made):
-    """The model before its initialization, which `fit` repeats."""
-    model, before = made
-    initialized = model.get_weights()
-    model.set_weights(before)
-    yield model
-    model.set_weights(initialized)
-
-
 @runs_out
 @pytest.mark.parametrize("make", [*KINDS, read_once, read_once_by_torch])
-def test_every_batch_is_one_step_also_of_a_stream_for_the_initialization(uninitialized, make):
+def test_every_batch_is_one_step(model, make):
     steps = []
     count = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda step, logs: steps.append(step),
         on_test_batch_end=lambda step, logs: steps.append(step),
     )
     epochs = 3 if make in (tf_data, data_loader) else 1
-    uninitialized.fit(make(), epochs=epochs, verbose=0, callbacks=[count])
-    assert int(uninitialized._initialized) == 1
-    uninitialized.evaluate(make(), verbose=0, callbacks=[count])
+    model.fit(make(), epochs=epochs, verbose=0, callbacks=[count])
+    model.evaluate(make(), verbose=0, callbacks=[count])
     assert steps == [0, 1] * (epochs + 1)
 
 
@@ -215,7 +195,6 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(model, make, kin
     """The loss is NaN, which stops `fit`, and in a model the image has no gradient."""
     if kind == "softmax":
         model = tiny.untrained_pixelcnn(head="categorical", num_levels=256)
-        model.initialize(IMAGES, LABELS)
     elif kind == "CNN":
         model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
     if kind != "model":
@@ -281,23 +260,6 @@ def test_batches_of_an_unconditional_model():
     assert np.isnan(model.evaluate(Batches(labels=none), verbose=0)[0])
 
 
-@runs_out
-@pytest.mark.parametrize("make", KINDS)
-def test_the_first_batch_of_a_stream_is_checked(model, make):
-    """Also by `predict`, `evaluate` and in `validation_data`, and if no initialization follows."""
-    dark = np.minimum(IMAGES, 4)  # levels of a model with five
-    match = r"look like levels.*num_levels=256.*model\.allow_dark_images = True"
-    for enter in (
-        lambda: model.fit(make(dark), verbose=0),
-        lambda: model.fit(IMAGES, LABELS, validation_data=make(dark), verbose=0),
-        lambda: model.evaluate(make(dark), verbose=0),
-    ):
-        with pytest.raises(ValueError, match=match):
-            enter()
-    with pytest.warns(UserWarning, match="look like levels"):
-        model.predict(make(dark), verbose=0)
-
-
 @pytest.mark.once
 @runs_out
 def test_images_that_really_are_dark():
@@ -309,21 +271,6 @@ def test_images_that_really_are_dark():
     model.fit(Batches(dark), validation_data=(dark, LABELS), verbose=0)
     model.evaluate(Batches(dark), verbose=0)
     model.predict(dark, verbose=0)
-
-
-@pytest.mark.tensorflow
-def test_python_reads_only_the_first_epoch_of_a_stream(monkeypatch):
-    """The order of each epoch is that without a first look."""
-    import tensorflow as tf
-
-    expected, batches = (tf.data.Dataset.range(6).shuffle(6, seed=1) for _ in range(2))
-    read, original = [], type(batches).__iter__
-    monkeypatch.setattr(type(batches), "__iter__", lambda x: read.append(x) or original(x))
-    first, again = with_first_batch(batches, "fit")
-    epochs = [list(again.as_numpy_iterator()) for _ in range(3)]
-    assert epochs == [list(expected.as_numpy_iterator()) for _ in range(3)]
-    assert int(first) == epochs[0][0]
-    assert sum(x is batches for x in read) == 1
 
 
 @pytest.mark.once
@@ -344,10 +291,6 @@ def test_levels_are_no_images(kind):
     ]
     others = [lambda: model.predict(LEVELS, verbose=0)]
     if kind == "model":
-        entrances += [
-            lambda: model.initialize(LEVELS, LABELS),
-            lambda: model.fit((batch for batch in [(LEVELS, LABELS)]), verbose=0),
-        ]
         others += [
             lambda: model.log_prob(LEVELS, LABELS),
             lambda: model.complete(LEVELS, 1, LABELS),
@@ -371,7 +314,6 @@ def test_a_callback_may_score_within_an_epoch():
     """Under JAX, the variables have no values during Keras's loop."""
     model, found = tiny.untrained_pixelcnn(), []
     model.compile("adam")
-    model.initialize(IMAGES, LABELS)
     score = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda step, logs: found.append(model.log_prob(IMAGES, LABELS))
     )
@@ -397,7 +339,7 @@ def test_a_callback_may_use_every_method(tmp_path):
     model = tiny.untrained_pixelcnn(image_shape=(2, 2, 1))
     images, mask = IMAGES[:, :2, :2], np.eye(2, dtype=bool)
     how = {
-        **dict.fromkeys(("initialize", "log_prob", "pixel_log_probs"), (images, LABELS)),
+        **dict.fromkeys(("log_prob", "pixel_log_probs"), (images, LABELS)),
         **dict.fromkeys(("class_log_likelihoods", "class_probabilities"), (images,)),
         **dict.fromkeys(("bits_per_dim", "pixel_statistics", "compress"), (images,)),
         "sample": (LABELS, 0, 1.0, 1.0),
@@ -411,7 +353,6 @@ def test_a_callback_may_use_every_method(tmp_path):
     of_class = {name for name in of_class if callable(getattr(model, name))} - NOT_FOR_CALLBACKS
     assert set(how) == of_class
     model.compile(keras.optimizers.SGD(0.0))
-    model.initialize(images, LABELS)
     model.fit(images, LABELS, verbose=0)
     how["decompress"] = (model.compress(images, LABELS),)
     wanted = [*how, "logit_scale", "class_bias"]
@@ -420,10 +361,7 @@ def test_a_callback_may_use_every_method(tmp_path):
         if not wanted:
             return
         method = getattr(model, name := wanted.pop())
-        if name == "initialize":
-            with pytest.raises(UserError, match="already initialized"):
-                method(*how[name])
-        elif callable(method):
+        if callable(method):
             method(*how[name])
 
     every = keras.callbacks.LambdaCallback(on_train_batch_end=use)

@@ -86,7 +86,6 @@ WHOLE = {"images": IMAGES, "labels": LABELS}
 METHODS = each(
     ("log_prob", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
     ("pixel_log_probs", WHOLE, {"images": NO_IMAGES, "labels": [*NO_LABELS, None]}),
-    ("initialize", WHOLE, {"labels": [LABELS[:3], None]}),
     (
         "class_probabilities",
         {"images": IMAGES},
@@ -169,10 +168,7 @@ def test_an_unconditional_model_is_trained_without_labels(labels):
     entrances = [
         lambda: model.fit(IMAGES, labels, verbose=0),
         lambda: model.fit(IMAGES, validation_data=(IMAGES, labels), verbose=0),
-        lambda: model.fit(iter([(IMAGES, labels)]), verbose=0),
-        lambda: model.fit(IMAGES, validation_data=iter([(IMAGES, labels)]), verbose=0),
         lambda: model.evaluate(IMAGES, labels, verbose=0),
-        lambda: model.evaluate(iter([(IMAGES, labels)]), verbose=0),
         lambda: model.train_on_batch(IMAGES, labels),
         lambda: model.test_on_batch(IMAGES, labels),
     ]
@@ -217,14 +213,5 @@ def test_masked_labels_and_known_pixels(models):
     observed = np.ma.masked_array(np.ones((4, 4), bool), mask=np.eye(4, dtype=bool))
     with pytest.raises(ValueError, match=r"`labels`\. Expected no masked values"):
         models[0].log_prob(IMAGES, labels)
-    with pytest.raises(ValueError, match=r"`labels`\. Expected no masked values"):
-        models[0].initialize(IMAGES, labels)
     with pytest.raises(ValueError, match=r"`observed`\. Expected no masked values"):
         models[0].class_log_likelihoods(IMAGES, observed=observed)
-
-
-def test_a_model_that_has_been_initialized():
-    model = tiny.untrained_model()
-    model.initialize(IMAGES, LABELS)
-    with pytest.raises(ValueError, match="already initialized"):
-        model.initialize(IMAGES, LABELS)

@@ -61,7 +61,6 @@ def check(rng, tolerance=1e-4, labels=((0,), (1,), (2,)), **arguments):
     model = cls(**{name: value for name, value in options.items() if value is not None})
     images = rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")
     labels = None if model.num_classes == 0 else np.int32(labels)
-    model.initialize(images, None if labels is None else labels[:, 0])
     randomize(model.network, scale=0.1)
     candidates = None if labels is None else ops.convert_to_tensor(labels)
     expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))

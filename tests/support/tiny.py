@@ -72,9 +72,8 @@ def untrained_pixelcnn(**arguments):
 
 
 def tiny_model(make=untrained_model, **arguments):
-    """Creates a model that is initialized from data and has random weights in all variables."""
+    """Creates a model with random weights in all variables."""
     model = make(**arguments)
-    model.initialize(IMAGES, LABELS if model.num_classes else None)
     randomize(model.network, scale=0.1)
     return model
 

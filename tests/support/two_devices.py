@@ -14,11 +14,11 @@ if keras.backend.backend() == "tensorflow":
 
 import tiny
 
+from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.train.monitors import ValidationMonitor, with_averaged_weights
 from keras_pixelcnnpp.train.run_training import on_devices
 from keras_pixelcnnpp.training import train as training
-from keras_pixelcnnpp.training.optimizers import variable_value
-from keras_pixelcnnpp.training.recipe import PixelCNNRecipe
+from keras_pixelcnnpp.utils.backend import variable_value
 
 split = tiny.tiny_split(21)  # the last batch has 5 images
 logged = {}
@@ -30,7 +30,6 @@ def train(folder, epochs, count, callbacks=()):
         # Dropout off: each device has its own masks.
         model = tiny.untrained_pixelcnn(dropout_rate=0.0, label_loss_weight=0.5)
         recipe = PixelCNNRecipe(epochs=epochs, batch_size=8, learning_rate=0.01, ema_momentum=0.8)
-        model.initialize(split.images, split.labels)
         keep = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: logged.update({(folder, epoch): dict(logs)})
         )

@@ -28,9 +28,8 @@ def binary_model(cls=kp.PixelCNN, filters=8, num_classes=2, **arguments):
     model = cls((2, 2, 1), num_classes, num_levels=2, **options, **arguments)
     rng = np.random.default_rng(0)
     for variable in model.network.trainable_variables:
-        variable.assign(rng.normal(size=variable.shape))
-    images = to_images(rng.integers(0, 2, (64, 2, 2, 1)), 2)
-    model.initialize(images, rng.integers(0, 2, 64) if num_classes else None)
+        if variable.name != "gain":
+            variable.assign(0.3 * rng.normal(size=variable.shape))
     return model
 
 

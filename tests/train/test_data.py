@@ -10,8 +10,8 @@ from PIL import Image
 
 from keras_pixelcnnpp.data import folders
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.train.data import data_section, load_larger, load_training_data
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.training.run import RunFolder, how_to_read
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import write_json

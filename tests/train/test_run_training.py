@@ -10,12 +10,13 @@ from layer_checks import flat_weights
 
 import pixelcnnpp
 from keras_pixelcnnpp.models.archive import copy_initial_weights
+from keras_pixelcnnpp.recipes.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.train.run_training import Start, train_baseline, train_pixelcnnpp
 from keras_pixelcnnpp.training import train as training
-from keras_pixelcnnpp.training.optimizers import averaged_weights, variable_value
-from keras_pixelcnnpp.training.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe
+from keras_pixelcnnpp.training.optimizers import averaged_weights
 from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.backend import variable_value
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]

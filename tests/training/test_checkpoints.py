@@ -11,7 +11,8 @@ from keras_pixelcnnpp.training.checkpoints import (
     Progress,
     recorded_signals,
 )
-from keras_pixelcnnpp.training.optimizers import use_averages, variable_value
+from keras_pixelcnnpp.training.optimizers import use_averages
+from keras_pixelcnnpp.utils.backend import variable_value
 from keras_pixelcnnpp.utils.errors import UserError
 
 

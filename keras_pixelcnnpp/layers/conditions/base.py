@@ -109,13 +109,6 @@ class Conditions(ABC):
         `None` for an unconditional model.
         """
 
-    def filled(self, values: np.ndarray | None) -> Tensor | None:
-        """Returns checked values as a tensor `(count, 1, ...)`, with a value for those not known.
-
-        It is for computations that hardly depend on the value.
-        """
-        return None
-
     def number_of(self, values: Any) -> int:
         """Returns the number of images for which a user gave values, to sample them.
 

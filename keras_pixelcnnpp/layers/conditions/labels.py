@@ -63,9 +63,6 @@ class Labels(Conditions):
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.integers(0, self.num_classes, count).astype("int32")
 
-    def filled(self, values: np.ndarray) -> Tensor:
-        return ops.convert_to_tensor(np.maximum(values, 0)[:, None])
-
     def candidates(self, count: int) -> np.ndarray:
         return np.tile(np.arange(self.num_classes, dtype="int32"), (count, 1))
 

@@ -225,9 +225,6 @@ class Numbers(Conditions):
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.uniform(-1, 1, (count, *self.shape)).astype("float32")
 
-    def filled(self, values: np.ndarray) -> Tensor:
-        return ops.convert_to_tensor(self.for_step(values))
-
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """Returns values as float32 in which the bounds are -1 and 1.
 

@@ -10,8 +10,8 @@ from command_line import done, one_line
 from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.train.data import load_larger, load_preset
-from keras_pixelcnnpp.training.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import read_json, write_json
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_pixelcnnpp.app.commands import app as of_app
+from keras_pixelcnnpp.commands import helpers
 from keras_pixelcnnpp.commands.helpers import Commands, epilog
 from keras_pixelcnnpp.commands.model_commands import app as of_models
 from keras_pixelcnnpp.evaluate.commands import app as evaluate
@@ -51,7 +52,7 @@ def presets() -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("preset", "what it is", "accuracy", "bits/dim", "split"):
         table.add_column(heading, no_wrap=heading != "what it is", overflow="fold")
-    for path in sorted(Path(__file__).parents[1].glob("presets/*/metadata.json")):
+    for path in sorted(Path(helpers.__file__).parents[1].glob("presets/*/metadata.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
         row = [path.parent.name, facts["description"]]
         if "sha256" in facts and not path.with_name("model.weights.h5").is_file():

@@ -1,0 +1,1 @@
+"""Recipes: the arguments of a model and the options of its training, and what runs record."""
