@@ -104,8 +104,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
     Call arguments:
         images: uint8 tensor `(batch, height, width, channels)`.
-        training: Boolean. If true, the images are returned unchanged, because `compute_loss`
-            evaluates the network.
+        training: Boolean. If true, dropout is on. Inside `fit`, and only there, the images are then
+            returned, because `compute_loss` evaluates the network.
 
     Returns:
         Log-likelihoods log p(x | y) of every class, float32 `(batch, num_classes)`, nats; for an
