@@ -54,7 +54,8 @@ def batch_loss(
         # Unlabeled images have no cross-entropy, and the weight 0 in its metrics.
         of_labeled = given * ops.cast(labeled, "float32")
         cross_entropy = _cross_entropy(model, logits, position, of_labeled)
-        losses = losses + model.label_loss_weight * ops.where(labeled, cross_entropy, 0.0)
+        scale = model.weight_in_training if training else model.label_loss_weight
+        losses = losses + scale * ops.where(labeled, cross_entropy, 0.0)
     # Evaluation includes unlabeled images even if `unlabeled_weight` is 0.
     weight = given * ops.where(labeled, 1.0, model.unlabeled_weight or 1.0)
     return _mean_loss(model, losses, weight)

@@ -78,9 +78,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             `"up_horizontal"` takes about half the time of `"all"`.
         dropout_rate: Float in [0, 1). The reference code uses 0.5 for a network that is several
             times wider.
-        label_loss_weight: Float >= 0, weight of the cross-entropy. It may be changed at any time.
-            The default is 0.3, or 0 for fewer than two classes. A likelihood of thousands of
-            sub-pixels alone hardly depends on the label.
+        label_loss_weight: Float >= 0, weight of the cross-entropy. A new value of this attribute
+            takes effect after `compile`. The default is 0.3, or 0 for fewer than two classes. A
+            likelihood of thousands of sub-pixels alone hardly depends on the label.
         num_candidates: Integer >= 2, number of labels that training compares for each image, at
             most `num_classes`. The default is 10, or all classes with `unlabeled_weight` > 0.
             Evaluation always compares all classes.
@@ -104,8 +104,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
     Call arguments:
         images: uint8 tensor `(batch, height, width, channels)`.
-        training: Boolean. If true, the images are returned unchanged, because `compute_loss`
-            evaluates the network.
+        training: Boolean. If true, dropout is on. Inside `fit`, and only there, the images are then
+            returned, because `compute_loss` evaluates the network.
 
     Returns:
         Log-likelihoods log p(x | y) of every class, float32 `(batch, num_classes)`, nats; for an

@@ -1,8 +1,7 @@
 """Training of the autoregressive models by Keras's `fit`, and the posterior that it learns."""
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -21,40 +20,14 @@ from keras_pixelcnnpp.utils.checks import plain, require_integer, require_number
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
-class Steps:
-    """Keras's steps of training and evaluation: whether one is running, and those of before.
-
-    A step is compiled for one weight of the cross-entropy. The steps of the previous weight are
-    kept, because `LikelihoodFirst` returns to it.
-    """
-
-    def __init__(self) -> None:
-        self.running = False
-        self._kept: dict[float, tuple] = {}
-
-    def run(self, step: Callable, *args: Any) -> Any:
-        """Runs a step, while `running` is true."""
-        self.running = True
-        try:
-            return step(*args)
-        finally:
-            self.running = False
-
-    def exchanged(self, weight: float, steps: tuple, wanted: float) -> tuple:
-        """Keeps the steps of a weight, and returns those of the wanted one, or `(None, None)`."""
-        kept, self._kept = self._kept, {weight: steps}
-        return kept.get(wanted, (None, None))
-
-    def clear(self) -> None:
-        """Forgets the steps that are kept."""
-        self._kept = {}
-
-
 class TrainableModel(LikelihoodModel):
     """Base class of models that Keras's loops train and evaluate, with a posterior of the label.
 
     The arguments of the constructor are documented in `PixelCNNPlusPlus`. Those that are named here
     concern training and the posterior, and all others the network.
+
+    Attributes:
+        likelihood_only: Boolean, whether training steps omit the cross-entropy. `fit` resets it.
     """
 
     lowest_label = ANY_CLASS
@@ -90,13 +63,14 @@ class TrainableModel(LikelihoodModel):
         if unlabeled_weight and num_candidates is not None and num_candidates < num_values:
             expected = f"0 for num_candidates={num_candidates} of {num_values} classes"
             raise invalid_argument("unlabeled_weight", unlabeled_weight, expected)
-        self._label_loss_weight = plain(label_loss_weight)
+        self.label_loss_weight = plain(label_loss_weight)
         self.num_candidates = plain(num_candidates)
         self.unlabeled_weight = plain(unlabeled_weight)
         self.initial_logit_scale = plain(initial_logit_scale)
         self.learn_logit_scale = plain(learn_logit_scale)
         self.learn_class_bias = plain(learn_class_bias)
-        self._steps = Steps()
+        self.likelihood_only = self._traced_likelihood_only = False
+        self._in_step = False
         # Also with `label_loss_weight=0`, which gives no gradients, because it may change later.
         self.posterior = LabelPosterior(
             num_values,
@@ -134,40 +108,33 @@ class TrainableModel(LikelihoodModel):
         self.require_values()
         return ops.convert_to_numpy(self.posterior.class_bias)[: self.num_classes]
 
-    @property
-    def label_loss_weight(self) -> float:
-        """Weight of the cross-entropy in the loss. It may be changed after `compile`."""
-        return self._label_loss_weight
-
-    @label_loss_weight.setter
-    def label_loss_weight(self, value: float) -> None:
-        require_number("label_loss_weight", value, "[0, inf)")
-        before, made = self._label_loss_weight, (self.train_function, self.test_function)
-        if value == before:
-            return
-        self.require_values()
-        self._label_loss_weight = plain(value)
-        self.train_function, self.test_function = self._steps.exchanged(before, made, value)
-        if made[0] is not None:
-            self.make_train_function()
-        if made[1] is not None:
-            self.make_test_function()
-
-    # New functions, because JAX would reuse the trace of an equal one for another weight. The loss
+    # New functions, because JAX would reuse the trace of an equal one for another loss. The loss
     # evaluates the network in place of `call`, because it has the labels.
     @property
     def train_step(self) -> Callable:
-        return partial(self._steps.run, super().train_step)
+        return partial(self._run_step, super().train_step)
 
     @property
     def test_step(self) -> Callable:
         if self.conditions.num_candidates:
             return partial(super().test_step)
-        return partial(self._steps.run, super().test_step)
+        return partial(self._run_step, super().test_step)
+
+    def _run_step(self, step: Callable, *args: Any) -> Any:
+        self._in_step = True
+        try:
+            return step(*args)
+        finally:
+            self._in_step = False
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Compiles the training step, again if `likelihood_only` has changed."""
+        super().make_train_function(force or self.likelihood_only != self._traced_likelihood_only)
+        self._traced_likelihood_only = self.likelihood_only
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
         self.require_images(images)
-        if self._steps.running:
+        if self._in_step:
             return images
         self._require_candidates()
         return class_scores(self, images, training)
@@ -243,7 +210,6 @@ class TrainableModel(LikelihoodModel):
             raise UserError(
                 "`metrics` compare labels. Expected none for an unconditional model or vectors"
             )
-        self._steps.clear()
         super().compile(optimizer, **kwargs)
 
     def _for_step(self, y: Any) -> Any:
@@ -255,22 +221,18 @@ class TrainableModel(LikelihoodModel):
 
     def _before_training(self, x: Any, y: Any) -> None:
         self.conditions.learn(y)
-
-    @contextmanager
-    def _state_kept(self) -> Iterator[None]:
-        weight = self.label_loss_weight
-        try:
-            with super()._state_kept():
-                yield
-        except BaseException:
-            self.label_loss_weight = weight  # within an epoch of `LikelihoodFirst`, it is 0
-            raise
+        self.likelihood_only = False  # `LikelihoodFirst` sets it for its `fit`
 
     @property
     def compares_labels(self) -> bool:
         """Whether training evaluates each image under several labels."""
-        weight = max(self.label_loss_weight, self.unlabeled_weight)
+        weight = max(self.weight_in_training, self.unlabeled_weight)
         return self.conditions.num_candidates > 1 and weight > 0
+
+    @property
+    def weight_in_training(self) -> float:
+        """Weight of the cross-entropy in the loss of a training step."""
+        return 0.0 if self.likelihood_only else self.label_loss_weight
 
     @property
     def num_compared(self) -> int:
@@ -324,8 +286,12 @@ class TrainableModel(LikelihoodModel):
 
     @property
     def label_metrics(self) -> dict[str, MeanMetric]:
-        """Metrics of a training that compares labels, by their names in logs; otherwise none."""
-        if not self.compares_labels:
+        """Metrics of a training that compares labels, by their names in logs; otherwise none.
+
+        They are NaN in steps on the likelihood alone.
+        """
+        weight = max(self.label_loss_weight, self.unlabeled_weight)
+        if self.conditions.num_candidates < 2 or not weight:
             return {}
         is_part = self.num_compared < self.conditions.num_candidates
         prefix = "candidate_" if is_part else ""

@@ -201,10 +201,9 @@ class LikelihoodFirst(keras.callbacks.Callback):
     """Callback that omits the cross-entropy from the loss in the first epochs.
 
     The posterior of an untrained network is noise, and bits/dim decrease faster without the
-    cross-entropy. In the training steps of these epochs, the model's `label_loss_weight` is 0, and
-    cross-entropy and accuracy of the training are NaN. Validation and the callbacks at the end of
-    an epoch see the weight of the model. A run that continues at a later epoch (`initial_epoch`)
-    uses the correct loss.
+    cross-entropy. In these epochs, the cross-entropy and accuracy of the training are NaN, and the
+    validation is as in the others. The training step is compiled again at the end of the phase. A
+    run that continues at a later epoch (`initial_epoch`) uses the correct loss.
 
     Args:
         epochs: Integer >= 0, number of epochs without the cross-entropy.
@@ -222,24 +221,17 @@ class LikelihoodFirst(keras.callbacks.Callback):
         super().__init__()
         require_integer("epochs", epochs, low=0)
         self.epochs = epochs
-        self._weight: float | None = None  # of the model, within an epoch on the likelihood
+        self._goes_on = epochs > 0
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        model.likelihood_only = self._goes_on  # before `fit` compiles the step
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        if epoch < self.epochs:
-            self._weight = self.model.label_loss_weight
-            self.model.label_loss_weight = 0.0
-
-    def on_test_begin(self, logs: dict | None = None) -> None:
-        self._restore()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._restore()
-        for name in self.model.label_metrics if logs is not None else ():
-            logs.setdefault(name, float("nan"))  # so that histories have an entry of every epoch
-
-    def _restore(self) -> None:
-        if self._weight is not None:
-            self.model.label_loss_weight, self._weight = self._weight, None
+        self._goes_on = epoch < self.epochs
+        if self.model.likelihood_only != self._goes_on:
+            self.model.likelihood_only = self._goes_on
+            self.model.make_train_function()
 
 
 def use_averages(model: keras.Model) -> None:
