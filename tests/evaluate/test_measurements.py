@@ -11,6 +11,8 @@ from keras_pixelcnnpp.app import all_commands
 from keras_pixelcnnpp.evaluate import commands, measurements, report
 from keras_pixelcnnpp.utils.files import read_json
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 DECLARATION = '''
 from keras_pixelcnnpp.evaluate.measurements import Measurement
 
