@@ -13,7 +13,7 @@ itself, and stores layers, weights and metrics under the names of the model's at
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,7 +62,7 @@ class AutoregressiveModel(ScoringModel):
 
     network_name: str | None = None  # value of the option `network` of the commands
     # Its options in `PixelCNNRecipe`; `None` for the network of the data's preset.
-    recipe: dict | None = None
+    recipe: ClassVar[dict | None] = None
     presets = _Presets()
 
     @_described

@@ -233,7 +233,7 @@ def write_predictions(
     rows, predicted = [header], np.argmax(probabilities, axis=1)
     for image, label, best, row in zip(images, labels, predicted, numbers, strict=True):
         named = [label, class_names[label] if label >= 0 else ""]
-        rows.append([image, *named, best, class_names[best], *map(float, row)])
+        rows.append([image, *named, best, class_names[best], *(str(float(p)) for p in row)])
     if trained_on is not None:
         column = ["trained_on", *trained_on.astype(int).tolist()]
         rows = [[*row, value] for row, value in zip(rows, column, strict=True)]
