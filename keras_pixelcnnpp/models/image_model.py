@@ -58,9 +58,12 @@ class ImageModel(keras.Model):
         return {**super().get_config(), **self.arguments()}
 
     def arguments(self, omitted: Collection[str] = ()) -> dict[str, Any]:
-        """Returns the arguments of the constructor that create an equal model, except `omitted`."""
+        """Returns the arguments of the constructor that create an equal model, except `omitted`.
+
+        Each is an attribute of the same name, which a subclass sets for its own arguments.
+        """
         names = [name for name in argument_names(type(self)) if name not in omitted]
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: getattr(self, name) for name in names}
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configures training, like `keras.Model.compile`.

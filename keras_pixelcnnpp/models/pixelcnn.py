@@ -95,6 +95,8 @@ class MaskedNetwork(AutoregressiveNetwork):
 
     places = ("stem", "hidden", "gate", "head")
     stem_size = (7, 7)
+    initial_scale: float | None = None  # of masked convolutions; the default is that of their kind
+    head_scale = 0.3
 
     def __init__(
         self,
@@ -113,7 +115,12 @@ class MaskedNetwork(AutoregressiveNetwork):
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
         # Log-likelihoods need float32 under every dtype policy.
         self.head = MaskedConv2D(
-            config.num_parameters, 1, groups=groups, initial_scale=0.3, name="head", dtype="float32"
+            config.num_parameters,
+            1,
+            groups=groups,
+            initial_scale=self.head_scale,
+            name="head",
+            dtype="float32",
         )
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]
@@ -122,9 +129,8 @@ class MaskedNetwork(AutoregressiveNetwork):
         self, filters: int, kernel_size: int | Sequence[int], name: str, mask: str = "B"
     ) -> MaskedConv2D:
         """Creates a masked convolution with the network's channel groups."""
-        return MaskedConv2D(
-            filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
-        )
+        options: dict[str, Any] = {"initial_scale": self.initial_scale, "dtype": self.dtype_policy}
+        return MaskedConv2D(filters, kernel_size, mask, self.groups, name=name, **options)
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         # A symbolic call builds every layer.
@@ -150,6 +156,9 @@ class PixelCNNNetwork(MaskedNetwork):
         van den Oord et al. 2016, Pixel Recurrent Neural Networks, table 1 and figure 5,
         https://arxiv.org/abs/1601.06759
     """
+
+    # Its blocks are neither gated nor scaled down, and larger gains would add up over them.
+    initial_scale = head_scale = 1.0
 
     def make_block(self, index: int) -> dict[str, Any]:
         half, dtype, rate = self.filters // 2, self.dtype_policy, self.config.dropout_rate
