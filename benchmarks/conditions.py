@@ -312,7 +312,7 @@ def of_cnn(problem, cases, images, values, seconds, seed):
     cnn = make_cnn(problem)
     seconds = trained(cnn, images[:count], targets[:count], epochs, seed)
 
-    # The first and last bin are half as wide. What is added over a set is the likelihood.
+    # The first and last bin are half as wide. Likelihoods are added over a set.
     log_prior = np.log(np.bincount(targets[:count], minlength=GRID_SIZE) / count)
 
     def log_likelihoods(images):
