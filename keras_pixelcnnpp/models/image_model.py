@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.models.metrics import label_metric
+from keras_pixelcnnpp.models.metrics import MeanMetric, label_metric
 from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights, value_if_known
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
@@ -138,8 +138,9 @@ class ImageModel(keras.Model):
             images, labels = self._checked(images, labels, "validation_data", self.lowest_label)
             parts = images, self._for_step(labels), weight
             given["validation_data"] = parts if is_arrays else images
-        stop = keras.callbacks.TerminateOnNaN(raise_error=True)
-        given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), stop]
+        callbacks = keras.tree.flatten(given.get("callbacks") or [])
+        self._set_modes(callbacks)
+        given["callbacks"] = [*callbacks, keras.callbacks.TerminateOnNaN(raise_error=True)]
         given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():
@@ -255,7 +256,9 @@ class ImageModel(keras.Model):
         """
         if y is None:
             raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")
-        require_one_label(y.shape)
+        # After batches (N,) and (N, 1), TensorFlow traces a step for labels of unknown rank.
+        if getattr(y.shape, "rank", 1) is not None:
+            require_one_label(y.shape)
         dtype = keras.backend.standardize_dtype(y.dtype)
         if not keras.backend.is_int_dtype(dtype):
             raise UserError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
@@ -269,6 +272,16 @@ class ImageModel(keras.Model):
     def _for_step(self, y: Any) -> Any:
         """Hook: returns checked targets as the steps take them; `None` for a stream."""
         return y
+
+    def _set_modes(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Tells callbacks with `mode="auto"` whether lower values of a metric are better.
+
+        Keras knows it only for metrics given to `compile`.
+        """
+        modes = {one.name: one.mode for one in self.metrics if isinstance(one, MeanMetric)}
+        for callback in callbacks:
+            if getattr(callback, "mode", None) == "auto":
+                callback.mode = modes.get(callback.monitor.removeprefix("val_"), "auto")
 
     def _require_compiled(self, name: str) -> None:
         # Keras checks this later, and not at all for `evaluate` under torch.

@@ -21,7 +21,17 @@ class MeanOverBatch(keras.losses.Loss):
 
 
 class MeanMetric(metrics.Mean):
-    """`keras.metrics.Mean` whose result is NaN instead of 0 if it has received no values."""
+    """`keras.metrics.Mean` whose result is NaN instead of 0 if it has received no values.
+
+    Args:
+        name: String, the name in logs.
+        mode: `"min"` or `"max"`, whether lower or higher values are better, as in callbacks such
+            as `keras.callbacks.EarlyStopping`.
+    """
+
+    def __init__(self, name: str, mode: str = "min", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.mode = mode
 
     def result(self) -> Tensor:
         return ops.where(self.count > 0, super().result(), float("nan"))

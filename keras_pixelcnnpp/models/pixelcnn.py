@@ -19,7 +19,12 @@ from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor, Tensors
-from keras_pixelcnnpp.utils.checks import MAX_BLOCKS, MAX_FILTERS, require_integer
+from keras_pixelcnnpp.utils.checks import (
+    MAX_BLOCKS,
+    MAX_FILTERS,
+    checked_image_shape,
+    require_integer,
+)
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
@@ -32,7 +37,7 @@ class MaskedModel(AutoregressiveModel):
     Args:
         image_shape, num_classes, num_levels: See `PixelCNNPlusPlus`.
         filters: Integer, number of features: an even number, and with the categorical head a
-            multiple of twice the number of image channels.
+            multiple of twice the number of image channels. `None` is 96, or the next such multiple.
         num_blocks: Integer, number of residual blocks.
         head: `"categorical"`, as in the papers, or `"logistic_mixture"`.
         conditioning: `"none"`, or names from `keras_pixelcnnpp.layers.conditioning.STRATEGIES`
@@ -63,12 +68,14 @@ class MaskedModel(AutoregressiveModel):
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
         num_levels: int = 256,
-        filters: int = 96,
+        filters: int | None = None,
         num_blocks: int = 5,
         head: str = "categorical",
         conditioning: str | None = None,
         **kwargs: Any,
     ):
+        if filters is None:
+            filters = 96 + -96 % (2 * checked_image_shape(image_shape)[-1])
         super().__init__(
             image_shape,
             num_classes,

@@ -84,7 +84,7 @@ class TrainableModel(LikelihoodModel):
         self._bits_per_dim_metric = MeanMetric(name="bits_per_dim")
         if compared:
             self._cross_entropy_metric = MeanMetric(name="cross_entropy")
-            self._accuracy_metric = MeanMetric(name="accuracy")
+            self._accuracy_metric = MeanMetric(name="accuracy", mode="max")
         self.build((None, *self.image_shape))
 
     def build(self, input_shape: Any) -> None:
@@ -133,6 +133,17 @@ class TrainableModel(LikelihoodModel):
         self._traced_likelihood_only = self.likelihood_only
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
+        """Returns the log-likelihood log p(x | y) of each image under every class, in nats.
+
+        Args:
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
+            training: Boolean, whether dropout is active. Only within the step of Keras's `fit`,
+                the images are returned, because the loss evaluates the network.
+
+        Returns:
+            Float32 tensor `(batch, num_classes)`; `(batch, 1)`, log p(x), from an unconditional
+            model.
+        """
         self.require_images(images)
         if self._in_step:
             return images

@@ -228,6 +228,8 @@ def test_tensors_and_batches_are_checked(kind):
     for images in (scaled, IMAGES[..., 0]):  # batches have four axes
         with pytest.raises(ValueError, match="Invalid images"):
             model.fit((batch for batch in [(images, LABELS)]), verbose=0)
+    with pytest.raises(ValueError, match=r"^Invalid images"):  # not in Keras's words
+        model(scaled)
     for labels in (one_hot, LABELS + 0.5, None):
         with pytest.raises(ValueError, match="labels"):
             model.evaluate((batch for batch in [(IMAGES, labels)]), verbose=0)
@@ -258,6 +260,25 @@ def test_batches_of_an_unconditional_model():
     np.testing.assert_allclose(losses, model.bits_per_dim(IMAGES).mean(), rtol=1e-5)
     none[7] = 0
     assert np.isnan(model.evaluate(Batches(labels=none), verbose=0)[0])
+
+
+@pytest.mark.tensorflow
+@runs_out
+def test_labels_of_another_rank_in_a_later_stream(model, expected):
+    """TensorFlow traces the step again, for labels of any rank."""
+    for labels in (LABELS, LABELS[:, None], LABELS):
+        history = model.fit(tf_data(labels=labels), verbose=0).history
+        assert history["bits_per_dim"] == pytest.approx([expected], rel=1e-5)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("name", "mode"), [("bits_per_dim", "min"), ("cross_entropy", "min"), ("accuracy", "max")]
+)
+def test_callbacks_know_which_values_are_better(model, name, mode):
+    stop = keras.callbacks.EarlyStopping(f"val_{name}")
+    model.fit(IMAGES, LABELS, validation_data=(IMAGES, LABELS), verbose=0, callbacks=stop)
+    assert stop.mode == mode
 
 
 @pytest.mark.once
