@@ -11,6 +11,8 @@ from keras_pixelcnnpp.app import all_commands
 from keras_pixelcnnpp.evaluate import commands, measurements, report
 from keras_pixelcnnpp.utils.files import read_json
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 DECLARATION = '''
 from keras_pixelcnnpp.evaluate.measurements import Measurement
 
@@ -56,6 +58,7 @@ def brightness(tmp_path, monkeypatch):
     measurements.FOLDERS.remove(str(folder))
     sys.modules.pop(f"{measurements.__name__}.brightness", None)
     report._environment.cache_clear()
+    importlib.reload(commands)
 
 
 @pytest.mark.usefixtures("brightness")

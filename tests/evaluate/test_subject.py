@@ -14,6 +14,8 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.utils.files import read_json
 
+pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+
 FEW = ("--count", 4)
 
 
