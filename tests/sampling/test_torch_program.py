@@ -98,7 +98,7 @@ def test_what_is_given_away_is_new_each_time():
 # All operators of Python, of tensors x and y of positive integers.
 OPERATORS = [
     *(lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y),
-    *(lambda x, y: x // y, lambda x, y: x % y, lambda x, y: x**y, lambda x, y: x @ y),
+    *(lambda x, y: x // y, lambda x, y: x % y, lambda x, y: x**y),
     *(lambda x, y: 7 + x, lambda x, y: 7 - x, lambda x, y: 7 * x, lambda x, y: 7 / x),
     *(lambda x, y: 7 // x, lambda x, y: 7 % x, lambda x, y: 2**x, lambda x, y: x**2),
     *(lambda x, y: x + 7, lambda x, y: x - 7, lambda x, y: x * 7, lambda x, y: x / 7),
@@ -107,7 +107,7 @@ OPERATORS = [
     *(lambda x, y: x ^ y, lambda x, y: 6 & x, lambda x, y: 6 | x, lambda x, y: 6 ^ x),
     *(lambda x, y: x << y, lambda x, y: x >> y, lambda x, y: 1 << x, lambda x, y: 64 >> x),
     *(lambda x, y: x < y, lambda x, y: x <= y, lambda x, y: x == y, lambda x, y: x != y),
-    *(lambda x, y: x > y, lambda x, y: x >= y, lambda x, y: 3 < x, lambda x, y: x[..., 1:]),
+    *(lambda x, y: x > y, lambda x, y: x >= y, lambda x, y: x[..., 1:]),
     *(operator.iadd, operator.isub, operator.imul, operator.ifloordiv, operator.imod),
     *(operator.ipow, operator.iand, operator.ior, operator.ixor, operator.ilshift),
     *(operator.irshift,),
@@ -116,14 +116,13 @@ OPERATORS = [
 
 def test_operators_are_recorded():
     def step(num_lower, x, y, steps):
-        return [operation(x + 0, y) for operation in OPERATORS]
+        return [operation(x + 0, y) for operation in (*OPERATORS, operator.matmul)]
 
     recorded = steps()
-    for x, y in (([5, 9], [1, 2]), ([14, 3], [2, 5])):
-        x, y = torch.tensor(x), torch.tensor(y)
-        for received, expected in zip(
-            recorded.call(step, 0, x, y), step(0, x, y, None), strict=True
-        ):
+    for values in ([[5, 9], [1, 2]], [[14, 3], [2, 5]]):
+        x, y = torch.tensor(values)
+        pairs = zip(recorded.call(step, 0, x, y), step(0, x, y, None), strict=True)
+        for received, expected in pairs:
             np.testing.assert_array_equal(received, expected)
 
 
@@ -131,7 +130,7 @@ def test_a_head_of_ones_own_may_use_operators(monkeypatch):
     class Operators(heads.LogisticMixtureHead):
         def sample(self, parameters, noise, temperature=1.0):
             x = torch.as_tensor(1 + 4 * noise, dtype=torch.int64)
-            found = [operation(x + 0, x) for operation in OPERATORS if operation is not OPERATORS[7]]
+            found = [operation(x + 0, x) for operation in OPERATORS]
             total = sum(part.to(torch.float32).sum(-1, keepdim=True) for part in found)
             return total.abs() // 1 % self.num_levels
 
