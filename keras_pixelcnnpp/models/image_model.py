@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.models.metrics import MeanMetric, label_metric
+from keras_pixelcnnpp.models.metrics import MeanMetric
 from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights, value_if_known
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
@@ -68,13 +68,13 @@ class ImageModel(keras.Model):
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configures training, like `keras.Model.compile`.
 
-        Unlabeled images have no influence on `weighted_metrics`. `metrics` count them as wrong, so
-        arrays with unlabeled images raise an error.
+        Without a `loss`, metrics receive integer labels, as Keras's sparse metrics do. Unlabeled
+        images have no influence on `weighted_metrics`. `metrics` count them as wrong, so arrays
+        with unlabeled images raise an error.
         """
         for name in ("metrics", "weighted_metrics"):
             # An empty list, because `None` would keep the metrics of an earlier call.
-            given = keras.tree.flatten(kwargs.get(name) or [])
-            kwargs[name] = list(map(label_metric, given)) if loss is None else given
+            kwargs[name] = keras.tree.flatten(kwargs.get(name) or [])
         self._unweighted_metrics = bool(kwargs["metrics"])
         self.loss = None  # Keras would keep the loss of an earlier call
         super().compile(optimizer, loss, **kwargs)

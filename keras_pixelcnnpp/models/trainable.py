@@ -201,11 +201,10 @@ class TrainableModel(LikelihoodModel):
             optimizer: An optimizer, or its name.
             loss: Must be `None`, like `loss_weights`.
             **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
-                receive labels and probabilities `(batch, num_classes)`. The labels are integers for
-                Keras's sparse metrics and one-hot for its other metrics. Your own metrics and
-                functions have an attribute `sparse`, true for integers. These metrics are computed
-                by `evaluate` and in validation. Training omits them, because it does not compute
-                the probabilities of all classes.
+                receive integer labels `(batch,)` and probabilities `(batch, num_classes)`, as
+                Keras's sparse metrics do. Metrics of one-hot labels, such as
+                `CategoricalCrossentropy`, do not fit. `evaluate` and validation compute the
+                metrics; training does not, because it lacks the probabilities of all classes.
 
         Raises:
             ValueError: If `loss` or `loss_weights` is not `None`.
