@@ -300,7 +300,7 @@ def of_model(problem, cases, images, values, epochs, seed):
 def of_cnn(problem, cases, images, values, seconds, seed):
     """Trains the classifier for about as many processor seconds, and returns its figures."""
     targets = bins(problem, values)
-    # Epochs over as many lattices as take the time. The difference of two short trainings is the
+    # Epochs over as many lattices as take the time. The difference of two short runs is the
     # time of 60,000 lattices without tracing.
     first, second = (
         trained(make_cnn(problem), images[:some], targets[:some], 1, seed)
@@ -312,7 +312,7 @@ def of_cnn(problem, cases, images, values, seconds, seed):
     cnn = make_cnn(problem)
     seconds = trained(cnn, images[:count], targets[:count], epochs, seed)
 
-    # The first and last bin are half as wide. What is added over a set is the likelihood.
+    # The first and last bin are half as wide. Likelihoods are added over a set.
     log_prior = np.log(np.bincount(targets[:count], minlength=GRID_SIZE) / count)
 
     def log_likelihoods(images):

@@ -31,10 +31,10 @@ app = typer.Typer(help="Bits/dim against core-hours.", no_args_is_help=True)
 
 
 class Snapshots(keras.callbacks.Callback):
-    """Saves the averaged weights whenever the processor time of a training has doubled.
+    """Saves the averaged weights whenever the processor time of a training run has doubled.
 
     The processor time is that of all threads of the process, with imports, compilation and
-    validation. It continues when a training is resumed.
+    validation. It continues when a training run is resumed.
     """
 
     def __init__(self, folder: Path):

@@ -86,7 +86,7 @@ def with_repeats(labeled, others, share):
 
 
 def given(kind, options, seed):
-    """Returns the options that all trainings of a kind of model have in common."""
+    """Returns the options that all training runs of a kind of model have in common."""
     how = {"seed": seed, "precision": options.precision}
     if kind == "baseline":
         return how | {"horizontal_flip": source_of(options.data).may_be_mirrored}

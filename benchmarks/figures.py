@@ -52,7 +52,7 @@ def part_of_image(parts):
 
 
 def training_length(runs):
-    """Plots the results of trainings of several lengths on `photographs`, the CNN and JPEG XL."""
+    """Plots results of training runs of several lengths on `photographs`, the CNN and JPEG XL."""
     preset = runs["photographs"]
     adam = [run for name, run in runs.items() if name.removeprefix("photographs-")[0].isdigit()]
     adam = [run for run in adam if run.name.endswith("-epochs")]

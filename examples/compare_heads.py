@@ -104,7 +104,7 @@ def main(arguments=None):
     parser.add_argument("--networks", nargs="+", default=["PixelCNN++"], choices=NETWORKS)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--max-examples", type=int, help="number of training images")
-    parser.add_argument("--seeds", type=int, default=1, help="number of trainings per model")
+    parser.add_argument("--seeds", type=int, default=1, help="number of training runs per model")
     parser.add_argument("--output", default="compare_heads.png", help="file of the figure")
     options = parser.parse_args(arguments)
 

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.utils.backend import require_tensorflow
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import UserError, not_installed, one_line, say
 
-# Of a request, because a short one could ask for many images and much memory.
+# A short request could ask for many images and much memory.
 MAX_IMAGES = 256
 # Uvicorn's: further connections get the status 503; idle ones are closed; running requests end.
 LIMITS: dict[str, Any] = {

@@ -1,15 +1,22 @@
 """Settings and fixtures of all tests: backend, seeds, tiny models."""
 
+import gc
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import zlib
 from pathlib import Path
+from unittest import mock
 
 # Set before Keras is imported, so that tests ignore a developer's ~/.keras/keras.json.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
+# Tests leave nothing in their home, which is also their current folder.
+os.environ.setdefault("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+os.environ.setdefault("XDG_CONFIG_HOME", str(Path.home() / ".config"))
+os.environ["HOME"] = tempfile.mkdtemp(prefix="tests-home-")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -36,6 +43,7 @@ if keras.backend.backend() == "tensorflow":
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 BACKENDS = ("tensorflow", "jax", "torch")
+HOME = Path.home()
 
 keep_freed_memory()
 
@@ -69,8 +77,61 @@ def pytest_configure(config):
     config.pluginmanager.register(SharedFixtures())
 
 
+def pytest_unconfigure():
+    """Deletes the temporary folders of this process."""
+    for name in ("KERAS_HOME", "HOME"):
+        shutil.rmtree(os.environ[name], ignore_errors=True)
+
+
+def process_state():
+    """Returns what a test must leave as it was."""
+    state = {
+        "current folder": Path.cwd(),
+        "environment": {**os.environ, "PYTEST_CURRENT_TEST": ""},
+        "import path": [*sys.path],
+        "signal handlers": [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
+        "NumPy's errors": np.geterr(),
+        "Keras's settings": (keras.config.floatx(), keras.config.image_data_format()),
+    }
+    if "matplotlib" in sys.modules:
+        state["matplotlib's settings"] = {**sys.modules["matplotlib"].rcParams}
+    if keras.backend.backend() == "tensorflow":
+        state["TensorFlow's functions"] = tf.config.functions_run_eagerly()
+    return state
+
+
+def shared_files(base):
+    """Returns the files in `HOME`, and in pytest's base folder except for its own folders."""
+    found = {path for folder in (HOME, base) for path in folder.iterdir()}
+    return {path for path in found if not path.name[-1].isdigit() and path.name[-7:] != "current"}
+
+
+def leaves_nothing(base):
+    """Fails a test that changes the process, or writes into a folder that it shares with others."""
+    os.chdir(HOME)
+    before, files = process_state(), shared_files(base)
+    yield
+    after, written = process_state(), shared_files(base) - files
+    for name, value in before.items():
+        assert after[name] == value, f"the test changed the {name}"
+    assert not written, "the test wrote into its home, current folder or pytest's base folder"
+
+
 @pytest.fixture(autouse=True)
-def fresh_keras():
+def leaves_nothing_to_the_next_test(tmp_path_factory):
+    yield from leaves_nothing(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def leaves_nothing_to_the_next_file(tmp_path_factory):
+    """The same for fixtures of a file; also releases its graphs."""
+    yield from leaves_nothing(tmp_path_factory.getbasetemp())
+    keras.utils.clear_session()
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras(leaves_nothing_to_the_next_test):
     """Gives every test the same seed, float32 and an empty global state."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float32")
@@ -79,13 +140,11 @@ def fresh_keras():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def eagerly(request):
+def eagerly(request, leaves_nothing_to_the_next_file):
     """Runs TensorFlow functions eagerly in the files marked `eagerly`."""
     if keras.backend.backend() != "tensorflow" or not request.node.get_closest_marker("eagerly"):
         yield
         return
-    import tensorflow as tf
-
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -209,4 +268,6 @@ def pixelcnnpp(monkeypatch, capsys):
         out, err = capsys.readouterr()
         return exit_info.value.code or 0, out, err
 
-    return run
+    # It also sets variables of the environment.
+    with mock.patch.dict(os.environ):
+        yield run

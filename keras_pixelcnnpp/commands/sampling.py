@@ -112,7 +112,7 @@ def sample_many(
     written them.
     """
     model, known, how = trained.model, output / SAMPLING, how or {}
-    SamplingOptions(seed, **how).checked(model)
+    SamplingOptions(seed=seed, **how).checked(model)
     given = {"seed": seed, **how, "model": trained.checksum()}
     given |= {"label": [*map(int, dict.fromkeys(labels))], "count": len(labels)}
     if known.exists():
@@ -136,7 +136,7 @@ def sample_many(
     for start in range(0, len(labels), block_size):
         part = slice(start, start + block_size)
         if not (resume and all(file.exists() for file in files[part])):
-            blocks[start] = (labels[part], start, SamplingOptions(seed, **how, verbose=0))
+            blocks[start] = (labels[part], start, SamplingOptions(seed=seed, **how, verbose=0))
     samples = map_blocks(_sample, list(blocks.values()), trained, workers)
     write_json(known, given)
     for start, images in zip(blocks, samples, strict=True):

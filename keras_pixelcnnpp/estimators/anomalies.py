@@ -1,5 +1,6 @@
 """Anomaly detection by statistics of an exact likelihood."""
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.covariance import MinCovDet
+from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import check_is_fitted
 
 from keras_pixelcnnpp.data.images import png_bits
@@ -37,7 +39,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     integral transform are white noise. `fit` estimates mean and covariance of these statistics,
     the `FEATURES`, from one half of the images, robustly. The score is the Mahalanobis distance.
     The other half of the images calibrates p-values: for a normal image, the p-value is at most α
-    with probability α at most, if the image is exchangeable with those of `fit`.
+    with probability α at most, if the image is exchangeable with those of `fit`. Images of series,
+    such as one night or one detector each, are not, because those of one series resemble each
+    other. With `groups`, each series is scored by a detector that was fitted to the others, counts
+    as one in p-values, and only needs to be exchangeable with the other series.
 
     With the argument `labels` of its methods, the statistics are those of p(x | y) or p(x | h), and
     say whether an image is unusual for its class or vector. A model of `Vectors` needs it.
@@ -53,6 +58,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         offset_: The threshold of `score_samples`. Images below it are outliers.
         covariance_: The `sklearn.covariance.MinCovDet` of the features.
         calibration_scores_: Scores of the images that calibrate p-values, ascending.
+        calibration_weights_: The weight of each of them, 1, or the inverse size of its series.
 
     Raises:
         ValueError: In `fit`, if there are too few different images for the rate of false alarms, or
@@ -69,7 +75,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     Reference:
         Morningstar et al. 2021, Density of States Estimation for Out-of-Distribution Detection,
         https://arxiv.org/abs/2006.09273; Bates et al. 2023, Testing for Outliers with Conformal
-        p-values, https://arxiv.org/abs/2104.08279
+        p-values, https://arxiv.org/abs/2104.08279; Dunn et al. 2022, Distribution-Free Prediction
+        Sets for Two-Layer Hierarchical Models, https://arxiv.org/abs/1809.07441
     """
 
     def __init__(
@@ -80,7 +87,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self.seed = seed
         self.batch_size = batch_size
 
-    def fit(self, X: np.ndarray, y: Any = None, labels: ArrayLike | None = None) -> Self:  # noqa: N803
+    def fit(
+        self,
+        X: np.ndarray,  # noqa: N803
+        y: Any = None,
+        labels: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Learns how the statistics of normal images are distributed.
 
         Args:
@@ -88,6 +101,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 trained on: some hundreds.
             y: Ignored.
             labels: Labels or vectors of the images; see the class.
+            groups: Optional array `(N,)`, integers or strings, the series of each image. For a rate
+                of false alarms of 0.05, 19 series are needed.
         """
         features = self.features(X, labels)
         different = len(np.unique(np.reshape(X, (len(X), -1)), axis=0))
@@ -95,7 +110,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             expected = f"at least {self.least_images} different images"
             expected += f" for contamination={self.contamination}"
             raise UserError(f"Expected {expected}. Received: {different} of {len(X)}")
-        return self.fit_features(features)
+        return self.fit_features(features, groups)
 
     def features(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
@@ -114,20 +129,36 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """The smallest number of images that `fit` accepts."""
         return 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
 
-    def fit_features(self, features: np.ndarray) -> Self:
+    def fit_features(self, features: np.ndarray, groups: ArrayLike | None = None) -> Self:
         """Fits the detector to the result of `features` instead of images."""
         require_number("contamination", self.contamination, "(0, 0.5]")
         if len(features) < self.least_images:
             expected = f"at least {self.least_images} images"
             expected += f" for contamination={self.contamination}"
             raise UserError(f"Expected {expected}. Received: {len(features)}")
-        rows = np.random.default_rng(self.seed).permutation(len(features))
-        density, calibration = np.array_split(features[rows], 2)
-        self.covariance_ = MinCovDet(random_state=self.seed).fit(density)
-        self.calibration_scores_ = np.sort(self.score_features(calibration))
+        if groups is None:
+            rows = np.random.default_rng(self.seed).permutation(len(features))
+            parts = [np.array_split(rows, 2)]
+        else:
+            count = len(np.unique(groups))
+            if count < (least := math.ceil(1 / self.contamination - 1e-9) - 1):
+                expected = f"at least {max(2, least)} groups for contamination={self.contamination}"
+                raise UserError(f"Expected {expected}. Received: {count}")
+            parts = GroupKFold(min(10, count)).split(features, groups=groups)
+        series = np.arange(len(features)) if groups is None else groups
+        _, series, sizes = np.unique(series, return_inverse=True, return_counts=True)
+        scored = []
+        for density, others in parts:
+            self.covariance_ = MinCovDet(random_state=self.seed).fit(features[density])
+            scored.append((self.score_features(features[others]), 1 / sizes[series[others]]))
+        if groups is not None:
+            self.covariance_ = MinCovDet(random_state=self.seed).fit(features)
+        scores, weights = np.concatenate(scored, axis=1)
+        order = np.argsort(scores)
+        self.calibration_scores_, self.calibration_weights_ = scores[order], weights[order]
         # A p-value is at most `contamination` if the score is lower than this one.
-        rank = int(self.contamination * (len(calibration) + 1) + 1e-9)
-        self.offset_ = self.calibration_scores_[rank - 1]
+        p_values = self.p_values_of(self.calibration_scores_)
+        self.offset_ = self.calibration_scores_[p_values > self.contamination + 1e-9][0]
         return self
 
     def score_features(self, features: np.ndarray) -> np.ndarray:
@@ -155,14 +186,16 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Returns conformal p-values, `(1 + calibration scores ≤ score) / (1 + n)`.
 
         n is the number of calibration scores, half of the N images of `fit`. The smallest possible
-        p-value is therefore `1 / (1 + N / 2)`.
+        p-value is therefore `1 / (1 + N / 2)`. With `groups`, the share of a series in scores ≤
+        score is added for each series, and n is the number of series.
         """
         return self.p_values_of(self.score_samples(X, labels))
 
     def p_values_of(self, scores: np.ndarray) -> np.ndarray:
         """Returns the p-values of scores of `score_samples`."""
         lower = np.searchsorted(self.calibration_scores_, scores, side="right")
-        return (1 + lower) / (1 + len(self.calibration_scores_))
+        total = np.concatenate([[0], np.cumsum(self.calibration_weights_)])
+        return (1 + total[lower]) / (1 + total[-1])
 
 
 def image_features(

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.sampling.choices import WholePixels
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 from keras_pixelcnnpp.utils.checks import require_integer
 from keras_pixelcnnpp.utils.errors import UserError
@@ -165,7 +166,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
     # Traced once for both endpoints. Without XLA, which would compile for half a minute in each
     # process that samples.
-    sampler = tf.function(PixelSampler(model), autograph=False)
+    sampler = tf.function(PixelSampler(model, WholePixels(model.distribution)), autograph=False)
 
     def complete(
         images: tf.Tensor,
@@ -188,7 +189,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             images: tf.Tensor, values: tf.Tensor, positions: tf.Tensor
         ) -> dict[str, tf.Tensor]:
             count = tf.shape(positions)[0]
-            known = tf.broadcast_to(row_is_known[:, None], (count, *shape[:2]))
+            known = tf.broadcast_to(row_is_known[:, None, None], (count, *shape))
             sampler_inputs = {
                 "image": images,
                 "known": known,

@@ -90,7 +90,12 @@ class AutoregressiveModel(ScoringModel):
             Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598
         """
         options = SamplingOptions(
-            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
+            seed=seed,
+            temperature=temperature,
+            guidance=guidance,
+            guidance_logit_scale=guidance_logit_scale,
+            batch_size=batch_size,
+            verbose=verbose,
         ).checked(self)
         values = self.conditions.scaled(self.conditions.requested(labels))
         return sample_images(self, choose_classes(self, values, options), options)[0]
@@ -138,7 +143,12 @@ class AutoregressiveModel(ScoringModel):
         if num_samples is not None:
             require_integer("num_samples", num_samples)
         options = SamplingOptions(
-            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
+            seed=seed,
+            temperature=temperature,
+            guidance=guidance,
+            guidance_logit_scale=guidance_logit_scale,
+            batch_size=batch_size,
+            verbose=verbose,
         ).checked(self)
         count, particles = num_samples or 1, num_particles
         if is_prefix(known):  # independent samples without particles

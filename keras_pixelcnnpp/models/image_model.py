@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.models.metrics import label_metric
+from keras_pixelcnnpp.models.metrics import MeanMetric
 from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights, value_if_known
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
@@ -58,20 +58,23 @@ class ImageModel(keras.Model):
         return {**super().get_config(), **self.arguments()}
 
     def arguments(self, omitted: Collection[str] = ()) -> dict[str, Any]:
-        """Returns the arguments of the constructor that create an equal model, except `omitted`."""
+        """Returns the arguments of the constructor that create an equal model, except `omitted`.
+
+        Each is an attribute of the same name, which a subclass sets for its own arguments.
+        """
         names = [name for name in argument_names(type(self)) if name not in omitted]
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: getattr(self, name) for name in names}
 
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
         """Configures training, like `keras.Model.compile`.
 
-        Unlabeled images have no influence on `weighted_metrics`. `metrics` count them as wrong, so
-        arrays with unlabeled images raise an error.
+        Without a `loss`, metrics receive integer labels, as Keras's sparse metrics do. Unlabeled
+        images have no influence on `weighted_metrics`. `metrics` count them as wrong, so arrays
+        with unlabeled images raise an error.
         """
         for name in ("metrics", "weighted_metrics"):
             # An empty list, because `None` would keep the metrics of an earlier call.
-            given = keras.tree.flatten(kwargs.get(name) or [])
-            kwargs[name] = list(map(label_metric, given)) if loss is None else given
+            kwargs[name] = keras.tree.flatten(kwargs.get(name) or [])
         self._unweighted_metrics = bool(kwargs["metrics"])
         self.loss = None  # Keras would keep the loss of an earlier call
         super().compile(optimizer, loss, **kwargs)
@@ -135,8 +138,9 @@ class ImageModel(keras.Model):
             images, labels = self._checked(images, labels, "validation_data", self.lowest_label)
             parts = images, self._for_step(labels), weight
             given["validation_data"] = parts if is_arrays else images
-        stop = keras.callbacks.TerminateOnNaN(raise_error=True)
-        given["callbacks"] = [*keras.tree.flatten(given.get("callbacks") or []), stop]
+        callbacks = keras.tree.flatten(given.get("callbacks") or [])
+        self._set_modes(callbacks)
+        given["callbacks"] = [*callbacks, keras.callbacks.TerminateOnNaN(raise_error=True)]
         given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():
@@ -252,7 +256,9 @@ class ImageModel(keras.Model):
         """
         if y is None:
             raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")
-        require_one_label(y.shape)
+        # After batches (N,) and (N, 1), TensorFlow traces a step for labels of unknown rank.
+        if getattr(y.shape, "rank", 1) is not None:
+            require_one_label(y.shape)
         dtype = keras.backend.standardize_dtype(y.dtype)
         if not keras.backend.is_int_dtype(dtype):
             raise UserError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
@@ -266,6 +272,16 @@ class ImageModel(keras.Model):
     def _for_step(self, y: Any) -> Any:
         """Hook: returns checked targets as the steps take them; `None` for a stream."""
         return y
+
+    def _set_modes(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Tells callbacks with `mode="auto"` whether lower values of a metric are better.
+
+        Keras knows it only for metrics given to `compile`.
+        """
+        modes = {one.name: one.mode for one in self.metrics if isinstance(one, MeanMetric)}
+        for callback in callbacks:
+            if getattr(callback, "mode", None) == "auto":
+                callback.mode = modes.get(callback.monitor.removeprefix("val_"), "auto")
 
     def _require_compiled(self, name: str) -> None:
         # Keras checks this later, and not at all for `evaluate` under torch.

@@ -16,6 +16,7 @@ from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.utils.backend import Tensor, with_shape
 from keras_pixelcnnpp.utils.checks import (
+    argument_names,
     checked_image_shape,
     image_dtype,
     plain,
@@ -88,13 +89,11 @@ class LikelihoodModel(ImageModel):
         raise NotImplementedError
 
     def network_config(self, **options: Any) -> NetworkConfig:
-        """Returns the options of the network: attributes of the model, or those in `options`."""
+        """Returns the options of the network: arguments of the model, or those in `options`."""
+        shared = set(NetworkConfig.names()) & set(argument_names(type(self)))
+        given = {name: getattr(self, name) for name in shared - options.keys()}
         of_pixels = {"num_parameters": self.distribution.num_parameters}
-        options = {**of_pixels, "channels": self.image_shape[-1], **options}
-        for name in NetworkConfig.names():
-            if name not in options and hasattr(self, name):
-                options[name] = getattr(self, name)
-        return NetworkConfig(**options)
+        return NetworkConfig(**of_pixels, channels=self.image_shape[-1], **given, **options)
 
     def arguments_of_network(self) -> dict[str, Any]:
         """Returns the arguments that determine the network and the head, without those of data.

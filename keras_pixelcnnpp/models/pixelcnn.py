@@ -19,7 +19,12 @@ from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor, Tensors
-from keras_pixelcnnpp.utils.checks import MAX_BLOCKS, MAX_FILTERS, require_integer
+from keras_pixelcnnpp.utils.checks import (
+    MAX_BLOCKS,
+    MAX_FILTERS,
+    checked_image_shape,
+    require_integer,
+)
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
@@ -32,7 +37,7 @@ class MaskedModel(AutoregressiveModel):
     Args:
         image_shape, num_classes, num_levels: See `PixelCNNPlusPlus`.
         filters: Integer, number of features: an even number, and with the categorical head a
-            multiple of twice the number of image channels.
+            multiple of twice the number of image channels. `None` is 96, or the next such multiple.
         num_blocks: Integer, number of residual blocks.
         head: `"categorical"`, as in the papers, or `"logistic_mixture"`.
         conditioning: `"none"`, or names from `keras_pixelcnnpp.layers.conditioning.STRATEGIES`
@@ -63,12 +68,14 @@ class MaskedModel(AutoregressiveModel):
         image_shape: tuple[int, int, int],
         num_classes: int | None = None,
         num_levels: int = 256,
-        filters: int = 96,
+        filters: int | None = None,
         num_blocks: int = 5,
         head: str = "categorical",
         conditioning: str | None = None,
         **kwargs: Any,
     ):
+        if filters is None:
+            filters = 96 + -96 % (2 * checked_image_shape(image_shape)[-1])
         super().__init__(
             image_shape,
             num_classes,
@@ -95,6 +102,8 @@ class MaskedNetwork(AutoregressiveNetwork):
 
     places = ("stem", "hidden", "gate", "head")
     stem_size = (7, 7)
+    initial_scale: float | None = None  # of masked convolutions; the default is that of their kind
+    head_scale = 0.3
 
     def __init__(
         self,
@@ -113,7 +122,12 @@ class MaskedNetwork(AutoregressiveNetwork):
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
         # Log-likelihoods need float32 under every dtype policy.
         self.head = MaskedConv2D(
-            config.num_parameters, 1, groups=groups, initial_scale=0.3, name="head", dtype="float32"
+            config.num_parameters,
+            1,
+            groups=groups,
+            initial_scale=self.head_scale,
+            name="head",
+            dtype="float32",
         )
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]
@@ -122,9 +136,8 @@ class MaskedNetwork(AutoregressiveNetwork):
         self, filters: int, kernel_size: int | Sequence[int], name: str, mask: str = "B"
     ) -> MaskedConv2D:
         """Creates a masked convolution with the network's channel groups."""
-        return MaskedConv2D(
-            filters, kernel_size, mask, self.groups, name=name, dtype=self.dtype_policy
-        )
+        options: dict[str, Any] = {"initial_scale": self.initial_scale, "dtype": self.dtype_policy}
+        return MaskedConv2D(filters, kernel_size, mask, self.groups, name=name, **options)
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         # A symbolic call builds every layer.
@@ -150,6 +163,9 @@ class PixelCNNNetwork(MaskedNetwork):
         van den Oord et al. 2016, Pixel Recurrent Neural Networks, table 1 and figure 5,
         https://arxiv.org/abs/1601.06759
     """
+
+    # Its blocks are neither gated nor scaled down, and larger gains would add up over them.
+    initial_scale = head_scale = 1.0
 
     def make_block(self, index: int) -> dict[str, Any]:
         half, dtype, rate = self.filters // 2, self.dtype_policy, self.config.dropout_rate

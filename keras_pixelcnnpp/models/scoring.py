@@ -253,7 +253,12 @@ def choose_classes(
     scores = np.zeros((len(rows), model.conditions.num_candidates))
     if images is not None:
         classes = model.conditions.candidates(len(rows))
-        how = ScoringOptions(options.batch_size, 0, known[rows], num_particles, options.seed)
+        how = ScoringOptions(
+            batch_size=options.batch_size,
+            observed=known[rows],
+            num_particles=num_particles,
+            seed=options.seed,
+        )
         scores, _ = score_observed(model, images[rows], classes, how)
     labels = labels.copy()
     positions = np.arange(len(labels)) + first

@@ -71,7 +71,13 @@ class ScoringModel(TrainableModel):
         Returns:
             Float32 array `(N,)`, nats; `(N, K)` for several vectors.
         """
-        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed)
+        options = ScoringOptions(
+            batch_size=batch_size,
+            verbose=verbose,
+            observed=observed,
+            num_particles=num_particles,
+            seed=seed,
+        )
         images = self.checked_images(images)
         labels = self.conditions.checked(labels, len(images), several=True)
         if observed is not None:
@@ -103,7 +109,7 @@ class ScoringModel(TrainableModel):
         Returns:
             Float32 array `(N, height, width)`, nats.
         """
-        options = ScoringOptions(batch_size, verbose)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         images = self.checked_images(images)
         labels = self.conditions.checked(labels, len(images))
         result = np.zeros(images.shape[:3], "float32")
@@ -147,7 +153,7 @@ class ScoringModel(TrainableModel):
         Reference:
             Dawid 1984, Statistical Theory: The Prequential Approach.
         """
-        options = ScoringOptions(batch_size, verbose, seed=seed)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose, seed=seed)
         images = self.checked_images(images)
         if labels is None and self.conditions.are_labels:
             labels = ANY_CLASS
@@ -187,7 +193,14 @@ class ScoringModel(TrainableModel):
             Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
         """
         self.conditions.require_classes()
-        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed, standard_error)
+        options = ScoringOptions(
+            batch_size=batch_size,
+            verbose=verbose,
+            observed=observed,
+            num_particles=num_particles,
+            seed=seed,
+            standard_error=standard_error,
+        )
         return self._of_observed(np.asarray, images, options)
 
     @_described
@@ -219,7 +232,14 @@ class ScoringModel(TrainableModel):
         ```
         """
         self.conditions.require_classes()
-        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed, standard_error)
+        options = ScoringOptions(
+            batch_size=batch_size,
+            verbose=verbose,
+            observed=observed,
+            num_particles=num_particles,
+            seed=seed,
+            standard_error=standard_error,
+        )
         return self._of_observed(self.posterior.probabilities, images, options)
 
     @_described
@@ -242,7 +262,14 @@ class ScoringModel(TrainableModel):
         Returns:
             Float64 array `(N,)`, bits/dim; NaN for images without known pixels.
         """
-        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed, standard_error)
+        options = ScoringOptions(
+            batch_size=batch_size,
+            verbose=verbose,
+            observed=observed,
+            num_particles=num_particles,
+            seed=seed,
+            standard_error=standard_error,
+        )
         share = 1.0
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
@@ -318,7 +345,13 @@ class ScoringModel(TrainableModel):
             https://arxiv.org/abs/1805.07226
         """
         vectors_of(self)
-        options = ScoringOptions(batch_size, verbose, observed, num_particles, seed)
+        options = ScoringOptions(
+            batch_size=batch_size,
+            verbose=verbose,
+            observed=observed,
+            num_particles=num_particles,
+            seed=seed,
+        )
         images = self.checked_images(images)
         return posterior_on_grid(self, images, grid, log_prior, groups, options)
 
@@ -341,7 +374,7 @@ class ScoringModel(TrainableModel):
         Raises:
             UserError: If the model is not conditioned on `Vectors`, or the vectors don't fit.
         """
-        options = ScoringOptions(batch_size, verbose)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         images = self.checked_images(images)
         values = vectors_of(self).read(vectors, len(images))
         return scores_of_vectors(self, images, values, options)

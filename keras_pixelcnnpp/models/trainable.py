@@ -84,7 +84,7 @@ class TrainableModel(LikelihoodModel):
         self._bits_per_dim_metric = MeanMetric(name="bits_per_dim")
         if compared:
             self._cross_entropy_metric = MeanMetric(name="cross_entropy")
-            self._accuracy_metric = MeanMetric(name="accuracy")
+            self._accuracy_metric = MeanMetric(name="accuracy", mode="max")
         self.build((None, *self.image_shape))
 
     def build(self, input_shape: Any) -> None:
@@ -133,6 +133,17 @@ class TrainableModel(LikelihoodModel):
         self._traced_likelihood_only = self.likelihood_only
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:
+        """Returns the log-likelihood log p(x | y) of each image under every class, in nats.
+
+        Args:
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
+            training: Boolean, whether dropout is active. Only within the step of Keras's `fit`,
+                the images are returned, because the loss evaluates the network.
+
+        Returns:
+            Float32 tensor `(batch, num_classes)`; `(batch, 1)`, log p(x), from an unconditional
+            model.
+        """
         self.require_images(images)
         if self._in_step:
             return images
@@ -190,11 +201,10 @@ class TrainableModel(LikelihoodModel):
             optimizer: An optimizer, or its name.
             loss: Must be `None`, like `loss_weights`.
             **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
-                receive labels and probabilities `(batch, num_classes)`. The labels are integers for
-                Keras's sparse metrics and one-hot for its other metrics. Your own metrics and
-                functions have an attribute `sparse`, true for integers. These metrics are computed
-                by `evaluate` and in validation. Training omits them, because it does not compute
-                the probabilities of all classes.
+                receive integer labels `(batch,)` and probabilities `(batch, num_classes)`, as
+                Keras's sparse metrics do. Metrics of one-hot labels, such as
+                `CategoricalCrossentropy`, do not fit. `evaluate` and validation compute the
+                metrics; training does not, because it lacks the probabilities of all classes.
 
         Raises:
             ValueError: If `loss` or `loss_weights` is not `None`.

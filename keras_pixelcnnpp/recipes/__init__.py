@@ -1,1 +1,1 @@
-"""Recipes: the arguments of a model and the options of its training, and what runs record."""
+"""Recipes: the arguments of a model and the options of its training, and the records of runs."""

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.utils.checks import require_integer, require_number, requi
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """Arguments of the methods that sample or complete images.
 
@@ -43,7 +43,7 @@ class SamplingOptions:
     verbose: int | str = "auto"
 
     def checked(self, model: PixelModel) -> Self:
-        """Returns the options with a seed, or raises a `UserError` if one is out of range."""
+        """Returns the options without `None`, or raises a `UserError` if one is out of range."""
         require_integer("batch_size", self.batch_size)
         require_temperature(self.temperature)
         if self.seed is not None:
@@ -54,17 +54,20 @@ class SamplingOptions:
         if self.guidance and model.conditions.num_candidates < 2:
             expected = f"0 for a model of {model.conditions.description}"
             raise invalid_argument("guidance", self.guidance, expected)
-        if self.seed is not None:
-            return self
-        # NumPy's global state, which `keras.utils.set_random_seed` sets.
-        return dataclasses.replace(self, seed=np.random.randint(2**31))  # noqa: NPY002
+        seed, scale = self.seed, self.guidance_logit_scale
+        if seed is None:
+            # NumPy's global state, which `keras.utils.set_random_seed` sets.
+            seed = np.random.randint(2**31)  # noqa: NPY002
+        if scale is None and self.guidance:
+            scale = model.logit_scale / 2
+        return dataclasses.replace(self, seed=seed, guidance_logit_scale=scale)
 
 
 # Number of independent estimates for a standard error.
 ERROR_RUNS = 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ScoringOptions:
     """Arguments of the methods that score images.
 

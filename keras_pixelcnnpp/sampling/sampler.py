@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.sampling.guidance import digits, sample_sub_pixels
+from keras_pixelcnnpp.sampling.choices import WholePixels, choice_for
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
@@ -59,30 +59,20 @@ def sample_images(
     options = options.checked(model)
     is_number = np.ndim(labels) == 0
     count, seed = int(labels) if is_number else len(labels), int(options.seed)
-    inputs = {} if is_number else {"label": labels}
+    choice = choice_for(model, options, known is not None and known.ndim == 4)
+    inputs = choice.inputs(options, count) | ({} if is_number else {"label": labels})
     if images is not None:
-        inputs.update(image=images, known=known)
+        known = known if known.ndim == 4 else known[..., None]
+        inputs.update(image=images, known=np.broadcast_to(known, images.shape))
         if num_particles:
-            unknown: Any = ~known.all(axis=tuple(range(2, known.ndim)))
+            unknown: Any = ~known.all(axis=(2, 3))
             from_row = np.logical_or.accumulate(unknown[:, ::-1], axis=1)[:, ::-1]
             inputs["unknown_later"] = np.pad(from_row[:, 1:], [(0, 0), (0, 1)]).astype("float32")
-    if options.guidance:
-        scale = options.guidance_logit_scale
-        scale = model.logit_scale / 2 if scale is None else scale
-        inputs["guidance"] = np.full(count, options.guidance, "float32")
-        inputs["guidance_logit_scale"] = np.full(count, scale, "float32")
-    # Guidance needs likelihoods at temperature 1, and computes them only once if it is 1.
-    if options.temperature != 1 or not options.guidance:
-        inputs["temperature"] = np.full(count, options.temperature, "float32")
     dtype = image_dtype(model.num_levels)
     if count == 0:
         return np.zeros((0, *model.image_shape), dtype), np.zeros(0, "float32")
 
-    noise_size = model.distribution.noise_size
-    if options.guidance or (known is not None and known.ndim == 4):
-        noise_size = model.image_shape[-1] * len(digits(model.distribution))
-    noise_shape = (*model.image_shape[:2], noise_size)
-
+    noise_shape = (*model.image_shape[:2], choice.noise_size)
     positions = (np.arange(count) + first).tolist()
 
     def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -94,7 +84,7 @@ def sample_images(
     starts = range(0, count, size)
     # The last batch is padded with its last image.
     batches = [np.minimum(np.arange(start, start + size), count - 1) for start in starts]
-    step = _compiled_sampler(model, with_noise(batches[0]), num_particles, num_samples)
+    step = _compiled_sampler(model, choice, with_noise(batches[0]), num_particles, num_samples)
     found = in_batches(lambda rows: step(with_noise(rows)), batches, options.verbose)
     if num_particles > 1:
         _warn_of_collapse(found["ancestors"][:count], num_particles, num_samples)
@@ -132,18 +122,18 @@ def _noise(
     return {"noise": uniform((num_particles, *shape), 2), "row_noise": uniform((rows,), 3)}
 
 
-def _compiled_sampler(model: PixelModel, batch: dict[str, np.ndarray], *counts: int) -> Callable:
+def _compiled_sampler(
+    model: PixelModel, choice: WholePixels, batch: dict[str, np.ndarray], *counts: int
+) -> Callable:
     """Returns the compiled sampler for batches like `batch`, which the model keeps."""
-    by_channel = "known" in batch and batch["known"].ndim == 4
-    kind = frozenset(batch), by_channel, *counts
 
     def make() -> Callable:
         # On a GPU, TensorFlow's own executor would start about 10^5 small kernels per batch. On a
         # CPU it is half as fast as XLA, but XLA needs a minute and a gigabyte to compile.
-        sampler = PixelSampler(model, "guidance" in batch, by_channel, *counts)
+        sampler = PixelSampler(model, choice, *counts)
         return compiled(sampler, model.variables, batch, xla=on_gpu())
 
-    return model.compiled_functions.get(("sampler", *kind), make)
+    return model.compiled_functions.get(("sampler", choice, frozenset(batch), *counts), make)
 
 
 def _rows_at_once(count: int, batch_size: int) -> int:
@@ -163,8 +153,7 @@ class PixelSampler:
 
     Args:
         model: An `AutoregressiveModel`.
-        guided: Boolean, whether the inputs contain `"guidance"`.
-        by_channel: Boolean, whether `"known"` has an axis of channels.
+        choice: How the value of a pixel is chosen, such as `WholePixels(model.distribution)`.
         num_particles: Integer, number of particles of an image, or 0.
         num_samples: Integer, number of samples from the particles of each image.
 
@@ -172,15 +161,13 @@ class PixelSampler:
         inputs: Dict of tensors:
             `"label"`, the condition, such as int `(batch,)`, absent for an unconditional model;
             `"noise"`, uniform in (0, 1), `(batch, height, width, n)`, or with particles
-            `(batch, particles, height, width, n)`, where n is the head's `noise_size`, or with
-            guidance or `by_channel` the noise of `sample_sub_pixels`;
+            `(batch, particles, height, width, n)`, where n is the `noise_size` of `choice`;
+            the inputs of `choice`, float `(batch,)`, such as `"temperature"`;
             `"row_noise"`, uniform in (0, 1), `(batch, height + 1)`, only with particles;
             `"unknown_later"`, float `(batch, height)`, 1 if a later row has an unknown pixel, else
             0, only with particles;
-            `"temperature"`, float `(batch,)`, may be absent for 1 with guidance;
-            `"guidance"` and `"guidance_logit_scale"`, float `(batch,)`, only with guidance;
             `"image"`, int `(batch, height, width, channels)`, and `"known"`, boolean `(batch,
-            height, width)` or `(batch, height, width, channels)`, only for completion.
+            height, width, channels)`, only for completion.
 
     Returns:
         Dict of tensors: `"images"`, uint8 `(batch * num_samples, height, width, channels)`;
@@ -192,31 +179,22 @@ class PixelSampler:
     def __init__(
         self,
         model: PixelModel,
-        guided: bool = False,
-        by_channel: bool = False,
+        choice: WholePixels,
         num_particles: int = 0,
         num_samples: int = 1,
     ):
         self.model = model
-        self.guided = guided
-        self.by_channel = by_channel
+        self.choice = choice
         self.particles = Particles(num_particles) if num_particles else None
         self.num_samples = num_samples
-        self.incremental_pass = IncrementalPass(
-            model, model.conditions.num_candidates if guided else 1
-        )
+        self.incremental_pass = IncrementalPass(model, choice.candidates)
 
     def __call__(self, inputs: Tensors) -> Tensors:
         # 1. Labels, inputs and state of each image, or of each of its particles.
         num_images = ops.shape(inputs["noise"])[0]
         batch_size = num_images * (self.particles.count if self.particles else 1)
-        by_pixel, labels, carry = self._by_pixel(inputs), None, {}
-        if "label" in inputs:
-            labels = by_pixel["label"]
-        if self.guided:
-            count = self.model.conditions.num_candidates
-            labels = ops.zeros_like(labels) + ops.arange(count, dtype="int32")
-            carry["log_likelihood"] = ops.zeros((batch_size, count))
+        by_pixel, carry = self._by_pixel(inputs), self.choice.first(batch_size)
+        labels = self.choice.labels(by_pixel["label"]) if "label" in inputs else None
         if self.particles:
             carry.update(self.particles.first(num_images))
         # 2. All pixels.
@@ -241,19 +219,18 @@ class PixelSampler:
     def _by_pixel(self, inputs: Tensors) -> Tensors:
         """Moves pixels (or rows) to the first axis, and repeats inputs for each particle."""
         repeat = self.particles.repeat if self.particles else lambda x: x
+        by_row = ("row_noise", "unknown_later")
+        planes = {name: inputs[name] for name in ("noise", "image", "known") if name in inputs}
         found: Tensors = {
-            name: repeat(inputs[name][:, None])
-            for name in ("label", "temperature", "guidance", "guidance_logit_scale")
-            if name in inputs
+            name: repeat(values[:, None])
+            for name, values in inputs.items()
+            if name not in (*by_row, *planes)
         }
-        planes = {"noise": inputs["noise"]}
         if self.particles:
-            found["row_noise"] = ops.transpose(inputs["row_noise"])[..., None]
-            found["unknown_later"] = ops.transpose(inputs["unknown_later"])[..., None]
+            found |= {name: ops.transpose(inputs[name])[..., None] for name in by_row}
         if "image" in inputs:
-            known = inputs["known"] if self.by_channel else inputs["known"][..., None]
             planes["image"] = repeat(self.model.to_levels(inputs["image"]))
-            planes["known"] = repeat(known)
+            planes["known"] = repeat(inputs["known"])
         height, width, _ = self.model.image_shape
         for name, values in planes.items():
             pixels = ops.reshape(values, (-1, height * width, values.shape[-1]))
@@ -264,33 +241,17 @@ class PixelSampler:
         self, parameters: Tensor, row: Tensor, column: Tensor, carry: Tensors, inputs: Tensors
     ) -> tuple[Tensor, Tensors]:
         """Samples one pixel, or uses its known value. `inputs` is the result of `_by_pixel`."""
-        head, carry = self.model.distribution, dict(carry)
         index = row * self.model.image_shape[1] + column
-        noise, known, log_prob = read(inputs["noise"], index), None, None
+        known = None
         if "image" in inputs:
             known = read(inputs["known"], index) > 0, read(inputs["image"], index)
         parameters = ops.reshape(parameters, (-1, parameters.shape[1], parameters.shape[-1]))
-        if self.guided or self.by_channel:
-            if self.guided and parameters.shape[1] == 1:  # the network does not use the label
-                parameters = ops.repeat(parameters, self.model.conditions.num_candidates, axis=1)
-            if known is not None:
-                known = ops.broadcast_to(known[0], ops.shape(known[1])), known[1]
-            levels, log_likelihood, log_prob = sample_sub_pixels(
-                head, parameters, noise, inputs, carry.get("log_likelihood"), known
-            )
-            if self.guided:
-                carry["log_likelihood"] = log_likelihood
-        else:
-            parameters, temperature = parameters[:, 0], inputs["temperature"]
-            levels = head.sample(parameters, noise, temperature)
-            if known is not None:
-                levels = ops.where(*known, levels)
-            if self.particles:
-                log_prob = head.log_prob(parameters, levels, temperature)
-                log_prob = ops.where(known[0][:, 0], log_prob, 0.0)
+        levels, carry, log_prob = self.choice.choose(
+            parameters, read(inputs["noise"], index), known, inputs, carry
+        )
         if self.particles:
             # Not in place (under torch), because a pixel may be evaluated several times.
-            carry["log_weight"] = carry["log_weight"] + log_prob
+            carry = {**carry, "log_weight": carry["log_weight"] + log_prob}
         return levels, carry
 
     def _after_row(self, row: Tensor, carry: Tensors, inputs: Tensors) -> tuple[Tensors, Tensor]:

@@ -130,6 +130,9 @@ class _Recorder(TorchFunctionMode):
             raise RuntimeError(f"A recorded step must not read the values of tensors: {func}")
         if func.__name__ == "__get__":  # a property, which the graph gets by name
             args, func = (args[0], func.__self__.__name__), getattr
+        if getattr(func, "__module__", None) == "torch._tensor":
+            # The graph finds functions by name, and only the method that `**` wraps has one.
+            func = getattr(torch.Tensor, func.__name__)
         with self:  # in mixed precision, a variable's value is the result of a recorded call
             args, kwargs = keras.tree.map_structure(_value, (args, kwargs or {}))
         nodes = map_aggregate((args, kwargs), self.node)

@@ -118,7 +118,7 @@ class TiledModel:
         Returns:
             Float64 array `(N,)`, nats.
         """
-        options = ScoringOptions(batch_size, verbose, observed)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose, observed=observed)
         frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             return self.model.log_prob(frames, labels, batch_size, verbose).astype("float64")
@@ -167,7 +167,10 @@ class TiledModel:
         Returns:
             Float32 array `(N, H, W)`, nats.
         """
-        options, frames = ScoringOptions(batch_size, verbose), self.checked(frames)
+        options, frames = (
+            ScoringOptions(batch_size=batch_size, verbose=verbose),
+            self.checked(frames),
+        )
         found = np.zeros(frames.shape[:3], "float32")
         for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
             by_class = self._maps(frames[rows], candidates, options)
@@ -195,7 +198,7 @@ class TiledModel:
         Returns:
             `PixelStatistics`: a named tuple of float32 arrays of the frames' shape.
         """
-        options = ScoringOptions(batch_size, verbose, seed=seed)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose, seed=seed)
         if labels is None and self.model.conditions.are_labels:
             labels = ANY_CLASS
         frames = self.checked(frames)
@@ -233,7 +236,7 @@ class TiledModel:
             Float64 array `(N, num_classes)`, nats.
         """
         self.model.conditions.require_classes()
-        options = ScoringOptions(batch_size, verbose, observed)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose, observed=observed)
         frames = self.checked(frames, observed)
         if frames.shape[1:3] == self.window:
             found = self.model.class_log_likelihoods(frames, batch_size, verbose)
@@ -276,7 +279,12 @@ class TiledModel:
         height, width = (size, size) if isinstance(size, int | np.integer) else size
         model, blocks = self.model, self.blocks((height, width))
         options = SamplingOptions(
-            seed, temperature, guidance, guidance_logit_scale, batch_size, verbose
+            seed=seed,
+            temperature=temperature,
+            guidance=guidance,
+            guidance_logit_scale=guidance_logit_scale,
+            batch_size=batch_size,
+            verbose=verbose,
         ).checked(model)
         wanted = model.conditions.scaled(model.conditions.requested(labels))
         is_number = np.ndim(wanted) == 0

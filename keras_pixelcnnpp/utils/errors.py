@@ -11,6 +11,9 @@ from importlib.metadata import requires
 class UserError(ValueError):
     """Error for wrong arguments, data or files. Its message is one printable line."""
 
+    # Keras adds the arguments of `call` to an error, with escape codes, unless it is marked.
+    _keras_call_info_injected = True
+
     def __init__(self, message: str):
         # A file name in it may have line breaks.
         super().__init__(printable(" ".join(message.splitlines())))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from importlib.util import find_spec
+from unittest import mock
 
 import hostile
 import numpy as np
@@ -159,8 +160,7 @@ class TestRead:
 @pytest.fixture(scope="class")
 def address(answers, tmp_path_factory):
     """Serves the page while these tests run; yields its address."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+    with mock.patch.dict("os.environ", GRADIO_TEMP_DIR=str(tmp_path_factory.mktemp("uploads"))):
         from keras_pixelcnnpp.app.page import launch, make_page
 
         page = make_page(answers)

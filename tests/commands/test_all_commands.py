@@ -107,7 +107,7 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path):
         (["nothing"], 2),
         (["sample", "--prest", "digits"], 2),
         (["evaluate", "ood", "--preset", "digits"], 2),
-        (["decompress", __file__, "--preset", "digits", "--output", "."], 2),
+        (["decompress", __file__, "--preset", "digits", "--output", str(Path(__file__).parent)], 2),
     ],
 )
 def test_answers_without_importing_anything_large(words, status):
@@ -180,6 +180,7 @@ def test_ctrl_c_ends_a_command_with_one_message(tmp_path):
         assert process.stderr.read() == "\npixelcnnpp: interrupted\n"
 
 
+@pytest.mark.usefixtures("pixelcnnpp")  # restores the environment
 def test_letters_that_no_font_has():
     """A warning of matplotlib would be an error here."""
     from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png

@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import uniform_filter
 from scipy.stats import norm
 from sklearn.base import clone
+from sklearn.covariance import MinCovDet
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -81,6 +82,30 @@ def test_predictions_are_those_of_the_p_values(detector, rng):
         np.testing.assert_array_equal(
             other.predict(images) == -1, other.p_values(images) <= rate + 1e-12
         )
+
+
+def test_series_are_scored_by_the_others_and_count_once(rng):
+    """Nine series of one to nine images, whose features are shifted together."""
+    groups = np.repeat(np.arange(9), np.arange(1, 10))[rng.permutation(45)]
+    shifts = rng.normal(size=(9, len(FEATURES)))
+    features = rng.normal(size=(45, len(FEATURES))) + shifts[groups]
+    detector = kp.AnomalyDetector(MadeUp(), 0.1).fit_features(
+        features, np.array([*"abcdefghi"])[groups]
+    )
+    scores = detector.score_features(
+        rng.normal(size=(30, len(FEATURES))) * np.arange(1, 31)[:, None]
+    )
+    lower = np.ones(30)
+    for one in range(9):
+        covariance = MinCovDet(random_state=0).fit(features[groups != one])
+        own = -np.log(covariance.mahalanobis(features[groups == one]))
+        lower += (own <= scores[:, None]).mean(axis=1)
+    p_values = detector.p_values_of(scores)
+    np.testing.assert_allclose(p_values, lower / 10)
+    np.testing.assert_array_equal(scores < detector.offset_, p_values <= 0.1 + 1e-9)
+    assert 0 < np.sum(p_values <= 0.1 + 1e-9) < 30
+    with pytest.raises(ValueError, match=r"at least 19 groups .*Received: 9"):
+        kp.AnomalyDetector(MadeUp(), 0.05).fit_features(features, groups)
 
 
 def test_conventions_of_scikit_learn(detector, rng):

@@ -58,6 +58,7 @@ def brightness(tmp_path, monkeypatch):
     measurements.FOLDERS.remove(str(folder))
     sys.modules.pop(f"{measurements.__name__}.brightness", None)
     report._environment.cache_clear()
+    importlib.reload(commands)
 
 
 @pytest.mark.usefixtures("brightness")

@@ -15,6 +15,7 @@ from tiny import IMAGES, LABELS
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES
 from keras_pixelcnnpp.models.archive import copy_initial_weights
+from keras_pixelcnnpp.utils.checks import argument_defaults
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -121,6 +122,83 @@ def test_every_weight_comes_back(cls, head, channels, tmp_path):
     for restored in (preset(tmp_path), fewer, other):
         for weight, expected in zip(restored.weights, model.weights, strict=True):
             np.testing.assert_array_equal(weight, expected, err_msg=weight.path)
+
+
+LIKELIHOOD = {
+    "image_shape": (4, 4, 2),
+    "num_classes": 3,
+    "num_levels": 5,
+    "num_mixtures": 2,
+    "conditioning": "embedding",
+    "dropout_rate": 0.25,
+    "ordered_levels": False,
+    "label_loss_weight": 0.7,
+    "num_candidates": 3,
+    "unlabeled_weight": 0.5,
+    "initial_logit_scale": 0.3,
+    "learn_logit_scale": False,
+    "learn_class_bias": False,
+    "class_names": ("a", "b", "c"),
+}
+PLUS_PLUS = {"filters": (4, 6), "num_blocks": (1, 2), "num_resolutions": 2, "head": "categorical"}
+PLUS_PLUS |= {"conditioned_blocks": "all"}
+# The softmax, which codes need, is the default of masked networks.
+MASKED = {"filters": 8, "num_blocks": 2, "ordered_levels": True, "head": "logistic_mixture"}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("cls", "arguments"),
+    [
+        (kp.PixelCNNPlusPlus, {**LIKELIHOOD, **PLUS_PLUS}),
+        (kp.GatedPixelCNN, {**LIKELIHOOD, **MASKED}),
+        (kp.PixelCNN, {**LIKELIHOOD, **MASKED}),
+        (
+            kp.BaselineCNN,
+            {
+                "image_shape": (4, 4, 1),
+                "num_classes": 3,
+                "filters": (4,),
+                "num_blocks": 2,
+                "dropout_rate": 0.25,
+                "label_smoothing": 0.1,
+                "horizontal_flip": True,
+                "shift_rate": 0.25,
+            },
+        ),
+    ],
+)
+def test_every_argument_is_stored_and_used(cls, arguments, tmp_path):
+    """All arguments differ from their defaults."""
+    defaults = argument_defaults(cls)
+    assert defaults.keys() - {"conditions"} == arguments.keys()  # which num_classes stands for
+    same = {name for name, value in arguments.items() if defaults[name] == value}
+    assert same <= {"ordered_levels"}
+    model = cls(**arguments)
+    assert {name: model.get_config()[name] for name in arguments} == arguments
+    if cls is not kp.BaselineCNN:
+        config = model.network.config
+        shared = arguments.keys() & {*config.names()}
+        assert {name: getattr(config, name) for name in shared} == {
+            name: arguments[name] for name in shared
+        }
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).integers(0, 5, (3, *model.image_shape)).astype("uint8")
+    images *= 1 if arguments.get("ordered_levels") is False else 60
+    restored = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        restored.predict(images, verbose=0), model.predict(images, verbose=0)
+    )
+
+
+@pytest.mark.once
+def test_an_argument_that_is_not_stored_raises_an_error():
+    class Forgetful(kp.PixelCNN):
+        def __init__(self, *args, forgotten=1, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    with pytest.raises(AttributeError, match="forgotten"):
+        Forgetful((4, 4, 1), 2, 5, 8, 1).get_config()
 
 
 @keras.saving.register_keras_serializable(package="tests")

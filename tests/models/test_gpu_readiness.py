@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.sampling.choices import WholePixels
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 COUNT = 4
@@ -116,7 +117,8 @@ def test_a_compiled_pixel_copies_no_row_of_inputs():
     model = build(width=16)
     noise = np.zeros((COUNT, 4, 16, model.distribution.noise_size), "float32")
     inputs = {"label": LABELS, "noise": noise, "temperature": noise[:, 0, 0, 0]}
-    program = jax.jit(PixelSampler(model)).lower(inputs).compile().as_text()
+    sampler = PixelSampler(model, WholePixels(model.distribution))
+    program = jax.jit(sampler).lower(inputs).compile().as_text()
     loops = set(re.findall(r" body=%?([^\s,]+)", program))
     bodies = re.findall(r"^%?(\S+) \(.*\{\n((?: .*\n)*)", program, re.MULTILINE)
     over_pixels = [body for name, body in bodies if name in loops and " while(" not in body]

@@ -66,6 +66,13 @@ def test_constructors(cls, arguments, name):
         cls(**arguments)
 
 
+@pytest.mark.parametrize(("channels", "filters"), [(1, 96), (3, 96), (5, 100), (7, 98)])
+def test_default_filters_suit_the_channels(channels, filters):
+    """A masked softmax divides them among the channels."""
+    model = kp.GatedPixelCNN((2, 2, channels), num_classes=0, num_levels=2, num_blocks=1)
+    assert model.get_config()["filters"] == filters
+
+
 @pytest.fixture(scope="module")
 def models():
     """One model of each kind, compiled with a learning rate of 0."""

@@ -1,9 +1,12 @@
 """Sampling under torch: the second step of each kind runs as a traced program without Keras."""
 
+import operator
+
 import numpy as np
 import pytest
 import tiny
 
+from keras_pixelcnnpp.distributions import heads
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN
 
 torch = pytest.importorskip("torch")
@@ -92,22 +95,50 @@ def test_what_is_given_away_is_new_each_time():
             zeros += 1
 
 
-def test_operators_in_place_are_recorded():
-    def step(num_lower, x, steps):
-        x = x + 0
-        x //= 2
-        x %= 16
-        x &= 6
-        x |= 8
-        x ^= 1
-        x <<= 2
-        x >>= 1
-        return [x]
+# All operators of Python, of tensors x and y of positive integers.
+OPERATORS = [
+    *(lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y),
+    *(lambda x, y: x // y, lambda x, y: x % y, lambda x, y: x**y),
+    *(lambda x, y: 7 + x, lambda x, y: 7 - x, lambda x, y: 7 * x, lambda x, y: 7 / x),
+    *(lambda x, y: 7 // x, lambda x, y: 7 % x, lambda x, y: 2**x, lambda x, y: x**2),
+    *(lambda x, y: x + 7, lambda x, y: x - 7, lambda x, y: x * 7, lambda x, y: x / 7),
+    *(lambda x, y: x // 7, lambda x, y: x % 7, lambda x, y: -x, lambda x, y: +x),
+    *(lambda x, y: abs(x), lambda x, y: ~x, lambda x, y: x & y, lambda x, y: x | y),
+    *(lambda x, y: x ^ y, lambda x, y: 6 & x, lambda x, y: 6 | x, lambda x, y: 6 ^ x),
+    *(lambda x, y: x << y, lambda x, y: x >> y, lambda x, y: 1 << x, lambda x, y: 64 >> x),
+    *(lambda x, y: x < y, lambda x, y: x <= y, lambda x, y: x == y, lambda x, y: x != y),
+    *(lambda x, y: x > y, lambda x, y: x >= y, lambda x, y: x[..., 1:]),
+    *(operator.iadd, operator.isub, operator.imul, operator.ifloordiv, operator.imod),
+    *(operator.ipow, operator.iand, operator.ior, operator.ixor, operator.ilshift),
+    *(operator.irshift,),
+]
+
+
+def test_operators_are_recorded():
+    def step(num_lower, x, y, steps):
+        return [operation(x + 0, y) for operation in (*OPERATORS, operator.matmul)]
 
     recorded = steps()
-    for x in (torch.tensor([5, 9]), torch.tensor([14, 3])):
-        expected = step(0, x, None)[0]
-        np.testing.assert_array_equal(recorded.call(step, 0, x)[0], expected)
+    for values in ([[5, 9], [1, 2]], [[14, 3], [2, 5]]):
+        x, y = torch.tensor(values)
+        pairs = zip(recorded.call(step, 0, x, y), step(0, x, y, None), strict=True)
+        for received, expected in pairs:
+            np.testing.assert_array_equal(received, expected)
+
+
+def test_a_head_of_ones_own_may_use_operators(monkeypatch):
+    class Operators(heads.LogisticMixtureHead):
+        def sample(self, parameters, noise, temperature=1.0):
+            x = torch.as_tensor(1 + 4 * noise, dtype=torch.int64)
+            found = [operation(x + 0, x) for operation in OPERATORS]
+            total = sum(part.to(torch.float32).sum(-1, keepdim=True) for part in found)
+            return total.abs() // 1 % self.num_levels
+
+    monkeypatch.setitem(heads.HEADS, "operators", Operators)
+    model, fresh = (tiny.tiny_model(head="operators") for _ in range(2))
+    expected = fresh.sample(LABELS, seed=1)
+    assert np.any(model.sample(LABELS, seed=0) != expected)
+    np.testing.assert_array_equal(model.sample(LABELS, seed=1), expected)
 
 
 def test_memory_that_is_written_is_read_anew():

@@ -1,4 +1,5 @@
 import shlex
+from unittest import mock
 
 import keras
 import numpy as np
@@ -246,7 +247,8 @@ def test_a_script_gives_its_callbacks_to_the_command(tmp_path, monkeypatch):
     tiny.save_npz(npz)
     argv = ["my_training.py", "train-baseline", "--data", npz, "--run", run]
     monkeypatch.setattr("sys.argv", argv)
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with mock.patch.dict("os.environ"), pytest.raises(SystemExit):
         pixelcnnpp.main(callbacks=[mine])
     assert given[0].callbacks == [mine]
 
