@@ -9,6 +9,7 @@ from scipy.stats import norm
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.covariance import MinCovDet
 from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from keras_pixelcnnpp.data.images import png_bits
@@ -56,7 +57,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Attributes:
         offset_: The threshold of `score_samples`. Images below it are outliers.
-        covariance_: The `sklearn.covariance.MinCovDet` of the features.
+        scaler_: The `sklearn.preprocessing.StandardScaler` of the features.
+        covariance_: The `sklearn.covariance.MinCovDet` of the scaled features.
         calibration_scores_: Scores of the images that calibrate p-values, ascending.
         calibration_weights_: The weight of each of them, 1, or the inverse size of its series.
 
@@ -145,14 +147,17 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 expected = f"at least {max(2, least)} groups for contamination={self.contamination}"
                 raise UserError(f"Expected {expected}. Received: {count}")
             parts = GroupKFold(min(10, count)).split(features, groups=groups)
+        # The same distances, but `MinCovDet` warns if a variance is small, not relatively small.
+        self.scaler_ = StandardScaler(with_mean=False).fit(features)
+        scaled = self.scaler_.transform(features)
         series = np.arange(len(features)) if groups is None else groups
         _, series, sizes = np.unique(series, return_inverse=True, return_counts=True)
         scored = []
         for density, others in parts:
-            self.covariance_ = MinCovDet(random_state=self.seed).fit(features[density])
+            self.covariance_ = MinCovDet(random_state=self.seed).fit(scaled[density])
             scored.append((self.score_features(features[others]), 1 / sizes[series[others]]))
         if groups is not None:
-            self.covariance_ = MinCovDet(random_state=self.seed).fit(features)
+            self.covariance_ = MinCovDet(random_state=self.seed).fit(scaled)
         scores, weights = np.concatenate(scored, axis=1)
         order = np.argsort(scores)
         self.calibration_scores_, self.calibration_weights_ = scores[order], weights[order]
@@ -164,7 +169,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_features(self, features: np.ndarray) -> np.ndarray:
         """Returns `score_samples` of the result of `features` instead of images."""
         check_is_fitted(self)
-        return -np.log(self.covariance_.mahalanobis(features))
+        return -np.log(self.covariance_.mahalanobis(self.scaler_.transform(features)))
 
     def score_samples(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.

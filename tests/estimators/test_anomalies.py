@@ -128,6 +128,11 @@ def test_too_few_images(rng, count, rate):
         kp.AnomalyDetector(MadeUp(), rate).fit(noise(rng, count))
 
 
+def test_few_large_images_give_no_warning(rng):
+    """Their features vary little, which is not a lower rank."""
+    kp.AnomalyDetector(MadeUp()).fit(noise(rng, 40, shape=(128, 128, 1)))
+
+
 def test_rate_of_false_alarms_is_checked(rng):
     with pytest.raises(ValueError, match="contamination"):
         kp.AnomalyDetector(MadeUp(), 0.7).fit(noise(rng, 100))
