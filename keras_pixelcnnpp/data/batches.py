@@ -200,8 +200,8 @@ class RandomCrops(ImageBatches):
         self._frames = np.repeat(np.arange(len(frames)), counts)
         self._margins = np.reshape(margins, (-1, 2))[self._frames]
         labels = np.full(len(frames), -1, "int32") if labels is None else np.asarray(labels)
-        how: dict[str, Any] = {"seed": seed, "horizontal_flip": horizontal_flip}
-        super().__init__(frames, labels, batch_size=batch_size, **how)
+        how: dict[str, Any] = {"images": frames, "seed": seed, "horizontal_flip": horizontal_flip}
+        super().__init__(labels=labels, batch_size=batch_size, **how)
         self.labels = self.labels[self._frames]
         self.set_epoch(0)
 
