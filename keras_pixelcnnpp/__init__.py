@@ -42,6 +42,7 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.rank_statistics import RankStatistics, rank_statistics
 from keras_pixelcnnpp.models.verification import verify
 from keras_pixelcnnpp.presets import upload_preset
 from keras_pixelcnnpp.tiled.model import TiledModel
@@ -59,12 +60,14 @@ __all__ = [
     "PixelCNN",
     "PixelCNNClassifier",
     "PixelCNNPlusPlus",
+    "RankStatistics",
     "SavedModelClassifier",
     "TiledModel",
     "Unconditional",
     "Vectors",
     "WarmUp",
     "keep_freed_memory",
+    "rank_statistics",
     "upload_preset",
     "verify",
 ]

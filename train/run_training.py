@@ -158,8 +158,6 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
     conditions = _conditions(dataset, recipe)
     with backend.precision(recipe.precision):
         model = _make_model(dataset, conditions, recipe)
-    if not model.conditions.num_candidates:
-        model.conditions.learn(images.vectors)
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)

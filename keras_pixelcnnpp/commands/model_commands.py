@@ -158,13 +158,24 @@ class PosteriorOptions(OverwriteOptions, ModelOptions):
 
     grid: str = option(
         "Values of each component, as NAME=LOW:HIGH:COUNT, such as beta=0.2:0.6:41,field=0:1:11. A "
-        "single value, field=0, is fixed.",
+        "single value, field=0, is fixed. mass=log:0.001:1:50 has equal ratios.",
         ...,
     )
     data: Path = option("Folder of image files, or an .npz file with an array images.", ...)
+    groups: Path | None = option(
+        "Text file with the group of each image, one in a line. Images of a group share the vector."
+    )
+    prior: Path | None = option(
+        "Text file with the logarithm of the prior density of each vector of the grid, one in a "
+        "line; the last component varies fastest. Default: uniform."
+    )
+    rows: int | None = option("Number of known upper rows. Default: whole images.", min=0)
     level: float = option("Probability of the intervals, in (0, 1).", 0.9)
     output: Path = output_path("CSV file to write.", Path("posterior.csv"), suffix=".csv")
-    figure: Path | None = output_path("PNG file to write, with the intervals.", suffix=".png")
+    figure: Path | None = output_path(
+        "PNG file to write, with the intervals; of a single image or group, with the marginals.",
+        suffix=".png",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,8 +287,8 @@ def score(options: ScoreOptions) -> None:
 def posterior(options: PosteriorOptions) -> None:
     """Find the vectors under which a model that is conditioned on vectors explains images.
 
-    Writes mean, standard deviation and interval of each component for each image, for equally
-    likely vectors of the grid. Give exactly one of --preset, --run and --model.
+    Writes mean, standard deviation and interval of each component for each image or group, for a
+    uniform prior if no other is given. Give exactly one of --preset, --run and --model.
     """
     with library():
         from keras_pixelcnnpp.commands.posterior import write_posterior

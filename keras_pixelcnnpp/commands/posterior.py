@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,68 +14,94 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.errors import UserError, say
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
 from keras_pixelcnnpp.utils.files import atomic_path, check_output, counted, write_csv
 
 MAX_GRID = 1_000_000
 
 
 def write_posterior(options: PosteriorOptions) -> None:
-    """Writes mean, standard deviation and interval of each component for each image."""
+    """Writes mean, standard deviation and interval of each component for each image or group."""
     if not 0 < options.level < 1:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
     inputs = [options.data, *TrainedModel.files(options)]
     for output in filter(None, (options.output, options.figure)):
         check_output(output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
-    names = vectors_of(trained.model).names
-    grid = grid_of(options.grid, names)
-    paths, images = _images(options, trained)
+    grid = grid_of(options.grid, vectors_of(trained.model).names)
+    paths, images, vectors = _images(options, trained)
+    groups = None if options.groups is None else _lines(options.groups, len(images), "--groups")
+    prior = None
+    if options.prior is not None:
+        with as_user_error(f"{options.prior}: not numbers"):
+            prior = np.array([float(x) for x in _lines(options.prior, len(grid), "--prior")])
     print(f"Scoring {counted(len(images))} under {len(grid):,} vectors")
     with graphs_as_traced():
-        found = trained.model.grid_posterior(images, grid, verbose="auto")
-    deviation = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2))
-    columns = [found.mean, deviation, *np.moveaxis(found.interval(options.level), -1, 0)]
-    kinds = ("mean", "sd", "low", "high")
-    header = ["image", *(f"{name}_{kind}" for name in names for kind in kinds)]
-    # (images, components, kinds) in the order of the header
-    numbers = np.stack(columns, axis=-1).reshape(len(images), -1)
-    rows = [[path, *(f"{x:.6g}" for x in row)] for path, row in zip(paths, numbers, strict=True)]
-    write_csv(options.output, [header, *rows])
+        how: Any = {"observed": options.rows, "verbose": "auto"}
+        found = trained.model.grid_posterior(images, grid, prior, groups=groups, **how)
+    columns = found.summary(options.level, vectors if groups is None else None)
+    if groups is None:
+        columns = {"image": np.array(paths), **columns}
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    write_csv(options.output, [[*columns], *rows])
     say(f"Wrote {options.output}")
     if options.figure is not None:
-        _write_figure(options, found, names)
+        one = len(found.log_prob) == 1
+        figure = found.corner() if one else intervals_figure(found, options.level)
+        with atomic_path(options.figure) as temporary:
+            figure.savefig(temporary, format="png", dpi=120)
         say(f"Wrote {options.figure}")
 
 
-def _images(options: PosteriorOptions, trained: TrainedModel) -> tuple[list[str], np.ndarray]:
+def _images(
+    options: PosteriorOptions, trained: TrainedModel
+) -> tuple[list[str], np.ndarray, np.ndarray | None]:
+    """Returns the names of images, the images, and their true vectors if they are known."""
+    model = trained.model
     if not options.data.is_dir() and options.data.suffix.lower() not in SUFFIXES:
         dataset = load_dataset(options.data, make_splits=False)
         split = dataset.split(dataset.split_to_measure())
-        model = trained.model
-        return [*split.paths], model.checked_images(split.images)
+        has_vectors = split.vectors is not None and split.vectors.shape[1] == len(
+            model.conditions.names
+        )
+        vectors = split.vectors if has_vectors else None
+        return [*split.paths], model.checked_images(split.images), vectors
     images = read_files(images_in(options.data), trained.read)
-    return [*map(str, images)], np.stack([*images.values()])
+    return [*map(str, images)], np.stack([*images.values()]), None
 
 
-def _write_figure(options: PosteriorOptions, found: GridPosterior, names: tuple[str, ...]) -> None:
+def _lines(path: Path, count: int, option: str) -> list[str]:
+    """Returns the lines of a text file, which must be `count`."""
+    with as_user_error(f"{path} cannot be read"):
+        lines = path.read_text().split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if len(lines) != count or not all(map(str.strip, lines)):
+        raise UserError(
+            f"Invalid value for {option}. Expected {count:,} lines that are not empty. Received: "
+            f"{len(lines):,} lines in {path}"
+        )
+    return [line.strip() for line in lines]
+
+
+def intervals_figure(found: GridPosterior, level: float) -> Any:
+    """Returns a figure of the intervals of each component, in one order for all."""
     from matplotlib.figure import Figure
 
     # A component with one value on the grid has nothing to show. A figure needs a panel.
     varied: list[int] = np.flatnonzero(np.ptp(found.grid, axis=0) > 0).tolist() or [0]
     figure = Figure(figsize=(8, 3 * len(varied)), layout="constrained")
-    intervals, means = found.interval(options.level), found.mean
+    intervals, means = found.interval(level), found.mean
     panels = figure.subplots(len(varied), squeeze=False)[:, 0]
+    order = np.argsort(means[:, varied[0]])
     for index, axes in zip(varied, panels, strict=True):
-        order = np.argsort(means[:, index])
         low, high = intervals[order, index].T
         axes.vlines(np.arange(len(order)), low, high, alpha=0.4)
         axes.plot(means[order, index], ".", markersize=3)
         # A name may contain $, which is mathematics for matplotlib.
-        axes.set_ylabel(names[index], parse_math=False)
-    axes.set_xlabel(f"images, ordered by the mean; intervals of {100 * options.level:g}%")
-    with atomic_path(options.figure) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+        axes.set_ylabel(found.names[index], parse_math=False)
+    text = f"ordered by the mean of {found.names[varied[0]]}; intervals of {100 * level:g}%"
+    axes.set_xlabel(text, parse_math=False)
+    return figure
 
 
 def vector_of(text: str | None, conditions: Conditions) -> np.ndarray | None:
@@ -117,14 +145,17 @@ def grid_of(
 
 
 def _values(text: str, option: str) -> np.ndarray:
-    """Returns the values that `LOW:HIGH:COUNT` or a number stand for."""
+    """Returns the values that `LOW:HIGH:COUNT`, with `log:` before it, or a number stand for."""
+    spacing = np.geomspace if text.startswith("log:") else np.linspace
     try:
-        numbers = [float(part) for part in text.split(":")]
+        numbers = [float(part) for part in text.removeprefix("log:").split(":")]
         low, high, count = numbers if len(numbers) == 3 else (*numbers, *numbers, 1)
         good = all(map(math.isfinite, numbers)) and count in range(1, MAX_GRID + 1)
+        good &= spacing is np.linspace or (low > 0 and high > 0 and len(numbers) == 3)
     except ValueError:
         good = False
     if not good:
-        expected = "a number" if option == "--condition" else "LOW:HIGH:COUNT or a number"
+        expected = "LOW:HIGH:COUNT, log:LOW:HIGH:COUNT with positive bounds, or a number"
+        expected = "a number" if option == "--condition" else expected
         raise UserError(f"Invalid value for {option}. Expected {expected}. Received: {text}")
-    return np.linspace(low, high, int(count))
+    return spacing(low, high, int(count))

@@ -122,22 +122,27 @@ def dataset_of_arrays(
         )
         notes = (*notes, note)
     class_names = checked_class_names(class_names, num_classes)
-    return Dataset(name, class_names, splits, notes, _vector_names(splits, conditions))
+    of_vectors = {split: pair[2] for split, pair in pairs.items()}
+    vector_names = _vector_names(splits, of_vectors, conditions)
+    return Dataset(name, class_names, splits, notes, vector_names)
 
 
-def _vector_names(splits: dict[str, LabeledImages], given: Sequence[str]) -> tuple[str, ...]:
+def _vector_names(
+    splits: dict[str, LabeledImages], names_of_arrays: dict[str, str], given: Sequence[str]
+) -> tuple[str, ...]:
     """Returns the names of the vectors' components; empty if no split has vectors."""
-    sizes = {0 if one.vectors is None else one.vectors.shape[1] for one in splits.values()}
-    if len(sizes) > 1:
-        raise UserError(
-            "Expected vectors of one size in all splits, or in none. "
-            f"Received: {' and '.join(map(str, sorted(sizes)))} components"
-        )
-    size = sizes.pop()
+    vectors = {names_of_arrays[name]: one.vectors for name, one in splits.items()}
+    sizes = {name: 0 if one is None else one.shape[1] for name, one in vectors.items()}
+    size = max(sizes.values())
+    for name, found in sizes.items():
+        if found != size:
+            raise UserError(
+                f"Expected {name} with {size} numbers for each image, as in other splits. "
+                f"Received: {found or 'none'}"
+            )
     if not size and given:
         raise UserError(
-            f"Expected an array conditions_train, or conditions, for {', '.join(given)}. "
-            "Received: none"
+            f"Expected an array {next(iter(vectors))} for {', '.join(given)}. Received: none"
         )
     names = given or tuple(f"h{index}" for index in range(size))
     return checked_class_names(names, size, "conditions")

@@ -8,7 +8,12 @@ from itertools import chain
 
 import numpy as np
 
-from keras_pixelcnnpp.data.identity import ListedImage, Listing, pixel_hashes
+from keras_pixelcnnpp.data.identity import (
+    ListedImage,
+    Listing,
+    pixel_hashes,
+    vector_texts,
+)
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import class_numbers, counted
 
@@ -256,7 +261,7 @@ class Dataset:
     def _names_of(self, images: LabeledImages) -> list[str]:
         """Returns the name of the class of each image, or the numbers of its vector."""
         if images.vectors is not None:
-            return [" ".join(map(str, vector)) for vector in images.vectors.tolist()]
+            return vector_texts(images.vectors)
         names = [*self.class_names, ""]  # the last one is for unlabeled images
         return [names[label] for label in images.labels.tolist()]
 

@@ -41,8 +41,16 @@ def pixel_hashes(images: np.ndarray) -> tuple[str, ...]:
     return tuple(digest[:HASH_LENGTH] for digest in digests)
 
 
+def vector_texts(vectors: np.ndarray) -> list[str]:
+    """Returns the numbers of each vector `(N, size)`, as in the column of the class."""
+    return [" ".join(map(str, vector)) for vector in vectors.tolist()]
+
+
 def are_among(
-    listing: Iterable[ListedImage], images: np.ndarray, files: Sequence[str] = ()
+    listing: Iterable[ListedImage],
+    images: np.ndarray,
+    files: Sequence[str] = (),
+    vectors: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns which images are in a listing, boolean `(N,)`, by their values or their files.
 
@@ -50,10 +58,19 @@ def are_among(
         listing: The known images.
         images: Images `(N, height, width, channels)` in the form that a model gets.
         files: Hashes of their files, if they are known.
+        vectors: Their vectors, if they have any. The same image with another one is another image.
     """
-    known = {digest for row in listing for digest in (row.sha256, row.pixels) if digest}
-    found = np.array([digest in known for digest in pixel_hashes(images)], bool)
-    return found | np.array([digest in known for digest in files], bool) if files else found
+    texts = [""] * len(images) if vectors is None else vector_texts(vectors)
+    known = {
+        (digest, "" if vectors is None else row.class_name)
+        for row in listing
+        for digest in (row.sha256, row.pixels)
+        if digest
+    }
+    found = np.zeros(len(images), bool)
+    for hashes in filter(None, (pixel_hashes(images), files)):
+        found |= np.array([pair in known for pair in zip(hashes, texts, strict=True)])
+    return found
 
 
 def trained_on_text(known: np.ndarray) -> str:

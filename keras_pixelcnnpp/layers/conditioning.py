@@ -56,7 +56,8 @@ class LabelConditioning(keras.layers.Layer):
     mixes_channels = False  # whether outputs of a channel group depend on other groups
 
     def __init__(self, conditions: Conditions | int, **kwargs: Any):
-        super().__init__(**kwargs)
+        # In mixed precision, entries are rounded, and not the tables and codes of vectors.
+        super().__init__(autocast=False, **kwargs)
         self.conditions = as_conditions(conditions)
 
     def get_config(self) -> dict:

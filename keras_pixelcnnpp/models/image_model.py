@@ -20,7 +20,7 @@ from keras_pixelcnnpp.utils.checks import (
     require_no_mask,
     require_one_label,
 )
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
 class ImageModel(keras.Model):
@@ -128,6 +128,8 @@ class ImageModel(keras.Model):
         """
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
+        if given.get("class_weight") and not self.num_classes:
+            raise invalid_argument("class_weight", given["class_weight"], "None without classes")
         x, y = self._checked(x, y, "fit", self.lowest_training_label)
         self._before_training(x, y)
         validation = given.get("validation_data")

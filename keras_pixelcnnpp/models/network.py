@@ -51,7 +51,8 @@ class AutoregressiveNetwork(keras.layers.Layer):
         config: NetworkConfig,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
+        # Keras would round numbers in `labels` in mixed precision, before they are encoded.
+        super().__init__(autocast=False, **kwargs)
         parse_conditioning(config.conditioning, self.places, config.groups)
         self.config = config
         self.num_parameters = config.num_parameters

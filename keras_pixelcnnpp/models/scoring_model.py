@@ -307,7 +307,7 @@ class ScoringModel(TrainableModel):
     def grid_posterior(
         self,
         images: np.ndarray,
-        grid: ArrayLike,
+        grid: Any,
         log_prior: ArrayLike | None = None,
         observed: ArrayLike | None = None,
         groups: ArrayLike | None = None,
@@ -319,12 +319,16 @@ class ScoringModel(TrainableModel):
         """Returns the posterior of the vector h of each image, or group of images, on a grid.
 
         It is Bayes' rule with the model's likelihood, p(h | x) ∝ p(h) p(x | h). Images of one group
-        share h, so that their log-likelihoods add up.
+        share h, so that their log-likelihoods add up. The method is known as neural likelihood
+        estimation.
 
         Args:
-            grid: Float array `(K, size)`, vectors; `(K,)` for vectors of one component.
-            log_prior: Optional array `(K,)`, log-probabilities of the vectors before an image is
-                seen, nats, up to a constant. By default, all are equally likely.
+            grid: Values of each component, of which all combinations are the grid: a dict from
+                names to arrays, or a sequence of `size` arrays. Or the vectors themselves, float
+                array `(K, size)`, or `(K,)` for one component.
+            log_prior: Optional array `(K,)`, log-density of each vector before an image is seen,
+                nats, up to a constant. By default, the prior is uniform in h: a vector of a grid
+                that is not evenly spaced has the prior probability of its cell.
             groups: Optional array `(N,)`, integers or strings, the group of each image.
 
         Returns:
@@ -336,8 +340,8 @@ class ScoringModel(TrainableModel):
         Example:
 
         ```python
-        found = model.grid_posterior(images, np.linspace(0.2, 0.6, 41))
-        found.mean, found.interval(0.9)         # (N, 1), (N, 1, 2)
+        found = model.grid_posterior(images, {"beta": np.linspace(0.2, 0.6, 41), "field": [0, 1]})
+        found.mean, found.interval(0.9)         # (N, 2), (N, 2, 2)
         ```
 
         Reference:
@@ -360,6 +364,8 @@ class ScoringModel(TrainableModel):
         self,
         images: np.ndarray,
         vectors: ArrayLike,
+        observed: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
@@ -367,6 +373,10 @@ class ScoringModel(TrainableModel):
 
         Args:
             vectors: Float array `(N, size)`, or one vector for all images.
+            observed: Known pixels, which precede all others in raster order: an integer, the number
+                of rows, or a boolean mask.
+            groups: Optional array `(N,)`, integers or strings, the group of each image. The result
+                has the sum over the images of each group, in sorted order.
 
         Returns:
             Float64 array `(N, size)`, nats per unit of each component.
@@ -376,8 +386,7 @@ class ScoringModel(TrainableModel):
         """
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         images = self.checked_images(images)
-        values = vectors_of(self).read(vectors, len(images))
-        return scores_of_vectors(self, images, values, options)
+        return scores_of_vectors(self, images, vectors, observed, groups, options)
 
     @_described
     def evidence_map(

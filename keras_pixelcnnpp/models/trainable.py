@@ -163,8 +163,6 @@ class TrainableModel(LikelihoodModel):
             return super()._checked_targets(y, count, name, lowest)
         y = ops.convert_to_numpy(y) if ops.is_tensor(y) else y
         if not self.conditions.is_constant:
-            if np.ndim(y) == len(self.conditions.spec(None, 1).shape):
-                return y  # the first batch of `for_step`
             return self.conditions.read(y, count)
         if y is not None and not np.array_equal(y, np.full(count, ANY_CLASS)):
             raise UserError(

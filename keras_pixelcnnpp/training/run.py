@@ -103,7 +103,7 @@ class TrainedImages:
         train = [image for image in listing if image.split == "train"]
         rows = some_rows(len(train), options.get("max_examples"), options.get("seed") or 0)
         chosen = [train[row] for row in np.arange(len(train))[rows]]
-        return are_among(chosen, images.images, images.hashes)
+        return are_among(chosen, images.images, images.hashes, images.vectors)
 
     def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
         """Returns the run's data in their splits, or `None` if `dataset` has other images."""

@@ -92,6 +92,7 @@ def _batches(
     """Returns the batches of a training; see `train`."""
     labels = values_of(images, model)
     if images.vectors is labels:
+        model.conditions.learn(labels)
         labels = model.conditions.for_step(labels)
     if recipe.horizontal_flip and not getattr(model, "ordered_levels", True):
         expected = "False for codes (ordered_levels=False), whose mirror image has other codes"

@@ -9,6 +9,7 @@ from PIL import Image
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.commands.posterior import grid_of
+from keras_pixelcnnpp.data.identity import ListedImage, are_among, pixel_hashes
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
@@ -31,6 +32,9 @@ def lattices(count, seed=0):
     vectors[0], vectors[-1] = [0.1, -1], [0.9, 1]
     white = rng.random((count, 3, 3, 1)) < vectors[:, :1, None, None]
     return np.where(white, 255, 0).astype("uint8"), vectors
+
+
+IMAGES = lattices(4)[0]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +74,7 @@ def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_pa
     assert run_of_vectors.history("pixelcnnpp")[0]["val_bits_per_dim"] == pytest.approx(bits)
 
 
+@pytest.mark.filterwarnings("ignore:In 1 of 1 posteriors")  # of ten images, on a coarse grid
 def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_path):
     table, figure = tmp_path / "posterior.csv", tmp_path / "posterior.png"
     words = ("posterior", "--run", run_of_vectors.path, "--data", arrays, "--output", table)
@@ -81,10 +86,28 @@ def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_
     names = "share_mean", "share_low", "share_high", "share_sd"
     for name, values in zip(names, expected, strict=True):
         np.testing.assert_allclose([float(row[name]) for row in rows], values, rtol=1e-4)
-    assert max(float(row["contrast_sd"]) for row in rows) < 1e-6
+    assert max(len(row["share_mean"]) for row in rows) > 10  # all digits
+    assert max(float(row["contrast_sd"]) for row in rows) < 1e-12
+    others = np.load(arrays)["conditions_val"]
+    assert [float(row["share_true"]) for row in rows] == others[:, 0].tolist()
     with Image.open(figure) as image:
         assert image.size[0] > 2 * image.size[1]  # one panel: contrast is fixed
     one_line(pixelcnnpp(*words, "--grid", "share=0.5", "--overwrite"), "--grid", "contrast=…")
+    groups, prior, log_prior = tmp_path / "groups.txt", tmp_path / "prior.txt", [0, 1, 2, 3, 4]
+    groups.write_text("one set\n" * 10)
+    prior.write_text("".join(f"{number}\n" for number in log_prior))
+    words = (*words, "--grid", "contrast=0.5,share=log:0.1:0.9:5", "--groups", groups, "--rows", 2)
+    done(pixelcnnpp(*words, "--prior", prior, "--figure", figure, "--overwrite"))
+    grid = {"share": np.geomspace(0.1, 0.9, 5), "contrast": 0.5}
+    how = {"log_prior": log_prior, "groups": np.zeros(10), "observed": 2}
+    found = model.grid_posterior(np.load(arrays)["x_val"], grid, **how)
+    (row,) = read_rows(table)
+    assert row["group"] == "one set"
+    assert float(row["share_mean"]) == pytest.approx(found.mean[0, 0], rel=1e-4)
+    prior.write_text("1\nx\n1\n1\n1\n")
+    one_line(pixelcnnpp(*words, "--prior", prior, "--overwrite"), "prior.txt", "not numbers")
+    groups.write_text("one set\n" * 9)
+    one_line(pixelcnnpp(*words, "--overwrite"), "--groups", "10 lines")
 
 
 def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tmp_path):
@@ -107,6 +130,10 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tm
     bits = {row["path"]: float(row["bits_per_dim"]) for row in read_rows(tmp_path / "scores.csv")}
     expected = model.bits_per_dim(lattices(1)[0], [0.8, 0])
     np.testing.assert_allclose(bits["image.png"], expected, rtol=1e-5)
+    row = next(row for row in read_rows(tmp_path / "scores.csv") if row["path"] == "image.png")
+    assert [float(row[name]) for name in ("share", "contrast")] == [0.8, 0]
+    nats = model.log_prob(lattices(1)[0], [0.8, 0])[0]
+    assert float(row["log_prob"]) == pytest.approx(nats, rel=1e-5)
     others = ("--condition", "contrast=0,share=0.5", "--resume")
     one_line(pixelcnnpp(*score, *others), "scores of another model or of other images")
     compress = ("compress", image, *named, "--output", tmp_path / "images.pxc")
@@ -141,6 +168,10 @@ def test_columns_of_a_csv_file_are_vectors(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
+        (
+            {"x_train": IMAGES, "x_val": IMAGES, "conditions_train": np.zeros(4)},
+            r"Expected conditions_val with 1 numbers.*none",
+        ),
         ({"conditions": np.full(4, np.nan)}, "row 0: expected finite"),
         ({"conditions": np.zeros((3, 2))}, r"numbers \(4, size\)"),
         ({"conditions": np.zeros(4), "labels": np.zeros(4, int)}, "labels or conditions"),
@@ -156,9 +187,28 @@ def test_vectors_that_do_not_fit_are_refused(tmp_path, arrays, message):
 def test_a_grid_has_all_vectors_in_the_order_of_the_model():
     found = grid_of("b=1,a=0:1:3", ("a", "b"))
     np.testing.assert_array_equal(found, [[0, 1], [0.5, 1], [1, 1]])
-    for wrong in ("a=0:1:3", "a=0:1,b=1", "a=0:1:1e9,b=1", "a=x,b=1", "a=nan,b=1", "a=1,a=1,b=1"):
+    for wrong in (
+        "a=0:1:3",
+        "a=log:0:1:3,b=1",
+        "a=log:1,b=1",
+        "a=0:1,b=1",
+        "a=0:1:1e9,b=1",
+        "a=x,b=1",
+        "a=nan,b=1",
+        "a=1,a=1,b=1",
+    ):
         with pytest.raises(UserError, match="--grid"):
             grid_of(wrong, ("a", "b"))
+
+
+def test_an_image_is_known_with_its_vector():
+    images, vectors = lattices(3)
+    listing = [
+        ListedImage("train", "", " ".join(map(str, vector)), digest, "")
+        for vector, digest in zip(vectors.tolist(), pixel_hashes(images), strict=True)
+    ]
+    assert are_among(listing, images, (), vectors).all()
+    assert not are_among(listing, images, (), vectors + 0.1).any()
 
 
 def test_unlabeled_images_are_no_data_for_vectors():

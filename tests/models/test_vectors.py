@@ -19,6 +19,8 @@ EVERY = {"filters": (6,), "num_blocks": 1, "num_resolutions": 1, "conditioned_bl
 PLUS_PLUS = (kp.PixelCNNPlusPlus, {**EVERY, "conditioning": "+".join(STRATEGIES)})
 LATTICES = np.array(list(itertools.product([0, 255], repeat=9)), "uint8").reshape(-1, 3, 3, 1)
 GRID = np.array(list(itertools.product([0.2, 0.35, 0.6], [-0.3, 0.1])))
+VOLUMES = np.array([0.15, 0.2, 0.25]).repeat(2)  # up to a factor
+WIDTHS = np.array([[0.075, 0.2], [0.2, 0.2], [0.125, 0.2]]).repeat(2, axis=0)
 
 
 def make(cls, options, **changes):
@@ -49,17 +51,21 @@ def test_probabilities_of_all_lattices_add_up_to_one(cls, options):
     kp.verify(model)
 
 
+@pytest.mark.filterwarnings("ignore:In 4 of 4 posteriors")  # the grid has six vectors
 def test_posterior_is_bayes_rule(gated):
-    images, prior = LATTICES[[7, 100, 200, 300]], np.log([0.1, 0.2, 0.1, 0.3, 0.1, 0.2])
+    images, density = LATTICES[[7, 100, 200, 300]], np.log([0.1, 0.2, 0.1, 0.3, 0.1, 0.2])
+    prior = density + np.log(VOLUMES)
     joint = gated.log_prob(images, np.tile(GRID, (4, 1, 1))).astype("float64") + prior
-    found = gated.grid_posterior(images, GRID, log_prior=prior + 7)
+    found = gated.grid_posterior(images, GRID, log_prior=density + 7)
     expected = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
     np.testing.assert_allclose(found.mean, expected @ GRID, atol=1e-6)
     for row, covariance in zip(expected, found.covariance, strict=True):
-        np.testing.assert_allclose(covariance, np.cov(GRID.T, aweights=row, ddof=0), atol=1e-6)
+        of_cells = np.diag(row @ WIDTHS**2 / 12)
+        between = np.cov(GRID.T, aweights=row, ddof=0)
+        np.testing.assert_allclose(covariance, between + of_cells, atol=1e-6)
     together = gated.grid_posterior(images, GRID, groups=["b", "a", "b", "b"])
-    likelihood = joint - prior
+    likelihood = joint - density
     sums = np.stack([likelihood[1], likelihood[[0, 2, 3]].sum(axis=0)])
     expected = sums - logsumexp(sums, axis=1, keepdims=True)
     np.testing.assert_allclose(together.log_prob, expected, atol=1e-5)
@@ -71,6 +77,7 @@ def test_posterior_given_a_part(gated):
     image, rows = LATTICES[300:301], LATTICES[:, :2].reshape(len(LATTICES), -1)
     same = (rows == image[:, :2].reshape(1, -1)).all(axis=1)
     likelihood = np.exp(gated.log_prob(LATTICES, pairs()).astype("float64"))[same].sum(axis=0)
+    likelihood *= VOLUMES
     found = gated.grid_posterior(image, GRID, observed=2)
     np.testing.assert_allclose(found.probabilities[0], likelihood / likelihood.sum(), atol=1e-6)
 

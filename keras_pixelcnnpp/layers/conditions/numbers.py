@@ -168,11 +168,13 @@ class Numbers(Conditions):
         return array
 
     def _by_name(self, values: Any) -> Any:
-        """Selects the components of a table, dict or structured array by their names."""
+        """Selects the components of a table or its row, a dict or structured array by name."""
         if hasattr(values, "columns"):
             given = list(values.columns)
         elif isinstance(values, dict):
             given = list(values)
+        elif hasattr(values, "iloc"):  # a row or column of a pandas.DataFrame
+            given = list(values.index)
         else:
             given = list(getattr(getattr(values, "dtype", None), "names", None) or ())
         if not any(isinstance(name, str) for name in given):
@@ -327,7 +329,7 @@ class NumbersEncoder(keras.layers.Layer):
         self.numbers = numbers
         self.bounds = self.add_state("bounds", split(numbers.bounds))
 
-    def add_state(self, name: str, value: np.ndarray) -> keras.Variable:
+    def add_state(self, name: str, value: np.ndarray | np.generic) -> keras.Variable:
         """Creates a weight that no optimizer changes."""
         return self.add_weight(
             name=name,

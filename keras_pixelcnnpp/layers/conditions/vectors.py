@@ -1,5 +1,6 @@
 """Real vectors as the conditions of a model."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 from keras_pixelcnnpp.layers.conditions.numbers import Numbers, NumbersEncoder
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.checks import require_integer
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # Width of the hidden layer that encodes a vector.
 _HIDDEN = 32
@@ -32,6 +33,8 @@ class Vectors(Numbers):
         high: The upper bounds, likewise.
         names: Sequence of `size` strings, the names of the components. The default is `h0`, `h1`
             and so on.
+        scale: `"linear"` or `"log"`, or a sequence with one of them for each component. The
+            logarithm of a `"log"` component is scaled by its bounds, which are positive.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -61,13 +64,105 @@ class Vectors(Numbers):
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        scale: str | Sequence[str] = "linear",
     ):
         require_integer("size", size, high=1000)
+        scales = (scale,) * size if isinstance(scale, str) else tuple(scale)
+        if len(scales) != size or not {*scales} <= {"linear", "log"}:
+            raise invalid_argument("scale", scale, f"'linear' or 'log', or {size} of them")
+        self.scale = scales
+        self._is_log = np.array(scales) == "log"
         super().__init__((size,), low, high, names)
         self.code_size = self.size
 
     def arguments(self) -> dict[str, Any]:
-        return {"conditions": {**super().arguments()["conditions"], "size": self.size}}
+        facts = {"size": self.size, "scale": self.scale}
+        return {"conditions": {**super().arguments()["conditions"], **facts}}
+
+    def _checked_bounds(self, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+        bounds = super()._checked_bounds(low, high)
+        self._require_positive(bounds[:1])
+        return bounds
+
+    def _require_positive(self, values: np.ndarray) -> None:
+        """Raises a `UserError` for values of `"log"` components that have no logarithm."""
+        lowest = values.reshape(-1, self.size).min(axis=0, initial=np.inf)
+        for index in np.flatnonzero(self._is_log & (lowest <= 0)):
+            raise UserError(
+                f"Invalid vectors. Expected positive values of {self.names[index]}, whose scale is "
+                f"'log'. Received: {lowest[index]:.9g}"
+            )
+
+    def read(
+        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    ) -> np.ndarray:
+        array = super().read(values, count, unknown, several)
+        self._require_positive(array)
+        return array
+
+    def in_unit(self, values: Any, bounds: Any, xp: Any) -> Any:
+        if self._is_log.any():
+            values, bounds = (
+                xp.where(self._is_log, xp.log(xp.where(self._is_log, x, 1.0)), x)
+                for x in (values, bounds)
+            )
+        return super().in_unit(values, bounds, xp)
+
+    def slopes(self, values: np.ndarray) -> np.ndarray:
+        low, high = self.bounds
+        with np.errstate(divide="ignore", invalid="ignore"):  # of components that are not "log"
+            ratio = np.where(high > low, (high - low) / np.log(high / low), 1) / values
+        return super().slopes(values) * np.where(self._is_log, ratio, 1)
+
+    def learn(self, values: np.ndarray | None) -> None:
+        super().learn(values)
+        encoder = self._encoder
+        if values is None or not np.isnan(encoder.farthest.numpy()):
+            return
+        scaled = self.in_unit(values, self.bounds, np)
+        self._note_narrow(values, scaled)
+        encoder.mean.assign(scaled.mean(axis=0))
+        encoder.covariance.assign(np.cov(scaled.T, ddof=0).reshape(self.size, self.size))
+        encoder.farthest.assign(self._distances(scaled).max())
+
+    def _note_narrow(self, values: np.ndarray, scaled: np.ndarray) -> None:
+        """Issues a warning for components most of whose values are in a small part of the range."""
+        low, middle, high = np.quantile(scaled, [0.05, 0.5, 0.95], axis=0)
+        narrow = (high - low < 2 / 20) | (np.abs(middle) > 1 - 2 / 20)
+        for index in np.flatnonzero(narrow & (np.ptp(scaled, axis=0) > 0)):
+            shown = np.quantile(values[:, index], [0.05, 0.5, 0.95])
+            low, middle, high = (f"{value:.9g}" for value in shown)
+            warnings.warn(
+                f"Most values of {self.names[index]} are in a small part of the range "
+                f"{self.low[index]:.9g} to {self.high[index]:.9g}: the middle 90% from {low} to "
+                f"{high}, with the median {middle}. The model hardly tells them apart. Remove "
+                'vectors that are no measurements, such as -9999, or use Vectors(scale="log")',
+                stacklevel=4,
+            )
+
+    def _distances(self, scaled: np.ndarray) -> np.ndarray:
+        """Returns Mahalanobis distances of scaled vectors `(N, size)` to the training vectors."""
+        centered = scaled - self._encoder.mean.numpy()
+        # Also where training vectors do not vary, a step has a finite length.
+        covariance = self._encoder.covariance.numpy() + 1e-6 * np.eye(self.size)
+        return np.sqrt(np.sum(centered * np.linalg.solve(covariance, centered.T).T, axis=1))
+
+    def note_outside(self, values: np.ndarray) -> None:
+        super().note_outside(values)
+        if self._encoder is None or not np.isfinite(self._encoder.farthest.numpy()):
+            return
+        flat = values.reshape(-1, self.size)
+        scaled = self.in_unit(flat, self.bounds, np)
+        inside = (np.abs(scaled) <= 1).all(axis=1)
+        far = inside & (self._distances(scaled) > 1.25 * self._encoder.farthest.numpy())
+        if far.any():
+            vector = ", ".join(f"{value:.9g}" for value in flat[far][0])
+            warnings.warn(
+                f"{far.sum()} vectors ({', '.join(self.names)}), such as ({vector}), are farther "
+                "from the mean of the training vectors than each of these, in units of their "
+                "covariance. The model extrapolates there, although each component is in its range",
+                stacklevel=5,
+            )
 
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
         if self.size == 1 and array.shape in ((), (count,)):
@@ -101,6 +196,9 @@ class Vectors(Numbers):
 class VectorEncoder(NumbersEncoder):
     """Encodes scaled vectors: a constant 1, the hidden layer, and the vector.
 
+    Its weights also contain the mean and covariance of the scaled training vectors, and the largest
+    Mahalanobis distance among them; NaN if they are not known.
+
     Args:
         vectors: The conditions.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -114,6 +212,10 @@ class VectorEncoder(NumbersEncoder):
 
     def __init__(self, vectors: Vectors, **kwargs: Any):
         super().__init__(vectors, **kwargs)
+        unknown = np.full((vectors.size, vectors.size), np.nan, "float32")
+        self.mean = self.add_state("mean", unknown[0])
+        self.covariance = self.add_state("covariance", unknown)
+        self.farthest = self.add_state("farthest", unknown[0, 0])
         self.hidden = keras.layers.Dense(_HIDDEN, "tanh", dtype="float32", name="hidden")
         self.hidden.build((None, None, vectors.size))
         self.built = True
