@@ -270,6 +270,7 @@ class ScoringModel(TrainableModel):
             seed=seed,
             standard_error=standard_error,
         )
+        images = self.checked_images(images)
         share = 1.0
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)

@@ -168,22 +168,6 @@ def test_an_unconditional_model_has_no_classes(unconditional, method, arguments,
         getattr(unconditional, method)(**arguments)
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS[:5], np.eye(3)[LABELS], IMAGES])
-def test_an_unconditional_model_is_trained_without_labels(labels):
-    model = tiny.untrained_pixelcnn(num_classes=0)
-    model.compile(keras.optimizers.SGD(0.0))
-    entrances = [
-        lambda: model.fit(IMAGES, labels, verbose=0),
-        lambda: model.fit(IMAGES, validation_data=(IMAGES, labels), verbose=0),
-        lambda: model.evaluate(IMAGES, labels, verbose=0),
-        lambda: model.train_on_batch(IMAGES, labels),
-        lambda: model.test_on_batch(IMAGES, labels),
-    ]
-    for enter in entrances:
-        with pytest.raises(ValueError, match="of an unconditional model takes images without"):
-            enter()
-
-
 # One sentence for all data of a source: an advice from one array would scale others differently.
 CONVERT = (
     r" Convert all data with np\.interp\(images, \(LOW, HIGH\), \(0, 255\)\)\.round\(\)"
