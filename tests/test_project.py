@@ -1,6 +1,7 @@
 """Tests of the README's code, the pages of results, the benchmarks and the packaging."""
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -23,6 +24,15 @@ def test_results_say_what_the_kept_files_say():
     """If it fails after a change of a file, run python benchmarks/results.py."""
     for path, rendered in results.render().items():
         assert path.read_text(encoding="utf-8") == rendered
+
+
+def test_the_page_of_names_says_what_the_docstrings_say(monkeypatch):
+    """If it fails after a change of a docstring, run python docs/extensions/names.py."""
+    monkeypatch.syspath_prepend(ROOT / "docs" / "extensions")
+    names = importlib.import_module("names")
+    written = (ROOT / "docs" / "reference" / "names.md").read_text(encoding="utf-8")
+    assert written == names.page()
+    assert all(name in written for name in keras_pixelcnnpp.__all__)
 
 
 @pytest.mark.slow
