@@ -25,8 +25,8 @@ def load_training_data(recipe: Reading) -> Dataset:
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
     classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes} classes"
-    if dataset.vector_names:
-        classes = f"vectors ({', '.join(dataset.vector_names)})"
+    if dataset.numbers:
+        classes = dataset.numbers.description
     say(f"{dataset.name}: {counts} images of {shape}, {classes}")
     if dataset.num_classes < 2 and not dataset.vector_names:
         print("Warning: there are fewer than two classes, so the model only learns p(x).")

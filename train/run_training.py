@@ -18,7 +18,7 @@ from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
-from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional, Vectors
+from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -191,9 +191,7 @@ def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> Conditions:
     """Returns what the model is conditioned on."""
     if recipe.conditioning == "none" or not (dataset.vector_names or dataset.num_classes):
         return Unconditional()
-    if not dataset.vector_names:
-        return Labels(dataset.num_classes, dataset.class_names)
-    return Vectors(len(dataset.vector_names), names=dataset.vector_names)
+    return dataset.numbers or Labels(dataset.num_classes, dataset.class_names)
 
 
 def _make_model(

@@ -68,11 +68,12 @@ class RandomOptions(SamplingFlags, ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionOptions:
-    """The option of the commands that sample or score with a model of vectors."""
+    """The options of the commands that sample or score with a model of vectors or maps."""
 
     condition: str | None = option(
         "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
     )
+    map: Path | None = option("Map for a model that is conditioned on maps, a .npy file.")
 
 
 @dataclass(frozen=True, kw_only=True)

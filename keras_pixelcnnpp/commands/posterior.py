@@ -3,18 +3,19 @@
 import itertools
 import math
 from pathlib import Path
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_pixelcnnpp.commands.model_commands import PosteriorOptions
+from keras_pixelcnnpp.commands.model_commands import ConditionOptions, PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.data.images import SUFFIXES
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error, one_line, say
 from keras_pixelcnnpp.utils.files import atomic_path, check_output, counted, write_csv
 
 MAX_GRID = 1_000_000
@@ -104,21 +105,29 @@ def intervals_figure(found: GridPosterior, level: float) -> Any:
     return figure
 
 
-def vector_of(text: str | None, conditions: Conditions) -> np.ndarray | None:
-    """Returns the vector in an option `--condition beta=0.4,field=0`, float `(size,)`.
+def value_of(options: ConditionOptions, conditions: Conditions) -> np.ndarray | None:
+    """Returns the vector in `--condition beta=0.4,field=0`, float `(size,)`, or the map in `--map`.
 
-    `None` is the result for a model that is not conditioned on vectors.
+    `None` is the result for a model that is not conditioned on numbers.
 
     Raises:
-        UserError: If the model needs a vector and no vector is given, or the reverse.
+        UserError: If the model needs a vector or a map and none is given, or the reverse.
     """
-    if conditions.num_candidates:
-        if text is not None:
+    text = options.condition
+    for name, given in (("--condition", text), ("--map", options.map)):
+        if given is not None and conditions.num_candidates:
             raise UserError(
-                "Invalid value for --condition. Expected none for a model of "
-                f"{conditions.description}. Received: {text}"
+                f"Invalid value for {name}. Expected none for a model of "
+                f"{conditions.description}. Received: {given}"
             )
+    if conditions.num_candidates:
         return None
+    if options.map is not None:
+        return conditions.read(_read_array(options.map), 1)[0]
+    if conditions.noun == "map":
+        raise UserError(
+            f"Missing option --map: the model is conditioned on {conditions.description}"
+        )
     if text is None:
         example = ",".join(f"{name}=…" for name in conditions.names)
         raise UserError(
@@ -126,6 +135,13 @@ def vector_of(text: str | None, conditions: Conditions) -> np.ndarray | None:
             f"{conditions.description}"
         )
     return grid_of(text, conditions.names, "--condition", most=1)[0]
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as an .npy file: {one_line(error)}") from error
 
 
 def grid_of(

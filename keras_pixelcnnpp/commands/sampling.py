@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_pixelcnnpp.commands.model_commands import CompleteOptions, SampleOptions
-from keras_pixelcnnpp.commands.posterior import vector_of
+from keras_pixelcnnpp.commands.posterior import value_of
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import (
@@ -46,7 +46,7 @@ def sample_grid(options: SampleOptions) -> None:
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
         check_channels(model.image_shape)
-    vector = vector_of(options.condition, model.conditions)
+    vector = value_of(options, model.conditions)
     if vector is None:
         chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
     elif options.label:
@@ -57,7 +57,7 @@ def sample_grid(options: SampleOptions) -> None:
         if vector is None:
             samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
         else:
-            images = model.sample(np.tile(vector, (options.count, 1)), seed, **how)
+            images = model.sample(np.repeat(vector[None], options.count, axis=0), seed, **how)
             samples = ClassSamples(images, np.zeros(len(images), "int32"), (options.condition,))
     if as_array:
         with atomic_path(output) as temporary:
@@ -71,8 +71,8 @@ def sample_grid(options: SampleOptions) -> None:
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
-    if vector_of(options.condition, trained.model.conditions) is not None:
-        kinds = "a .png or .npy file for a model that is conditioned on vectors"
+    if value_of(options, trained.model.conditions) is not None:
+        kinds = "a .png or .npy file for a model that is conditioned on numbers"
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     check_channels(trained.model.image_shape)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
@@ -158,7 +158,7 @@ def complete_file(options: CompleteOptions) -> None:
     check_output(options.output, options.overwrite, inputs)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
-    vector = vector_of(options.condition, model.conditions)
+    vector = value_of(options, model.conditions)
     if vector is not None and name is not None:
         raise model.conditions.refusal()
     label = ANY_CLASS if name is None else class_label(model.class_names, name)

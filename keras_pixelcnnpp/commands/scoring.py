@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_pixelcnnpp.commands.model_commands import ClassifyOptions, ScoreOptions
-from keras_pixelcnnpp.commands.posterior import vector_of
+from keras_pixelcnnpp.commands.posterior import value_of
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
     TrainedModel,
@@ -106,7 +106,7 @@ def score_files(options: ScoreOptions) -> None:
     trained, output = TrainedModel.named(options), options.output
     if not options.tiled:
         _advise(trained, options.data)
-    vector = vector_of(options.condition, trained.model.conditions)
+    vector = value_of(options, trained.model.conditions)
     how = options.resume, options.workers
     if options.overwrite:
         images = (options.data / name for name in images_below(options.data))

@@ -16,6 +16,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
+    checked_maps,
     checked_vectors,
     conversion,
     reading_of,
@@ -27,6 +28,7 @@ from keras_pixelcnnpp.utils.files import read_arrays
 # Arrays of an `.npz` file, which has `images` and `labels` if it has no splits.
 _IMAGES = ("images", *(f"x_{split}" for split in SPLIT_NAMES))
 _VECTORS = ("conditions", *(f"conditions_{split}" for split in SPLIT_NAMES))
+_MAPS = ("maps", *(f"maps_{split}" for split in SPLIT_NAMES))
 _LABELS = ("labels", *(f"y_{split}" for split in SPLIT_NAMES))
 
 
@@ -40,7 +42,8 @@ class Arrays(DataSource):
 
     Instead of labels, images may have vectors for a model of `Vectors`: numbers `(N, size)` or
     `(N,)` in `conditions_train` and so on, or `conditions`. `conditions` are the names of their
-    components, by default `h0`, `h1` and so on.
+    components, by default `h0`, `h1` and so on. For a model of `Maps`, there are maps: numbers `(N,
+    height, width)` or `(N, height, width, channels)` in `maps_train` and so on, or `maps`.
 
     With `as_uint16` of `load_dataset`, the images are uint16 instead of uint8.
 
@@ -72,7 +75,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], set[str]]:
     """Returns the arrays that are used, by name, and the names of the others."""
     with path.open("rb") as file:
         archive = read_arrays(file)
-        names = archive.keys() & {*_IMAGES, *_LABELS, *_VECTORS, "class_names"}
+        names = archive.keys() & {*_IMAGES, *_LABELS, *_VECTORS, *_MAPS, "class_names"}
         return {name: archive[name] for name in names}, archive.keys() - names
 
 
@@ -88,9 +91,10 @@ def dataset_of_arrays(
     `others` are only named in a note.
     """
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
-    pairs = {n: (f"x_{name}", f"y_{name}", f"conditions_{name}") for n, name in there.items()}
+    kinds = "x", "y", "conditions", "maps"
+    pairs = {n: tuple(f"{kind}_{name}" for kind in kinds) for n, name in there.items()}
     if "images" in arrays and not pairs:
-        pairs = {"all": ("images", "labels", "conditions")}
+        pairs = {"all": ("images", "labels", "conditions", "maps")}
     used = {"class_names", *(name for pair in pairs.values() for name in pair)}
     unused = sorted(filter(str.isprintable, {*arrays, *others} - used))
     if not pairs:
@@ -117,8 +121,8 @@ def dataset_of_arrays(
     if unused:
         note = (
             f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "
-            "y_train, x_validation, y_validation, x_test, y_test, conditions_train and so on, and "
-            "class_names."
+            "y_train, x_validation, y_validation, x_test, y_test, conditions_train, maps_train "
+            "and so on, and class_names."
         )
         notes = (*notes, note)
     class_names = checked_class_names(class_names, num_classes)
@@ -130,15 +134,16 @@ def dataset_of_arrays(
 def _vector_names(
     splits: dict[str, LabeledImages], names_of_arrays: dict[str, str], given: Sequence[str]
 ) -> tuple[str, ...]:
-    """Returns the names of the vectors' components; empty if no split has vectors."""
+    """Returns the names of the components of vectors or maps; empty if no split has any."""
     vectors = {names_of_arrays[name]: one.vectors for name, one in splits.items()}
-    sizes = {name: 0 if one is None else one.shape[1] for name, one in vectors.items()}
-    size = max(sizes.values())
-    for name, found in sizes.items():
-        if found != size:
+    shapes = {name: (0,) if one is None else one.shape[1:] for name, one in vectors.items()}
+    shape = max(shapes.values(), key=math.prod)
+    size = shape[-1]
+    for name, found in shapes.items():
+        if found != shape:
             raise UserError(
-                f"Expected {name} with {size} numbers for each image, as in other splits. "
-                f"Received: {found or 'none'}"
+                f"Expected {name} with {'×'.join(map(str, shape))} numbers for each image, as in "
+                f"other splits. Received: {'×'.join(map(str, found)) if any(found) else 'none'}"
             )
     if not size and given:
         raise UserError(
@@ -166,6 +171,7 @@ def _split(
     images_of: str,
     labels_of: str,
     vectors_of: str,
+    maps_of: str,
     dtype: str,
 ) -> LabeledImages:
     given = images = arrays[images_of]
@@ -202,10 +208,13 @@ def _split(
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
-    vectors = arrays.get(vectors_of)
-    if vectors is not None:
-        if labels_of in arrays:
-            raise UserError(f"Expected {labels_of} or {vectors_of}. Received: both")
-        vectors = checked_vectors(vectors, count, vectors_of)
+    given = [name for name in (labels_of, vectors_of, maps_of) if name in arrays]
+    if len(given) > 1:
+        raise UserError(f"Expected {' or '.join(given)}. Received: {len(given)} of them")
+    vectors = None
+    if vectors_of in arrays:
+        vectors = checked_vectors(arrays[vectors_of], count, vectors_of)
+    elif maps_of in arrays:
+        vectors = checked_maps(arrays[maps_of], count, maps_of)
     paths = tuple(f"{split}/{row:06d}" for row in range(count))
     return LabeledImages(images, labels, paths, vectors=vectors)

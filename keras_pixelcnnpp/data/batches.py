@@ -29,7 +29,7 @@ class ImageBatches(keras.utils.PyDataset):
     Args:
         images: uint8 array `(N, height, width, channels)`; gray images need no channel axis.
         labels: Int array `(N,)`, -1 for unlabeled images, and for an unconditional model; or float
-            array `(N, size)`, vectors.
+            array `(N, size)`, vectors, or `(N, height, width, channels)`, maps.
         batch_size: Integer, number of images per batch. The last batch may be smaller.
         seed: Integer, random seed.
         horizontal_flip: Boolean, whether to mirror a random half of the images.
@@ -80,6 +80,8 @@ class ImageBatches(keras.utils.PyDataset):
         require_one_for_each(labels, images)
         labels = np.asarray(labels)
         self.labels = labels if labels.dtype.kind == "f" else labels.astype("int32")
+        if larger_images is not None:
+            self._require_no_maps("larger_images")
         self.batch_size = batch_size
         self.seed = seed
         self.horizontal_flip = horizontal_flip
@@ -101,13 +103,26 @@ class ImageBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self.rows(index)
-        images = self._images_of(rows)
+        images, labels = self._images_of(rows), self.labels[rows]
         if self.horizontal_flip:
             flipped = self._flips[rows]
             images[flipped] = images[flipped][:, :, ::-1]
+            if self._has_maps:
+                labels[flipped] = labels[flipped][..., ::-1, :]
         if self.sample_weight is None:
-            return images, self.labels[rows]
-        return images, self.labels[rows], self.sample_weight[rows].astype("float32")
+            return images, labels
+        return images, labels, self.sample_weight[rows].astype("float32")
+
+    def _require_no_maps(self, name: str) -> None:
+        if self._has_maps:
+            raise UserError(
+                f"Invalid argument `{name}`. Expected none for maps, which would not move with a "
+                f"random crop. Received: maps of shape {self.labels.shape[-3:]}"
+            )
+
+    @property
+    def _has_maps(self) -> bool:
+        return self.labels.ndim >= 4
 
     def rows(self, index: int) -> np.ndarray:
         """Returns the positions in `images` of the images of batch `index`, int `(batch,)`."""
@@ -202,6 +217,7 @@ class RandomCrops(ImageBatches):
         labels = np.full(len(frames), -1, "int32") if labels is None else np.asarray(labels)
         how: dict[str, Any] = {"images": frames, "seed": seed, "horizontal_flip": horizontal_flip}
         super().__init__(labels=labels, batch_size=batch_size, **how)
+        self._require_no_maps("frames")
         self.labels = self.labels[self._frames]
         self.set_epoch(0)
 

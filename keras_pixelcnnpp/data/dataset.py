@@ -14,6 +14,7 @@ from keras_pixelcnnpp.data.identity import (
     pixel_hashes,
     vector_texts,
 )
+from keras_pixelcnnpp.layers.conditions import Numbers, numbers_of
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import class_numbers, counted
 
@@ -60,8 +61,9 @@ class LabeledImages:
         hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
             of the values of each image.
         larger: Optional array with the same images at a larger size, to train on crops of them.
-        vectors: Optional float array `(N, size)`, the vector of each image, for a model that is
-            conditioned on `Vectors`. The images are then unlabeled.
+        vectors: Optional array `(N, size)`, the vector of each image, for a model that is
+            conditioned on `Vectors`, or `(N, height, width, channels)`, the map of each image, for
+            one of `Maps`. The images are then unlabeled.
 
     Example:
 
@@ -152,7 +154,8 @@ class Dataset:
         splits: Dict from the names of the splits to their images: `"train"`, `"validation"`, and
             if available `"test"`; or only `"all"`.
         notes: Tuple of messages for the user, such as how a missing split was created.
-        vector_names: Tuple with a name for each component of the images' vectors, if they have any.
+        vector_names: Tuple with a name for each component of the images' vectors, or each channel
+            of their maps, if they have any.
 
     Example:
 
@@ -168,6 +171,14 @@ class Dataset:
     splits: dict[str, LabeledImages]
     notes: tuple[str, ...] = ()
     vector_names: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> Numbers | None:
+        """The conditions for the vectors or maps of the images, without bounds, or `None`."""
+        if not self.vector_names:
+            return None
+        first = next(iter(self.splits.values()))
+        return numbers_of(first.vectors.shape[1:], self.vector_names)
 
     @property
     def num_classes(self) -> int:
@@ -259,7 +270,9 @@ class Dataset:
         ]
 
     def _names_of(self, images: LabeledImages) -> list[str]:
-        """Returns the name of the class of each image, or the numbers of its vector."""
+        """Returns the name of the class of each image, its vector, or the hash of its map."""
+        if images.vectors is not None and images.vectors.ndim > 2:
+            return list(pixel_hashes(images.vectors))
         if images.vectors is not None:
             return vector_texts(images.vectors)
         names = [*self.class_names, ""]  # the last one is for unlabeled images

@@ -125,7 +125,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     shape, conditions = model.image_shape, model.conditions
     num_classes = conditions.num_classes if conditions.are_labels else 0
     value_spec = conditions.spec(None, 1)  # without conditions, the labels are all -1
-    kind = "labels" if conditions.num_candidates else "vectors"
+    kind = conditions.kind
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
 
@@ -281,10 +281,10 @@ def _in_parts(
 
 
 def _checked_values(model: keras.Model, values: tf.Tensor, lowest: int) -> tf.Tensor:
-    """Returns labels or vectors. The graph raises an error for labels out of range, and NaN."""
+    """Returns labels or numbers. The graph raises an error for labels out of range, and NaN."""
     if values.dtype.is_floating:
         finite = tf.reduce_all(tf.math.is_finite(values))
-        checks = [tf.debugging.Assert(finite, ["vectors must be finite numbers."])]
+        checks = [tf.debugging.Assert(finite, [f"{model.conditions.kind} must be finite numbers."])]
     else:
         highest = model.num_classes - 1
         message = f"labels must be from {lowest} to {highest}."

@@ -246,7 +246,7 @@ class SavedModelClassifier(ImageClassifier):
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
         self.conditions.note_outside(values)
-        inputs["labels" if self.conditions.num_candidates else "vectors"] = values
+        inputs[self.conditions.kind] = values
         inputs |= {"seed": seed, "temperature": float(temperature)}
         return self.call(endpoint, **inputs)["images"]
 

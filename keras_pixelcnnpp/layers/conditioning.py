@@ -7,7 +7,12 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.layers.conditions import Conditions, as_conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import (
+    PLACES,
+    Conditions,
+    as_conditions,
+    conditions_of,
+)
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.errors import invalid_argument
@@ -273,8 +278,6 @@ class MixtureHeadConditioning(LabelConditioning):
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
 
 
-PLACES = ("input", "stem", "hidden", "gate", "bottleneck", "head")
-
 #: Dict from the names in the argument `conditioning` to classes. Add your own strategies here.
 STRATEGIES = {
     "one_hot": OneHotConditioning,
@@ -289,7 +292,10 @@ STRATEGIES = {
 
 
 def parse_conditioning(
-    conditioning: str, places: Sequence[str] = PLACES, groups: int = 1
+    conditioning: str,
+    places: Sequence[str] = PLACES,
+    groups: int = 1,
+    description: str = "its condition",
 ) -> list[str]:
     """Splits an argument such as `"bias+embedding"` into names of strategies.
 
@@ -297,6 +303,7 @@ def parse_conditioning(
         conditioning: Names of strategies, joined by `+`, or `"none"`.
         places: The places at which the network supports conditioning.
         groups: Integer, number of channel groups of the network's masks.
+        description: What the network is conditioned on, for messages.
 
     Raises:
         ValueError: If a name is unknown or repeated, or the network doesn't support it.
@@ -309,8 +316,8 @@ def parse_conditioning(
     ]
     if not set(names) <= set(fitting) or len(set(names)) != len(names):
         expected = (
-            f"'none' or different names from {', '.join(fitting)}, which this network supports, "
-            "joined by '+'"
+            f"'none' or different names from {', '.join(fitting)}, which this network supports for "
+            f"{description}, joined by '+'"
         )
         raise invalid_argument("conditioning", conditioning, expected)
     return names

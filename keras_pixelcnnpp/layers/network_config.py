@@ -16,7 +16,7 @@ class NetworkConfig:
 
     Args:
         num_parameters: Integer, number of outputs of the network for each pixel.
-        channels: Integer, number of channels of an image.
+        image_shape: Triple of integers, the shape of an image.
         num_levels: Integer, number of levels of a sub-pixel.
         ordered_levels: Boolean, whether the network takes the levels as numbers.
         filters: Integer, or one integer for each resolution: number of channels.
@@ -35,7 +35,7 @@ class NetworkConfig:
     """
 
     num_parameters: int = 1
-    channels: int = 1
+    image_shape: tuple[int, int, int] = (1, 1, 1)
     num_levels: int = 256
     ordered_levels: bool = True
     filters: Any = 1

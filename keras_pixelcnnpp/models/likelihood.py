@@ -92,8 +92,8 @@ class LikelihoodModel(ImageModel):
         """Returns the options of the network: arguments of the model, or those in `options`."""
         shared = set(NetworkConfig.names()) & set(argument_names(type(self)))
         given = {name: getattr(self, name) for name in shared - options.keys()}
-        num_parameters, channels = self.distribution.num_parameters, self.image_shape[-1]
-        return NetworkConfig(num_parameters, channels, **given, **options)
+        num_parameters = self.distribution.num_parameters
+        return NetworkConfig(num_parameters=num_parameters, **given, **options)
 
     def arguments_of_network(self) -> dict[str, Any]:
         """Returns the arguments that determine the network and the head, without those of data.

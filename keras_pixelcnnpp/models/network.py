@@ -53,17 +53,19 @@ class AutoregressiveNetwork(keras.layers.Layer):
     ):
         # Keras would round numbers in `labels` in mixed precision, before they are encoded.
         super().__init__(autocast=False, **kwargs)
-        parse_conditioning(config.conditioning, self.places, config.groups)
+        places = [place for place in self.places if place in config.conditions.places]
+        description = config.conditions.description
+        parse_conditioning(config.conditioning, places, config.groups, description)
         self.config = config
         self.num_parameters = config.num_parameters
         self.conditions = config.conditions
-        self.encoder = config.conditions.encoder()
+        self.encoder = config.conditions.encoder(config.image_shape)
         self.groups = self.evaluations_per_pixel = config.groups
         self.level_embedding = None
         if not config.ordered_levels:
             # Float32 under every dtype policy, like the scaled levels of other images.
             self.level_embedding = LevelEmbedding(
-                config.num_levels, config.channels, name="level_embedding", dtype="float32"
+                config.num_levels, config.image_shape[-1], name="level_embedding", dtype="float32"
             )
 
     def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:

@@ -75,7 +75,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         conditioned_blocks: Blocks that use the label: `"all"`; `"up"`, those after the lowest
             resolution; or `"up_horizontal"`, those of `"up"` in the horizontal stack. Features
             before them are computed once for all candidates. With four candidates,
-            `"up_horizontal"` takes about half the time of `"all"`.
+            `"up_horizontal"` takes about half the time of `"all"`. The default is
+            `"up_horizontal"`, or `"all"` for `Maps`.
         dropout_rate: Float in [0, 1). The reference code uses 0.5 for a network that is several
             times wider.
         label_loss_weight: Float >= 0, weight of the cross-entropy. A new value of this attribute
@@ -99,7 +100,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             are not rounded, and the network takes a learned vector for each code.
         class_names: Sequence of `num_classes` strings, which methods accept as labels. The default
             is `Class0`, `Class1` and so on.
-        conditions: `Vectors`, `Labels` or `Unconditional`, in place of `num_classes`.
+        conditions: `Maps`, `Vectors`, `Labels` or `Unconditional`, in place of `num_classes`.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:
@@ -143,7 +144,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_blocks: int | Sequence[int] | None = None,
         num_resolutions: int = 3,
         conditioning: str | None = None,
-        conditioned_blocks: str = "up_horizontal",
+        conditioned_blocks: str | None = None,
         dropout_rate: float = 0.15,
         **kwargs: Any,
     ):
@@ -175,6 +176,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_blocks = per_resolution(
             "num_blocks", self.num_blocks, self.num_resolutions, at_most=MAX_BLOCKS
         )
+        if self.conditioned_blocks is None:
+            self.conditioned_blocks = self.conditions.conditioned_blocks
         config = self.network_config(filters=self.widths, num_blocks=num_blocks)
         return PixelCNNPlusPlusNetwork(config, name="network", dtype=self.dtype_policy)
 

@@ -66,7 +66,7 @@ class ScoringModel(TrainableModel):
     ) -> np.ndarray:
         """Returns the log-likelihood log p(x | y) of each image, or of a part, under its label.
 
-        Several vectors for each image are `(N, K, size)`.
+        Several vectors for each image are `(N, K, size)`, and several maps `(N, K, …)`.
 
         Returns:
             Float32 array `(N,)`, nats; `(N, K)` for several vectors.
@@ -83,7 +83,7 @@ class ScoringModel(TrainableModel):
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
             options = replace(options, observed=known)
-        if np.ndim(labels) == 3:
+        if self.conditions.have_candidates(labels):
             return score_observed(self, images, labels, options)[0]
         result = np.zeros(len(images), "float32")
         for rows, candidates in self.conditions.groups(labels, len(images)):

@@ -69,6 +69,9 @@ class Structure:
         """Raises a `UserError` for a convolution that would get pixels without their neighbors."""
         stacks = self.vertical, self.horizontal
         recorded = {id(one.layer) for stack in stacks for one in stack.convolutions}
+        encoder = network.encoder  # it is evaluated once, for whole images
+        encoding = [] if encoder is None else map(id, inner_layers(encoder))
+        recorded = recorded.union(encoding)
         for layer in inner_layers(network):
             size = np.max(getattr(layer, "kernel_size", 1))
             has_neighbors = size > 1 or getattr(layer, "strict", False)

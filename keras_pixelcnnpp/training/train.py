@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.layers.conditions import Vectors
+from keras_pixelcnnpp.layers.conditions import Numbers
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, Recipe
 from keras_pixelcnnpp.training.checkpoints import (
@@ -110,18 +110,19 @@ def _batches(
 
 
 def values_of(images: LabeledImages, model: keras.Model) -> np.ndarray:
-    """Returns the labels or vectors that a model needs for images, or -1 for p(x).
+    """Returns the labels, vectors or maps that a model needs for images, or -1 for p(x).
 
     Raises:
-        UserError: If the model is conditioned on vectors, and the images have none.
+        UserError: If the model is conditioned on vectors or maps, and the images have none.
     """
     conditions = getattr(model, "conditions", None)
-    if not isinstance(conditions, Vectors):
+    if not isinstance(conditions, Numbers):
         return images.labels if model.num_classes else np.full(len(images), -1, "int32")
     if images.vectors is None:
         raise UserError(
-            f"The model is conditioned on {conditions.description}. Expected a vector for each "
-            "image: arrays conditions_… in an .npz file, or columns of a CSV file. Received: none"
+            f"The model is conditioned on {conditions.description}. Expected a "
+            f"{conditions.noun} for each image: arrays conditions_… or maps_… in an .npz file, or "
+            "columns of a CSV file. Received: none"
         )
     return images.vectors
 

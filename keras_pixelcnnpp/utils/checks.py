@@ -342,6 +342,22 @@ def checked_vectors(values: np.ndarray, count: int, name: str) -> np.ndarray:
     return array if array.dtype.kind == "f" else array.astype("float64")
 
 
+def checked_maps(maps: np.ndarray, count: int, name: str) -> np.ndarray:
+    """Returns the maps of `count` images in data as numbers `(count, height, width, channels)`.
+
+    Raises:
+        UserError: If they are not finite numbers of this shape, or without the axis of channels.
+    """
+    array = maps[..., None] if maps.ndim == 3 else maps
+    if array.ndim != 4 or len(array) != count or not array.size or array.dtype.kind not in "uif":
+        raise UserError(
+            f"{name} must be numbers ({count}, height, width) or ({count}, height, width, "
+            f"channels). Received: {maps.dtype} {maps.shape}"
+        )
+    require_finite(array, name)
+    return array
+
+
 def checked_labels(
     labels: ArrayLike, count: int, limit: int, class_names: Sequence[str] = (), lowest: int = 0
 ) -> np.ndarray:

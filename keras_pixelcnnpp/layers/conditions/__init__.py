@@ -1,4 +1,4 @@
-"""What a model is conditioned on: nothing, a class label, or numbers such as a vector."""
+"""What a model is conditioned on: nothing, a class label, a vector, or a map."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -6,12 +6,14 @@ from typing import Any
 
 from keras_pixelcnnpp.layers.conditions.base import (
     ANY_CLASS,
+    PLACES,
     Conditions,
     Group,
     Unconditional,
     is_given,
 )
 from keras_pixelcnnpp.layers.conditions.labels import Labels
+from keras_pixelcnnpp.layers.conditions.maps import Maps
 from keras_pixelcnnpp.layers.conditions.numbers import Numbers
 from keras_pixelcnnpp.layers.conditions.vectors import Vectors
 from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice, require_integer
@@ -19,19 +21,22 @@ from keras_pixelcnnpp.utils.errors import invalid_argument
 
 __all__ = [
     "ANY_CLASS",
+    "PLACES",
     "Conditions",
     "Group",
     "Labels",
+    "Maps",
     "Numbers",
     "Unconditional",
     "Vectors",
     "as_conditions",
     "conditions_of",
     "is_given",
+    "numbers_of",
 ]
 
 #: Conditions that are numbers, by their `kind` in saved configurations.
-KINDS: dict[str, type[Numbers]] = {one.kind: one for one in (Vectors,)}
+KINDS: dict[str, type[Numbers]] = {one.kind: one for one in (Vectors, Maps)}
 
 
 def conditions_of(
@@ -73,6 +78,11 @@ def conditions_of(
     if not isinstance(conditions, Conditions):
         raise invalid_argument("conditions", conditions, "Conditions, such as Labels(10)")
     return copy(conditions)
+
+
+def numbers_of(shape: tuple[int, ...], names: Sequence[str]) -> Numbers:
+    """Returns the conditions for values of a shape: a vector, or a map. The bounds are unknown."""
+    return Vectors(*shape, names=names) if len(shape) == 1 else Maps(shape, names=names)
 
 
 def as_conditions(conditions: Conditions | int) -> Conditions:

@@ -6,7 +6,7 @@ values over which p(x) is a mean.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -22,6 +22,9 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 # stands for p(x), the mean of p(x | y) over equally likely classes. In sampling, it stands for a
 # random class, given the known pixels. The class of the shortest code, in compression, is `None`.
 ANY_CLASS = -1
+
+#: The places of a network at which a strategy can act; see `LabelConditioning`.
+PLACES = ("input", "stem", "hidden", "gate", "bottleneck", "head")
 
 #: Positions in an array of images, and the values `(positions, K, ...)` under which each of these
 #: images is evaluated, or `None` for an unconditional model.
@@ -43,6 +46,7 @@ class Conditions(ABC):
 
     Attributes:
         are_labels: Boolean, whether the values are class labels.
+        kind: String, what messages and the inputs of a SavedModel call the values.
         description: What the conditions are, for messages, such as `"10 classes"`.
         num_classes: Integer, number of classes; 0 if the conditions are not classes.
         class_names: Tuple of the classes' names.
@@ -52,10 +56,14 @@ class Conditions(ABC):
         is_constant: Boolean, whether there is only one value, on which nothing can depend.
         num_rows: Integer, number of rows of a table of weights.
         dtype: String, the dtype of the result of `read`.
+        places: Tuple of strings, the places at which strategies can use the condition; see
+            `LabelConditioning`.
+        conditioned_blocks: String, default of this argument of `PixelCNNPlusPlus`.
         code_size: Integer, number of channels of the result of `code`.
     """
 
     are_labels: bool = False
+    kind: str = "labels"
     description: str = "no condition"
     num_classes: int = 0
     class_names: tuple[str, ...] = ()
@@ -64,6 +72,8 @@ class Conditions(ABC):
     is_constant: bool = True
     num_rows: int = 0
     dtype: str = "int32"
+    places: tuple[str, ...] = PLACES
+    conditioned_blocks: str = "up_horizontal"
     code_size: int = 0
 
     @abstractmethod
@@ -155,6 +165,11 @@ class Conditions(ABC):
         """Returns values, the result of `read`, as the `y` of a step of training."""
         return values
 
+    def have_candidates(self, values: Any) -> bool:
+        """Returns whether values, as the network takes them, have the axis of the candidates."""
+        spec = self.spec(None, 1)
+        return spec is not None and np.ndim(values) == len(spec.shape)
+
     def targets(self, y: Any) -> tuple[Tensor | None, Tensor | None]:
         """Converts the `y` of a training step to values `(batch, 1, ...)`.
 
@@ -163,7 +178,7 @@ class Conditions(ABC):
         """
         return None, None
 
-    def encoder(self) -> keras.layers.Layer | None:
+    def encoder(self, image_shape: Sequence[int]) -> keras.layers.Layer | None:
         """Returns a new layer that encodes values for the strategies, or `None` for none.
 
         Its result is that of `AutoregressiveNetwork.encoded`.

@@ -77,11 +77,11 @@ class Numbers(Conditions):
             self._given = self._checked_bounds(low, high)
 
     @abstractmethod
-    def new_encoder(self) -> "NumbersEncoder":
+    def new_encoder(self, image_shape: Sequence[int]) -> "NumbersEncoder":
         """Returns a new layer that encodes scaled values for the strategies."""
 
-    def encoder(self) -> "NumbersEncoder":
-        self._encoder = self.new_encoder()
+    def encoder(self, image_shape: Sequence[int]) -> "NumbersEncoder":
+        self._encoder = self.new_encoder(image_shape)
         return self._encoder
 
     @property

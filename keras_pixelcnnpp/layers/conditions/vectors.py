@@ -179,7 +179,7 @@ class Vectors(Numbers):
         array = np.asarray(self._by_name(values))
         return len(array) if array.ndim >= 2 or (self.size == 1 and array.ndim == 1) else 1
 
-    def new_encoder(self) -> "VectorEncoder":
+    def new_encoder(self, image_shape: Sequence[int]) -> "VectorEncoder":
         return VectorEncoder(self, name="encoder")
 
     def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:

@@ -1,0 +1,222 @@
+"""Maps, which have the image's axes, as the conditions of a model."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import layers, ops
+from numpy.typing import ArrayLike
+
+from keras_pixelcnnpp.layers.conditions.numbers import Numbers, NumbersEncoder
+from keras_pixelcnnpp.utils.backend import Shape, Tensor
+from keras_pixelcnnpp.utils.checks import require_integer
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+
+# Number of channels of an encoded map.
+_WIDTH = 32
+
+
+class Maps(Numbers):
+    """Maps, such as a noisy or a coarse image, as the conditions of a model of p(x | map).
+
+    A map is scaled to [-1, 1] by its bounds, and encoded once for each image by a network that is
+    not causal: each pixel of the image may depend on the whole neighborhood of its place in the
+    map. A strategy's weights are linear in the encoded map at the pixel's place. There is no p(x):
+    methods that compare classes are refused, and methods that score or sample need a map for each
+    image, or one for all.
+
+    Args:
+        shape: Triple of integers `(height, width, channels)`. Height and width are those of the
+            image, or divide them.
+        low: Number, or a sequence with one number for each channel: the lower bounds. `None` takes
+            the least values of the arrays given to `fit`.
+        high: The upper bounds, likewise.
+        names: Sequence of strings, the names of the channels. The default is `h0`, `h1` and so on.
+        num_codes: Integer, number of codes without an order, from 0 on; see `of_codes`.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+
+    ```python
+    conditions = kp.Maps.of_images((14, 14, 1))
+    model = kp.PixelCNNPlusPlus((28, 28, 1), conditions=conditions)
+    model.compile("adam")
+    model.fit(images, coarse)                   # uint8 (N, 14, 14, 1)
+    model.sample(coarse[:10], seed=0)           # uint8 (10, 28, 28, 1)
+    ```
+
+    Reference:
+        van den Oord et al. 2016, Conditional Image Generation with PixelCNN Decoders, section 2.3,
+        https://arxiv.org/abs/1606.05328
+    """
+
+    kind = "maps"
+    noun = "map"
+    places = ("stem", "hidden", "gate")
+    conditioned_blocks = "all"
+    num_rows = 1 + _WIDTH
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        low: ArrayLike | None = None,
+        high: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
+        num_codes: int | None = None,
+    ):
+        if np.ndim(shape) != 1 or len(shape) != 3:
+            raise invalid_argument("shape", shape, "(height, width, channels)")
+        super().__init__(shape, low, high, names)
+        self.num_codes = num_codes
+
+    @classmethod
+    def of_images(cls, shape: tuple[int, int, int], num_levels: int = 256) -> Self:
+        """Returns the conditions for maps that are images, with values below `num_levels`."""
+        require_integer("num_levels", num_levels, low=2)
+        return cls(shape, 0, num_levels - 1)
+
+    @classmethod
+    def of_codes(cls, shape: tuple[int, int, int], num_codes: int) -> Self:
+        """Returns the conditions for maps of codes without an order, such as those of a VQ-VAE-2.
+
+        The network has a learned vector for each code, an integer below `num_codes`.
+        """
+        require_integer("num_codes", num_codes, low=2, high=100_000)
+        return cls(shape, 0, num_codes - 1, num_codes=num_codes)
+
+    def arguments(self) -> dict[str, Any]:
+        facts = {"shape": self.shape, "num_codes": self.num_codes}
+        return {"conditions": {**super().arguments()["conditions"], **facts}}
+
+    def read(
+        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    ) -> np.ndarray:
+        maps = super().read(values, count, unknown, several)
+        if self.num_codes and np.any((maps % 1 != 0) | (maps < 0) | (maps >= self.num_codes)):
+            raise UserError(
+                f"Invalid maps. Expected codes from 0 to {self.num_codes - 1}. "
+                f"Received: values from {maps.min():g} to {maps.max():g}"
+            )
+        return maps
+
+    def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
+        has_no_channels = array.shape[-3:] != self.shape and array.shape[-2:] == self.shape[:2]
+        return array[..., None] if self.size == 1 and has_no_channels else array
+
+    def number_of(self, values: Any) -> int:
+        array = self._with_all_axes(np.asarray(values), 1)
+        return len(array) if array.ndim == 4 else 1
+
+    def new_encoder(self, image_shape: Sequence[int]) -> "MapEncoder":
+        height, width, _ = image_shape
+        if height % self.shape[0] or width % self.shape[1]:
+            expected = f"a height and a width that divide those of image_shape={image_shape}"
+            raise invalid_argument("shape", self.shape, expected)
+        return MapEncoder(self, image_shape, name="encoder")
+
+    def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
+        table = ops.convert_to_tensor(table)
+        return ops.tensordot(ops.cast(encoded, table.dtype), table, 1)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class MapEncoder(NumbersEncoder):
+    """Encodes scaled maps by convolutions that are not causal, at each resolution of the image.
+
+    A convolution and two residual blocks at the map's size, a transposed convolution to the image's
+    size if the map is coarser, and another residual block. Lower resolutions are means of 2×2
+    pixels, as long as height and width are even.
+
+    Args:
+        maps: The conditions.
+        image_shape: Triple of integers, the shape of an image.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        values: Float tensor `(batch, candidates, map height, map width, map channels)`.
+
+    Returns:
+        List of float32 tensors `(batch, candidates, height, width, 33)`, highest resolution first.
+        The first channel is 1.
+    """
+
+    def __init__(self, maps: Maps, image_shape: Sequence[int], **kwargs: Any):
+        super().__init__(maps, **kwargs)
+        height, width, _ = maps.shape
+        steps = image_shape[0] // height, image_shape[1] // width
+        first = layers.Conv2D(_WIDTH, 3, **_IN_FLOAT32, name="first")
+        if maps.num_codes:
+            first = CodeEmbedding(maps.num_codes, dtype="float32", name="first")
+        self.steps = [first, *(_Residual(_WIDTH, name=f"residual_{index}") for index in (0, 1))]
+        if steps != (1, 1):
+            up = layers.Conv2DTranspose(_WIDTH, steps, steps, **_IN_FLOAT32, name="upsampling")
+            self.steps.append(up)
+        self.steps.append(_Residual(_WIDTH, name="residual_2"))
+        shape: Shape = (None, *maps.shape)
+        for layer in self.steps:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        self.built = True
+
+    def call(self, values: Tensor) -> list[Tensor]:
+        candidates = values.shape[1]
+        x = ops.reshape(ops.cast(values, "float32"), (-1, *values.shape[2:]))
+        for layer in self.steps:
+            x = layer(x)
+        x = ops.concatenate([ops.ones_like(x[..., :1]), x], -1)
+        encoded = [x]
+        while x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0:
+            halves = x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]
+            x = ops.mean(ops.reshape(x, (-1, *halves)), axis=(2, 4))
+            encoded.append(x)
+        return [ops.reshape(x, (-1, candidates, *x.shape[1:])) for x in encoded]
+
+
+_IN_FLOAT32 = {"padding": "same", "data_format": "channels_last", "dtype": "float32"}
+
+
+class _Residual(layers.Layer):
+    """Adds two 3×3 convolutions of its input, each after an ELU."""
+
+    def __init__(self, filters: int, **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.convolutions = [
+            layers.Conv2D(filters, 3, **_IN_FLOAT32, name=f"conv_{index}") for index in (0, 1)
+        ]
+
+    def build(self, x_shape: Shape) -> None:
+        for convolution in self.convolutions:
+            convolution.build(x_shape)
+
+    def call(self, x: Tensor) -> Tensor:
+        change = x
+        for convolution in self.convolutions:
+            change = convolution(ops.elu(change))
+        return x + change
+
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
+        return x_shape
+
+
+class CodeEmbedding(layers.Layer):
+    """Adds up a learned vector for the code in each channel, from codes that are scaled."""
+
+    def __init__(self, num_codes: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num_codes = num_codes
+
+    def build(self, x_shape: Shape) -> None:
+        self.table = self.add_weight(
+            name="table", shape=(x_shape[-1] * self.num_codes, _WIDTH), initializer="random_normal"
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        codes = ops.cast(ops.round((x + 1) * ((self.num_codes - 1) / 2)), "int32")
+        first = ops.arange(x.shape[-1], dtype="int32") * self.num_codes
+        return ops.sum(ops.take(self.table, codes + first, axis=0), axis=-2)
+
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
+        return (*x_shape[:-1], _WIDTH)

@@ -1,0 +1,157 @@
+"""Models of p(image | map): exact sums and samples, positions of the map, and what is refused."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from layer_checks import randomize
+from refused import each
+from scipy.stats import chisquare
+
+import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.data.batches import ImageBatches
+from keras_pixelcnnpp.models.verification import verify
+
+SMALL = {"num_levels": 2, "filters": 4, "num_blocks": 1}
+ALL = "bias+film+embedding+adaptive_norm"
+
+
+def model_of(cls, image_shape, conditions, **options):
+    keras.utils.set_random_seed(0)
+    model = cls(image_shape, conditions=conditions, **{**SMALL, **options})
+    randomize(model.network, scale=0.3)
+    return model
+
+
+def maps_of(conditions, count, seed=0):
+    low, high = conditions.low[0], conditions.high[0]
+    numbers = np.random.default_rng(seed).uniform(low, high, (count, *conditions.shape))
+    return np.rint(numbers) if conditions.num_codes else numbers
+
+
+def every_image(shape):
+    values = itertools.product([0, 255], repeat=int(np.prod(shape)))
+    return np.array(list(values), "uint8").reshape(-1, *shape)
+
+
+FINE, COARSE = kp.Maps((2, 4, 2), 0, 1), kp.Maps.of_images((1, 2, 1))
+CODES = kp.Maps.of_codes((1, 4, 2), 3)
+TABLE = [
+    (kp.PixelCNNPlusPlus, (2, 4, 1), FINE, {"num_resolutions": 2, "conditioning": ALL}),
+    pytest.param(
+        *(kp.GatedPixelCNN, (2, 4, 1), CODES, {"conditioning": ALL}), marks=pytest.mark.once
+    ),
+    pytest.param(*(kp.PixelCNN, (2, 4, 1), COARSE, {}), marks=pytest.mark.once),
+]
+
+
+@pytest.mark.parametrize(("cls", "shape", "conditions", "options"), TABLE)
+def test_probabilities_add_up_to_one_and_samples_have_them(cls, shape, conditions, options):
+    model, images = model_of(cls, shape, conditions, **options), every_image(shape)
+    first, second = maps_of(conditions, 2)
+    log_prob = model.log_prob(images, first, batch_size=256).astype("float64")
+    assert np.exp(log_prob).sum() == pytest.approx(1, abs=1e-5)
+    # The same image under both maps, side by side.
+    pair = model.log_prob(images[:1], np.stack([[first, second]]))[0]
+    np.testing.assert_allclose(pair[0], log_prob[0], atol=1e-5)
+    assert abs(pair[1] - pair[0]) > 1e-3
+    count, powers = 2000, 2 ** np.arange(images[0].size)[::-1]
+    samples = model.sample(np.tile(first, (count, 1, 1, 1)), seed=0, batch_size=500)
+    found = np.bincount((samples.reshape(count, -1) > 0) @ powers, minlength=len(images))
+    expected = np.exp(log_prob) * count
+    often = expected > 5
+    groups = [np.append(one[often], one[~often].sum()) for one in (found, expected)]
+    assert chisquare(groups[0], groups[1] * count / groups[1].sum()).pvalue > 1e-3
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("index", range(3))
+def test_the_incremental_pass_and_the_file_agree(index, tmp_path):
+    case = TABLE[index] if index == 0 else TABLE[index].values
+    model = model_of(case[0], case[1], case[2], **case[3])
+    verify(model)
+    images, (first, _) = every_image(case[1])[:3], maps_of(case[2], 2)
+    known = np.zeros(case[1][:2], bool)
+    known[0] = True
+    completed = model.complete(images, known, first, seed=0)
+    np.testing.assert_array_equal(completed[:, 0], images[:, 0])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.log_prob(images, first), model.log_prob(images, first))
+
+
+@pytest.mark.once
+def test_a_pixel_knows_the_map_at_its_place():
+    """Training on copies of the map finds them, which a shifted map would prevent."""
+    rng = np.random.default_rng(0)
+    maps = rng.integers(0, 2, (256, 4, 4, 1))
+    model = kp.GatedPixelCNN((4, 4, 1), conditions=kp.Maps((4, 4, 1)), num_levels=2, filters=8)
+    model.compile(keras.optimizers.Adam(0.01))
+    model.fit(255 * maps.astype("uint8"), maps, epochs=12, batch_size=32, verbose=0)
+    wanted = rng.integers(0, 2, (20, 4, 4, 1))
+    assert np.mean(model.sample(wanted, seed=0) == 255 * wanted) > 0.97
+
+
+@pytest.mark.once
+def test_flips_move_the_map():
+    maps = np.arange(8 * 4, dtype="float32").reshape(8, 1, 2, 2, 1)
+    images = maps[:, 0].astype("uint8")
+    batches = ImageBatches(images, maps, batch_size=8, horizontal_flip=True)
+    found, moved = batches[0]
+    np.testing.assert_array_equal(found, moved[:, 0])
+    assert np.any(found != images[batches.rows(0)])
+
+
+@pytest.mark.once
+def test_crops_are_refused():
+    images, maps = np.zeros((3, 2, 2, 1), "uint8"), np.zeros((3, 2, 2, 1), "float32")
+    with pytest.raises(ValueError, match="larger_images"):
+        ImageBatches(images, maps, batch_size=2, larger_images=np.zeros((3, 4, 4, 1), "uint8"))
+
+
+def made(shape=(4, 4, 1), conditioning="bias", cls=kp.PixelCNNPlusPlus, **options):
+    return cls((4, 4, 1), conditions=kp.Maps(shape, 0, 1), conditioning=conditioning, **options)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("call", "arguments", "name"),
+    each(
+        (made, {}, {"shape": [(3, 4, 1), (8, 4, 1), (4, 4)]}),
+        (made, {}, {"conditioning": ["one_hot", "bias+mixture_head", "spatial"]}),
+        (kp.Maps.of_codes, {"shape": (2, 2, 1)}, {"num_codes": [1]}),
+    ),
+)
+def test_refused_arguments(call, arguments, name):
+    with pytest.raises(ValueError, match=name):
+        call(**arguments)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda model, x: model.log_prob(x), "has no p"),
+        (lambda model, x: model.log_prob(x, x[:, :1]), "Invalid maps"),
+        (lambda model, x: model.log_prob(x, x + 0.5), "codes from 0 to 3"),
+        (lambda model, x: model.compress(x, x), "maps"),
+        (lambda model, x: model.class_probabilities(x), "no classes"),
+        (lambda model, x: model.score_function(x, x), "Vectors"),
+    ],
+)
+def test_refused_values(use, message):
+    model = model_of(kp.PixelCNN, (2, 2, 1), kp.Maps.of_codes((2, 2, 1), 4))
+    with pytest.raises(ValueError, match=message):
+        use(model, np.zeros((3, 2, 2, 1), "uint8"))
+
+
+@pytest.mark.once
+def test_lower_resolutions_are_means():
+    encoder = kp.Maps((4, 2, 1), 0, 1).encoder((4, 4, 1))
+    fine, half, quarter = encoder(ops.ones((2, 3, 4, 2, 1)))
+    assert [one.shape for one in (fine, half, quarter)] == [
+        (2, 3, size, size, 33) for size in (4, 2, 1)
+    ]
+    np.testing.assert_allclose(ops.mean(fine, axis=(2, 3)), quarter[:, :, 0, 0], rtol=1e-5)
