@@ -113,28 +113,23 @@ def value_of(options: ConditionOptions, conditions: Conditions) -> np.ndarray | 
     Raises:
         UserError: If the model needs a vector or a map and none is given, or the reverse.
     """
-    text = options.condition
-    for name, given in (("--condition", text), ("--map", options.map)):
-        if given is not None and conditions.num_candidates:
+    given = {"--condition": options.condition, "--map": options.map}
+    wanted = conditions.option
+    for name, value in given.items():
+        if value is not None and name != wanted:
             raise UserError(
                 f"Invalid value for {name}. Expected none for a model of "
-                f"{conditions.description}. Received: {given}"
+                f"{conditions.description}. Received: {value}"
             )
-    if conditions.num_candidates:
+    if wanted is None:
         return None
+    if given[wanted] is None:
+        raise UserError(
+            f"Missing option {wanted}: the model is conditioned on {conditions.description}"
+        )
     if options.map is not None:
         return conditions.read(_read_array(options.map), 1)[0]
-    if conditions.noun == "map":
-        raise UserError(
-            f"Missing option --map: the model is conditioned on {conditions.description}"
-        )
-    if text is None:
-        example = ",".join(f"{name}=…" for name in conditions.names)
-        raise UserError(
-            f"Missing option --condition {example}: the model is conditioned on "
-            f"{conditions.description}"
-        )
-    return grid_of(text, conditions.names, "--condition", most=1)[0]
+    return grid_of(options.condition, conditions.names, "--condition", most=1)[0]
 
 
 def _read_array(path: Path) -> np.ndarray:

@@ -99,7 +99,7 @@ def dataset_of_arrays(
     unused = sorted(filter(str.isprintable, {*arrays, *others} - used))
     if not pairs:
         raise UserError(f"Expected an array x_train, or images. Received: {', '.join(unused)}")
-    splits = {split: _split(arrays, split, *pair, dtype) for split, pair in pairs.items()}
+    splits = {split: _split(arrays, split, *pair, dtype=dtype) for split, pair in pairs.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
         raise UserError(f"The splits have images of different shapes: {sorted(shapes)}")

@@ -55,13 +55,14 @@ class Maps(Numbers):
 
     kind = "maps"
     noun = "map"
+    option = "--map"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
     num_rows = 1 + _WIDTH
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
         names: Sequence[str] | None = None,

@@ -56,6 +56,7 @@ class Vectors(Numbers):
 
     kind = "vectors"
     noun = "vector"
+    option = "--condition"
     num_rows = 1 + _HIDDEN
 
     def __init__(
