@@ -125,7 +125,8 @@ def value_of(options: ConditionOptions, conditions: Conditions) -> np.ndarray | 
         return None
     if given[wanted] is None:
         raise UserError(
-            f"Missing option {wanted}: the model is conditioned on {conditions.description}"
+            f"Missing option {wanted} {conditions.option_example}: the model is conditioned on "
+            f"{conditions.description}"
         )
     if options.map is not None:
         return conditions.read(_read_array(options.map), 1)[0]

@@ -48,6 +48,7 @@ class Conditions(ABC):
         are_labels: Boolean, whether the values are class labels.
         kind: String, what messages and the inputs of a SavedModel call the values.
         option: The option of the commands that has a value, or `None`.
+        option_example: String, the form of this value.
         description: What the conditions are, for messages, such as `"10 classes"`.
         num_classes: Integer, number of classes; 0 if the conditions are not classes.
         class_names: Tuple of the classes' names.
@@ -66,6 +67,7 @@ class Conditions(ABC):
     are_labels: bool = False
     kind: str = "labels"
     option: str | None = None
+    option_example: str = ""
     description: str = "no condition"
     num_classes: int = 0
     class_names: tuple[str, ...] = ()

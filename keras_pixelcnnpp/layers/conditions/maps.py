@@ -56,6 +56,7 @@ class Maps(Numbers):
     kind = "maps"
     noun = "map"
     option = "--map"
+    option_example = "FILE.npy"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
     num_rows = 1 + _WIDTH

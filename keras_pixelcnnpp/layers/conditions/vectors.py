@@ -75,6 +75,7 @@ class Vectors(Numbers):
         self._is_log = np.array(scales) == "log"
         super().__init__((size,), low, high, names)
         self.code_size = self.size
+        self.option_example = ",".join(f"{name}=…" for name in self.names)
 
     def arguments(self) -> dict[str, Any]:
         facts = {"size": self.size, "scale": self.scale}
