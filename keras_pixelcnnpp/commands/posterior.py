@@ -3,7 +3,6 @@
 import itertools
 import math
 from pathlib import Path
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -72,7 +72,7 @@ def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
     if value_of(options, trained.model.conditions) is not None:
-        kinds = "a .png or .npy file for a model that is conditioned on numbers"
+        kinds = f"a .png or .npy file for a model of {trained.model.conditions.kind}"
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     check_channels(trained.model.image_shape)
     names = trained.model.class_names if trained.model.num_classes else ("any",)

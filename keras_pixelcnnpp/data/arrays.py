@@ -1,5 +1,6 @@
 """Loads `.npz` files of images."""
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -126,7 +127,7 @@ def dataset_of_arrays(
         )
         notes = (*notes, note)
     class_names = checked_class_names(class_names, num_classes)
-    of_vectors = {split: pair[2] for split, pair in pairs.items()}
+    of_vectors = {split: pair[2 + (pair[3] in arrays)] for split, pair in pairs.items()}
     vector_names = _vector_names(splits, of_vectors, conditions)
     return Dataset(name, class_names, splits, notes, vector_names)
 
