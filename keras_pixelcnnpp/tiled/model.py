@@ -288,7 +288,7 @@ class TiledModel:
         ).checked(model)
         wanted = model.conditions.scaled(model.conditions.requested(labels))
         is_number = np.ndim(wanted) == 0
-        count = wanted if is_number else len(wanted)
+        count = int(wanted) if is_number else len(wanted)
         shape = (count, height, width, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
