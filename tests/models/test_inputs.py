@@ -12,7 +12,6 @@ from keras import ops
 from tiny import IMAGES, LABELS
 
 from keras_pixelcnnpp import BaselineCNN
-from keras_pixelcnnpp.data import to_images
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.image_model import ImageModel
@@ -91,26 +90,11 @@ runs_out = pytest.mark.filterwarnings(
 KINDS = [Batches, tf_data, generator, data_loader]
 
 
-@runs_out
-@pytest.mark.parametrize("make", KINDS)
-def test_batches_of_any_kind(model, expected, make):
-    history = model.fit(make(), verbose=0, validation_data=make()).history
-    result = model.evaluate(make(), verbose=0, return_dict=True)
-    assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
-    assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
-    if make is not generator:
-        probabilities = model.class_probabilities(IMAGES)
-        np.testing.assert_allclose(model.predict(make(), verbose=0), probabilities, rtol=1e-4)
-
-
-def test_arrays(model, expected):
-    column = LABELS[:, None]  # the shape in keras.datasets.cifar10
-    names = np.array(model.class_names)[LABELS]
-    for labels in (LABELS, column, names):
+def test_labels_may_be_a_column_or_names(model, expected):
+    """A column is their shape in keras.datasets.cifar10."""
+    for labels in (LABELS[:, None], np.array(model.class_names)[LABELS]):
         result = model.evaluate(IMAGES, labels, batch_size=6, verbose=0, return_dict=True)
         assert result["bits_per_dim"] == pytest.approx(expected, rel=1e-5)
-        history = model.fit(IMAGES, labels, validation_data=(IMAGES, labels), verbose=0).history
-        assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-5)
 
 
 @runs_out
@@ -139,29 +123,6 @@ def test_workers_that_are_spawned():
     model.fit(torch.utils.data.DataLoader(images, batch_size=6, **how), verbose=0)
 
 
-def test_images_alone_give_class_probabilities(model):
-    expected = model.class_probabilities(IMAGES)
-    for images in (IMAGES, IMAGES[..., 0], Batches(workers=2)):
-        np.testing.assert_allclose(model.predict(images, verbose=0), expected, rtol=1e-4)
-    called = keras.ops.convert_to_numpy(model(IMAGES))
-    np.testing.assert_allclose(called, model.class_log_likelihoods(IMAGES), rtol=1e-4)
-
-
-@pytest.mark.tensorflow
-@runs_out
-def test_streams_of_images_alone(model):
-    """`predict` needs no labels, nor does the training of an unconditional model."""
-    import tensorflow as tf
-
-    batches = tf.data.Dataset.from_tensor_slices(IMAGES).batch(6)
-    expected = model.class_probabilities(IMAGES)
-    np.testing.assert_allclose(model.predict(batches, verbose=0), expected, rtol=1e-4)
-    unconditional = tiny.untrained_pixelcnn(num_classes=0)
-    unconditional.compile("sgd")
-    history = unconditional.fit(batches, validation_data=batches, verbose=0).history
-    assert np.isfinite(history["val_loss"]).all()
-
-
 @pytest.mark.once
 @runs_out
 @pytest.mark.parametrize("make", [None, Batches])
@@ -172,12 +133,6 @@ def test_class_weights_are_those_of_the_images(model, make):
     history = model.fit(*data, class_weight=dict(enumerate(weights)), verbose=0).history
     # Keras divides a weighted loss by the number of images.
     assert history["loss"] == pytest.approx([np.mean(losses * weights[LABELS])], rel=1e-5)
-
-
-def test_a_batch_by_itself(model, expected):
-    for method in (model.train_on_batch, model.test_on_batch):
-        bits = method(IMAGES, LABELS, return_dict=True)["bits_per_dim"]
-        assert bits == pytest.approx(expected, rel=1e-5)
 
 
 @runs_out
@@ -294,40 +249,18 @@ def test_images_that_really_are_dark():
 
 
 @pytest.mark.once
-@runs_out
-@pytest.mark.parametrize("kind", ["model", "CNN"])
-def test_levels_are_no_images(kind):
+def test_levels_are_no_images():
     """Training and `evaluate` reject levels, also the second time; other methods warn."""
-    count = 64 if kind == "model" else 17
-    model, LEVELS = tiny.untrained_model(num_levels=64), to_levels(IMAGES, count)  # noqa: N806
-    if kind == "CNN":
-        model = BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model, levels = tiny.untrained_pixelcnn(num_levels=64), to_levels(IMAGES, 64)
     model.compile("adam")
-    entrances = [
-        lambda: model.fit(LEVELS, LABELS, verbose=0),
-        lambda: model.fit(IMAGES, LABELS, verbose=0, validation_data=(LEVELS, LABELS)),
-        lambda: model.evaluate(LEVELS, LABELS, verbose=0),
-        lambda: model.train_on_batch(LEVELS, LABELS),
-    ]
-    others = [lambda: model.predict(LEVELS, verbose=0)]
-    if kind == "model":
-        others += [
-            lambda: model.log_prob(LEVELS, LABELS),
-            lambda: model.complete(LEVELS, 1, LABELS),
-        ]
-    largest = LEVELS.max()
-    message = rf"from 0 to {largest}, which look like levels\. .*K, at least {largest + 1}, is"
-    for enter in entrances:
-        with pytest.raises(ValueError, match=message):
-            enter()
-    for enter in others:
-        with pytest.warns(UserWarning, match=message):
-            enter()
     model.fit(IMAGES, LABELS, verbose=0)
-    with pytest.raises(ValueError, match="levels"):
-        model.fit(LEVELS, LABELS, verbose=0)
-    model.class_probabilities(np.zeros_like(IMAGES))  # black images are valid
-    np.testing.assert_array_equal(to_levels(to_images(LEVELS, count), count), LEVELS)
+    for data in ((IMAGES, (levels, LABELS)), (levels, None)):
+        with pytest.raises(ValueError, match="look like levels"):
+            model.fit(data[0], LABELS, validation_data=data[1], verbose=0)
+    with pytest.raises(ValueError, match="look like levels"):
+        model.evaluate(levels, LABELS, verbose=0)
+    with pytest.warns(UserWarning, match="look like levels"):
+        model.predict(levels, verbose=0)
 
 
 def test_a_callback_may_score_within_an_epoch():
