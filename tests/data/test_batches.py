@@ -135,16 +135,6 @@ def test_random_crops_are_parts_of_their_frames(rng, tmp_path):
         RandomCrops(frames, 5, batch_size=4)
 
 
-def test_masked_arrays_are_refused(rng):
-    """Their hidden values would be trained on."""
-    frames = np.ma.masked_greater(rng.integers(0, 256, (2, 8, 8, 1)).astype("uint8"), 99)
-    for given in (frames, list(frames)):
-        with pytest.raises(ValueError, match="masked"):
-            RandomCrops(given, np.int64(4), batch_size=2)
-    with pytest.raises(ValueError, match="masked"):
-        ImageBatches(frames, np.zeros(2, int), batch_size=2)
-
-
 def test_gray_frames_need_no_channel_axis(rng):
     frames, how = rng.integers(0, 256, (3, 9, 9)).astype("uint8"), {"batch_size": 4, "seed": 2}
     flat, with_axis = (
@@ -156,23 +146,13 @@ def test_gray_frames_need_no_channel_axis(rng):
     assert ImageBatches(frames, [0, 1, 2], batch_size=2)[0][0].shape == (2, 9, 9, 1)
 
 
-BAD_FRAME = np.full((3, 9, 9, 1), 4095, "uint16")
-BAD_FRAME[1, 2, 3] = 65535
-
-
-@pytest.mark.parametrize(
-    ("frames", "message"),
-    [
-        (BAD_FRAME, "from 0 to 4095. Received: values from 4095 to 65535, first at index 1"),
-        (BAD_FRAME / 65535, "dtype=float64"),
-        (BAD_FRAME > 0, "dtype=bool"),
-    ],
-)
-def test_frames_of_no_model_are_refused_when_the_batches_are_made(frames, message):
+def test_frames_of_no_model_are_refused_when_the_batches_are_made():
     """Otherwise, the loss would be NaN in the batch that contains them."""
-    for make in (
-        lambda: RandomCrops(frames, 4, batch_size=2),
-        lambda: ImageBatches(frames, [0, 1, 2], batch_size=2),
-    ):
+    bad = np.full((3, 9, 9, 1), 4095, "uint16")
+    bad[1, 2, 3] = 65535
+    masked = np.ma.masked_greater(np.full((3, 9, 9, 1), 255, "uint8"), 99)
+    for frames, message in ((bad, "from 0 to 4095"), (masked, "masked"), (list(masked), "masked")):
         with pytest.raises(ValueError, match=message):
-            make()
+            RandomCrops(frames, 4, batch_size=2)
+        with pytest.raises(ValueError, match=message):
+            ImageBatches(frames, [0, 1, 2], batch_size=2)

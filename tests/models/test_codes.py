@@ -13,7 +13,6 @@ from scipy.special import log_softmax, logsumexp
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data import LabeledImages
-from keras_pixelcnnpp.models.verification import verify
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.training.train import train
@@ -63,20 +62,6 @@ def test_three_codes_are_enumerated(cls, image_shape, options):
     allowed -= logsumexp(allowed)
     found = enumeration.chi_square_of_numbers(completed.reshape(-1, 4) @ number, allowed)
     assert found > 1e-3
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("cls", [kp.PixelCNNPlusPlus, kp.GatedPixelCNN])
-def test_a_model_of_codes_is_consistent(cls):
-    verify(
-        cls(
-            (2, 2, 2),
-            2,
-            3,
-            ordered_levels=False,
-            **(SMALL if cls != kp.PixelCNNPlusPlus else PLUS_PLUS),
-        )
-    )
 
 
 @pytest.mark.once
@@ -143,32 +128,12 @@ def test_three_hundred_codes_are_compressed(tmp_path):
 
 
 @pytest.mark.once
-def test_codes_are_trained_and_checked():
+def test_codes_are_trained():
     model, codes = of_codes()
     model.compile(keras.optimizers.Adam(0.01))
     # A warning, which is an error in tests, would take codes for levels of dark images.
     assert model.fit(codes, codes[:, 0, 0, 0] % 2, verbose=0).history["loss"][0] < 3
     np.testing.assert_array_equal(model.to_levels(codes), codes)
-    invalid = codes.copy()
-    invalid[3, 0, 0] = 3
-    for method in (model.log_prob, model.fit, model.compress):
-        with pytest.raises(ValueError, match=r"Expected integers from 0 to 2. Received.*to 3"):
-            method(invalid, np.zeros(32, int))
-    with pytest.raises(ValueError, match=r"Invalid codes. Expected integers 0–2.*float"):
-        model.log_prob(codes / 3, 0)
-
-
-@pytest.mark.tensorflow
-def test_invalid_codes_in_a_stream_make_the_loss_nan():
-    import tensorflow as tf
-
-    model, codes = of_codes()
-    model.compile(keras.optimizers.SGD(0.0))
-    invalid = codes.copy()
-    invalid[20, 0, 0] = 3
-    for images, is_valid in ((codes, True), (invalid, False)):
-        stream = tf.data.Dataset.from_tensor_slices((images, np.arange(32) % 2)).batch(16)
-        assert np.isfinite(model.evaluate(stream, verbose=0)[0]) == is_valid
 
 
 @pytest.mark.once

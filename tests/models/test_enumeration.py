@@ -290,7 +290,7 @@ def test_several_completions_of_an_image_follow_its_law(first, mask):
     """They are independent if the known pixels come first, otherwise drawn from one run."""
     given = first.images[[201, 27]]
     images = np.repeat(given, 100, axis=0)
-    how = {"num_samples": 8, "num_particles": 256, "batch_size": 100_000, "verbose": 0}
+    how = {"num_samples": 8, "num_particles": 512, "batch_size": 100_000, "verbose": 0}
     received = first.model.complete(images, np.array(mask), 0, seed=3, **how)
     assert received.shape == (200, 8, 2, 2, 1)
     for image, samples in zip(given, received.reshape(2, 800, 2, 2, 1), strict=True):
@@ -307,7 +307,7 @@ def test_collapsed_particles_are_reported(first):
         first.model.complete(first.images[:2], mask, 0, 0, num_particles=2, num_samples=8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first.model.complete(first.images[:2], mask, 0, 0, num_particles=512, num_samples=512)
+        first.model.complete(first.images[:2], mask, 0, 0, num_particles=512, num_samples=8)
 
 
 def test_completed_images_follow_the_law_of_what_is_unknown(first):

@@ -15,16 +15,6 @@ from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.utils.backend import variable_value
 
 
-@pytest.mark.once
-def test_fit_lowers_the_loss():
-    model = tiny.untrained_pixelcnn()
-    model.compile(optimizer=keras.optimizers.SGD(0.1))
-    history = model.fit(IMAGES, LABELS, epochs=8, batch_size=12, verbose=0).history
-    assert history["loss"][-1] < history["loss"][0]
-    np.testing.assert_allclose(history["loss"], history["bits_per_dim"], rtol=1e-6)
-    assert set(history) == {"loss", "bits_per_dim"}  # labels are not compared
-
-
 def test_a_model_with_averaged_weights_is_evaluated_saved_and_trained_further(tmp_path):
     """JAX deletes the input arrays of a step, which averages must not share."""
     model = tiny.untrained_pixelcnn()

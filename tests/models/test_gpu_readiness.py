@@ -127,24 +127,6 @@ def test_a_compiled_pixel_copies_no_row_of_inputs():
     assert not any(re.search(r"f32\[(?:16|8),\S+ copy\(", body) for body in over_pixels)
 
 
-@pytest.mark.jax
-def test_a_callback_into_python_is_noticed(monkeypatch):
-    """The guard itself, with a fault of the kind that it is to find."""
-    import jax
-
-    model = create()
-    head = type(model.distribution)
-    log_prob = head.log_prob
-
-    def watched(self, *arguments):
-        jax.debug.callback(lambda: None)
-        return log_prob(self, *arguments)
-
-    monkeypatch.setattr(head, "log_prob", watched)
-    with pytest.raises(ValueError, match="different from the lowering platform cuda"):
-        lowers_for_cuda(monkeypatch, lambda: model.log_prob(images_of(), LABELS))
-
-
 # --- TensorFlow -------------------------------------------------------------------------------
 
 

@@ -104,21 +104,3 @@ class TestDeep:
         twice = deep.compress(np.tile(images, (2, 1, 1, 1)), np.tile(LABELS, 2), verbose=0)
         # The header cancels; the label and the end of a stream take up to 3 bytes.
         assert ideal < len(twice) - len(data) < ideal + 3 * len(images)
-
-    @pytest.mark.once
-    @pytest.mark.parametrize(
-        ("images", "message"),
-        [
-            (DEEP[..., None], "shape"),
-            (DEEP.astype("uint8"), r"0–4095 .*uint8, which has 256 values only"),
-            (DEEP / 4095, r"4095 \* images\)\.round\(\)\.astype\('uint16'\)"),
-            (DEEP + np.uint16(4096), "from 0 to 4095"),
-        ],
-    )
-    def test_others_are_refused(self, deep, images, message):
-        for call in (deep.bits_per_dim, deep.predict, deep.compress):
-            with pytest.raises(ValueError, match=message):
-                call(images)
-        tensor = keras.ops.convert_to_tensor(images.astype("int32") + 4096)
-        with pytest.raises(ValueError, match=r"Invalid images|from 0 to 4095"):
-            deep(tensor)

@@ -14,7 +14,8 @@ from tiny import IMAGES, LABELS
 
 import keras_pixelcnnpp as kp
 
-pytestmark = [pytest.mark.once, pytest.mark.eagerly]
+pytestmark = pytest.mark.eagerly
+once = pytest.mark.once
 
 ANGLES = np.linspace(-0.5, 0.5, 12)
 
@@ -27,11 +28,12 @@ KINDS = {
         np.stack([ANGLES, ANGLES**2], axis=1),
     ),
 }
-#: Images of the same levels, for models of 5 levels, of 5 codes and of 1,000 levels.
+#: Images of the same levels, for models of 5 levels, of 5 codes and of 1,000 levels, and the first
+#: value that no image may have.
 LEVELS = {
-    "5": ({"num_levels": 5}, IMAGES),
-    "codes": ({"num_levels": 5, "ordered_levels": False, "head": "categorical"}, IMAGES // 64),
-    "1000": ({"num_levels": 1000}, IMAGES.astype("uint16") * 3),
+    "5": ({"num_levels": 5}, IMAGES, 256),
+    "codes": ({"num_levels": 5, "ordered_levels": False, "head": "categorical"}, IMAGES // 64, 5),
+    "1000": ({"num_levels": 1000}, IMAGES.astype("uint16") * 3, 1000),
 }
 
 
@@ -57,7 +59,8 @@ def tf_data(images, values):
 
 
 def data_loader(images, values):
-    torch = pytest.importorskip("torch")
+    import torch
+
     if images.dtype == "uint16":
         pytest.skip("torch's collation does not know uint16")
     arrays = [torch.tensor(array) for array in (images, values) if array is not None]
@@ -74,7 +77,10 @@ def sequence(images, values):
     return [images[:6], images[6:]]
 
 
-CONTAINERS = [Batches, tf_data, data_loader, generator, sequence]
+CONTAINERS = [
+    *(pytest.param(each, marks=once) for each in (Batches, tf_data, generator, sequence)),
+    pytest.param(data_loader, marks=pytest.mark.torch),
+]
 # Keras's warnings about streams.
 runs_out = pytest.mark.filterwarnings(
     "ignore:Your input ran out of data", "ignore:`shuffle=True` was passed"
@@ -102,7 +108,7 @@ SEAMS = [*((kind, "5") for kind in KINDS), ("none", "codes"), ("none", "1000")]
 def seam(request, eagerly):
     """A model of one kind and number of levels that training does not change, and its data."""
     kind, levels = request.param
-    (arguments, values), (of_levels, images) = KINDS[kind], LEVELS[levels]
+    (arguments, values), (of_levels, images, _) = KINDS[kind], LEVELS[levels]
     model = tiny.untrained_pixelcnn(**{"dropout_rate": 0.0, **arguments, **of_levels})
     randomize(model.network, scale=0.1)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
@@ -159,6 +165,7 @@ def test_prediction(seam, container, with_values):
         np.testing.assert_allclose(found, predicted(model, images), rtol=1e-4, atol=1e-6)
 
 
+@once
 def test_arrays(seam):
     """Keras's methods of arrays and of one batch, and the call."""
     model, images, values = seam
@@ -202,6 +209,7 @@ def is_refused(model, method):
     return not (conditions.are_labels if method in OF_CLASSES else conditions.num_candidates)
 
 
+@once
 @pytest.mark.parametrize("method", SCORING)
 def test_methods_of_arrays(seam, method):
     """Lists are arrays; batches, images of another shape and too few values are refused."""
@@ -233,12 +241,15 @@ WRONG = {
     "none": lambda images: images[:0],
     "floats": lambda images: images / 255,
     "another shape": lambda images: images[:, :2],
-    "beyond white": lambda images: images.astype("int32") + 10_000,
+    "beyond white": lambda images: np.where(
+        images == images.max(), 1 << 14, images.astype("int32")
+    ),
     "negative": lambda images: images.astype("int32") - 1,
     "masked": lambda images: np.ma.masked_equal(images, images.max()),
 }
 
 
+@once
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_images_have_no_door(seam, name):
     model, images, values = seam
@@ -250,6 +261,7 @@ def test_wrong_images_have_no_door(seam, name):
     refusal(model.predict_on_batch, wrong)
 
 
+@once
 def test_wrong_values_have_no_door(seam):
     model, images, values = seam
     wrong = [LABELS, np.eye(3)[LABELS]] if values is None else [values[:5], values * np.nan, None]
@@ -261,12 +273,14 @@ def test_wrong_values_have_no_door(seam):
         refusal(model.fit, images, values, validation_data=(images, y), verbose=0)
 
 
+@once
 @runs_out
-def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam):
+def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam, request):
     """The loss is NaN, or an error, and no weight becomes NaN."""
     model, images, values = seam
+    _, levels = request.node.callspec.params["seam"]
     bad = images.astype("int32")
-    bad[8, 1, 2] = 1 << 14
+    bad[8, 1, 2] = LEVELS[levels][2]
     data = [(bad, values)]
     if model.conditions.are_labels:
         data.append((images, LABELS + LABELS // 2))

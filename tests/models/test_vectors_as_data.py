@@ -157,7 +157,10 @@ def later_data_out_of_range_are_noted_or_nan():
 
 def vectors_differ_in_mixed_precision():
     vectors = kp.Vectors(1, 0, 1)
-    encoder, strategy = vectors.encoder(), BiasConditioning(vectors, dtype="mixed_bfloat16")
+    encoder, strategy = (
+        vectors.encoder((2, 2, 1)),
+        BiasConditioning(vectors, dtype="mixed_bfloat16"),
+    )
     values = vectors.checked(np.linspace(0.5, 0.52, 41), 41)
     (code,) = randomize(encoder)(ops.convert_to_tensor(values)[None])
     features = ops.zeros((1, 1, 1, 1, 64), "bfloat16")

@@ -153,9 +153,9 @@ class Vectors(Numbers):
         super().note_outside(values)
         if self._encoder is None or not np.isfinite(self._encoder.farthest.numpy()):
             return
-        flat = values.reshape(-1, self.size)
+        (low, high), flat = self.bounds, values.reshape(-1, self.size)
         scaled = self.in_unit(flat, self.bounds, np)
-        inside = (np.abs(scaled) <= 1).all(axis=1)
+        inside = ((low <= flat) & (flat <= high)).all(axis=1)
         far = inside & (self._distances(scaled) > 1.25 * self._encoder.farthest.numpy())
         if far.any():
             vector = ", ".join(f"{value:.9g}" for value in flat[far][0])
