@@ -133,11 +133,6 @@ def test_few_large_images_give_no_warning(rng):
     kp.AnomalyDetector(MadeUp()).fit(noise(rng, 40, shape=(128, 128, 1)))
 
 
-def test_rate_of_false_alarms_is_checked(rng):
-    with pytest.raises(ValueError, match="contamination"):
-        kp.AnomalyDetector(MadeUp(), 0.7).fit(noise(rng, 100))
-
-
 def test_features_of_a_model(hybrid_images):
     """Features are those of `pixel_statistics`, also of other sizes of images."""
     model, images = hybrid_images

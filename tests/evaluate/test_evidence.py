@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import done
 
 from keras_pixelcnnpp.evaluate.evidence import choose
 from keras_pixelcnnpp.utils.files import read_json
@@ -43,12 +43,3 @@ def test_command(pixelcnnpp, run, figures):
         np.testing.assert_allclose(shown.get_array(), np.subtract(*of_classes), atol=1e-4)
         assert shown.cmap.name == "RdBu"  # blue, the last color, is for the class
         assert shown.norm.vmin == -shown.norm.vmax
-
-
-def test_bad_input(pixelcnnpp, run, tmp_path):
-    command = ("evaluate", "evidence", "--run")
-    one_line(pixelcnnpp(*command, tmp_path / "none"), "No run in")
-    one_line(pixelcnnpp(*command, run.path, "--split", "tset"), "validation")
-    one_line(pixelcnnpp(*command, run.path, "--split", "test"), "labeled")
-    run.model_keras.unlink()
-    one_line(pixelcnnpp(*command, run.path), "pixelcnnpp train")

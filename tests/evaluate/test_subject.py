@@ -1,6 +1,5 @@
 """Tests of how a model, its images and the folder of results are chosen, and of `evaluate all`."""
 
-import os
 import re
 from pathlib import Path
 
@@ -93,18 +92,6 @@ def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
     assert done(pixelcnnpp(*report)).count("Outdated: ") == 2
 
 
-def test_the_page_is_as_new_as_the_results(pixelcnnpp, run):
-    out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, *FEW))
-    page = run.reports / "index.html"
-    assert f"index.html to {run.reports}" in out
-    interpretation = read_json(run.reports / "likelihood.json")["interpretation"]
-    assert interpretation in page.read_text(encoding="utf-8")
-    os.utime(page, (0, 0))
-    done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, *FEW, "--split", "test"))
-    assert page.stat().st_mtime > 0
-    assert "test" in page.read_text(encoding="utf-8")
-
-
 def test_two_channels(pixelcnnpp, tmp_path):
     """What refuses a model is neither run by `evaluate all` nor advised."""
     split = tiny.tiny_split(30)
@@ -162,6 +149,7 @@ def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, m
         (("--model", "model.keras"), "--data"),
         (("--preset", "digits", "--run", "runs/a", "--data", "digits"), "exactly one"),
         (("--run", "digits"), "digits is the name of a preset"),
+        (("--run", "none"), "No run in none"),
     ],
 )
 def test_mistakes(pixelcnnpp, options, fragment, tmp_path, monkeypatch):
