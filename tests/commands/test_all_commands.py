@@ -19,7 +19,7 @@ import keras_pixelcnnpp
 from keras_pixelcnnpp.commands.helpers import in_a_folder, prepare_process
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.models.archive import NETWORKS
-from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
+from keras_pixelcnnpp.models.pixelcnn import PixelCNN
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.training.checkpoints import TrainingStopped
@@ -192,7 +192,7 @@ def test_letters_that_no_font_has():
 def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch):
     """Errors of a plugin may have any message."""
 
-    class Refusing(PixelCNNPlusPlus):
+    class Refusing(PixelCNN):
         def __init__(self, *_, **__):
             raise ValueError("out of memory.png is missing")
 
@@ -325,18 +325,6 @@ def test_no_name_reaches_the_terminal_unescaped(pixelcnnpp, archive, run, tmp_pa
         shown = out + err
         bad = [line for line in re.split("[\n\r\b]", shown) if not line.isprintable()]
         assert not bad, command
-
-
-def test_images_that_really_are_dark(pixelcnnpp, tmp_path):
-    """The advice of the message is followed. The baseline CNN has no such option."""
-    path, split = tmp_path / "dark.npz", tiny.tiny_split(60)
-    np.savez(path, images=split.images // 64, labels=split.labels)
-    command = ("train", "--data", path, "--run", tmp_path / "run", *SMALL)
-    result = pixelcnnpp(*command, "--num-levels", 16)
-    one_line(result, "look like levels", "train's --num-levels 256")
-    done(pixelcnnpp(*command, "--num-levels", 256))
-    baseline = ("train-baseline", "--data", path, "--run", tmp_path / "run", "--epochs", 1)
-    assert "nearly black" in done(pixelcnnpp(*baseline))
 
 
 def test_help_without_examples(pixelcnnpp):

@@ -205,9 +205,7 @@ def test_what_users_named_is_text(pixelcnnpp, finished_run, tmp_path):
     ("name", "content"),
     [
         ("classification.json", b'{"split"'),
-        ("generation.json", b"[1]"),
         ("samples.png", b"no image"),
-        ("ood.png", b""),
     ],
 )
 def test_damaged_file_is_named(pixelcnnpp, finished, name, content):
