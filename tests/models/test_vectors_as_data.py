@@ -68,7 +68,8 @@ def a_range_without_resolution_is_refused():
 def a_stream_is_scaled_in_float64():
     far, near = trained(H + 2.459e6), trained(H)
     batch = IMAGES, H + 2.459e6
-    data = __import__("tensorflow").data.Dataset.from_tensor_slices(batch).batch(40)
+    tensorflow = pytest.importorskip("tensorflow")
+    data = tensorflow.data.Dataset.from_tensor_slices(batch).batch(40)
     wanted = near.evaluate(IMAGES, H, verbose=0)
     np.testing.assert_allclose(far.evaluate(data, verbose=0), wanted, rtol=1e-5)
 
@@ -296,7 +297,8 @@ def test_score_function_of_parts_and_groups():
     ]
     slope = (ends[1] - ends[0]) / (2 * step)
     expected = [slope[groups == group].sum() for group in range(3)]
-    np.testing.assert_allclose(found[:, 1], expected, rtol=2e-3)
+    # The error of a difference quotient in float32 is absolute.
+    np.testing.assert_allclose(found[:, 1], expected, rtol=2e-3, atol=2e-3)
     mask = np.array([[False, False], [True, True]])
     with pytest.raises(ValueError, match="precede all others"):
         model.score_function(IMAGES, [0.4, 0.6], observed=mask)

@@ -63,7 +63,12 @@ def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", *
     run(mixed, *inputs, **call_arguments)
     mixed.set_weights(layer.get_weights())
     assert {variable.dtype for variable in mixed.trainable_variables} <= {"float32"}
-    tensor = mixed(*[ops.convert_to_tensor(array) for array in inputs], **call_arguments)
+    # A network calls its layers with features in their compute dtype.
+    tensors = [
+        ops.cast(array, mixed.compute_dtype) if array.dtype.kind == "f" else array
+        for array in map(ops.convert_to_numpy, inputs)
+    ]
+    tensor = mixed(*map(ops.convert_to_tensor, tensors), **call_arguments)
     assert keras.backend.standardize_dtype(tensor.dtype) == output_dtype
     # bfloat16 has eight bits, and a few rounding errors add up.
     tolerance = 0.05 * np.abs(output).max()
