@@ -121,7 +121,7 @@ class TestScores:
         probabilities, features = cnn.class_probabilities(IMAGES), cnn.features(IMAGES)
         kernel, bias = cnn.probabilities.get_weights()
         logits = ops.convert_to_numpy(features) @ kernel[:, 0] + bias[0]
-        many = tiny.tiny_split(50, 3).images
+        many = tiny.tiny_split(200, 3).images
         everything = {**sets, "normal": many}
         by_classes = {s: class_detectors(images, model, cnn) for s, images in everything.items()}
         own = by_classes["in_distribution"]
