@@ -105,7 +105,7 @@ def ising(folder, seed, resume):
     path, start = folder / "ising.keras", 0
     keras.utils.set_random_seed(seed)
     batch_size, count = 64, PAIRS // PARTS
-    rate = keras.optimizers.schedules.CosineDecay(4e-3, PARTS * -(-count // batch_size))
+    rate = keras.optimizers.schedules.CosineDecay(1.5e-3, PARTS * -(-count // batch_size))
     model = kp.GatedPixelCNN(
         (SIZE, SIZE, 1),
         num_levels=2,
