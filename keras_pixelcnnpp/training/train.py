@@ -23,6 +23,7 @@ from keras_pixelcnnpp.training.checkpoints import (
 )
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.utils import backend
+from keras_pixelcnnpp.utils.checks import require_values
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # Number of images for fitting class biases, since scoring images under every class is slow.
@@ -101,6 +102,8 @@ def _batches(
     flip = bool(recipe.horizontal_flip) and not getattr(model, "horizontal_flip", False)
     how: Any = {"batch_size": recipe.batch_size, "seed": recipe.seed, "horizontal_flip": flip}
     if not recipe.random_crops:
+        if not model.allow_dark_images:
+            require_values(images.images, model.num_levels, True, model.ordered_levels)
         how |= {"larger_images": images.larger, "sample_weight": sample_weight}
         return ImageBatches(images.images, labels, **how)
     if images.larger is None:

@@ -327,6 +327,18 @@ def test_no_name_reaches_the_terminal_unescaped(pixelcnnpp, archive, run, tmp_pa
         assert not bad, command
 
 
+def test_images_that_really_are_dark(pixelcnnpp, tmp_path):
+    """The advice of the message is followed. The baseline CNN has no such option."""
+    path, split = tmp_path / "dark.npz", tiny.tiny_split(60)
+    np.savez(path, images=split.images // 64, labels=split.labels)
+    command = ("train", "--data", path, "--run", tmp_path / "run", *SMALL)
+    result = pixelcnnpp(*command, "--num-levels", 16)
+    one_line(result, "look like levels", "train's --num-levels 256")
+    done(pixelcnnpp(*command, "--num-levels", 256))
+    baseline = ("train-baseline", "--data", path, "--run", tmp_path / "run", "--epochs", 1)
+    assert "nearly black" in done(pixelcnnpp(*baseline))
+
+
 def test_help_without_examples(pixelcnnpp):
     assert "Example" not in done(pixelcnnpp("presets", "--help"))
 
