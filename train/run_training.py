@@ -49,7 +49,7 @@ from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.training.train import train
 from keras_pixelcnnpp.utils import backend
-from keras_pixelcnnpp.utils.checks import checked_images, require_choice
+from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import (
     UserError,
     is_disk_full,
@@ -158,7 +158,6 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
     conditions = _conditions(dataset, recipe)
     with backend.precision(recipe.precision):
         model = _make_model(dataset, conditions, recipe)
-    checked_images(images.images, model.image_shape, model.num_levels, strict=True)
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)
