@@ -42,6 +42,12 @@ class Case:
         self.model = enumeration.enumerable_model(
             image_shape, cls, head=head, conditioning=conditioning, unlabeled_weight=1.0
         )
+        # As in a trained model, the pixels and the label matter: the initial gains are small.
+        for variable in self.model.network.trainable_variables:
+            if variable.name == "gain":
+                variable.assign(np.ones(variable.shape))
+            elif variable.name not in ("direction", "bias"):  # tables of labels
+                variable.assign(3.0 * variable)
         self.image_shape = image_shape
         self.images = enumeration.all_images(image_shape)
         self.laws = [enumeration.log_law(self.model, label) for label in LABELS]
@@ -262,11 +268,11 @@ def test_a_single_particle_gives_an_unbiased_estimate(first):
 @pytest.mark.once
 def test_guided_completions_follow_the_law_of_the_unknown_pixels(first):
     """Samples with guidance have a law over images as well."""
-    mask, given = np.array([[False, True], [False, True]]), first.images[238]
+    mask, given = np.array([[False, True], [False, True]]), first.images[217]
     allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
-    law, half = (restricted(first.guided(0, w, 0.5), allowed) for w in (1.5, 0.75))
+    law, half = (restricted(first.guided(0, w, 0.5), allowed) for w in (3.0, 1.5))
     images = np.repeat(given[None], 4000, axis=0)
-    how = {"guidance": 1.5, "guidance_logit_scale": 0.5, "batch_size": 200_000, "verbose": 0}
+    how = {"guidance": 3.0, "guidance_logit_scale": 0.5, "batch_size": 200_000, "verbose": 0}
     received = first.model.complete(images[:1000], mask, 0, seed=3, num_particles=128, **how)
     assert enumeration.chi_square(received, law) > 1e-3
     assert enumeration.chi_square(received, half) < 1e-4
