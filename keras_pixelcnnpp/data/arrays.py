@@ -173,6 +173,7 @@ def _split(
     labels_of: str,
     vectors_of: str,
     maps_of: str,
+    *,
     dtype: str,
 ) -> LabeledImages:
     given = images = arrays[images_of]
