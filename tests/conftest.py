@@ -94,7 +94,9 @@ def process_state():
         "Keras's settings": (keras.config.floatx(), keras.config.image_data_format()),
     }
     if "matplotlib" in sys.modules:
-        state["matplotlib's settings"] = {**sys.modules["matplotlib"].rcParams}
+        # Gradio's first page chooses matplotlib's backend.
+        settings = {**sys.modules["matplotlib"].rcParams, "backend_fallback": None}
+        state["matplotlib's settings"] = settings
     if keras.backend.backend() == "tensorflow":
         state["TensorFlow's functions"] = tf.config.functions_run_eagerly()
     return state

@@ -49,7 +49,7 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
         if variable.name == "gain":
             variable.assign(np.ones(variable.shape))
         elif variable.name not in ("direction", "bias"):
-            variable.assign(5.0 * variable)
+            variable.assign(10.0 * variable)
     laws = {}
     for overlap in (0, 1):
         tiled = kp.TiledModel(model, overlap)
@@ -61,7 +61,7 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
             laws[overlap, label] = law
         mean = logsumexp([laws[overlap, 0], laws[overlap, 1]], axis=0) - np.log(2)
         np.testing.assert_allclose(laws[overlap, NONE], mean, atol=1e-5)
-        samples = tiled.sample((2, 4), np.full(5000, NONE), seed=1, batch_size=5000)
+        samples = tiled.sample((2, 4), np.full(15_000, NONE), seed=1, batch_size=15_000)
         assert p_value(samples, mean) > 1e-3
         assert p_value(samples, laws[overlap, 1]) < 1e-4
     expected = -mean / (8 * np.log(2))
