@@ -88,7 +88,8 @@ def process_state():
     state = {
         "current folder": Path.cwd(),
         "environment": {**os.environ, "PYTEST_CURRENT_TEST": ""},
-        "import path": [*sys.path],
+        # The import of TensorFlow Probability imports setuptools, which adds its own packages.
+        "import path": [path for path in sys.path if not path.endswith("setuptools/_vendor")],
         "signal handlers": [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],
         "NumPy's errors": np.geterr(),
         "Keras's settings": (keras.config.floatx(), keras.config.image_data_format()),
