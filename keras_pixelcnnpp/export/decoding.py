@@ -48,8 +48,8 @@ def decode_image(
     columns. There are two differences: 16-bit gray values are truncated instead of rounded, and a
     transparent color of a PNG without alpha channel is kept.
 
-    It raises an `InvalidArgumentError` if the file is neither PNG nor JPEG, is damaged, has more
-    than `MAX_PIXELS` pixels, or is a JPEG with so many scans that decoding would take minutes.
+    It raises an `InvalidArgumentError` if the file is neither PNG nor JPEG, is damaged, or has more
+    than `MAX_PIXELS` pixels.
     """
     height, width, channels = image_shape
     pixels = _upright(_decode(content), content)

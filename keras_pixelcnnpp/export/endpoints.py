@@ -29,9 +29,8 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         `image_bytes` string `(B,)`, the contents of PNG or JPEG files with up to 2**24 pixels
         -> the outputs of `classify`. Files that can't be decoded don't affect the others: their
         `class_id` is -1, and their other outputs are NaN. These are files of other formats, with
-        more pixels, or with detectable damage (truncated, wrong checksum of a PNG), and JPEGs with
-        so many scans that decoding would take minutes. Changed bits in the data of a JPEG are not
-        detected, because JPEG has no checksum.
+        more pixels, or with detectable damage (truncated, wrong checksum of a PNG). Changed bits in
+        the data of a JPEG are not detected, because JPEG has no checksum.
     `log_prob`:
         `images`, `labels` int32 `(B,)` -> `log_likelihood` `(B,)` (nats).
     `sample`:

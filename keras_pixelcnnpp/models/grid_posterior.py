@@ -350,7 +350,7 @@ def vectors_of(model: LikelihoodModel) -> Vectors:
     if not isinstance(model.conditions, Vectors):
         raise UserError(
             "Expected a model conditioned on `Vectors`. Received: a model of "
-            f"{model.conditions.description}, whose posterior is `class_probabilities`"
+            f"{model.conditions.description}"
         )
     return model.conditions
 

@@ -196,7 +196,7 @@ def test_bounds_and_arguments(gated):
             kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), **arguments)
     with pytest.raises(ValueError, match=r"`num_classes`.*0 for an unconditional model"):
         kp.GatedPixelCNN((3, 3, 1))
-    with pytest.raises(ValueError, match="class_probabilities"):
+    with pytest.raises(ValueError, match="Expected a model conditioned on `Vectors`"):
         kp.GatedPixelCNN((3, 3, 1), 2, 2, filters=4, num_blocks=1).grid_posterior(LATTICES, GRID)
 
 
