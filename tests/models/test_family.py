@@ -274,7 +274,7 @@ def test_a_file_keeps_the_precision(tmp_path):
 def test_float16_trains_with_averages():
     """Training ends with the average of the weights after each step, which NumPy computes, too."""
     model = tiny.untrained_model(dtype="mixed_float16", dropout_rate=0.0)
-    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
+    model.compile(keras.optimizers.SGD(0.1, clipnorm=1.0, use_ema=True, ema_momentum=0.5))
     steps = [flat_weights(model)]
     keep = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda *_, **__: steps.append(flat_weights(model))

@@ -62,8 +62,9 @@ def check(rng, tolerance=1e-4, labels=((0,), (1,), (2,)), **arguments):
     images = rng.integers(0, 256, (3, *model.image_shape)).astype("uint8")
     labels = None if model.num_classes == 0 else np.int32(labels)
     randomize(model.network, scale=0.1)
-    gain = model.network.head.gain  # parameters as large as those of a trained model
-    gain.assign(np.ones(gain.shape))
+    head = model.network.head  # parameters as large as those of a trained model
+    head.gain.assign(np.ones(head.gain.shape))
+    head.bias.assign(np.linspace(0.5, 1.5, head.bias.shape[0]))
     candidates = None if labels is None else ops.convert_to_tensor(labels)
     expected = ops.convert_to_numpy(model.pixel_parameters(images, candidates))
     received = incremental_parameters(model, to_levels(images, model.num_levels), labels)
