@@ -20,13 +20,15 @@ PLUS_PLUS = (kp.PixelCNNPlusPlus, {**EVERY, "conditioning": "+".join(STRATEGIES)
 LATTICES = np.array(list(itertools.product([0, 255], repeat=9)), "uint8").reshape(-1, 3, 3, 1)
 GRID = np.array(list(itertools.product([0.2, 0.35, 0.6], [-0.3, 0.1])))
 VOLUMES = np.array([0.15, 0.2, 0.25]).repeat(2)  # up to a factor
+# PixelCNN++ with larger weights has logistics so sharp that float32 leaves 1e-4 nats.
+SCALES = {kp.GatedPixelCNN: 0.4, kp.PixelCNNPlusPlus: 0.1}
 WIDTHS = np.array([[0.075, 0.2], [0.2, 0.2], [0.125, 0.2]]).repeat(2, axis=0)
 
 
 def make(cls, options, **changes):
     """Returns a model of 3×3 lattices with random weights, which depends on the vector."""
     options = {"conditions": kp.Vectors(2, **BOUNDS), "num_levels": 2, **options, **changes}
-    return randomize(cls((3, 3, 1), **options), scale=0.4)
+    return randomize(cls((3, 3, 1), **options), scale=SCALES[cls])
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_probabilities_of_all_lattices_add_up_to_one(cls, options):
     assert np.ptp(log_prob, axis=1).min() > 0.01  # it depends on the vector
     for index in (0, 5):
         alone = model.log_prob(LATTICES, GRID[index])
-        np.testing.assert_allclose(log_prob[:, index], alone, rtol=1e-5)
+        np.testing.assert_allclose(log_prob[:, index], alone, rtol=3e-6)
     kp.verify(model)
 
 
