@@ -122,5 +122,5 @@ def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) ->
         xlim=(0, 101),
     )
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize="small")
     return figure_png(figure)

@@ -36,7 +36,7 @@ def claim(
     if is_shared and (reason := _other_images(run, section, known, config, listing)):
         if not overwrite:
             raise UserError(f"{reason}. Add --overwrite to start over, or choose another folder")
-        say(f"{reason}, which is overwritten")
+        say(f"{reason}. The earlier training is overwritten")
         for name in others:
             _remove_training(run, name)
         others, is_shared = {}, False

@@ -247,7 +247,9 @@ def require_images(
 
     Unknown sizes of a tensor are accepted. Models of more than 256 levels take no uint8.
     """
-    shape, dtype = tuple(images.shape), getattr(images.dtype, "name", str(images.dtype))
+    # TensorFlow may know nothing about the shapes of a stream.
+    shape = () if getattr(images.shape, "rank", 0) is None else tuple(images.shape)
+    dtype = getattr(images.dtype, "name", str(images.dtype))
     height, width, channels = image_shape
 
     def agrees(*expected: int) -> bool:

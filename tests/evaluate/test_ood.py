@@ -149,7 +149,7 @@ def test_the_data_themselves_are_not_other_images(pixelcnnpp, run):
     """They may be in a folder or a file of any name."""
     data = run.read_config()["data"]["source"]
     out = done(pixelcnnpp("evaluate", "ood", "--run", run.path, "--count", 4, "--ood-data", data))
-    assert "Note: tiny is left out, because its images are those of the data." in out
+    assert "Note: tiny is left out, because its images are among the data." in out
     assert "tiny" not in read_json(run.reports / "ood.json")["inputs"]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -429,3 +430,9 @@ def test_arguments_of_a_class_and_its_bases():
     found = checks.argument_defaults(Derived)
     assert list(found) == list(checks.argument_names(Derived)) == ["c", "b", "a"]
     assert (found["b"], found["a"]) == (2, checks.inspect.Parameter.empty)
+
+
+def test_images_of_unknown_rank_are_refused_in_words():
+    stream = SimpleNamespace(shape=SimpleNamespace(rank=None), dtype="uint8")  # of TensorFlow
+    with pytest.raises(UserError, match=r"Expected integers 0–255 of shape \(N, 8, 8, 1\)"):
+        checks.require_images(stream, (8, 8, 1))
