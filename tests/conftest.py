@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +21,8 @@ os.environ["HOME"] = tempfile.mkdtemp(prefix="tests-home-")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
+# A process that returns no memory would grow with each file.
+os.environ.setdefault("PIXELCNNPP_KEEP_FREED_MEMORY", "0")
 # Threads of torch wait actively, and would take the time of the other processes of pytest-xdist.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,8 +36,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import keras
 import numpy as np
 import pytest
-
-from keras_pixelcnnpp.utils.memory import keep_freed_memory
+from backend_tools import eager
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -44,8 +46,6 @@ if keras.backend.backend() == "tensorflow":
 
 BACKENDS = ("tensorflow", "jax", "torch")
 HOME = Path.home()
-
-keep_freed_memory()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -59,6 +59,17 @@ def pytest_collection_modifyitems(config, items):
         wanted = [name for name in BACKENDS if item.get_closest_marker(name)]
         if wanted and current not in wanted:
             item.add_marker(pytest.mark.skip(reason=f"for {' or '.join(wanted)}, not {current}"))
+
+
+def collect_garbage():
+    """Frees memory; later collections, whose time is that of all objects, look at new ones only."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish():
+    """Keeps what has been imported."""
+    collect_garbage()
 
 
 class SharedFixtures:
@@ -129,8 +140,8 @@ def leaves_nothing_to_the_next_test(tmp_path_factory):
 def leaves_nothing_to_the_next_file(tmp_path_factory):
     """The same for fixtures of a file; also releases its graphs."""
     yield from leaves_nothing(tmp_path_factory.getbasetemp())
-    keras.utils.clear_session()
-    gc.collect()
+    keras.utils.clear_session(free_memory=False)
+    collect_garbage()
 
 
 @pytest.fixture(autouse=True)
@@ -145,12 +156,8 @@ def fresh_keras(leaves_nothing_to_the_next_test):
 @pytest.fixture(autouse=True, scope="module")
 def eagerly(request, leaves_nothing_to_the_next_file):
     """Runs TensorFlow functions eagerly in the files marked `eagerly`."""
-    if keras.backend.backend() != "tensorflow" or not request.node.get_closest_marker("eagerly"):
+    with eager() if request.node.get_closest_marker("eagerly") else nullcontext():
         yield
-        return
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class TestScore:
         one_line(pixelcnnpp(*command), "scores.csv exists", "--resume")
 
     def test_of_a_model_without_classes(self, data, tmp_path):
-        model = tiny.untrained_model(num_classes=0, conditioning="none")
+        model = tiny.untrained_pixelcnn(num_classes=0, conditioning="none")
         output = tmp_path / "scores.csv"
         bits = score_folder(TrainedModel(model, "tiny", {}), data, output)
         expected = model.bits_per_dim(tiny.tiny_split(COUNT).images)
@@ -143,7 +143,7 @@ class TestScore:
         output.unlink()
         score_folder(model, data, output)
         # Weights that no image shows, and images that are read in another way.
-        other = model._replace(model=tiny.untrained_model(class_names=tiny.NAMES))
+        other = model._replace(model=tiny.untrained_pixelcnn(class_names=tiny.NAMES))
         other.model.set_weights(model.model.get_weights())
         other.model.posterior.class_bias.assign([0, 0, 1e-6])
         for one in (other, model._replace(reading={"white_level": 4095})):
@@ -197,7 +197,7 @@ class TestSample:
         assert sample_many(model, labels, tmp_path, resume=True) == 0
         with pytest.raises(UserError, match="samples already"):
             sample_many(model, labels, tmp_path)
-        other = model._replace(model=tiny.untrained_model(class_names=tiny.NAMES))
+        other = model._replace(model=tiny.untrained_pixelcnn(class_names=tiny.NAMES))
         for one, options, name in (
             (model, {"seed": 1}, "seed"),
             (model, {"how": {"temperature": 0.9}}, "temperature"),

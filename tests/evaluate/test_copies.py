@@ -41,14 +41,13 @@ class TestNearestTraining:
         assert found["features"][0][0, 0] == pytest.approx(expected)
 
 
-def test_samples_beside_their_neighbors(pixelcnnpp, run, figures):
-    done(pixelcnnpp("evaluate", "copies", "--run", run.path, "--per-class", 4))
-    (nearest,) = (figure.axes[0] for figure in figures)
+def test_samples_beside_their_neighbors(measured):
+    nearest = measured.figures["copies"][0].axes[0]
     known = {image.tobytes() for image in tiny.tiny_split(24).images}
     first, *neighbors = np.moveaxis(tiles(nearest.images[0].get_array(), 7), 1, 0)
     assert len(first) == 3
     assert {image.tobytes() for column in neighbors for image in column} <= known
-    assert set(report_of(run)["memorization"]) == {"pixels", "features"}
+    assert set(measured.report("copies")["memorization"]) == {"pixels", "features"}
 
 
 def test_copies_are_of_what_the_model_was_trained_on(pixelcnnpp, run_without_baseline, tmp_path):

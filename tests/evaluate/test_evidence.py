@@ -1,11 +1,8 @@
-import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done
 
 from keras_pixelcnnpp.evaluate.evidence import choose
-from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
@@ -19,18 +16,18 @@ def test_half_of_the_images_are_mistakes_where_there_are_so_many():
     assert list(choose(labels, np.ones(9, int), 3)) == [0, 1, 2, 5, 6, 7]
 
 
-def test_command(pixelcnnpp, run, figures):
-    done(pixelcnnpp("evaluate", "evidence", "--run", run.path, "--per-class", 2))
-    pairs = np.reshape(figures[0].axes[:12], (6, 2))  # the last axes are the color bar
-    report = read_json(run.reports / "evidence.json")
-    assert report["options"] == {"per_class": 2, "batch_size": 32}
-    assert (report["split"], report["count"], report["logit_scale"]) == ("validation", 6, 1)
-    model = keras.models.load_model(run.model_keras)
+def test_what_is_shown(measured):
+    report, model = measured.report("evidence"), measured.model
+    pairs = np.reshape(measured.figures["evidence"][0].axes[:18], (9, 2))
+    assert report["options"] == {"per_class": 4, "batch_size": 32}
+    assert (report["split"], report["count"]) == ("validation", 9)
+    assert report["logit_scale"] == pytest.approx(model.logit_scale)
     split = tiny.tiny_split(9, 1)
     for row, (left, right) in zip(report["images"], pairs, strict=True):
         index = split.paths.index(f"image/{row['path'].split('/')[-1].lstrip('0') or 0}")
         scores = model.class_log_likelihoods(split.images[index : index + 1])[0]
-        label, order = split.labels[index], np.argsort(-scores).tolist()
+        probabilities = model.class_probabilities(split.images[index : index + 1])[0]
+        label, order = split.labels[index], np.argsort(-probabilities).tolist()
         likeliest = next(other for other in order if other != label)
         names = [tiny.NAMES[each] for each in (label, likeliest, order[0])]
         assert [row["label"], row["against"], row["predicted"]] == names

@@ -18,6 +18,7 @@ from keras_pixelcnnpp.evaluate.generation import (
     reference_images,
 )
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
+from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.utils.files import read_json, write_json
@@ -141,10 +142,9 @@ def test_images_grids_and_report(pixelcnnpp, run):
     assert len(list(run.samples.iterdir())) == 4
 
 
-def test_beside_real_images(pixelcnnpp, run, figures):
-    command = ("evaluate", "generation", "--run", run.path, "--per-class", 4)
-    done(pixelcnnpp(*command, "--temperatures", "1.15, 1,1", "--completions", 2))
-    completions, temperatures, by_class = (figure.axes[0] for figure in figures)
+def test_beside_real_images(measured):
+    figures, model = measured.figures["generation"], measured.model
+    completions, temperatures, by_class = (figure.axes[0] for figure in figures[:3])
     # For each class, the first real image, the same without its lower half, and completions.
     shown, real = (
         tiles(completions.images[0].get_array(), 4),
@@ -153,7 +153,6 @@ def test_beside_real_images(pixelcnnpp, run, figures):
     np.testing.assert_array_equal(shown[:, 0], real)
     np.testing.assert_array_equal(shown[:, :, :2], real[:, None, :2].repeat(4, axis=1))
     assert (shown[:, 1, 2:] == 200).all()
-    model = keras.models.load_model(run.model_keras)
     given, labels = real[..., None].repeat(2, axis=0), [0, 0, 1, 1, 2, 2]
     expected = model.complete(given, 2, labels, seed=0).reshape(3, 2, 4, 4)
     np.testing.assert_array_equal(shown[:, 2:], expected)
@@ -165,8 +164,9 @@ def test_beside_real_images(pixelcnnpp, run, figures):
     np.testing.assert_array_equal(hot, hotter[:, :3].reshape(9, 4, 4))
     labels = [text.get_text() for text in temperatures.get_yticklabels()]
     assert labels == ["temperature 1", "temperature 1.15"]
-    report = report_of(run)
-    assert report["features"] == {"name": "baseline_cnn", "dimensions": 4}
+    report = measured.report("generation")
+    dimensions = load_trained_model(measured.run.baseline_keras, BaselineCNN).widths[-1]
+    assert report["features"] == {"name": "baseline_cnn", "dimensions": dimensions}
     assert report["reference"] == {"split": "validation", "count": 9}
     assert None not in report["metrics"]["all"].values()
     same, hot = report["temperatures"]

@@ -5,7 +5,6 @@ from command_line import done, one_line
 from scipy.stats import norm
 
 from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_correlations
-from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 from keras_pixelcnnpp.utils.files import read_json
 
@@ -74,16 +73,14 @@ def test_a_false_model(rng):
     assert high - low == pytest.approx(2 * 1.96 * bits.std() / 20, rel=0.01)
 
 
-def test_command(pixelcnnpp, run, figures):
-    out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--count", 7))
-    report = read_json(run.reports / "likelihood.json")
-    assert report["interpretation"] in out
+def test_what_is_shown(measured):
+    report, model = measured.report("likelihood"), measured.model
+    assert report["interpretation"] in measured.printed["likelihood"]
     assert report["count"] == 7
     rows = np.sort(np.random.default_rng(0).permutation(9)[:7])
-    model, images = load_trained_model(run.model_keras), tiny.tiny_split(9, 1).images[rows]
-    bits = model.bits_per_dim(images)
-    assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
-    left, middle, right = figures[0].axes[:3]
+    images = tiny.tiny_split(9, 1).images[rows]
+    assert report["bits_per_dim"] == pytest.approx(model.bits_per_dim(images).mean(), rel=1e-4)
+    left, middle, right = measured.figures["likelihood"][0].axes[:3]
     statistics = model.pixel_statistics(images, seed=0)
     (bars,) = left.patches
     density, _ = np.histogram(statistics.pit, 20, (0, 1), density=True)
@@ -98,6 +95,9 @@ def test_command(pixelcnnpp, run, figures):
     products[:, :3] += scores[:, :3] * scores[:, 1:] / 2
     shown = right.images[0].get_array()
     np.testing.assert_allclose(shown, products.mean(axis=0), atol=1e-4)
+
+
+def test_images_that_were_trained_on_are_told(pixelcnnpp, run):
     out = done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--split", "train"))
     assert "Warning: 24 of 24 images were trained on." in out
 

@@ -2,7 +2,6 @@ import base64
 import io
 import json
 import shutil
-from dataclasses import fields
 from fnmatch import fnmatch
 from html.parser import HTMLParser
 
@@ -14,14 +13,10 @@ import tiny
 from command_line import done, one_line
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 from PIL import Image
 
-from keras_pixelcnnpp.evaluate.measure import measure, report
+from keras_pixelcnnpp.evaluate.measure import report
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
-from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
-from keras_pixelcnnpp.train.data import load_training_data
-from keras_pixelcnnpp.train.run_training import Start, train_baseline, train_pixelcnnpp
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
@@ -57,34 +52,10 @@ class HtmlPage(HTMLParser):
         return [attributes[name] for _, attributes in self.tags if name in attributes]
 
 
-def blank(figure, file, **how):
-    """Writes a small image in place of a figure, whose layout takes most of the time."""
-    Image.new("L", (90, 60)).save(file, "png")
-
-
-MODEL = {"network": "pixelcnn", "filters": 4, "num_blocks": 1, "num_mixtures": 1}
-HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learn_class_bias": True}
-FEW = {"per_class": 2, "count": 4, "temperatures": "1,1.15", "completions": 1}
-
-
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory, eagerly):
-    """A `RunFolder` of two models that were trained for a moment, with all measurements."""
-    folder = tmp_path_factory.mktemp("finished")
-    run, data = RunFolder(folder / "run"), tiny.save_npz(folder / "two words.npz")
-    options = {"data": str(data), "epochs": 2, "batch_size": 24, "seed": 7}
-    recipe = PixelCNNRecipe(**options, **MODEL, **HYBRID).for_data(PixelCNNRecipe(), 3)
-    dataset = load_training_data(recipe)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", blank)
-        train_pixelcnnpp(dataset, recipe, Start(run, verbose=0))
-        recipe = BaselineRecipe(**options, horizontal_flip=False).with_defaults()
-        train_baseline(dataset, recipe, Start(run, verbose=0))
-        for one in measurements():
-            names = {field.name for field in fields(one.options)}
-            given = {name: value for name, value in FEW.items() if name in names}
-            measure(one, one.options(run=run.path, **given))
-    return run
+def finished_run(measured, tmp_path_factory):
+    """A copy of the measured run, without its page."""
+    return copied(measured.run, tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture

@@ -1,8 +1,26 @@
 """Compilation and gradients under the current backend."""
 
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 from keras import ops
+
+
+@contextmanager
+def eager():
+    """Runs TensorFlow functions without tracing them."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def compiled(function):

@@ -1,6 +1,9 @@
 """Tests of the backend module that no other test covers."""
 
+import os
 import platform
+import subprocess
+import sys
 
 import keras
 import pytest
@@ -69,23 +72,27 @@ def test_scores_are_of_full_float32(monkeypatch):
         assert enabled()
 
 
+PAGE_FAULTS = """
+import resource, runpy, sys
+
+assert runpy.run_path(sys.argv[1])["keep_freed_memory"]()
+size = 40_000_000
+b"x" * size
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(19):
+    b"x" * size
+found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+# Either all pages are new or none; there are fewer with pages of 2 MiB.
+assert found < size / resource.getpagesize(), found
+"""
+
+
 @pytest.mark.once
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
 def test_freed_memory_is_used_again():
     """Arrays of more than 32 MiB are tested, because glibc keeps smaller ones by itself."""
-    import resource
-
-    def page_faults():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-    assert memory.keep_freed_memory()
-    size = 40_000_000
-    b"x" * size
-    before = page_faults()
-    for _ in range(19):
-        b"x" * size
-    # Either all pages are new or none; there are fewer with pages of 2 MiB.
-    assert page_faults() - before < size / resource.getpagesize()
+    environ = {**os.environ, "PIXELCNNPP_KEEP_FREED_MEMORY": "1"}
+    subprocess.run([sys.executable, "-c", PAGE_FAULTS, memory.__file__], env=environ, check=True)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="counts JAX's compilations")
