@@ -337,10 +337,6 @@ def test_images_that_really_are_dark(pixelcnnpp, tmp_path):
     assert "nearly black" in done(pixelcnnpp(*baseline))
 
 
-def test_help_without_examples(pixelcnnpp):
-    assert "Example" not in done(pixelcnnpp("presets", "--help"))
-
-
 def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = done(pixelcnnpp("presets"))

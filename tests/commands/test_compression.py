@@ -73,7 +73,7 @@ def test_there_and_back(pixelcnnpp, run, files, tmp_path, monkeypatch):
 
 def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
     file, output, folder = tmp_path / "a.png", tmp_path / "a.pxc", tmp_path / "back"
-    levels = np.random.default_rng(0).integers(0, 5, (9, 6))
+    levels = np.random.default_rng(0).integers(0, 5, (6, 4))
     Image.fromarray(to_images(levels, 5)).save(file)
     command = ("compress", "--run", run, file, "--output", output)
     one_line(pixelcnnpp(*command), "cannot be compressed without loss", "add --tiled")
@@ -84,15 +84,15 @@ def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
     before = len(MAGIC) + DIGEST_BYTES
     coded = len(data) - before - 4 - struct.unpack_from("<I", data, before)[0]
     assert f"{len(data)} bytes, of which {len(data) - coded} are the header" in out
-    assert f" {8 * coded / 54:.3f} bits/dim" in out
+    assert f" {8 * coded / 24:.3f} bits/dim" in out
     command = ("decompress", output, "--run", run, "--output", folder)
-    one_line(pixelcnnpp(*command), "images of (9, 6)", "add --tiled")
+    one_line(pixelcnnpp(*command), "images of (6, 4)", "add --tiled")
     done(pixelcnnpp(*command, "--tiled"))
     np.testing.assert_array_equal(pixels(folder / "a.png"), pixels(file))
     other = tmp_path / "other.png"
     Image.new("L", (4, 5)).save(other)
     command = ("compress", "--run", run, file, other, "--tiled", "--output", tmp_path / "b.pxc")
-    one_line(pixelcnnpp(*command), "images of one size in a file. Received: 5×4, 9×6")
+    one_line(pixelcnnpp(*command), "images of one size in a file. Received: 5×4, 6×4")
 
 
 def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
@@ -164,9 +164,8 @@ def test_names_that_compress_does_not_give(tmp_path, name):
 
 
 def test_names_that_were_not_given(pixelcnnpp, trained, run, tmp_path):
-    images = tiny.tiny_split(2).images
+    images = tiny.tiny_split(1).images
     (tmp_path / "images.pxc").write_bytes(trained.compress(images, verbose=0))
     command = ("decompress", tmp_path / "images.pxc", "--run", run)
-    assert pixelcnnpp(*command, "--output", tmp_path / "back")[0] == 0
-    received = [pixels(tmp_path / "back" / f"0000{index}.png")[..., :1] for index in (0, 1)]
-    np.testing.assert_array_equal(received, images)
+    done(pixelcnnpp(*command, "--output", tmp_path / "back"))
+    np.testing.assert_array_equal(pixels(tmp_path / "back" / "00000.png")[..., :1], images[0])

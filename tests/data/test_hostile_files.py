@@ -70,7 +70,7 @@ def test_bomb_is_refused(content):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_course_folder(tmp_path_factory.mktemp("data") / "course")
+    return write_course_folder(tmp_path_factory.mktemp("data") / "course", train=2)
 
 
 def csv_rows():

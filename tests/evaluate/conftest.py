@@ -39,19 +39,33 @@ class Measured(NamedTuple):
         return read_json(self.run.reports / f"{name}.json")
 
 
+@pytest.fixture(autouse=True)
+def blank_figures(monkeypatch):
+    """Writes a small image in place of a figure, whose layout takes most of the time."""
+
+    def blank(figure, file, **how):
+        Image.new("L", (90, 60)).save(file, "png")
+
+    monkeypatch.setattr(Figure, "savefig", blank)
+
+
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory):
-    """Two models that were trained for a moment, with all measurements. Do not change the run."""
+    """Two models that were trained for a moment, with all measurements and real figures.
+
+    No test may change the run.
+    """
     folder = tmp_path_factory.mktemp("measured")
     run, data = RunFolder(folder / "run"), tiny.save_npz(folder / "two words.npz")
     options = {"data": str(data), "epochs": 2, "batch_size": 24, "seed": 7}
     recipe = PixelCNNRecipe(**options, **MODEL, **HYBRID).for_data(PixelCNNRecipe(), 3)
     dataset, drawn, figures, printed = load_training_data(recipe), [], {}, {}
 
+    savefig = Figure.savefig
+
     def record(figure, file, **how):
-        """Writes a small image in place of a figure, whose layout takes most of the time."""
         drawn.append(figure)
-        Image.new("L", (90, 60)).save(file, "png")
+        savefig(figure, file, **how)
 
     with eager(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", record)
@@ -61,7 +75,8 @@ def measured(tmp_path_factory):
         subject = Subject(BatchOptions(run=run.path))
         for one in measurements():
             names = {field.name for field in fields(one.options)}
-            given = {name: value for name, value in FEW.items() if name in names}
+            chosen = {**FEW, "ood_data": str(data)}
+            given = {name: value for name, value in chosen.items() if name in names}
             drawn.clear()
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 measure(one, one.options(run=run.path, **given), subject)

@@ -145,12 +145,11 @@ class TestScores:
             assert low <= area <= high
 
 
-def test_the_data_themselves_are_not_other_images(pixelcnnpp, run):
+def test_the_data_themselves_are_not_other_images(measured):
     """They may be in a folder or a file of any name."""
-    data = run.read_config()["data"]["source"]
-    out = done(pixelcnnpp("evaluate", "ood", "--run", run.path, "--count", 4, "--ood-data", data))
-    assert "Note: tiny is left out, because its images are among the data." in out
-    assert "tiny" not in read_json(run.reports / "ood.json")["inputs"]
+    note = "Note: two words is left out, because its images are among the data."
+    assert note in measured.printed["ood"]
+    assert "two words" not in measured.report("ood")["inputs"]
 
 
 def test_command_with_other_data(pixelcnnpp, run, tmp_path, rng, figures):

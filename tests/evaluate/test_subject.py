@@ -10,24 +10,21 @@ from command_line import done, one_line
 
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.data.load import load_dataset
+from keras_pixelcnnpp.evaluate.measurements import DataOptions
+from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.utils.files import read_json
+from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
-
-FEW = ("--count", 4)
-
-
-def contents(folder):
-    """Returns the content of all files in a folder by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("name", ["preset", "model"])
 def test_a_model_without_a_run(pixelcnnpp, preset, archive, trained, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     data = tiny.save_npz(tmp_path / "data.npz")
-    model = (f"--{name}", {"preset": preset, "model": archive}[name], "--data", data)
+    model = (f"--{name}", {"preset": preset, "model": archive}[name])
+    one_line(pixelcnnpp("evaluate", "classification", *model), "--data")
+    model = (*model, "--data", data)
     done(pixelcnnpp("evaluate", "classification", *model, "--split", "validation"))
     images = load_dataset(str(data)).images("validation", with_labels=True)
     folder = Path("reports", {"preset": "tiny", "model": "model"}[name], "data-validation")
@@ -39,31 +36,33 @@ def test_a_model_without_a_run(pixelcnnpp, preset, archive, trained, tmp_path, m
     assert (folder / "index.html").exists()
 
 
-def test_output_never_overwrites_a_model(pixelcnnpp, preset, tmp_path):
-    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "mine"
-    output.mkdir()
-    (output / "model.keras").write_bytes(b"months of work")
-    command = ("--preset", preset, "--data", data, "--output", output)
-    done(pixelcnnpp("evaluate", "likelihood", *command, *FEW))
-    assert (output / "model.keras").read_bytes() == b"months of work"
-    assert (output / "data" / "likelihood.json").is_file()
-    assert not (output / "config.json").exists()
+def test_splits_do_not_overwrite_one_another(run):
+    """Each split and each data set has a folder of results."""
 
+    def folder_of(**options):
+        return Subject(DataOptions(run=run.path, **options)).folder
 
-def test_splits_do_not_overwrite_one_another(pixelcnnpp, run):
-    command = ("evaluate", "likelihood", "--run", run.path, *FEW)
-    done(pixelcnnpp(*command))
-    before = contents(run.reports)
-    done(pixelcnnpp(*command, "--split", "validation"))
-    assert contents(run.reports).keys() == before.keys()
-    done(pixelcnnpp(*command, "--split", "test"))
-    assert read_json(run.reports / "likelihood.json")["split"] == "validation"
-    assert read_json(run.reports / "test" / "likelihood.json")["split"] == "test"
+    assert folder_of() == folder_of(split="validation") == run.reports
+    assert folder_of(split="test") == run.reports / "test"
+    write_json(run.reports / "test" / "likelihood.json", {"data": None})
     # Data with the name of a split get another folder.
-    data = tiny.save_npz(run.path / "test.npz")
-    done(pixelcnnpp(*command, "--data", data))
-    assert read_json(run.reports / "test" / "likelihood.json")["data"] is None
-    assert read_json(run.reports / "test_2" / "likelihood.json")["data"] == str(data)
+    data = str(tiny.save_npz(run.path / "test.npz"))
+    assert folder_of(data=data) == run.reports / "test_2"
+    write_json(run.reports / "test_2" / "likelihood.json", {"data": data})
+    assert folder_of(data=data) == run.reports / "test_2"
+    (run.path / "new").mkdir()
+    other = str(tiny.save_npz(run.path / "new" / "test.npz"))
+    assert folder_of(data=other) == run.reports / "test_3"
+
+
+def test_output_never_overwrites_a_model(pixelcnnpp, run, tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"months of work")
+    command = ("--run", run.path, "--split", "test", "--output", tmp_path, "--count", 4)
+    done(pixelcnnpp("evaluate", "likelihood", *command))
+    assert (tmp_path / "model.keras").read_bytes() == b"months of work"
+    report = read_json(tmp_path / "test" / "likelihood.json")
+    assert (report["split"], report["data"]) == ("test", None)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
@@ -88,7 +87,7 @@ def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
     assert "Outdated" not in text
     # Another model of the run matters to all results.
     BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1).save(run.baseline_keras)
-    tiny.tiny_model(class_names=tiny.NAMES).save(run.model_keras)
+    tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save(run.model_keras)
     assert done(pixelcnnpp(*report)).count("Outdated: ") == 2
 
 
@@ -104,19 +103,6 @@ def test_two_channels(pixelcnnpp, tmp_path):
     advice = re.findall(r"pixelcnnpp evaluate (\w+)", out)
     assert sorted(advice) == ["classification", "evidence", "likelihood", "ood"]
     one_line(pixelcnnpp("evaluate", "generation", *command), "PNG files", "channels")
-
-
-@pytest.mark.slow
-def test_all(pixelcnnpp, preset, tmp_path):
-    """The command writes all reports that apply, and the page."""
-    data, output = tiny.save_npz(tmp_path / "data.npz"), tmp_path / "out"
-    command = ("evaluate", "all", "--preset", preset, "--data", data, "--output", output)
-    out = done(pixelcnnpp(*command))
-    reports = {path.name for path in (output / "data").iterdir()}
-    for name in ("likelihood", "classification", "copies", "generation", "evidence", "ood"):
-        assert f"{name}.json" in reports
-    assert "index.html" in reports
-    assert "Missing: " not in out
 
 
 @pytest.mark.slow
@@ -139,19 +125,3 @@ def test_images_without_splits_are_all_measured(pixelcnnpp, trained, tmp_path, m
     assert report["pixel_histogram_bits_per_dim"] is None
     assert not (reports / "copies.json").exists()
     assert (reports / "index.html").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "fragment"),
-    [
-        ((), "Expected exactly one of the options --preset NAME, --run FOLDER and --model FILE"),
-        (("--preset", "digits"), "--data"),
-        (("--model", "model.keras"), "--data"),
-        (("--preset", "digits", "--run", "runs/a", "--data", "digits"), "exactly one"),
-        (("--run", "digits"), "digits is the name of a preset"),
-        (("--run", "none"), "No run in none"),
-    ],
-)
-def test_mistakes(pixelcnnpp, options, fragment, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    one_line(pixelcnnpp("evaluate", "classification", *options), fragment)

@@ -100,15 +100,6 @@ def test_any_configuration_of_a_preset(preset, folder, data):
         assert np.isfinite(log_probs).all()
 
 
-@pytest.mark.parametrize("name", ["max_examples", "seed", "horizontal_flip", "network", "callback"])
-@pytest.mark.parametrize("value", ["x", -1, [1], {}])
-def test_any_option_of_a_run(run, name, value):
-    config = run.read_config()
-    config["pixelcnnpp"]["options"] = {name: value}
-    write_json(run.config_json, config)
-    hostile.result_or_one_line(lambda: run.training_images(run.load_data()))
-
-
 OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function": "f"}}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import done, one_line
 
-from keras_pixelcnnpp.distributions.heads import HEADS, LogisticMixtureHead
+from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe, recipe_of_run
@@ -181,13 +181,3 @@ def test_the_model_names_what_does_not_fit(pixelcnnpp, tmp_path, options, fragme
     command = ("train", "--data", "digits", "--run", tmp_path / "run", "--filters", 4)
     one_line(pixelcnnpp(*command, *options), *fragments)
     assert not (tmp_path / "run" / "config.json").exists()
-
-
-def test_the_head_of_a_user(pixelcnnpp, tmp_path, monkeypatch):
-    class Mine(LogisticMixtureHead):
-        def __init__(self, *arguments):
-            raise ValueError("This is a head of the user")
-
-    monkeypatch.setitem(HEADS, "mine", Mine)
-    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--head", "mine")
-    one_line(pixelcnnpp(*command), "This is a head of the user")

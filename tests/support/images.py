@@ -21,9 +21,9 @@ def write_image(path, color=(200, 100, 50), size=(12, 10), mode="RGB"):
     return path
 
 
-def write_course_folder(folder):
+def write_course_folder(folder, train=20):
     """Writes a folder with CSV files and two classes."""
-    for split, count in {"train": 20, "validation": 4, "test": 3}.items():
+    for split, count in {"train": train, "validation": 4, "test": 3}.items():
         rows = []
         for index in range(count):
             name = f"{split}/{index:03d}.png"

@@ -233,11 +233,3 @@ def test_data_reads_and_tells_as_train_does(pixelcnnpp, tmp_path, capsys):
     assert "Skipped other CSV files: notes.csv." in out
     with Image.open(next(output.rglob("*.png"))) as image:
         assert (image.size, image.mode) == ((4, 4), "L")
-
-
-def test_classes_with_too_few_images_are_named(tmp_path):
-    images = tiny.tiny_split(40).images
-    labels = np.repeat([0, 1], [36, 4])
-    np.savez(tmp_path / "a.npz", images=images, labels=labels, class_names=["cat", "dog"])
-    with pytest.raises(UserError, match=r"fewer than ten images: dog \(4\)$"):
-        load_dataset(tmp_path / "a.npz")

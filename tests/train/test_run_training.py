@@ -23,7 +23,8 @@ from keras_pixelcnnpp.utils.errors import UserError
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 TRAINING = {"epochs": 2, "batch_size": 12, "learning_rate": 0.01, "ema_momentum": 0.5}
-PRESET = PixelCNNRecipe(**tiny.MODEL, **TRAINING, network="pixelcnnpp", data="digits")
+MODEL = {"filters": 4, "num_blocks": 1, "num_mixtures": 1, "dropout_rate": 0.3}
+PRESET = PixelCNNRecipe(**MODEL, **TRAINING, network="pixelcnn", data="digits")
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learning_rate_decay": 0.99}
 
 
@@ -104,7 +105,8 @@ def test_nothing_to_measure_on_is_said_before_training(tmp_path, train_model):
 @pytest.fixture(scope="module")
 def source():
     """A model whose weights, class biases and logit scale all differ from a new model."""
-    model = tiny.tiny_model(label_loss_weight=0.5, initial_logit_scale=0.5)
+    arguments = {"label_loss_weight": 0.5, "initial_logit_scale": 0.5}
+    model = tiny.tiny_model(tiny.untrained_pixelcnn, **arguments)
     model.posterior.class_bias.assign([3.0, 0.0, -3.0])
     model.posterior.log_logit_scale.assign(0.7)
     return model
@@ -114,7 +116,7 @@ def test_the_model_then_answers_as_its_source(source, tmp_path, capsys):
     source.save_to_preset(tmp_path)
     # Options that concern only the training may differ.
     others = {"learn_logit_scale": False, "dropout_rate": 0.1, "class_names": tiny.NAMES}
-    model = tiny.tiny_model(label_loss_weight=0.2, **others)
+    model = tiny.tiny_model(tiny.untrained_pixelcnn, label_loss_weight=0.2, **others)
     images = tiny.tiny_split(9).images
     expected = source.class_probabilities(images)
     assert not np.allclose(model.class_probabilities(images), expected, atol=1e-3)
