@@ -1,7 +1,6 @@
 """Computations and figures of the page, without Gradio."""
 
 import functools
-import math
 import secrets
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,6 @@ from keras_pixelcnnpp.utils.errors import UserError
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
 CANVAS_SIZE = 280  # approximate size of the painted image in pixels
-MAX_WINDOWS = 4096  # of an image that is scored at its own size, which takes minutes
 ANY = -1  # stands for any label or a random seed
 
 
@@ -71,23 +69,8 @@ class Answers:
             content = Path(path).read_bytes()
         except OSError as error:
             raise UserError("The image no longer exists. Choose it again.") from error
-        if tiled:
-            self._require_few_windows(content)
         pixels = self.trained.read(content, tiled)
         return 255 - pixels if invert else pixels
-
-    def _require_few_windows(self, content: bytes) -> None:
-        with opened(content) as image:
-            sides = (image.height, image.width)
-        scorer = TiledModel(self.model)
-        sides_and_windows = zip(sides, scorer.window, strict=True)
-        count = math.prod(math.ceil(n / (size - scorer.overlap)) for n, size in sides_and_windows)
-        if count > MAX_WINDOWS:
-            raise UserError(
-                f"The page scores images of at most {MAX_WINDOWS:,} windows. Received: "
-                f"{sides[1]}×{sides[0]} pixels, about {count:,} windows. Crop the image, or use "
-                "the command `pixelcnnpp score --tiled`."
-            )
 
     @property
     def enlargement(self) -> int:

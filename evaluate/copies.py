@@ -12,7 +12,6 @@ from keras_pixelcnnpp.evaluate.generation import (
     baseline_features,
     quantized_training_images,
     reference_images,
-    sample,
 )
 from keras_pixelcnnpp.evaluate.measurements import SampledOptions
 from keras_pixelcnnpp.evaluate.metrics.images import memorization, nearest_neighbors
@@ -33,7 +32,7 @@ def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict | N
     unseen = quantize(real.images, subject.model.num_levels)
     if subject.config["pixelcnnpp"]["options"].get("horizontal_flip"):
         known = np.concatenate([known, known[:, :, ::-1]])
-    samples = sample(subject.model, options)
+    samples = subject.sample(options)
     distances, found = nearest_training(samples, known, unseen, subject.cnn)
     gallery = gallery_png(*nearest_gallery(samples, known, found))
     write_bytes(folder / "nearest_neighbors.png", gallery)

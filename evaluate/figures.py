@@ -138,17 +138,12 @@ def gallery_png(
 def history_png(histories: Mapping[str, list[dict]], quantity: str, label: str) -> bytes | None:
     """Plots a quantity, such as `"accuracy"`, over the epochs of one or more runs.
 
-    `histories` has results of `run.read_history` by title. A dotted line marks the epoch in which
-    the cross-entropy joins the likelihood. Returns PNG data, or `None` without the quantity.
+    `histories` has results of `run.read_history` by title. Returns PNG data, or `None` without the
+    quantity.
     """
     figure = new_figure(5, 3.4)
     axes = figure.subplots()
-    joins = set()
     for index, (title, rows) in enumerate(histories.items()):
-        names = ("cross_entropy", "candidate_cross_entropy")
-        hybrid = [row["epoch"] for row in rows if any(row.get(name) is not None for name in names)]
-        if hybrid and hybrid[0] > rows[0]["epoch"]:
-            joins.add(hybrid[0])
         kinds = (
             ("val_", "-", "validation"),
             ("", "--", "training"),
@@ -173,11 +168,6 @@ def history_png(histories: Mapping[str, list[dict]], quantity: str, label: str) 
     if high > low:
         bottom, top = axes.get_ylim()
         axes.set_ylim(max(bottom, 2 * low - high), min(top, 2 * high - low))
-    for epoch in joins:
-        axes.axvline(epoch - 0.5, color="gray", linestyle=":", zorder=0)
-        words: dict[str, Any] = {"va": "top", "ha": "right", "fontsize": 9, "color": "dimgray"}
-        place = axes.get_xaxis_transform()
-        axes.text(epoch - 0.5, 0.97, "cross-entropy joins", rotation=90, transform=place, **words)
     axes.set(xlabel="epoch", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -15,7 +15,6 @@ from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
-from keras_pixelcnnpp.evaluate.measurements import SampledOptions
 from keras_pixelcnnpp.evaluate.measurements.generation import GenerationOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import (
@@ -45,7 +44,7 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
     temperatures = parse_temperatures(options.temperatures)
     print("Sampling. The sampler is compiled first, which takes some seconds.")
     start = time.perf_counter()
-    samples = sample(subject.model, options)
+    samples = subject.sample(options)
     seconds = time.perf_counter() - start
     report = {
         "per_class": options.per_class,
@@ -64,8 +63,7 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
         report |= {} if comparison is None else comparison.report(samples)
         _write_completions(subject, options, real, folder)
     if temperatures:
-        sets = {t: samples if t == options.temperature else None for t in temperatures}
-        sets = {t: known or sample(subject.model, options, t) for t, known in sets.items()}
+        sets = {temperature: subject.sample(options, temperature) for temperature in temperatures}
         report["temperatures"] = _of_temperatures(subject.model, sets, comparison)
         write_bytes(folder / "temperatures.png", gallery_png(*temperatures_gallery(sets)))
     _write_grids(folder, samples)
@@ -74,14 +72,6 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
     _print_report(report, samples.class_names)
     say(f"Wrote images to {subject.samples}")
     return report
-
-
-def sample(
-    model: AutoregressiveModel, options: SampledOptions, temperature: float | None = None
-) -> ClassSamples:
-    """Samples images of each class by a command's options, or at another temperature."""
-    how = options.of_sampler() | ({} if temperature is None else {"temperature": temperature})
-    return ClassSamples.sample(model, options.per_class, seed=options.seed, **how)
 
 
 def quantized_training_images(subject: Subject) -> LabeledImages:

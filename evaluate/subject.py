@@ -8,12 +8,13 @@ from pathlib import Path
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
 from keras_pixelcnnpp.data.load import source_of
-from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement
+from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, SampledOptions
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import READING
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
 from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
@@ -44,6 +45,7 @@ class Subject(TrainedImages):
     def __init__(self, options: DataOptions):
         self.options = options
         self.notes: list[str] = []
+        self._samples: dict[tuple, ClassSamples] = {}
         self.run = None if options.run is None else RunFolder(options.run)
         self._preset = None if options.preset is None else Preset(options.preset)
         if self.run is None:
@@ -142,6 +144,18 @@ class Subject(TrainedImages):
         dataset = self.load_data(self.data, self.options.classes_in_order)
         self.notes += dataset.notes
         return dataset
+
+    def sample(self, options: SampledOptions, temperature: float | None = None) -> ClassSamples:
+        """Samples images of each class by a command's options, or at another temperature.
+
+        Measurements with the same options get the same samples, which are made once.
+        """
+        how = {"seed": options.seed, **options.of_sampler()}
+        how |= {} if temperature is None else {"temperature": temperature}
+        key = (options.per_class, *how.values())
+        if key not in self._samples:
+            self._samples[key] = ClassSamples.sample(self.model, options.per_class, **how)
+        return self._samples[key]
 
     @property
     def split(self) -> str:

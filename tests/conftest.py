@@ -264,7 +264,7 @@ def figures(monkeypatch):
 @pytest.fixture
 def pixelcnnpp(monkeypatch, capsys):
     """Runs the command in this process; returns exit status, stdout and stderr."""
-    from keras_pixelcnnpp.app import all_commands
+    import pixelcnnpp as program
 
     # A command adds a filter to TensorFlow's logger for the rest of the process.
     logger = logging.getLogger("tensorflow")
@@ -274,10 +274,12 @@ def pixelcnnpp(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["pixelcnnpp", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_info:
-            all_commands.main()
+            program.main()
         out, err = capsys.readouterr()
         return exit_info.value.code or 0, out, err
 
-    # It also sets variables of the environment.
+    # It also sets variables of the environment, and what Ctrl-C does.
+    handler = signal.getsignal(signal.SIGINT)
     with mock.patch.dict(os.environ):
         yield run
+    signal.signal(signal.SIGINT, handler)

@@ -13,10 +13,9 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.data.images import image_grid, open_image
+from keras_pixelcnnpp.data.images import image_grid
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -58,9 +57,8 @@ class ValidationMonitor(keras.callbacks.Callback):
     """Adds `val_accuracy`, `val_bits_per_dim` and `val_cross_entropy` to the logs of an epoch.
 
     It computes them as `pixelcnnpp evaluate` does: without dropout, with all classes as candidates.
-    Callbacks that use these logs must come after it. The attribute `probabilities` is p(y | x) of
-    at most `max_examples` validation images, float `[count, classes]`, or `None` if the model is
-    unconditional; `measured` has the added numbers, without `val_` in their names.
+    Callbacks that use these logs must come after it. It scores at most `max_examples` validation
+    images. The attribute `measured` has the added numbers, without `val_` in their names.
     """
 
     def __init__(
@@ -70,7 +68,6 @@ class ValidationMonitor(keras.callbacks.Callback):
         self.total = len(validation)
         self.validation = validation.some(max_examples)
         self.batch_size = batch_size
-        self.probabilities: np.ndarray | None = None
         self.measured: dict[str, float] = {}
 
     def __str__(self) -> str:
@@ -100,7 +97,6 @@ class ValidationMonitor(keras.callbacks.Callback):
             measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
         measured["accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))
         measured["cross_entropy"] = mean_log_loss(labels, probabilities)
-        self.probabilities = probabilities
         return measured
 
 
@@ -132,7 +128,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes curves, hyperparameters, confusion matrices and samples for TensorBoard.
+    """Writes curves, hyperparameters and samples for TensorBoard.
 
     Folders and tags are those of `keras.callbacks.TensorBoard`, which needs TensorFlow. The scalars
     in the folder `validation` become the metrics of the hyperparameters. Every `sample_every`
@@ -147,13 +143,11 @@ class TensorBoardLog(keras.callbacks.Callback):
         self,
         log_dir: Path,
         monitor: ValidationMonitor,
-        class_names: Sequence[str],
         hyperparameters: dict,
         sample_every: int = 0,
     ):
         super().__init__()
         self.monitor = monitor
-        self.class_names = class_names
         self.sample_every = sample_every
         self._writers = {}
         for part in ("train", "validation"):
@@ -177,14 +171,6 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._writers[part].write_event(event)
         self._writers[part].flush()
 
-    def _image(self, part: str, tag: str, pixels: np.ndarray, step: int) -> None:
-        if pixels.shape[-1] in (1, 3):  # images that are neither gray nor RGB are left out
-            self._add(part, summary.image(tag, pixels, dataformats="HWC"), step)
-
-    def training_images(self, images: np.ndarray) -> None:
-        """Writes a grid of the first training images."""
-        self._image("train", "training_images", image_grid(images[:64]), 0)
-
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
@@ -192,15 +178,12 @@ class TensorBoardLog(keras.callbacks.Callback):
             if math.isfinite(value):
                 content = summary.scalar(f"epoch_{name.removeprefix('val_')}", float(value))
                 self._add(part, content, epoch)
-        if self.monitor.probabilities is not None:
-            predicted = self.monitor.probabilities.argmax(axis=1)
-            labels, title = self.monitor.validation.labels, f"epoch {epoch + 1}"
-            png = confusion_matrix_png(labels, predicted, self.class_names, title)
-            pixels = np.asarray(open_image(png, 3))
-            self._image("validation", "confusion_matrix", pixels, epoch)
-        if self.sample_every and (epoch + 1) % self.sample_every == 0:
+        # Images that are neither gray nor RGB are left out.
+        has_samples = self.sample_every and self.model.image_shape[-1] in (1, 3)
+        if has_samples and (epoch + 1) % self.sample_every == 0:
             for name, grid in self._samples().items():
-                self._image("validation", f"samples/{name}", grid, epoch)
+                content = summary.image(f"samples/{name}", grid, dataformats="HWC")
+                self._add("validation", content, epoch)
 
     def _samples(self) -> dict[str, np.ndarray]:
         """Returns a grid of samples of each class, or for vectors of the validation images."""

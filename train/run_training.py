@@ -53,7 +53,6 @@ from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import (
     UserError,
     is_disk_full,
-    is_out_of_memory,
     one_line,
     say,
 )
@@ -255,19 +254,17 @@ def _train_into(
     facts = {"model": section, "data": dataset.name, "parameters": model.count_params()}
     facts |= {name: v for name, v in recipe.options().items() if name not in MONITORING}
     sample_every = getattr(recipe, "sample_every", 0)
-    board = TensorBoardLog(run.logs(section), monitor, dataset.class_names, facts, sample_every)
-    board.training_images(images.images)
+    board = TensorBoardLog(run.logs(section), monitor, facts, sample_every)
     callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), board]
-    with smaller_batches(recipe.batch_size, run.has_checkpoint(section)):
-        train(
-            model,
-            images,
-            recipe,
-            run.checkpoints(section),
-            callbacks=with_averaged_weights(callbacks),
-            devices=start.devices,
-            verbose=start.verbose,
-        )
+    train(
+        model,
+        images,
+        recipe,
+        run.checkpoints(section),
+        callbacks=with_averaged_weights(callbacks),
+        devices=start.devices,
+        verbose=start.verbose,
+    )
     with atomic_path(run.model(section)) as temporary:
         model.save(temporary)
     if isinstance(model, AutoregressiveModel):
@@ -287,25 +284,6 @@ def _compare_with_histograms(
             f"Warning: the model needs {reached:.2f} bits/dim for the validation images, for "
             f"which histograms of the training pixels need {simple:.2f}."
         )
-
-
-@contextmanager
-def smaller_batches(batch_size: int, has_begun: bool) -> Iterator[None]:
-    """Says which batch size to try if memory is too short for training.
-
-    A run that `has_begun` is resumed with the same options, so another batch size replaces it.
-    """
-    try:
-        yield
-    except Exception as error:
-        # A batch of one image can't get smaller: the general advice holds.
-        if batch_size == 1 or is_disk_full(error) or not is_out_of_memory(error):
-            raise
-        how = " and --overwrite, which replaces the run, and omit --resume" if has_begun else ""
-        raise UserError(
-            f"out of memory. Training took batches of {batch_size} images. Add --batch-size "
-            f"{batch_size // 2}{how}; fewer --filters or --precision mixed_bfloat16 help, too."
-        ) from error
 
 
 @contextmanager

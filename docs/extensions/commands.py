@@ -15,9 +15,9 @@ NO_OPTIONS = re.compile(r"\*\*Options\*\*:\n\n(?!\*)")
 
 def markdown_of_commands():
     """Returns a Markdown section for each command: usage, arguments, options and examples."""
-    from keras_pixelcnnpp.app import all_commands
+    import pixelcnnpp
 
-    command = typer.main.get_command(all_commands.app)
+    command = typer.main.get_command(pixelcnnpp.all_commands())
     context = command.make_context("pixelcnnpp", [], resilient_parsing=True)
     text = get_docs_for_click(obj=command, ctx=context, name="pixelcnnpp", indent=0)
     sections = text[text.index("\n## ") :].replace("\b", "")

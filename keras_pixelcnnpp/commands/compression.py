@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import typer
@@ -34,7 +34,7 @@ def compress_files(options: CompressOptions) -> None:
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
     files, output = [file for path in options.images for file in images_in(path)], options.output
-    check_output(output, options.overwrite, [*files, *TrainedModel.files(options)])
+    check_output(output, options.overwrite)
     trained = TrainedModel.named(options)
     (model, _, reading), tiled = trained, options.tiled
     check_channels(model.image_shape)
@@ -90,19 +90,7 @@ def _names(files: list[Path]) -> dict[Path, str]:
             raise UserError(f"{known[name.casefold()]} and {file} would become the same file")
         if CONTROL.search(name):
             raise UserError(f"Rename the file {name!r:.200}, whose name has control characters")
-    _require_no_file_as_folder(names)
     return dict(zip(files, names, strict=True))
-
-
-def _require_no_file_as_folder(names: Sequence[str]) -> None:
-    folded = {name.casefold() for name in names}
-    for name in names:
-        for folder in PurePosixPath(name.casefold()).parents:
-            if str(folder) in folded:
-                raise UserError(
-                    f"Invalid file names: {folder.name!r:.200} would become a file and a folder, "
-                    f"of {name!r:.200}"
-                )
 
 
 def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
@@ -162,5 +150,4 @@ def _paths_inside(folder: Path, names: Sequence[str]) -> list[Path]:
             )
     if len({name.casefold() for name in names}) < len(names):
         raise UserError("Two of the compressed images have the same file name")
-    _require_no_file_as_folder(names)
     return paths

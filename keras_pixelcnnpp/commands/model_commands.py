@@ -1,5 +1,7 @@
 """The commands that use a trained model, and their options."""
 
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -125,7 +127,7 @@ class ClassifyOptions(OverwriteOptions, ModelOptions):
             "files. Subfolders named after the model's classes give the true labels."
         ),
     ]
-    csv: Path | None = output_path("CSV file to write the predictions to.")
+    csv: Path | None = output_path("CSV file to write the predictions to.", suffix=".csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ class ScoreOptions(OverwriteOptions, BlockOptions, ConditionOptions, TiledOption
     """Options of `score`."""
 
     data: Path = option("Folder of image files, which is searched recursively.", ...)
-    output: Path = output_path("CSV file to write.", ...)
+    output: Path = output_path("CSV file to write.", ..., suffix=".csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,7 @@ class CompressOptions(OverwriteOptions, TiledOptions):
     images: Annotated[
         list[Path], Argument(help="Image files of the model's size, or folders of them.")
     ]
-    output: Path = output_path("File to write, such as images.pxc.", ...)
+    output: Path = output_path("File to write, such as images.pxc.", ..., suffix=".pxc")
     resize: Literal["center_crop", "stretch"] | None = option(
         "How to convert images of another size or color mode. Default: they are errors."
     )
@@ -199,6 +201,33 @@ class DecompressOptions(OverwriteOptions, TiledOptions):
 
     file: Annotated[Path, Argument(help="File written by pixelcnnpp compress.")]
     output: Path = output_path("Folder to write the images to.", ..., folder=True)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets, with accuracy and bits/dim of trained ones.
+
+    Options of pixelcnnpp train override the values of a preset.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in ("preset", "what it is", "accuracy", "bits/dim", "split"):
+        table.add_column(heading, no_wrap=heading != "what it is", overflow="fold")
+    for path in sorted(Path(__file__).parents[1].glob("presets/*/metadata.json")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        row = [path.parent.name, facts["description"]]
+        if "sha256" in facts and not path.with_name("model.weights.h5").is_file():
+            row[1] += "; weights: in the repository"
+        if "metrics" in facts:
+            config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
+            numbers, uniform = facts["metrics"], math.log2(config["config"]["num_levels"])
+            bits = f"{numbers['bits_per_dim']:.3f} of {uniform:.3g}"
+            row += [f"{numbers['accuracy']:.1%}", bits, facts["split"]]
+        table.add_row(*row)
+    Console().print(table)
 
 
 @app.command(

@@ -24,9 +24,8 @@ def write_posterior(options: PosteriorOptions) -> None:
     """Writes mean, standard deviation and interval of each component for each image or group."""
     if not 0 < options.level < 1:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
-    inputs = [options.data, *TrainedModel.files(options)]
     for output in filter(None, (options.output, options.figure)):
-        check_output(output, options.overwrite, inputs)
+        check_output(output, options.overwrite, [options.data])
     trained = TrainedModel.named(options)
     grid = grid_of(options.grid, vectors_of(trained.model).names)
     paths, images, vectors = _images(options, trained)

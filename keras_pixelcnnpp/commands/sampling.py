@@ -24,7 +24,7 @@ from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, imag
 from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.checks import class_label
+from keras_pixelcnnpp.utils.checks import class_label, is_prefix
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import (
     atomic_path,
@@ -41,7 +41,7 @@ PARTICLES = 64  # for each completion, by default
 def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
     output = options.output
-    check_output(output, options.overwrite, TrainedModel.files(options))
+    check_output(output, options.overwrite)
     model = TrainedModel.named(options).model
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
@@ -154,8 +154,7 @@ def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
-    inputs = [options.image, options.mask, *TrainedModel.files(options)]
-    check_output(options.output, options.overwrite, inputs)
+    check_output(options.output, options.overwrite, [options.image, options.mask])
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
     vector = value_of(options, model.conditions)
@@ -171,7 +170,7 @@ def complete_file(options: CompleteOptions) -> None:
     if vector is None:
         labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
-    if options.particles is not None and not _needs_particles(known):
+    if options.particles is not None and is_prefix(known[None]):
         print("Note: no pixel is unknown before a known one, so --particles has no effect.")
     how = {**options.of_sampler(), "num_particles": options.particles or PARTICLES}
     with graphs_as_traced():
@@ -180,12 +179,6 @@ def complete_file(options: CompleteOptions) -> None:
     grid = image_grid(np.concatenate([shown[None], completed]))
     write_bytes(options.output, png_bytes(grid))
     say(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
-
-
-def _needs_particles(known: np.ndarray) -> bool:
-    """Returns whether a pixel is unknown before a known one, in the order of sampling."""
-    in_order = known.ravel()
-    return bool(np.any(np.diff(in_order.astype(int)) > 0))
 
 
 def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray:

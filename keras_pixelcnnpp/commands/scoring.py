@@ -52,7 +52,7 @@ def classify_files(options: ClassifyOptions) -> None:
     trained.model.conditions.require_classes()
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     if options.csv is not None:
-        check_output(options.csv, options.overwrite, [*files, *TrainedModel.files(options)])
+        check_output(options.csv, options.overwrite)
     images = read_files(files, trained.read)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     pixels = np.stack([*images.values()])
@@ -108,9 +108,6 @@ def score_files(options: ScoreOptions) -> None:
         _advise(trained, options.data)
     vector = value_of(options, trained.model.conditions)
     how = options.resume, options.workers
-    if options.overwrite:
-        images = (options.data / name for name in images_below(options.data))
-        check_output(output, True, [*images, *TrainedModel.files(options)])
     more: Any = {"tiled": options.tiled, "vector": vector, "overwrite": options.overwrite}
     bits = score_folder(trained, options.data, output, *how, **more)
     good = np.isfinite(bits)
@@ -176,9 +173,6 @@ def score_folder(
                 f"{output} has scores of another model or of other images. Choose another file"
             )
         rows = _complete_rows(output) or rows
-    elif known is not None and not {"model", "images", "tiled"} <= {*known}:
-        # It is not the record of scores that were deleted.
-        raise UserError(f"{record} would be replaced. Choose another file than {output}")
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.presets.hub import READ
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.training.run import RunFolder, how_to_read
 from keras_pixelcnnpp.utils.checks import is_larger
@@ -41,20 +40,6 @@ class TrainedModel(NamedTuple):
         # The path of the preset, since the working directory may have a file of the same name.
         preset = None if options.preset is None else Preset(options.preset).path
         return cls.find(preset or options.run or options.model)
-
-    @staticmethod
-    def files(options: ModelOptions) -> list[Path]:
-        """Returns the files of the model that a command's options name; not all need to exist.
-
-        Raises:
-            UserError: If there is no such preset or run.
-        """
-        if options.preset is not None:
-            return [Preset(options.preset).path / name for name in READ]
-        if options.run is not None:
-            run = RunFolder(options.run)
-            return [run.config_json, run.split_csv, run.require_model("pixelcnnpp")]
-        return [] if options.model is None else [options.model]
 
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":

@@ -72,8 +72,7 @@ class Folder(DataSource):
        `conditions` are the components of its vector, instead of a label. Labels are
        integers from 0, for classes `Class0`, `Class1`, …, or class names. Empty labels and -1 mark
        unlabeled images, and the labels may be missing. Paths are relative to the folder, or to a
-       subfolder with the files. If there is a `validation.csv`, `train.csv` may list an image
-       several times, which is then trained on more often.
+       subfolder with the files. An image that is listed several times is trained on more often.
     2. A folder for each class: `train/burger/*.jpg`, `validation/burger/*.jpg`, …, or only
        `burger/*.jpg`, …, at any depth. The classes are the folders of the training split in
        alphabetical order, or in numerical order if all are integers, without empty folders.
@@ -173,9 +172,6 @@ def _read(
             vectors = np.array([row.vector for row in good], "float64")
             vectors = vectors.reshape(len(good), len(first))
         splits[name] = LabeledImages(images, labels, paths, tuple(hashes), vectors=vectors)
-        lost = {row.label for row in rows if row.label >= 0} - {*labels.tolist()}
-        if skip_corrupted and name in ("train", "all") and lost:
-            raise UserError(f"{folder}: no image of class {max(lost)} can be read. {bad[-1]}")
     notes = []
     if bad:
         first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
@@ -227,28 +223,12 @@ def _list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     notes = [f"Files were skipped: {kinds}."] if skipped else []
-    other = [(n, name) for n, name in enumerate(class_names) if name.isdecimal() and int(name) != n]
-    if other:
-        notes.append(
-            "Labels are not the names of the classes: "
-            f"label {other[0][0]} is the class {other[0][1]}."
-        )
     others_here = [name for name in folders_here if names and name not in names.values()]
-    other_files = [path for name in others_here for path in visible_files(folder / name)]
-    if not class_names and any(map(_is_image, other_files)):
-        raise UserError(
-            f"{folder}: {', '.join(names.values())} is the name of a split, but is next to folders "
-            f"with other images: {', '.join(others_here)}. Rename it if it is a class, or move the "
-            "other folders"
-        )
     if others_here:
         notes.append(f"Skipped folders next to the splits: {', '.join(others_here)}.")
     empty = {name for by_class in found.values() for name in by_class} - {*class_names}
     if empty:
         notes.append(f"Skipped folders without image files: {', '.join(sorted(empty))}.")
-    of_class = [place / name for place in folders.values() for name in class_names]
-    if len(class_names) == 1 and any(_subfolders(path) for path in of_class if path.is_dir()):
-        notes.append(f"The folders in {class_names[0]} are not used as classes.")
     return class_names, listed, notes
 
 
@@ -331,14 +311,6 @@ def _list_csv_files(
         for row_split, row in _list_csv(folder, files[stem], split, unused, conditions):
             found[row_split].append(row)
     listed = {split: found[split] for split in ("all", *dict.fromkeys(order)) if split in found}
-    seen = {}
-    for split, rows in listed.items():
-        for row in rows:
-            first = seen.setdefault(PurePosixPath(row.path), row)
-            # Training images may be repeated, unless some of them will be held out.
-            repeats = split == "train" and "validation" in listed and row.label == first.label
-            if first is not row and not repeats:
-                raise UserError(f"{row.place}: {row.path!r} was listed before, {first.place}")
     others = [name for stem, name in files.items() if stem not in splits.values()]
     notes = [f"Skipped other CSV files: {', '.join(others)}."] if others else []
     if unused:
@@ -469,31 +441,22 @@ def _columns(
     folder: Path, place: str, fields: list[str], conditions: Sequence[str] = ()
 ) -> tuple[Columns, bool]:
     """Returns the columns of path, label, split and vector, and whether the line is a header."""
-    if conditions:
-        return _columns_with_vector(place, fields, conditions), True
-    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2:
+    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2 and not conditions:
         return Columns(0, 1 if len(fields) > 1 else None), False
-    for character, name in ((";", "semicolons"), ("\t", "tabs")):
-        if character in fields[0]:
-            raise UserError(
-                f"{place}: expected columns separated by commas, not by {name}. "
-                f"Received: {fields[0]!r:.80}"
-            )
-    if len(fields) == 2 and _is_image(PurePosixPath(fields[1])):
-        raise UserError(
-            f"{place}: the path {fields[1]:.80} is in the second column. Expected path,label. To "
-            "keep the order, add the header label,path"
-        )
     names = [field.lower() for field in fields]
-    if "predicted_name" in names:  # a file of `classify` or `score`
-        raise UserError(
-            f"{place}: expected a list of images. Received: predictions. Move the file to another "
-            "folder"
-        )
     path, label, split = (
         next((names.index(name) for name in known if name in names), None)
         for known in (PATH_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS)
     )
+    if conditions:
+        missing = [name for name in conditions if name not in fields]
+        if path is None or missing:
+            wanted = ", ".join(missing) or " or ".join(PATH_COLUMNS)
+            raise UserError(
+                f"{place}: expected a header with the column {wanted}. "
+                f"Received: {','.join(fields)!r:.200}"
+            )
+        return Columns(path, None, split, tuple(map(fields.index, conditions))), True
     if path is None or (label is None and {*names} - {*PATH_COLUMNS, *SPLIT_COLUMNS}):
         _explain_missing(folder, Listed(fields[0], "", place))
         raise UserError(
@@ -504,29 +467,8 @@ def _columns(
     return Columns(path, label, split), True
 
 
-def _columns_with_vector(place: str, fields: list[str], conditions: Sequence[str]) -> Columns:
-    names = [field.lower() for field in fields]
-    path, split = (
-        next((names.index(name) for name in known if name in names), None)
-        for known in (PATH_COLUMNS, SPLIT_COLUMNS)
-    )
-    missing = [name for name in conditions if name not in fields]
-    if path is None or missing:
-        wanted = ", ".join(missing) or " or ".join(PATH_COLUMNS)
-        raise UserError(
-            f"{place}: expected a header with the column {wanted}. "
-            f"Received: {','.join(fields)!r:.200}"
-        )
-    return Columns(path, None, split, tuple(map(fields.index, conditions)))
-
-
 def _explain_missing(folder: Path, row: Listed) -> None:
-    """Raises a `UserError` if the reason is known why a row's path is not that of a file."""
-    if _is_image(PurePosixPath(row.label)) and not _is_image(PurePosixPath(row.path)):
-        raise UserError(
-            f"{row.place}: the path {row.label:.80} is in the column label. Exchange the names of "
-            "the columns in the header"
-        )
+    """Raises a `UserError` if a row's path lacks the extension of the file."""
     for suffix in SUFFIXES:
         name = row.path + suffix
         place = _place_of(folder, "", [name])

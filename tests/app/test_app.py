@@ -122,12 +122,6 @@ class TestClassify:
         bits, _ = tiled.score(tiled.read(tmp_path / "large.png", tiled=True))
         assert bits == pytest.approx(TiledModel(model).bits_per_dim(frame[None])[0], rel=1e-5)
 
-    def test_too_many_windows(self, model, tmp_path):
-        tiled = Answers(TrainedModel(model, "tiny", {}), tiled=True)
-        Image.new("L", (9400, 9400)).save(tmp_path / "large.png")
-        with pytest.raises(UserError, match=r"at most 4,096 windows. Received: 9400×9400 pixels"):
-            tiled.read(tmp_path / "large.png", tiled=True)
-
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(tiny.untrained_pixelcnn, num_classes=0, conditioning="none")
         answers = Answers(TrainedModel(model, "tiny", {}))

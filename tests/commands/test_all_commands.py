@@ -210,12 +210,12 @@ def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
 # The first layer gives 1.6 GB for a batch.
 LARGE = """
 import sys
-from keras_pixelcnnpp.app import all_commands
+import pixelcnnpp
 from keras_pixelcnnpp.train import run_training
 
 sys.stderr = sys.stdout
 try:
-    all_commands.main()
+    pixelcnnpp.main()
 except SystemExit as ended:
     print(ended.code)
 """
@@ -231,27 +231,6 @@ def test_out_of_memory_gives_advice(data, tmp_path):
     assert status == "2"
     assert message.startswith("pixelcnnpp: error: out of memory.")
     assert "--batch-size" in message
-
-
-def test_out_of_memory_in_training_names_a_smaller_batch(pixelcnnpp, data, tmp_path, monkeypatch):
-    train, sizes, largest = run_training.train, [], [6]
-
-    def needs_memory(model, images, recipe, *args, **kwargs):
-        sizes.append(recipe.batch_size)
-        if recipe.batch_size > largest[0]:
-            raise MemoryError
-        return train(model, images, recipe, *args, **kwargs)
-
-    monkeypatch.setattr(run_training, "train", needs_memory)
-    words = ["train", "--data", data, "--run", tmp_path / "run", *SMALL]
-    result = pixelcnnpp(*words)
-    one_line(result, "out of memory", "--batch-size 6")
-    done(pixelcnnpp(*words, *re.search(r"(--batch-size) (\d+)", result[2]).groups()))
-    largest[0] = 3  # a run that has begun cannot be resumed with another batch size
-    result = pixelcnnpp(*words, "--batch-size", 6, "--epochs", 2, "--resume")
-    one_line(result, "out of memory", "--batch-size 3 and --overwrite", "omit --resume")
-    done(pixelcnnpp(*words, "--batch-size", 3, "--epochs", 2, "--overwrite"))
-    assert sizes == [12, 6, 6, 3]
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

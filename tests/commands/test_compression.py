@@ -121,17 +121,15 @@ def test_images_that_would_not_come_back(pixelcnnpp, run, files, tmp_path):
 
 
 def test_bad_input(pixelcnnpp, run, files, tmp_path):
-    output = ("--output", tmp_path / "out")
+    output = ("--output", tmp_path / "out.pxc")
     command = ("compress", "--run", run)
     one_line(pixelcnnpp(*command, tmp_path / "no.png", *output), "no.png", "no such file")
     one_line(pixelcnnpp(*command, run / "model.keras", *output), "not an image")
     one_line(pixelcnnpp(*command, files[0], files[0], *output), "become the same file")
-    names = tmp_path / "a", tmp_path / "a.png" / "b.png", tmp_path / "\x1b.png"
-    names[1].parent.mkdir()
-    for name in names:
-        name.write_bytes(files[0].read_bytes())
-    one_line(pixelcnnpp(*command, *names[:2], *output), "would become a file and a folder")
-    one_line(pixelcnnpp(*command, names[2], *output), r"Rename the file '\x1b.png'")
+    name = tmp_path / "\x1b.png"
+    name.write_bytes(files[0].read_bytes())
+    one_line(pixelcnnpp(*command, name, *output), r"Rename the file '\x1b.png'")
+    output = ("--output", tmp_path / "out")
     command = ("decompress", "--run", run)
     one_line(pixelcnnpp(*command, "no.pxc", *output), "no.pxc: no such file")
     one_line(pixelcnnpp(*command, files[0], *output), "a.png: The data contain no ")
@@ -152,7 +150,7 @@ def test_names_that_lead_out_of_the_folder_are_not_written(pixelcnnpp, trained, 
         *("../out.png", "/tmp/out.png", "a/../../out.png", "", "\0.png"),
         *("good.txt", ".bashrc", "GOOD.png", "link/out.png"),
         *("C:/out.png", "c:out.png", r"..\..\out.png", r"\out.png", r"\\host\share\out.png"),
-        *("good.png/b.png", "Good.PNG/a/b.png", "new\nline.png", "\x1b[2J.png", "\x9b1m.png"),
+        *("new\nline.png", "\x1b[2J.png", "\x9b1m.png"),
     ],
 )
 def test_names_that_compress_does_not_give(tmp_path, name):

@@ -205,42 +205,30 @@ def test_mistakes(pixelcnnpp, arguments, fragments):
     one_line(pixelcnnpp(*arguments), *fragments)
 
 
-@pytest.mark.parametrize("source", [("--preset", "digts"), ("--run", "nowhere")])
-def test_a_misspelled_model_is_told_before_an_existing_file(pixelcnnpp, tmp_path, source):
-    output = tmp_path / "b.png"
-    output.write_text("old")
-    expected = "Did you mean 'digits'?" if "--preset" in source else "No run in nowhere"
-    one_line(pixelcnnpp("sample", *source, "--output", output), expected)
-
-
-@pytest.mark.parametrize("command", ["sample", "classify", "complete", "compress", "score"])
-def test_existing_files_and_inputs_are_kept(pixelcnnpp, run, archive, tmp_path, command):
-    """The image and the files of the model, and any other file without --overwrite."""
-    source, own = ("--run", run.path), run.config_json
-    if command == "classify":
-        source, own = ("--model", archive), archive
-    image, output = tmp_path / "images" / "a.png", tmp_path / "b.png"
-    image.parent.mkdir()
+@pytest.mark.parametrize(
+    ("command", "option", "suffix"),
+    [
+        ("sample", "--output", ".png"),
+        ("classify", "--csv", ".csv"),
+        ("complete", "--output", ".png"),
+        ("compress", "--output", ".pxc"),
+        ("score", "--output", ".csv"),
+    ],
+)
+def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command, option, suffix):
+    """Files of models and images have other suffixes than what commands write."""
+    images, output = tmp_path / "images", tmp_path / f"b{suffix}"
+    image = images / "a.png"
+    images.mkdir()
     Image.fromarray(tiny.IMAGES[0, ..., 0]).save(image)
     output.write_text("old")
-    words = [command, *source]
-    words += {"sample": [], "score": ["--data", image.parent]}.get(command, [image])
-    words += ["--csv" if command == "classify" else "--output"]
-    one_line(pixelcnnpp(*words, output), "b.png exists. Add --", "--overwrite")
+    given = {"sample": [], "score": ["--data", images]}.get(command, [image])
+    words = [command, "--model", archive, *given, option]
+    one_line(pixelcnnpp(*words, output), "--overwrite")
     assert output.read_text() == "old"
-    files = {"sample": [], "complete": [image]}.get(command, [image, own])
-    before = [file.read_bytes() for file in files]
-    for file in files:
-        one_line(pixelcnnpp(*words, file, "--overwrite"), f"{file.name} is an input")
-    assert [file.read_bytes() for file in files] == before
+    if command == "complete":
+        one_line(pixelcnnpp(*words, image, "--overwrite"), "a.png is an input")
+    elif command != "sample":
+        one_line(pixelcnnpp(*words, archive, "--overwrite"), f"Expected a {suffix} file")
     done(pixelcnnpp(*words, output, "--overwrite"))
     assert output.read_bytes() != b"old"
-
-
-def test_the_record_of_scores_replaces_no_other_file(pixelcnnpp, run, tmp_path):
-    Image.fromarray(tiny.IMAGES[0, ..., 0]).save(tmp_path / "a.png")
-    output = run.path / "config"  # whose record is config.json
-    before = run.config_json.read_bytes()
-    words = ["score", "--run", run.path, "--data", tmp_path, "--output", output, "--overwrite"]
-    one_line(pixelcnnpp(*words), "config.json would be replaced")
-    assert run.config_json.read_bytes() == before

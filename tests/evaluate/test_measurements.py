@@ -7,7 +7,6 @@ import pytest
 import tiny
 from command_line import done
 
-from keras_pixelcnnpp.app import all_commands
 from keras_pixelcnnpp.evaluate import commands, measurements, report
 from keras_pixelcnnpp.utils.files import read_json
 
@@ -43,7 +42,7 @@ SECTION = """
 
 
 @pytest.fixture
-def brightness(tmp_path, monkeypatch):
+def brightness(tmp_path):
     """A folder with a measurement of a contributor, of which the commands know."""
     folder = tmp_path / "declared"
     folder.mkdir()
@@ -52,8 +51,6 @@ def brightness(tmp_path, monkeypatch):
     measurements.FOLDERS.append(str(folder))
     report._environment.cache_clear()
     importlib.reload(commands)
-    (group,) = [one for one in all_commands.app.registered_groups if one.name == "evaluate"]
-    monkeypatch.setattr(group, "typer_instance", commands.app)
     yield
     measurements.FOLDERS.remove(str(folder))
     sys.modules.pop(f"{measurements.__name__}.brightness", None)

@@ -27,7 +27,7 @@ def savez_or_die(file, **arrays):
     savez(file, **arrays)
 np.savez = savez_or_die
 """
-RUN = "from keras_pixelcnnpp.app import all_commands; all_commands.main()"
+RUN = "import pixelcnnpp; pixelcnnpp.main()"
 # A small network with all kinds of randomness: dropout and candidate labels.
 OPTIONS = [
     *("--network", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
