@@ -128,9 +128,10 @@ class Subject(TrainedImages):
         return model.get("num_classes", len(self.class_names))
 
     @property
-    def has_vectors(self) -> bool:
-        """Whether the model is conditioned on vectors."""
-        return "conditions" in self.config.get("pixelcnnpp", {}).get("model", {})
+    def numbers(self) -> str | None:
+        """What the model is conditioned on if these are numbers: `"vectors"` or `"maps"`."""
+        model = self.config.get("pixelcnnpp", {}).get("model", {})
+        return model.get("conditions", {}).get("kind")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -97,8 +97,10 @@ class Measurement:
 
     def reason(self, subject: "Subject") -> str | None:
         """Returns `reason_against`, or that the measurement takes no models of vectors."""
-        if subject.has_vectors and not self.takes_vectors:
-            return f"{self.title} is not measured for a model that is conditioned on vectors"
+        if subject.numbers and not self.takes_vectors:
+            return (
+                f"{self.title} is not measured for a model that is conditioned on {subject.numbers}"
+            )
         return self.reason_against(subject)
 
     def measure(self, subject: "Subject", options: Any, folder: Path) -> dict | None:

@@ -42,7 +42,7 @@ class ExactModel:
         if not model.conditions.num_candidates:
             raise UserError(
                 "Compression needs class labels or an unconditional model, because the encoding of "
-                f"a vector is not exact. Received: a model of {model.conditions.description}"
+                f"numbers is not exact. Received: a model of {model.conditions.description}"
             )
         self.num_labels = model.conditions.num_candidates
         self.widths = (*model.widths, model.distribution.num_parameters)

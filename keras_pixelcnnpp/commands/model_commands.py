@@ -77,6 +77,11 @@ class ConditionOptions:
     )
     map: Path | None = option("Map for a model that is conditioned on maps, a .npy file.")
 
+    @property
+    def given_value(self) -> str:
+        """What a user wrote as the vector or the map."""
+        return self.condition or str(self.map)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockOptions:

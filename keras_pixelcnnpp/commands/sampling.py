@@ -58,7 +58,7 @@ def sample_grid(options: SampleOptions) -> None:
             samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
         else:
             images = model.sample(np.repeat(vector[None], options.count, axis=0), seed, **how)
-            samples = ClassSamples(images, np.zeros(len(images), "int32"), (options.condition,))
+            samples = ClassSamples(images, np.zeros(len(images), "int32"), (options.given_value,))
     if as_array:
         with atomic_path(output) as temporary:
             np.save(temporary, samples.images)
