@@ -154,4 +154,4 @@ def test_lower_resolutions_are_means():
     assert [one.shape for one in (fine, half, quarter)] == [
         (2, 3, size, size, 33) for size in (4, 2, 1)
     ]
-    np.testing.assert_allclose(ops.mean(fine, axis=(2, 3)), quarter[:, :, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(ops.mean(fine, axis=(2, 3)), quarter[:, :, 0, 0], atol=1e-6)
