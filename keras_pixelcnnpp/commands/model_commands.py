@@ -75,7 +75,7 @@ class ConditionOptions:
     condition: str | None = option(
         "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
     )
-    map: Path | None = option("Map for a model that is conditioned on maps, a .npy file.")
+    map: Path | None = option("Map for a model that is conditioned on maps, a .npy or image file.")
 
     @property
     def given_value(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_pixelcnnpp.commands.model_commands import ConditionOptions, PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
-from keras_pixelcnnpp.data.images import SUFFIXES
+from keras_pixelcnnpp.data.images import SUFFIXES, read_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
@@ -127,11 +127,15 @@ def value_of(options: ConditionOptions, conditions: Conditions) -> np.ndarray | 
             f"{conditions.description}"
         )
     if options.map is not None:
-        return conditions.read(_read_array(options.map), 1)[0]
+        return conditions.read(_read_map(options.map, conditions), 1)[0]
     return grid_of(options.condition, conditions.names, "--condition", most=1)[0]
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_map(path: Path, conditions: Conditions) -> np.ndarray:
+    """Reads an array, or an image file, which is resized to the maps of a model."""
+    if path.suffix.lower() in SUFFIXES:
+        height, width, channels = conditions.spec(None, 1).shape[2:]
+        return read_image(path, (height, width, channels))
     try:
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:

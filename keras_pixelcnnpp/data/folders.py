@@ -106,9 +106,9 @@ class Folder(DataSource):
         if has_csv:
             listing = _list_csv_files(folder, how.unlabeled_others, how.conditions)
         else:
-            listing = _list_class_folders(folder, how.unlabeled_others)
+            listing = list_class_folders(folder, how.unlabeled_others)
         class_names, listed, notes = listing
-        splits, of_reading = _read(folder, listed, how)
+        splits, of_reading = read_listed(folder, listed, how)
         notes = (*of_reading, *notes)
         is_color = any(split.images.shape[-1] == 3 for split in splits.values())
         is_gray = ((x.images[..., :1] == x.images[..., 1:]).all() for x in splits.values())
@@ -119,14 +119,17 @@ class Folder(DataSource):
         return Dataset(self.name, class_names, splits, notes, tuple(how.conditions))
 
 
-def _read(
-    folder: Path, listed: dict[str, list[Listed]], how: LoadOptions
+def read_listed(
+    folder: Path, listed: dict[str, list[Listed]], how: LoadOptions, own_size: bool = False
 ) -> tuple[dict[str, LabeledImages], list[str]]:
-    """Returns the images of each split, and messages for the user."""
+    """Returns the images of each split, and messages for the user.
+
+    With `own_size`, images are not resized to 32×32 by default, but must have one size.
+    """
     resize, skip_corrupted = how.resize, how.skip_corrupted
     channels = how.channels or (1 if how.as_uint16 else 3)
     # `None` until the first image is read, whose size is that of the others.
-    size: Any = how.size or (None if how.as_uint16 else (32, 32))
+    size: Any = how.size or (None if how.as_uint16 or own_size else (32, 32))
     is_given = size is not None
     splits, bad, sizes, blended = {}, [], Counter(), 0
     tick = progress(sum(map(len, listed.values())), unit="file")
@@ -195,7 +198,7 @@ def _read(
     return splits, notes
 
 
-def _list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
+def list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
     """Returns class names, files of each split (or `"all"`), and messages for the user."""
     folders_here = [path.name for path in _subfolders(folder)]
     names = named_splits(name for name in folders_here if name.lower() in SPLIT_NAMES)

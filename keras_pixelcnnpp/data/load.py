@@ -19,11 +19,12 @@ from keras_pixelcnnpp.data.dataset import (
 )
 from keras_pixelcnnpp.data.folders import Folder
 from keras_pixelcnnpp.data.images import resize_images, resized_note
+from keras_pixelcnnpp.data.pairs import Pairs
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # The forms of `--data`; the first one that takes a text loads it.
-SOURCES: tuple[type[DataSource], ...] = (BuiltIn, Arrays, Folder)
+SOURCES: tuple[type[DataSource], ...] = (BuiltIn, Arrays, Pairs, Folder)
 # Shares of values that are unusual at 255 (or 65535), and at 0, which backgrounds may have.
 MANY_WHITE, MANY_BLACK = 0.1, 0.9
 
@@ -67,6 +68,7 @@ def load_dataset(
             `"digits"`, `"mnist"`, `"fashion_mnist"`, `"cifar10"`: see `BuiltIn`;
             a folder of image files, with CSV files, a folder for each class or neither: see
             `Folder`;
+            a folder with the folders `images` and `maps`: see `Pairs`;
             an `.npz` file: see `Arrays`.
         image_size: Integer, or pair `(height, width)`, size to which images are resized. By default
             32 for folders of image files, and the original size for arrays and with `as_uint16`.
@@ -117,6 +119,9 @@ def load_dataset(
         notes += resized_note([own], how.size) if resize != "crop" else ()
         own = how.size
     if (*own, channels or dataset.image_shape[2]) != dataset.image_shape:
+        if dataset.numbers and len(dataset.numbers.shape) > 1:
+            expected = "the size and the channels of the images, because their maps are not resized"
+            raise invalid_argument("image_size", image_size, expected)
         splits = {
             name: replace(
                 split.with_hashes(), images=resize_images(split.images, own, channels, resize)

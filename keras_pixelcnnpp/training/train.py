@@ -124,8 +124,8 @@ def values_of(images: LabeledImages, model: keras.Model) -> np.ndarray:
     if images.vectors is None:
         raise UserError(
             f"The model is conditioned on {conditions.description}. Expected a "
-            f"{conditions.noun} for each image: arrays conditions_… or maps_… in an .npz file, or "
-            "columns of a CSV file. Received: none"
+            f"{conditions.noun} for each image: arrays conditions_… or maps_… in an .npz file, "
+            "columns of a CSV file, or a folder maps beside images. Received: none"
         )
     return images.vectors
 

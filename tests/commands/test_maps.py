@@ -54,7 +54,9 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
     log_prob = model.log_prob(IMAGES[:1, ..., None], MAPS[:1])[0]
     assert float(row["log_prob"]) == pytest.approx(log_prob, rel=1e-5)
     one_line(pixelcnnpp("sample", *named), "Missing option --map")
-    one_line(pixelcnnpp("sample", *named, "--map", images / "one.png"), "one.png")
+    done(pixelcnnpp("sample", *named, "--map", images / "one.png", *output, "--overwrite"))
+    (tmp_path / "map.npy").write_bytes(b"no array")
+    one_line(pixelcnnpp("sample", *named, *given), "map.npy cannot be read")
     one_line(pixelcnnpp("classify", images, *named), "maps")
     one_line(pixelcnnpp("compress", images, *named, "--output", tmp_path / "images.pxc"), "maps")
     one_line(pixelcnnpp("evaluate", "generation", *named), "conditioned on maps")
