@@ -5,12 +5,12 @@ are the same on every machine.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
-from keras_pixelcnnpp.distributions import logistic_mixture, tables
+from keras_pixelcnnpp.distributions import mixture, tables
+from keras_pixelcnnpp.distributions.head import Cumulative
 from keras_pixelcnnpp.distributions.tables import GRID_BITS, MAX_EXPONENT, UNIT, entry
 
 # Sum of the shares of all levels of a sub-pixel. The share of each level is at least 1.
@@ -21,9 +21,6 @@ FINE_BITS = 30
 # Arguments of the logistic function are multiples of 2⁻²⁴. The function is interpolated linearly
 # between the entries of a table, which are 2¹⁵ multiples apart.
 ARGUMENT_BITS, STEP_BITS = 24, 15
-
-#: Function from levels, int64 `(N,)`, to the sum of the shares of all lower levels.
-Cumulative = Callable[[np.ndarray], np.ndarray]
 
 
 def _spread(
@@ -37,13 +34,6 @@ def _spread(
     high, low = divmod(TOTAL - num_levels, 2**12)
     quotient, rest = np.divmod(below * high, total)
     return levels + (quotient << 12) + ((rest << 12) + below * low) // total
-
-
-class Counts(Protocol):
-    """Distribution of a pixel in integers, from its parameters."""
-
-    def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
-        """Returns the distribution of a sub-pixel given the levels of the earlier ones, `(N,)`."""
 
 
 class CategoricalCounts:
@@ -82,7 +72,7 @@ class MixtureCounts:
 
     def sub_pixel(self, parameters: np.ndarray, earlier: Sequence[np.ndarray]) -> Cumulative:
         """Returns the distribution of a sub-pixel; see `Counts.sub_pixel`."""
-        parts = logistic_mixture.num_parameters(1, self.channels)
+        parts = mixture.num_parameters(1, self.channels)
         parameters = parameters.reshape(len(parameters), parts, -1)
         weights = _normalized(_exponentials(parameters[:, 0]))
         for channel, levels in enumerate(earlier):
@@ -107,7 +97,7 @@ class MixtureCounts:
             coefficient = parameters[:, first + index]
             size = entry(tables.tanh_table(UNIT), np.abs(coefficient))
             mean = mean + np.sign(coefficient) * size * (2 * levels - steps)[:, None]
-        lowest = int(logistic_mixture.MIN_LOG_SCALE) * UNIT
+        lowest = int(mixture.MIN_LOG_SCALE) * UNIT
         log_scales = np.maximum(parameters[:, 1 + self.channels + channel], lowest)
         inverse_scales = entry(inverse_scale_table(), log_scales - lowest)
 
@@ -138,7 +128,7 @@ def _normalized(weights: np.ndarray) -> np.ndarray:
 @functools.cache
 def inverse_scale_table() -> np.ndarray:
     """Returns `2^24 exp(7 - k / UNIT)` for k = 0, 1, …, the inverse scales, as int64."""
-    lowest = tables.exponentials()[-int(logistic_mixture.MIN_LOG_SCALE) * UNIT]
+    lowest = tables.exponentials()[-int(mixture.MIN_LOG_SCALE) * UNIT]
     pairs = [(value, lowest) for value in tables.exponentials()]
     return tables.table_of_quotients(pairs, 2**24)
 

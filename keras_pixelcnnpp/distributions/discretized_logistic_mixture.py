@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.distributions import logistic_mixture
-from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
+from keras_pixelcnnpp.distributions.logistic_mixture import LogisticMixtureHead
+from keras_pixelcnnpp.distributions.mixture import split
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
@@ -49,7 +49,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
 
     Args:
         mixture_parameters: Float tensor `(..., num_parameters)`, such as the result of
-            `PixelCNNPlusPlus.pixel_parameters`. The module `logistic_mixture` documents its parts.
+            `PixelCNNPlusPlus.pixel_parameters`. The module `mixture` documents its parts.
         channels: Integer, number of channels.
         num_levels: Integer, number of levels.
         validate_args, allow_nan_stats, name: Arguments of `tfp.distributions.Distribution`.
@@ -79,7 +79,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
     ):
         arguments = dict(locals())
         self._parameters_tensor = ops.convert_to_tensor(mixture_parameters)
-        num_mixtures = logistic_mixture.split(self._parameters_tensor, channels).logits.shape[-1]
+        num_mixtures = split(self._parameters_tensor, channels).logits.shape[-1]
         self._head = LogisticMixtureHead(channels, num_levels, num_mixtures)
         arguments.pop("self")
         arguments.pop("__class__")
@@ -119,7 +119,7 @@ class DiscretizedLogisticMixture(tfp.distributions.Distribution):  # type: ignor
     @property
     def num_mixtures(self) -> int:
         """Number of mixture components."""
-        return self._head.noise_size - self.channels
+        return self._head.num_mixtures
 
     def _event_shape(self) -> Any:
         return tfp.distributions.Normal([0.0] * self.channels, 1.0).batch_shape

@@ -100,3 +100,14 @@ def cast(values: np.ndarray | Tensor, dtype: str) -> np.ndarray | Tensor:
     # `ops.cast` would convert arrays to tensors.
     is_array = isinstance(values, np.ndarray)
     return values.astype(dtype, copy=False) if is_array else ops.cast(values, dtype)
+
+
+def scale_to_unit(levels: Tensor, num_levels: int, dtype: str = "float32") -> Tensor:
+    """Scales levels from 0 to `num_levels - 1` linearly to [-1, 1]."""
+    return ops.cast(levels, dtype) * (2.0 / (num_levels - 1)) - 1.0
+
+
+def round_to_level(values: Tensor, num_levels: int) -> Tensor:
+    """Converts values, scaled to [-1, 1], to the nearest level, as floats."""
+    levels = ops.round((values + 1.0) * ((num_levels - 1) / 2.0))
+    return ops.clip(levels, 0.0, num_levels - 1.0)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.distributions.logistic_mixture import scale_to_unit
+from keras_pixelcnnpp.distributions.levels import scale_to_unit
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 
 

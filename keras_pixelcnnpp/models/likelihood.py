@@ -16,6 +16,7 @@ from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.utils.backend import Tensor, with_shape
 from keras_pixelcnnpp.utils.checks import (
+    MAX_MIXTURES,
     argument_names,
     checked_image_shape,
     image_dtype,
@@ -67,7 +68,7 @@ class LikelihoodModel(ImageModel):
             )
             raise invalid_argument("head", head, f"{expected} ordered_levels=False")
         require_integer("num_levels", num_levels, low=2, high=HEADS[head].max_levels)
-        require_integer("num_mixtures", num_mixtures)
+        require_integer("num_mixtures", num_mixtures, high=MAX_MIXTURES)
         require_number("dropout_rate", dropout_rate, "[0, 1)")
         self.image_shape = checked_image_shape(image_shape)
         self.num_levels = plain(num_levels)
@@ -78,9 +79,14 @@ class LikelihoodModel(ImageModel):
         self.head = head
         self.conditioning = conditioning
         self.dropout_rate = plain(dropout_rate)
-        self.distribution = HEADS[head](
-            self.image_shape[-1], self.num_levels, self.num_mixtures, self._head_has_tables
-        )
+        possible = {
+            "channels": self.image_shape[-1],
+            "num_levels": self.num_levels,
+            "num_mixtures": self.num_mixtures,
+            "tables": self._head_has_tables,
+        }
+        taken = possible.keys() & inspect.signature(HEADS[head].__init__).parameters
+        self.distribution = HEADS[head](**{name: possible[name] for name in taken})
         self._functions = CompiledFunctions()
         self.network = self.make_network()
 

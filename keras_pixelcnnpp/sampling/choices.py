@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.distributions.heads import Head, first_level_above
+from keras_pixelcnnpp.distributions.head import Head, first_level_above
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors

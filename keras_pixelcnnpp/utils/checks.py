@@ -16,6 +16,7 @@ MAX_FILTERS = 4096
 MAX_BLOCKS = 100
 MAX_VALUES = 1 << 24
 MAX_LEVELS = 4096
+MAX_MIXTURES = 1000
 GUIDE = (
     "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp/blob/main/docs/how-to/scientific_data.md"
 )

@@ -11,7 +11,7 @@ from reference_mixture import ReferencePixel
 from scipy.stats import chisquare
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.distributions import logistic_mixture
+from keras_pixelcnnpp.distributions import mixture
 
 needs_tfp = pytest.mark.usefixtures("tfp")
 # Sampling in tfp calls jax.numpy.shape(None).
@@ -31,9 +31,7 @@ def tfp():
 
 
 def example_parameters(rng, *leading, channels=2, num_mixtures=2):
-    parameters = rng.normal(
-        size=(*leading, logistic_mixture.num_parameters(num_mixtures, channels))
-    )
+    parameters = rng.normal(size=(*leading, mixture.num_parameters(num_mixtures, channels)))
     scales = slice(num_mixtures * (1 + channels), num_mixtures * (1 + 2 * channels))
     parameters[..., scales] -= 1
     return parameters.astype("float32")
