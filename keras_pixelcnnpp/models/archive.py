@@ -1,6 +1,5 @@
 """The autoregressive models by name, and safe loading of models from untrusted `.keras` files."""
 
-import io
 import json
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,7 +11,6 @@ from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import copy_weights
-from keras_pixelcnnpp.presets.sizes import require_weights
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
 
 NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixelCNN, PixelCNN)}
@@ -22,7 +20,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> Im
     """Loads a model that this package saved, without its optimizer.
 
     Other classes are rejected. Keras's safe mode rejects archives that contain code (a `Lambda`
-    layer). An archive whose weights are smaller than its model, or compressed, is rejected, too.
+    layer). A compressed archive is rejected, too.
 
     Args:
         path: The `.keras` file.
@@ -39,7 +37,7 @@ def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> Im
 
 
 def _require_model(path: str | Path, kind: type) -> None:
-    """Raises an error for another class or size, before anything in the archive is loaded."""
+    """Raises an error for another class, or a compressed archive, before anything is loaded."""
     # Keras reads files of other names in other formats.
     if Path(path).suffix != ".keras":
         raise ValueError("expected a file whose name ends with .keras")
@@ -50,14 +48,6 @@ def _require_model(path: str | Path, kind: type) -> None:
             raise ValueError(f"it would unpack to {size:,} bytes, more than its size")
         with archive.open("config.json") as file:
             config = json.loads(file.read(1 << 20))  # usually a few hundred bytes
-        _require_class(config, kind)
-        # Keras adds these states to a model after it is created.
-        config = {**config, "build_config": None, "compile_config": None}
-        weights = io.BytesIO(archive.read("model.weights.h5"))
-        require_weights(lambda: keras.saving.deserialize_keras_object(config), weights)
-
-
-def _require_class(config: dict, kind: type) -> None:
     name = config["class_name"]
     found = keras.saving.get_registered_object(config["registered_name"])
     # For some class names, such as "function", Keras ignores the registered name.

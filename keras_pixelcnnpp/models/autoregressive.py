@@ -248,8 +248,6 @@ class AutoregressiveModel(ScoringModel):
         ((8, 8, 1), 10)
         """
         found = Preset(preset)
-        if load_weights:
-            found.require_weights(cls)
         model = found.make(cls, **kwargs)
         if load_weights:
             found.load_weights(model, **kwargs)

@@ -9,7 +9,6 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.presets import hub
-from keras_pixelcnnpp.presets.sizes import require_weights
 from keras_pixelcnnpp.recipes.recipe import (
     FORMAT,
     OF_THE_DATA,
@@ -130,15 +129,6 @@ class Preset:
             if unknown := arguments.keys() - argument_names(kind):
                 raise TypeError(f"unknown arguments: {', '.join(unknown)}")
             return kind(**{**arguments, **replaced})
-
-    def require_weights(self, base: type) -> None:
-        """Raises a `UserError` unless there are intact weights of the size of the preset's model.
-
-        This is checked before `make`, because the model of a hostile preset could fill the memory.
-        """
-        self._require_file()
-        with as_user_error(f"{self.weights_path}: not the weights of this model"):
-            require_weights(lambda: self.make(base), str(self.weights_path))
 
     def load_weights(self, model: keras.Model, **replaced: Any) -> None:
         """Loads the weights into a model that `make` created with the arguments `replaced`.

@@ -157,21 +157,6 @@ def test_a_run_names_no_code_that_runs(run, option):
         run.read_config()
 
 
-@pytest.mark.slow
-def test_a_preset_larger_than_its_weights_fills_no_memory(preset, tmp_path):
-    shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
-    content = json.loads((preset / "config.json").read_text())
-    content["config"]["filters"] = 800
-    (tmp_path / "config.json").write_text(json.dumps(content))
-    code = """
-import sys
-from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
-
-assert result_or_one_line(AutoregressiveModel.from_preset, sys.argv[1]) is None
-"""
-    hostile.in_little_memory(code, tmp_path)
-
-
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"no weights"])
 def test_hostile_weights_of_a_preset_with_their_checksum(preset, tmp_path, content):
     (tmp_path / "config.json").write_bytes((preset / "config.json").read_bytes())
