@@ -1,6 +1,7 @@
 """The heads by name, and the softmax."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,4 +70,4 @@ class CategoricalHead(Head):
 
 
 #: Dict from names to classes of heads, to which you can add your own; see `Head`.
-HEADS = {"logistic_mixture": LogisticMixtureHead, "categorical": CategoricalHead}
+HEADS: dict[str, Any] = {"logistic_mixture": LogisticMixtureHead, "categorical": CategoricalHead}

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -128,7 +129,7 @@ class SubPixels(WholePixels):
                 # 1. The probabilities of the values of this digit.
                 part = {"first": level[:, None], "size": unit, "count": count}
                 part = part if len(digits) > 1 else {}
-                log_probs = partial(self.head.level_log_probs, parameters, earlier, **part)
+                log_probs: Any = partial(self.head.level_log_probs, parameters, earlier, **part)
                 found = log_probs(temperature)
                 law = self.law(found, inputs, carry)
                 # 2. Its value: sampled, or known.
