@@ -31,7 +31,7 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.images import image_grid
 
 BETA, FLIPPED, SIZE = 0.4, 0.2, 8
-PAIRS, PARTS, TEST = 536_000, 16, 2000
+PAIRS, PARTS, TEST, RATE = 536_000, 16, 2000, 5e-3
 COMPARED, SAMPLES = 100, 200  # lattices whose marginals are compared, and samples of each
 STATES = 2 * ((np.arange(2**SIZE)[:, None] >> np.arange(SIZE)) & 1) - 1  # of a row
 
@@ -105,10 +105,11 @@ def ising(folder, seed, resume):
     path, start = folder / "ising.keras", 0
     keras.utils.set_random_seed(seed)
     batch_size, count = 64, PAIRS // PARTS
-    rate = keras.optimizers.schedules.CosineDecay(1.5e-3, PARTS * -(-count // batch_size))
+    rate = keras.optimizers.schedules.CosineDecay(RATE, PARTS * -(-count // batch_size))
     model = kp.GatedPixelCNN(
         (SIZE, SIZE, 1),
         num_levels=2,
+        head="categorical",
         filters=24,
         num_blocks=4,
         conditioning="bias",
@@ -158,9 +159,7 @@ def noisy(images, rng):
 
 
 def model_of(conditions, shape=(28, 28, 1), **options):
-    model = kp.PixelCNNPlusPlus(
-        shape, conditions=conditions, filters=(24, 32, 48), dropout_rate=0.0, **options
-    )
+    model = kp.GatedPixelCNN(shape, conditions=conditions, filters=24, dropout_rate=0.0, **options)
     model.compile(keras.optimizers.Adam(4e-3, global_clipnorm=10.0))
     return model
 
@@ -206,14 +205,14 @@ def restored(task, data, folder, seed, seconds, resume):
     conditions = kp.Maps.of_images(maps.shape[1:])
 
     def fitted(given):
-        return lambda model: train(model, images, given, seconds, 4e-3, 64, seed)
+        return lambda model: train(model, images, given, seconds, 4e-3, 16, seed)
 
     keras.utils.set_random_seed(seed)
     model, took = kept(folder, "maps", lambda: model_of(conditions), resume, fitted(maps))
     plain, _ = kept(folder, "none", lambda: model_of(kp.Unconditional()), resume, fitted(None))
 
     def fit_unet(network):
-        return train(network, maps / 255, images / 255, seconds, 2e-3, 64, seed)
+        return train(network, maps / 255, images / 255, seconds, 2e-3, 16, seed)
 
     network, _ = kept(folder, "unet", lambda: unet(maps.shape[1]), resume, fit_unet)
     given = model.bits_per_dim(test, test_maps, batch_size=100)
@@ -360,7 +359,7 @@ def main(
         arrays = dict(np.load(data))
         given = (arrays, folder, seed, seconds, resume)
         found = codes(*given) if task == "codes" else restored(task, *given)
-    save({"seed": seed, **found, **facts()}, RESULTS / f"maps-{task}-{seed}.json")
+    save({"task": task, "training_seconds": seconds, "seed": seed, **found, **facts()}, RESULTS / f"maps-{task}-{seed}.json")
     show([{name: value for name, value in found.items() if np.ndim(value) == 0}])
 
 
