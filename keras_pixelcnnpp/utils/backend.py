@@ -137,6 +137,7 @@ def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
+        x = tf.convert_to_tensor(x)  # in eager mode, it is an array
         with tf.GradientTape() as tape:
             tape.watch(x)
             total = keras.ops.sum(function(x))

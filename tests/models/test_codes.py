@@ -3,7 +3,6 @@
 import itertools
 
 import enumeration
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -19,13 +18,11 @@ from keras_pixelcnnpp.training.train import train
 
 SMALL = {"filters": 8, "num_blocks": 1, "conditioning": "bias", "label_loss_weight": 0.0}
 PLUS_PLUS = {**SMALL, "num_resolutions": 1, "conditioned_blocks": "all"}
-OF_CHANNELS = (kp.GatedPixelCNN, (2, 1, 2), SMALL)
 MODELS = pytest.mark.parametrize(
     ("cls", "image_shape", "options"),
     [
         (kp.PixelCNNPlusPlus, (2, 2, 1), PLUS_PLUS),
-        pytest.param(*OF_CHANNELS, marks=pytest.mark.once),
-        pytest.param(kp.PixelCNNPlusPlus, (1, 2, 2), PLUS_PLUS, marks=pytest.mark.once),
+        pytest.param(kp.GatedPixelCNN, (2, 1, 2), SMALL, marks=pytest.mark.once),
     ],
 )
 
@@ -65,13 +62,10 @@ def test_three_codes_are_enumerated(cls, image_shape, options):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(
-    ("cls", "options"), [(kp.PixelCNNPlusPlus, PLUS_PLUS), (kp.GatedPixelCNN, SMALL)]
-)
-def test_the_numbers_of_codes_do_not_matter(cls, options):
+def test_the_numbers_of_codes_do_not_matter():
     """Renumbered codes, vectors and logits give the same likelihoods, entropies and variances."""
-    model, codes = of_codes(cls, (2, 2, 2), options, 40)
-    other, _ = of_codes(cls, (2, 2, 2), options, 40)
+    model, codes = of_codes(image_shape=(2, 2, 2), num_levels=40)
+    other, _ = of_codes(image_shape=(2, 2, 2), num_levels=40)
     renumbered = np.random.default_rng(1).permutation(40)  # new number of each code
     old = np.argsort(renumbered)
     by_channel = np.concatenate([old, old + 40])
@@ -107,7 +101,7 @@ def test_guidance_samples_all_codes_at_once():
     assert enumeration.chi_square_of_numbers(samples.ravel(), by_class[:, 0]) < 1e-6
 
 
-def test_three_hundred_codes_are_compressed(tmp_path):
+def test_three_hundred_codes_are_compressed():
     model, codes = of_codes(num_levels=300)
     labels = np.arange(32) % 2
     data = model.compress(codes, labels, verbose=0)
@@ -116,24 +110,6 @@ def test_three_hundred_codes_are_compressed(tmp_path):
     np.testing.assert_array_equal(decompressed, codes)
     bits = -model.log_prob(codes, labels).sum() / np.log(2)
     assert bits / 8 < len(data) < bits / 8 + 4 * 32 + 400
-    # Saved models and presets are equal.
-    model.save(tmp_path / "model.keras")
-    model.save_to_preset(tmp_path / "preset")
-    for loaded in (
-        keras.models.load_model(tmp_path / "model.keras"),
-        kp.PixelCNNPlusPlus.from_preset(tmp_path / "preset"),
-    ):
-        np.testing.assert_array_equal(loaded.log_prob(codes, 1), model.log_prob(codes, 1))
-        np.testing.assert_array_equal(loaded.decompress(data, verbose=0), codes)
-
-
-@pytest.mark.once
-def test_codes_are_trained():
-    model, codes = of_codes()
-    model.compile(keras.optimizers.Adam(0.01))
-    # A warning, which is an error in tests, would take codes for levels of dark images.
-    assert model.fit(codes, codes[:, 0, 0, 0] % 2, verbose=0).history["loss"][0] < 3
-    np.testing.assert_array_equal(model.to_levels(codes), codes)
 
 
 @pytest.mark.once

@@ -10,7 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import chisquare
 from tiny import IMAGES, LABELS
 
-from keras_pixelcnnpp import LikelihoodFirst, PixelCNN
+from keras_pixelcnnpp import Labels, LikelihoodFirst
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.utils.backend import variable_value
 
@@ -70,10 +70,9 @@ def test_the_loss_needs_no_outputs_of_the_model(of_two_labels):
 def test_losses_of_regularizers_and_add_loss_count():
     model = tiny.untrained_pixelcnn()
     model.network.head.bias.assign(np.ones(model.network.head.bias.shape))
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     plain = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     model.network.head.bias.regularizer = keras.regularizers.L2(0.5)
-    model.test_function = None
     more = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
     added = 0.5 * np.sum(ops.convert_to_numpy(model.network.head.bias) ** 2)
     assert added > 0.01
@@ -89,7 +88,7 @@ def test_arrays_are_trained_on_as_their_batches_are():
         for start, weight in zip((0, 4, 8), np.split(weights.astype("float32"), 3), strict=True)
     ]
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
-    model.compile(keras.optimizers.SGD(0.01))
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
     before, validation = model.get_weights(), (IMAGES[:7], LABELS[:7], weights[:7])
     history = model.fit(
         *(IMAGES, LABELS, 4, 1, 0),
@@ -144,28 +143,15 @@ def test_loss_and_metrics(unlabeled_weight):
         assert result == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.once
-def test_a_single_class_is_trained_by_its_likelihood_alone():
-    model = PixelCNN((4, 4, 1), 1, 5, filters=4, num_blocks=1, label_loss_weight=0.5)
-    labels = np.zeros(12, "int32")
-    loss = model.compute_loss(*map(ops.convert_to_tensor, (IMAGES, labels)), training=True)
-    expected = -np.mean(model.log_prob(IMAGES, labels)) / (16 * np.log(2))
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
-    assert [*model.loss_metrics] == ["bits_per_dim"]
-    assert not model.posterior.trainable_variables
-    assert model.conditioning == "none"
-
-
-def chosen(model, labels, count):
+def chosen(conditions, labels, count, seed_generator):
     labels = ops.convert_to_tensor(labels)
-    return ops.convert_to_numpy(model.conditions.choose(labels, count, model.seed_generator))
+    return ops.convert_to_numpy(conditions.choose(labels, count, seed_generator))
 
 
 def test_the_true_label_comes_first_and_the_others_are_equally_likely():
-    keras.utils.set_random_seed(0)
-    model = tiny.untrained_model(num_classes=6)
+    conditions, seed_generator = Labels(6), keras.random.SeedGenerator(0)
     labels = np.arange(6000, dtype="int32") % 6
-    rows = chosen(model, labels, 3)
+    rows = chosen(conditions, labels, 3, seed_generator)
     np.testing.assert_array_equal(rows[:, 0], labels)
     assert all(len(set(row)) == 3 for row in rows.tolist())
     assert set(rows.ravel().tolist()) == set(range(6))
@@ -173,14 +159,14 @@ def test_the_true_label_comes_first_and_the_others_are_equally_likely():
         counts = np.zeros((6, 6))
         np.add.at(counts, (labels, rows[:, place]), 1)
         assert chisquare(counts[~np.eye(6, dtype=bool)], ddof=5).pvalue > 1e-3
-    assert np.any(chosen(model, labels, 3) != rows)
+    assert np.any(chosen(conditions, labels, 3, seed_generator) != rows)
 
 
 @pytest.fixture(scope="module")
 def of_two_labels():
     """A model that compares two labels and has a learning rate of 0."""
     options = {"initial_logit_scale": 1.0, "num_candidates": 2, "dropout_rate": 0.0}
-    model = tiny.tiny_model(label_loss_weight=0.7, **options)
+    model = tiny.tiny_model(tiny.untrained_pixelcnn, label_loss_weight=0.7, **options)
     model.posterior.class_bias.assign([0.1, -0.2, 0.4])
     model.compile(keras.optimizers.SGD(0.0))
     return model
@@ -199,23 +185,23 @@ def test_loss_of_a_step_and_its_candidates_come_back_with_a_checkpoint(of_two_la
     bits = -scores[np.arange(12), LABELS] / (16 * np.log(2))
     logits = scores + np.array([0.1, -0.2, 0.4])
     for loss in losses:
-        rows = chosen(model, LABELS, 2)
+        rows = chosen(model.conditions, LABELS, 2, model.seed_generator)
         cross_entropy = -log_softmax(np.take_along_axis(logits, rows, axis=1), axis=1)[:, 0]
         assert loss == pytest.approx(np.mean(bits + 0.7 * cross_entropy), rel=1e-4)
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)
 
 
-def fresh():
+def fresh(run_eagerly=False):
     keras.utils.set_random_seed(0)
     model = tiny.untrained_pixelcnn(label_loss_weight=0.5, num_candidates=2)
-    model.compile(keras.optimizers.SGD(0.01))
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=run_eagerly)
     return model
 
 
 @pytest.mark.once
 def test_an_interrupted_fit_and_a_file_keep_the_weight(tmp_path):
     """The weight of the cross-entropy is kept during the epochs without it."""
-    model = fresh()
+    model = fresh(run_eagerly=True)
 
     class Interrupted(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

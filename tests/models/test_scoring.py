@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, logsumexp
 from scipy.stats import sem
 from scipy.stats import t as student_t
 from tiny import IMAGES, LABELS
@@ -114,19 +114,6 @@ def test_no_image_at_all(hybrid):
     mask = np.zeros((4, 4), bool)
     assert hybrid.class_log_likelihoods(IMAGES[:0], observed=mask).shape == (0, 3)
     assert hybrid.complete(IMAGES[:0], mask, LABELS[:0], seed=0).shape == (0, 4, 4, 1)
-
-
-@pytest.mark.once
-def test_all_rows_are_the_image_and_one_number_is_one_of_several(hybrid):
-    whole = hybrid.class_probabilities(IMAGES)
-    each = hybrid.class_probabilities(IMAGES, observed=range(5))
-    assert each.shape == (12, 5, 3)
-    np.testing.assert_allclose(each[:, 4], whole, atol=1e-5)
-    np.testing.assert_array_equal(hybrid.class_probabilities(IMAGES, observed=2), each[:, 2])
-    np.testing.assert_array_equal(
-        hybrid.class_probabilities(IMAGES, observed=[3, 1]), each[:, [3, 1]]
-    )
-    np.testing.assert_allclose(each[:, 0], np.tile(softmax(OFFSETS), (12, 1)), rtol=1e-5)
 
 
 @pytest.mark.once

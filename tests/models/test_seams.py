@@ -1,9 +1,9 @@
 """One matrix: methods that take images × containers × kinds of conditions × numbers of levels.
 
-Each entry gives the numbers of the array, or is refused.
+Each entry gives the numbers of the array, or is refused with a message.
 """
 
-import re
+import functools
 
 import keras
 import numpy as np
@@ -13,28 +13,36 @@ from layer_checks import randomize
 from tiny import IMAGES, LABELS
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.distributions.levels import quantize
 
 pytestmark = pytest.mark.eagerly
 once = pytest.mark.once
 
 ANGLES = np.linspace(-0.5, 0.5, 12)
+VECTORS = np.stack([ANGLES, ANGLES**2], axis=1)
+MAPS = np.random.default_rng(0).random((12, 4, 4, 1))
 
 #: The kinds of conditions: arguments of a model, and the values of twelve images.
 KINDS = {
     "none": ({"num_classes": 0}, None),
     "labels": ({"num_classes": 3}, LABELS),
-    "vectors": (
-        {"num_classes": None, "conditions": kp.Vectors(2, low=-1, high=1)},
-        np.stack([ANGLES, ANGLES**2], axis=1),
-    ),
+    "vectors": ({"num_classes": None, "conditions": kp.Vectors(2, low=-1, high=1)}, VECTORS),
+    "maps": ({"num_classes": None, "conditions": kp.Maps((4, 4, 1), 0, 1)}, MAPS),
 }
-#: Images of the same levels, for models of 5 levels, of 5 codes and of 1,000 levels, and the first
-#: value that no image may have.
+#: The numbers of levels: arguments of a model, the images, and the first value that no image has.
 LEVELS = {
-    "5": ({"num_levels": 5}, IMAGES, 256),
-    "codes": ({"num_levels": 5, "ordered_levels": False, "head": "categorical"}, IMAGES // 64, 5),
-    "1000": ({"num_levels": 1000}, IMAGES.astype("uint16") * 3, 1000),
+    "5": ({"num_levels": 5, "head": "logistic_mixture"}, IMAGES, 256),
+    "2": ({"num_levels": 2}, quantize(IMAGES, 2), 256),
+    "codes": ({"num_levels": 5, "ordered_levels": False}, IMAGES // 64, 5),
+    "4096": ({"num_levels": 4096}, IMAGES.astype("uint16") * 16, 4096),
 }
+#: Levels concern the images alone, so each number meets some of the conditions.
+SEAMS = [
+    *((kind, "5") for kind in KINDS),
+    *(("labels", "2"), ("maps", "2"), ("none", "codes"), ("labels", "codes")),
+    *(("vectors", "4096"), ("none", "4096")),
+]
+STREAMS = [*SEAMS[:4], ("none", "codes"), ("vectors", "4096")]
 
 
 class Batches(keras.utils.PyDataset):
@@ -95,24 +103,29 @@ def refusal(call, *arguments, **how):
     try:
         found = call(*arguments, **how)
     except (ValueError, RuntimeError) as error:
-        return str(error)
-    assert np.isnan(np.ravel(getattr(found, "history", {"loss": found})["loss"])[0])
-    return "NaN"
+        message = str(error)
+    else:
+        message = "NaN"
+        assert np.isnan(np.ravel(getattr(found, "history", {"loss": found})["loss"])[0])
+    assert any(word in message for word in ("Expected", "Received", "NaN"))
+    return message
 
 
-# The number of levels concerns the images alone.
-SEAMS = [*((kind, "5") for kind in KINDS), ("none", "codes"), ("none", "1000")]
-
-
-@pytest.fixture(scope="module", params=SEAMS, ids="-".join)
-def seam(request, eagerly):
-    """A model of one kind and number of levels that training does not change, and its data."""
-    kind, levels = request.param
-    (arguments, values), (of_levels, images, _) = KINDS[kind], LEVELS[levels]
-    model = tiny.untrained_pixelcnn(**{"dropout_rate": 0.0, **arguments, **of_levels})
+@functools.cache
+def model_of(kind, levels):
+    """Returns a model that training does not change."""
+    arguments = {"dropout_rate": 0.0, **KINDS[kind][0], **LEVELS[levels][0]}
+    model = tiny.untrained_pixelcnn(**arguments)
     randomize(model.network, scale=0.1)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-    return model, images, values
+    return model
+
+
+@pytest.fixture(params=SEAMS, ids="-".join)
+def seam(request):
+    """A model of one kind and number of levels, and its data."""
+    kind, levels = request.param
+    return model_of(kind, levels), LEVELS[levels][1], KINDS[kind][1]
 
 
 def bits_of(model, images, values):
@@ -127,42 +140,32 @@ def predicted(model, images):
 
 @runs_out
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("with_values", [True, False])
-def test_training_and_evaluation(seam, container, with_values):
+@pytest.mark.parametrize("seam", STREAMS, indirect=True, ids="-".join)
+def test_streams(seam, container):
+    """With the values of the condition, and without; an unconditional model takes no labels."""
     model, images, values = seam
-    given = values if with_values else None
-    if given is None and with_values:  # an unconditional model whose batches have labels
-        given = LABELS
-    fits = given is values and container is not sequence
-    expected = bits_of(model, images, values)
+    wrong = LABELS if values is None else None
     for method in (model.fit, model.evaluate):
-        if not fits:
-            refusal(method, container(images, given), verbose=0)
-            continue
-        found = method(container(images, given), verbose=0)
-        loss = found.history["loss"] if method == model.fit else found
-        assert np.ravel(loss)[0] == pytest.approx(expected, rel=1e-4)
-    if fits:
-        history = model.fit(
-            container(images, given), validation_data=container(images, given), verbose=0
-        ).history
-        assert history["val_bits_per_dim"] == pytest.approx([expected], rel=1e-4)
-
-
-@runs_out
-@pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("with_values", [True, False])
-def test_prediction(seam, container, with_values):
-    """Values are ignored."""
-    model, images, values = seam
-    data = container(images, values if with_values else None)
-    if not model.conditions.num_candidates:  # p(x) is no mean over finitely many vectors
-        assert "class-conditional" in refusal(model.predict, data, verbose=0)
-    elif container is sequence:
-        refusal(model.predict, data, verbose=0)
-    else:
-        found = model.predict(data, verbose=0)
-        np.testing.assert_allclose(found, predicted(model, images), rtol=1e-4, atol=1e-6)
+        refusal(method, container(images, wrong), verbose=0)
+        if container is sequence:
+            refusal(method, container(images, values), verbose=0)
+    if container is not sequence:
+        expected = bits_of(model, images, values)
+        how = {"validation_data": container(images, values), "verbose": 0}
+        history = model.fit(container(images, values), **how).history
+        for name in ("loss", "bits_per_dim", "val_bits_per_dim"):
+            assert history[name] == pytest.approx([expected], rel=1e-4)
+        loss = np.ravel(model.evaluate(container(images, values), verbose=0))[0]
+        assert loss == pytest.approx(expected, rel=1e-4)
+    for given in (values, wrong):  # `predict` ignores values
+        data = container(images, given)
+        if not model.conditions.num_candidates:  # p(x) is no mean over finitely many values
+            assert "class-conditional" in refusal(model.predict, data, verbose=0)
+        elif container is sequence:
+            refusal(model.predict, data, verbose=0)
+        else:
+            found = model.predict(data, verbose=0)
+            np.testing.assert_allclose(found, predicted(model, images), rtol=1e-4, atol=1e-6)
 
 
 @once
@@ -173,10 +176,16 @@ def test_arrays(seam):
     history = model.fit(images, values, validation_data=(images, values), verbose=0).history
     for name in ("loss", "bits_per_dim", "val_loss", "val_bits_per_dim"):
         assert history[name] == pytest.approx([expected], rel=1e-4)
-    for method in (model.evaluate, model.train_on_batch, model.test_on_batch):
-        how = {"verbose": 0} if method == model.evaluate else {}
-        found = method(images, values, return_dict=True, **how)
-        assert found["bits_per_dim"] == pytest.approx(expected, rel=1e-4)
+    same = [values]
+    if values is None:
+        same += [np.full(12, -1)]  # as in the batches of an unlabeled split
+    elif model.conditions.are_labels:
+        same += [values[:, None], np.array(model.class_names)[values]]
+    for y in same:
+        for method in (model.evaluate, model.train_on_batch, model.test_on_batch):
+            how = {"verbose": 0} if method == model.evaluate else {}
+            found = method(images, y, return_dict=True, **how)
+            assert found["bits_per_dim"] == pytest.approx(expected, rel=1e-4)
     if not model.conditions.num_candidates:
         for method in (model.predict, model.predict_on_batch, model):
             assert "class-conditional" in refusal(method, images)
@@ -188,52 +197,89 @@ def test_arrays(seam):
     np.testing.assert_allclose(called, scores(images).reshape(called.shape), rtol=1e-4)
 
 
-#: Methods of arrays of images, with further arguments.
-SCORING = {
-    "log_prob": {},
-    "pixel_log_probs": {},
-    "pixel_statistics": {},
-    "compress": {},
-    "bits_per_dim": {},
-    "class_log_likelihoods": {},
-    "class_probabilities": {},
-    "complete": {"observed": 4, "seed": 0},
-    "evidence_map": {"against": 0},
+#: Methods of arrays of images: further arguments, and the kinds of conditions that have them.
+METHODS = {
+    "log_prob": ({}, KINDS),
+    "pixel_log_probs": ({}, KINDS),
+    "pixel_statistics": ({}, KINDS),
+    "bits_per_dim": ({}, KINDS),
+    "complete": ({"observed": 2, "seed": 0, "verbose": 0}, KINDS),
+    "compress": ({"verbose": 0}, ("none", "labels")),
+    "class_log_likelihoods": ({}, ("labels",)),
+    "class_probabilities": ({}, ("labels",)),
+    "evidence_map": ({"against": 0}, ("labels",)),
+    "score_function": ({}, ("vectors",)),
+    "grid_posterior": ({"grid": VECTORS}, ("vectors",)),
 }
-OF_CLASSES = ("class_log_likelihoods", "class_probabilities", "evidence_map")
+WITHOUT_VALUES = ("class_log_likelihoods", "class_probabilities", "grid_posterior")
+#: Arguments of scoring that are wrong.
+WRONG_OPTIONS = {
+    "log_prob": [{"observed": 5}, {"num_particles": 0}],
+    "complete": [{"observed": 5}, {"num_particles": 0}, {"num_samples": 0}, {"temperature": 0}],
+    "bits_per_dim": [{"observed": [1, 2]}],
+    "class_log_likelihoods": [{"observed": [-1]}],
+    "class_probabilities": [{"batch_size": 2.5}],
+}
 
 
-def is_refused(model, method):
-    """Returns whether a method needs classes, or, to compress, no vectors."""
-    conditions = model.conditions
-    return not (conditions.are_labels if method in OF_CLASSES else conditions.num_candidates)
+WRONG_LABELS = [LABELS[:5], LABELS + 1, LABELS - 2, LABELS / 2, np.eye(3)[LABELS]]
+
+
+def wrong_values(model, values):
+    """Returns values that do not fit a model, for arrays of images."""
+    if values is None:
+        return [LABELS, np.eye(3)[LABELS]]
+    if model.conditions.are_labels:
+        return WRONG_LABELS
+    return [values[:5], values * np.nan, values[:, :1], -1, None]
+
+
+def arrays_of(found):
+    """Returns the result of a method as an array."""
+    found = getattr(found, "log_prob", found)
+    return np.frombuffer(found, "uint8") if isinstance(found, bytes) else found
 
 
 @once
-@pytest.mark.parametrize("method", SCORING)
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_of_arrays(seam, method):
-    """Lists are arrays; batches, images of another shape and too few values are refused."""
+    """Lists are arrays; batches, other images and other values are refused."""
     model, images, values = seam
-    call, how = getattr(model, method), {**SCORING[method]}
-    if values is not None and method not in ("class_log_likelihoods", "class_probabilities"):
-        how["labels"] = values
-    if method in (*OF_CLASSES, "compress") and is_refused(model, method):
-        how |= {"labels": 0} if method == "evidence_map" else {}
-        assert "class" in refusal(call, images, **how)
+    call, (how, kinds) = getattr(model, method), METHODS[method]
+    name = "vectors" if method == "score_function" else "labels"
+    how = how if method in WITHOUT_VALUES else {**how, name: values}
+    kind = "vectors" if values is VECTORS else "maps" if values is MAPS else None
+    if (kind or ("none" if values is None else "labels")) not in kinds:
+        assert "Received" in refusal(call, images, **how)
         return
-    found = call(images, **how)
+    found = arrays_of(call(images, **how))
     for same in (list(images), images[..., 0]):
-        again = call(same, **how)
-        if method == "pixel_statistics":
-            np.testing.assert_allclose(again.log_prob, found.log_prob, rtol=1e-4)
-        elif method == "compress":
-            assert again == found
-        else:
-            np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-6)
+        again = arrays_of(call(same, **how))
+        np.testing.assert_allclose(again, found, rtol=1e-4, atol=1e-5)
     for wrong in (images / 2, images[:, :2], generator(images, None), None):
         refusal(call, wrong, **how)
-    if "labels" in how:
-        assert re.search("labels|vectors", refusal(call, images, **{**how, "labels": values[:5]}))
+    for wrong in wrong_values(model, values) if name in how else ():
+        message = refusal(call, images, **{**how, name: wrong})
+        assert any(word in message for word in ("labels", "vector", "map"))
+    for wrong in WRONG_OPTIONS.get(method, ()):
+        (name,) = wrong
+        assert f"`{name}`" in refusal(call, images, **{**how, **wrong})
+
+
+@once
+def test_samples(seam):
+    model, images, values = seam
+    samples = model.sample(12 if values is None else values, seed=0, verbose=0)
+    assert (samples.shape, samples.dtype) == (images.shape, images.dtype)
+    if model.conditions.are_labels:
+        names = np.array(model.class_names)[values]
+        np.testing.assert_array_equal(model.sample(names, seed=0, verbose=0), samples)
+        assert "Unknown class" in refusal(model.sample, "cat")
+    wrong = [[0, 1], 0.5, None] if values is None else wrong_values(model, values)[1:]
+    for labels in wrong:
+        refusal(model.sample, labels)
+    if not model.conditions.are_labels:
+        assert "`guidance`" in refusal(model.sample, 12 if values is None else values, guidance=1.0)
 
 
 WRONG = {
@@ -249,28 +295,39 @@ WRONG = {
 }
 
 
-@once
-@pytest.mark.parametrize("name", WRONG)
-def test_wrong_images_have_no_door(seam, name):
-    model, images, values = seam
-    wrong = WRONG[name](images)
-    for method in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
-        refusal(method, wrong, values)
-    refusal(model.fit, images, values, validation_data=(wrong, values), verbose=0)
-    refusal(model.predict, wrong, verbose=0)
-    refusal(model.predict_on_batch, wrong)
+def refuses_images(model, images, values):
+    """Checks that no method of Keras takes wrong images, in arrays, tensors or batches."""
+    for name, change in WRONG.items():
+        wrong = change(images)
+        for method in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+            refusal(method, wrong, values)
+        refusal(model.fit, images, values, validation_data=(wrong, values), verbose=0)
+        refusal(model.predict, wrong, verbose=0)
+        refusal(model.predict_on_batch, wrong)
+        if name in ("floats", "another shape", "beyond white", "negative"):
+            refusal(model, keras.ops.convert_to_tensor(wrong))
+            refusal(model.fit, (batch for batch in [(wrong, values)]), verbose=0)
 
 
-@once
-def test_wrong_values_have_no_door(seam):
-    model, images, values = seam
-    wrong = [LABELS, np.eye(3)[LABELS]] if values is None else [values[:5], values * np.nan, None]
-    if model.conditions.are_labels:
-        wrong += [LABELS + 1, LABELS - 2, LABELS / 2, np.eye(3)[LABELS]]
+def refuses_values(model, images, values, wrong):
+    """Checks that no method of Keras takes wrong values of the images."""
     for y in wrong:
         for method in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
             refusal(method, images, y)
         refusal(model.fit, images, values, validation_data=(images, y), verbose=0)
+        if y is None or np.shape(y)[:1] == (12,):
+            refusal(model.fit, (batch for batch in [(images, y)]), verbose=0)
+
+
+@once
+@runs_out
+def test_what_is_wrong_has_no_door(seam):
+    model, images, values = seam
+    refuses_images(model, images, values)
+    wrong = wrong_values(model, values)
+    refuses_values(model, images, values, wrong if values is None else [*wrong, None])
+    if model.conditions.are_labels:  # an unlabeled image, without `unlabeled_weight`
+        refusal(model.fit, images, np.maximum(LABELS - 2, -1))
 
 
 @once
@@ -284,9 +341,41 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam, request):
     data = [(bad, values)]
     if model.conditions.are_labels:
         data.append((images, LABELS + LABELS // 2))
+    elif values is None:
+        data.append((images, np.where(np.arange(12) == 7, 0, -1)))
+    else:
+        data.append(
+            (
+                images,
+                np.where(np.arange(12).reshape(-1, *[1] * (values.ndim - 1)) == 7, np.nan, values),
+            )
+        )
     before = model.get_weights()
     for pair in data:
         for method in (model.fit, model.evaluate):
             refusal(method, Batches(*pair), verbose=0)
     for found, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@once
+@runs_out
+def test_a_baseline():
+    """The same for a CNN, which has labels and no likelihood."""
+    model = kp.BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    expected = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    probabilities = model.class_probabilities(IMAGES)
+    for container in (Batches, tf_data, generator):
+        found = model.evaluate(container(IMAGES, LABELS), verbose=0, return_dict=True)
+        assert found == pytest.approx(expected, rel=1e-5)
+        found = model.predict(container(IMAGES, None), verbose=0)
+        np.testing.assert_allclose(found, probabilities, rtol=1e-5)
+    for container in (Batches, tf_data, generator):
+        model.fit(container(IMAGES, LABELS), verbose=0)
+    refuses_images(model, IMAGES, LABELS)
+    refuses_values(model, IMAGES, LABELS, [*WRONG_LABELS, None])
+    bad = IMAGES.astype("int32")
+    bad[8, 1, 2] = 256
+    for pair in ((bad, LABELS), (IMAGES, LABELS + LABELS // 2)):
+        refusal(model.evaluate, Batches(*pair), verbose=0)
