@@ -359,7 +359,10 @@ def main(
         arrays = dict(np.load(data))
         given = (arrays, folder, seed, seconds, resume)
         found = codes(*given) if task == "codes" else restored(task, *given)
-    save({"task": task, "training_seconds": seconds, "seed": seed, **found, **facts()}, RESULTS / f"maps-{task}-{seed}.json")
+    save(
+        {"task": task, "training_seconds": seconds, "seed": seed, **found, **facts()},
+        RESULTS / f"maps-{task}-{seed}.json",
+    )
     show([{name: value for name, value in found.items() if np.ndim(value) == 0}])
 
 

@@ -23,6 +23,19 @@ from keras_pixelcnnpp.utils.checks import (
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
+class StopAtNaN(keras.callbacks.Callback):
+    """Ends `fit` with a `RuntimeError` at the first batch whose loss is not finite."""
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if not np.isfinite((logs or {}).get("loss", 0.0)):
+            raise RuntimeError(
+                f"The loss is NaN or infinite at batch {batch}. Either the batch is from a stream, "
+                "and has an image value, label, or vector out of range, or a vector in float32, "
+                "which cannot resolve its range; or training diverged, and needs a lower learning "
+                "rate or clipped gradients"
+            )
+
+
 class ImageModel(keras.Model):
     """Base class of models for images with values from 0 to 255 and integer labels.
 
@@ -142,7 +155,7 @@ class ImageModel(keras.Model):
             given["validation_data"] = parts if is_arrays else images
         callbacks = keras.tree.flatten(given.get("callbacks") or [])
         self._set_modes(callbacks)
-        given["callbacks"] = [*callbacks, keras.callbacks.TerminateOnNaN(raise_error=True)]
+        given["callbacks"] = [*callbacks, StopAtNaN()]
         given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():

@@ -67,8 +67,8 @@ class TiledModel:
     in the order of the blocks.
 
     Args:
-        model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
-            on the position in an image.
+        model: An `AutoregressiveModel` without maps and without the conditioning strategy
+            `spatial`, which depend on the position in an image.
         overlap: Integer, number of earlier rows above and earlier columns to the left of a block in
             its window, less than the model's height and width. By default half of the smaller of
             the two. A larger overlap gives each pixel more context, but more windows: an overlap of
@@ -88,10 +88,10 @@ class TiledModel:
     """
 
     def __init__(self, model: AutoregressiveModel, overlap: int | None = None):
-        if "spatial" in model.conditioning.split("+"):
+        if "spatial" in model.conditioning.split("+") or model.conditions.has_position:
             raise UserError(
                 "Expected a model that is not conditioned on the position in an image. Received: "
-                f"conditioning={model.conditioning!r}"
+                f"conditioning={model.conditioning!r}, {model.conditions.description}"
             )
         self.model = model
         self.num_levels = model.num_levels

@@ -151,10 +151,21 @@ def test_later_data_out_of_range_are_noted_or_nan():
     weights = model.get_weights()
     for wrong in (H + 2, H * np.nan):
         stream = ((IMAGES, h) for h in (H, wrong))
-        with pytest.raises(RuntimeError, match="NaN"):
+        with pytest.raises(RuntimeError, match="vector out of range"):
             model.fit(stream, steps_per_epoch=2, shuffle=False, verbose=0)
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("offset", [2.459e6, 1.76e9])
+def test_streams_whose_dtype_cannot_resolve_the_bounds_end_fit(offset):
+    """The second range is less than a step of float32."""
+    low, high = offset + H.min(axis=0), offset + H.max(axis=0)
+    model = make(low=low, high=high)
+    model.compile("sgd")
+    stream = ((IMAGES, (H + offset).astype("float32")) for _ in range(2))
+    with pytest.raises(RuntimeError, match="vector in float32"):
+        model.fit(stream, steps_per_epoch=2, shuffle=False, verbose=0)
 
 
 def test_vectors_differ_in_mixed_precision():

@@ -221,7 +221,9 @@ def test_refused(model):
         with pytest.raises(UserError, match=r"`observed`\. Expected None.*rectangles"):
             method(frames, observed=np.ones((9, 9), bool))
     spatial = tiny.untrained_model(conditioning="bias+spatial")
-    with pytest.raises(UserError, match="not conditioned on the position"):
-        kp.TiledModel(spatial)
+    mapped = kp.PixelCNN((4, 4, 1), conditions=kp.Maps((4, 4, 1), 0, 1), filters=4, num_blocks=1)
+    for other in (spatial, mapped):
+        with pytest.raises(UserError, match="not conditioned on the position"):
+            kp.TiledModel(other)
     with pytest.raises(UserError, match="smaller overlap"):
         kp.TiledModel(model, 3).blocks((10**5, 10**5))

@@ -61,6 +61,7 @@ class Conditions(ABC):
         places: Tuple of strings, the places at which strategies can use the condition; see
             `LabelConditioning`.
         conditioned_blocks: String, default of this argument of `PixelCNNPlusPlus`.
+        has_position: Boolean, whether values belong to positions in the image.
         code_size: Integer, number of channels of the result of `code`.
     """
 
@@ -78,6 +79,7 @@ class Conditions(ABC):
     dtype: str = "int32"
     places: tuple[str, ...] = PLACES
     conditioned_blocks: str = "up_horizontal"
+    has_position: bool = False
     code_size: int = 0
 
     @abstractmethod

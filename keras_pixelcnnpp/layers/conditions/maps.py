@@ -59,6 +59,7 @@ class Maps(Numbers):
     option_example = "FILE.npy"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
+    has_position = True
     num_rows = 1 + _WIDTH
 
     def __init__(

@@ -22,6 +22,8 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # The extremes of random training values lie a little inside of the range that they are from.
 _SLACK = 0.01
+# Fewest numbers of a dtype within the bounds.
+_MIN_STEPS = 256
 
 
 class Numbers(Conditions):
@@ -196,7 +198,7 @@ class Numbers(Conditions):
             return
         steps = np.finfo(dtype).eps * np.abs(bounds).max(axis=0).astype("float64")
         width = bounds[1] - bounds[0]
-        for index in np.flatnonzero((width > 0) & (width < 256 * steps)):
+        for index in np.flatnonzero((width > 0) & (width < _MIN_STEPS * steps)):
             low, high = bounds[:, index].tolist()
             raise UserError(
                 f"{dtype} cannot resolve the range {low!r} to {high!r} of {self.names[index]}. "
@@ -291,11 +293,19 @@ class Numbers(Conditions):
         return None if values is None else self.scaled(values)[:, None]
 
     def scaled_tensor(self, values: Tensor) -> Tensor:
-        """Scales a tensor `(batch, *shape)` like `scaled`, in float64 if it is float64."""
-        is_float64 = keras.backend.standardize_dtype(values.dtype) == "float64"
-        dtype = "float64" if is_float64 else "float32"
-        bounds = ops.sum(ops.cast(self._encoder.bounds, dtype), axis=0)
-        return ops.cast(self.in_unit(ops.cast(values, dtype), bounds, ops), "float32")
+        """Scales a tensor `(batch, *shape)` like `scaled`, in float64 if it is float64.
+
+        Components whose range float32 cannot resolve become NaN if it is not.
+        """
+        parts, values = self._encoder.bounds, ops.convert_to_tensor(values)
+        if keras.backend.standardize_dtype(values.dtype) == "float64":
+            bounds = ops.sum(ops.cast(parts, "float64"), axis=0)
+            return ops.cast(self.in_unit(values, bounds, ops), "float32")
+        bounds, width = ops.sum(parts, axis=0), ops.sum(parts[:, 1] - parts[:, 0], axis=0)
+        needed = _MIN_STEPS * np.finfo("float32").eps * ops.max(ops.abs(bounds), axis=0)
+        is_resolved = (width == 0) | (width >= needed)
+        values = ops.where(is_resolved, ops.cast(values, "float32"), np.float32(np.nan))
+        return self.in_unit(values, bounds, ops)
 
     def targets(self, y: Any) -> tuple[Tensor, Tensor | None]:
         """Converts `y`, the result of `for_step` or the `(batch, *shape)` of a stream."""
