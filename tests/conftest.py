@@ -198,8 +198,14 @@ def preset(trained, tmp_path_factory):
 @pytest.fixture(scope="session")
 def savedmodel(trained, tmp_path_factory):
     """The folder of the SavedModel of `trained`, version 1."""
+    from keras_pixelcnnpp.export import endpoints
+
     path = tmp_path_factory.mktemp("run") / "savedmodel"
-    trained.export(path / "1")
+    with pytest.MonkeyPatch.context() as patch:
+        # Its endpoints score four images at a time, and sample three.
+        patch.setattr(endpoints, "_MAX_PIXELS", 3 * 16 * 4)
+        patch.setattr(endpoints, "_MAX_SAMPLES", 3)
+        trained.export(path / "1")
     return path
 
 

@@ -70,7 +70,6 @@ def data(model, images):
     return model.compress(images, verbose=0)
 
 
-@pytest.mark.once
 def num_coded_bytes(data):
     """Returns the total length of the streams, without header and checksums."""
     return len(container._opened(data)[1])
@@ -109,8 +108,7 @@ def test_comes_back_and_is_as_short_as_promised(cls, arguments):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("num_levels", [1024, 4096])
+@pytest.mark.parametrize(("num_levels", "ordered"), [(1024, True), (4096, False)])
 def test_many_levels_come_back(num_levels, ordered):
     """The softmax of a new model is almost uniform. Training gives it a few peaks."""
     keras.utils.set_random_seed(0)

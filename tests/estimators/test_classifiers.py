@@ -28,8 +28,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def classifier():
-    return PixelCNNClassifier(tiny.tiny_model())
+def classifier(trained):
+    return PixelCNNClassifier(trained)
 
 
 def test_behaves_as_a_fitted_classifier(classifier):
@@ -210,7 +210,7 @@ def test_what_fit_refuses(arguments, images, labels, message):
 
 
 def test_log_probabilities_are_not_rounded_to_nothing(monkeypatch):
-    model = tiny.tiny_model()
+    model = tiny.untrained_pixelcnn(label_loss_weight=0.0)  # so that the scale is 1
     scores = np.array([[0, -2000, -4000]], "float32")
     monkeypatch.setattr(model, "class_log_likelihoods", lambda *_, **__: scores)
     classifier, images = PixelCNNClassifier(model), tiny.tiny_split(1).images
@@ -247,7 +247,7 @@ def test_images_for_the_biases_are_of_all_classes():
 
 
 def test_biases_of_a_model_are_replaced():
-    model = tiny.untrained_model(label_loss_weight=0.1, initial_logit_scale=0.5)
+    model = tiny.untrained_pixelcnn(label_loss_weight=0.1, initial_logit_scale=0.5)
     model.posterior.class_bias.assign([3.0, 0.0, 0.0])
     split = tiny.tiny_split(60)
     refit_class_bias(model, split.images, split.labels, batch_size=32, seed=0)

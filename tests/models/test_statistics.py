@@ -3,7 +3,6 @@
 import enumeration
 import numpy as np
 import pytest
-from scipy.stats import chi2, kstest, norm
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import to_levels
@@ -15,10 +14,7 @@ CASES = [
     (kp.PixelCNNPlusPlus, "logistic_mixture", (2, 2, 1), "bias"),
     (kp.GatedPixelCNN, "categorical", (2, 1, 2), "bias"),
 ]
-ONCE = [
-    (kp.PixelCNNPlusPlus, "categorical", (1, 2, 2), "bias"),
-    (kp.PixelCNN, "logistic_mixture", (1, 1, 4), "bias"),
-]
+ONCE = [(kp.PixelCNN, "logistic_mixture", (1, 1, 4), "bias")]
 
 
 def expected_statistics(law, values, uniform):
@@ -91,24 +87,6 @@ def test_classes_in_parts_that_bound_the_memory(monkeypatch):
     monkeypatch.setattr(memory, "MAX_LAYER_BYTES", 4 * 2 * 4 * width)
     for received, expected in zip(model.pixel_statistics(images), whole, strict=True):
         np.testing.assert_allclose(received, expected, atol=2e-5)
-
-
-@pytest.mark.once
-def test_samples_are_as_surprising_as_expected():
-    """Each check fails for one seed in 10,000 if it is true."""
-    model = enumeration.enumerable_model((4, 4, 3), num_levels=64, num_mixtures=3)
-    images, count = model.sample(np.full(1000, -1), seed=5, verbose=0), 1000
-    found = model.pixel_statistics(images)
-    z, quantile = found.standardized_surprisal, norm.ppf(1 - 0.5e-4)
-    assert abs(z.mean()) < quantile / np.sqrt(count)
-    low, high = chi2.ppf([0.5e-4, 1 - 0.5e-4], count - 1) / (count - 1)
-    assert low < z.var(ddof=1) < high
-    assert kstest(found.pit.ravel(), "uniform").pvalue > 1e-4
-    excess = -found.log_prob - found.entropy
-    assert abs(np.mean(excess**2 / found.variance) - 1) < 0.05
-    # The same statistics of other images.
-    z = model.pixel_statistics(255 - images).standardized_surprisal
-    assert abs(z.mean()) > 10 * quantile / np.sqrt(count)
 
 
 @pytest.mark.once

@@ -15,6 +15,6 @@ def test_no_two_classes_have_a_file_in_common(class_names):
 
 
 def test_unconditional_model_has_one_class():
-    model = tiny.tiny_model(num_classes=0, conditioning="none")
+    model = tiny.untrained_pixelcnn(num_classes=0)
     samples = ClassSamples.sample(model, per_class=2)
     assert [(name, len(pixels)) for name, pixels in samples.by_class()] == [("any", 2)]

@@ -31,24 +31,6 @@ def test_seed_and_place_determine_a_image_whatever_the_batch_size(model):
 
 
 @pytest.mark.once
-def test_labels_by_name():
-    names = ["2", "panda", "pizza"]  # a name that looks like a label
-    model = enumeration.enumerable_model(num_classes=3, class_names=names)
-    assert model.class_names == tuple(names)
-    expected = model.sample([0, 1, 2], seed=0)
-    np.testing.assert_array_equal(model.sample(["2", "panda", 2], seed=0), expected)
-    np.testing.assert_array_equal(model.sample(np.array(names), seed=0), expected)
-    np.testing.assert_array_equal(model.sample("2", seed=0), expected[:1])
-    completed = model.complete(IMAGES, 1, "pizza", seed=0)
-    np.testing.assert_array_equal(completed, model.complete(IMAGES, 1, 2, seed=0))
-    np.testing.assert_array_equal(model.log_prob(IMAGES, "panda"), model.log_prob(IMAGES, 1))
-    # "0" could be class 0 or, as "2" is, a name.
-    for labels, name in (("cat", "cat"), (["panda", "cat"], "cat"), ("0", "0"), ("1", "1")):
-        with pytest.raises(ValueError, match=f"Unknown class '{name}'.*2, panda, pizza$"):
-            model.sample(labels)
-
-
-@pytest.mark.once
 def test_a_mask_for_each_image(model):
     counts = np.array([0, 1, 2, 3, 4, 1, 2])
     masks = (np.arange(4) < counts[:, None]).reshape(7, 2, 2)

@@ -151,7 +151,7 @@ def test_muon_is_for_kernels_and_adam_for_the_rest(rng):
 
 @pytest.mark.once
 def test_what_muon_keeps():
-    model = tiny.tiny_model()
+    model = tiny.untrained_pixelcnn()
     optimizer = make_optimizer({"learning_rate": 0.01, "optimizer": "muon"}, 100)
     optimizer.build(model.trainable_variables)
     by_muon = {
