@@ -134,7 +134,7 @@ def _has_same_epochs(section: str, known: dict, config: dict) -> bool:
 
 
 def _remove_training(run: RunFolder, section: str, with_state: bool = True) -> None:
-    """Removes the model and the results of a training, and what it would be resumed from."""
+    """Removes the model, the results, and the checkpoints of a training run."""
     removed = [run.checkpoints(section), run.logs(section)] if with_state else []
     if run.has_checkpoint(section) or run.model(section).exists():
         removed += [run.model(section), run.reports]

@@ -94,7 +94,7 @@ class ImageBatches(keras.utils.PyDataset):
         """Returns images with a channel axis, or raises a `UserError`."""
         require_no_mask(images)
         if images.dtype != "uint8":
-            # Of the levels, only the largest possible number is known here.
+            # Only the largest possible number of levels is known here.
             require_values(images, MAX_LEVELS if images.dtype.kind in "ui" else 256)
         return with_channels(images)
 

@@ -141,7 +141,7 @@ class SubPixels(WholePixels):
                 if known is not None:
                     of_digit = ops.take_along_axis(law, index, axis=1)
                     log_prob = log_prob + ops.where(is_known, of_digit, 0.0)[:, 0]
-                # 3. What it says about the class, at temperature 1.
+                # 3. Its evidence about the class, at temperature 1.
                 exact = log_probs(None) if self.has_temperature else found
                 carry = self.after(index, exact, carry)
                 level = level + unit * digit

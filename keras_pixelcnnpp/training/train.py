@@ -125,7 +125,7 @@ def values_of(images: LabeledImages, model: keras.Model) -> np.ndarray:
         raise UserError(
             f"The model is conditioned on {conditions.description}. Expected a "
             f"{conditions.noun} for each image: arrays conditions_… or maps_… in an .npz file, "
-            "columns of a CSV file, or a folder maps beside images. Received: none"
+            "columns of a CSV file, or a folder maps next to images. Received: none"
         )
     return images.vectors
 

@@ -46,7 +46,7 @@ MODELS = {
     "gated": (GatedPixelCNN, {"filters": 12, "channels": 2, "conditioning": "bias+film"}),
     "unconditional": (GatedPixelCNN, {"filters": 12, "num_classes": 0}),
 }
-# What is added later gets a model and digits of its own, and those above remain as they are.
+# Later additions get models and digits of their own, and those above remain as they are.
 ABOVE = [*ALL.split("+"), "logistic_mixture", "categorical"]
 ABOVE += ["pixelcnnpp", "gated_pixelcnn", "pixelcnn"]
 for name in [name for name in (*STRATEGIES, *heads.HEADS, *NETWORKS) if name not in ABOVE]:

@@ -27,7 +27,7 @@ FEW = {"per_class": 4, "count": 7, "temperatures": "1.15, 1,1", "completions": 2
 
 
 class Measured(NamedTuple):
-    """A run, its model, and by measurement the figures and what was printed."""
+    """A run, its model, and the figures and the output of each measurement."""
 
     run: RunFolder
     model: AutoregressiveModel

@@ -1,6 +1,6 @@
 """Keras's methods under each backend: later batches, callbacks, metrics, and levels as images.
 
-What they take and refuse is in the matrix of test_seams, which runs eagerly.
+The matrix of test_seams, which runs eagerly, has the inputs that are taken or refused.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""Models of p(image | map): exact sums and samples, positions of the map, and what is refused."""
+"""Models of p(image | map): exact sums and samples, positions of the map, and refusals."""
 
 import itertools
 

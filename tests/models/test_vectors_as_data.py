@@ -1,6 +1,6 @@
 """Vectors as data: precision, names, ranges, and posteriors on grids.
 
-Warnings are errors in tests, so what is not noted must not be noted.
+Warnings are errors in tests, so nothing is noted without a reason.
 """
 
 import re
@@ -41,7 +41,7 @@ def make(size=2, **arguments):
 
 
 def trained(h=H, rate=0.0, model=None, **arguments):
-    """Returns a model after `fit`, whose weights stay as they are but for what it learns of h."""
+    """Returns a model after `fit` at a rate of 0, which changes only the facts learned of h."""
     model = model or make(np.shape(h)[-1], **arguments)
     model.compile(keras.optimizers.SGD(rate))
     model.fit(IMAGES[: np.shape(h)[0]], h, verbose=0)

@@ -1,4 +1,4 @@
-"""Tables of the checks of arguments: what is accepted and returned, and what is refused."""
+"""Tables of the checks of arguments: accepted values with their results, and refused ones."""
 
 import re
 from contextlib import nullcontext
