@@ -42,6 +42,7 @@ def model():
 
 
 @pytest.mark.torch
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras's, without a length
 def test_data_that_is_read_once_or_by_a_spawned_worker(model):
     """Spawned workers get the `DataLoader` by pickling."""
     torch = pytest.importorskip("torch")

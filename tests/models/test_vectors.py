@@ -95,11 +95,11 @@ def test_score_function_is_the_derivative(gated):
     scores = gated.score_function(LATTICES, vector, batch_size=512).astype("float64")
     weights = np.exp(gated.log_prob(LATTICES, vector).astype("float64"))
     np.testing.assert_allclose(weights @ scores, 0, atol=1e-5 * np.abs(scores).max())
-    start, change, steps = np.array([0.25, -0.2]), np.array([0.3, 0.4]), 1000
-    path, images = start + np.linspace(0, 1, steps + 1)[:, None] * change, LATTICES[[310] * 1001]
-    slopes = gated.score_function(images, path, batch_size=1001).astype("float64") @ change / steps
+    start, change, steps = np.array([0.25, -0.2]), np.array([0.3, 0.4]), 2000
+    path, images = start + np.linspace(0, 1, steps + 1)[:, None] * change, LATTICES[[310] * 2001]
+    slopes = gated.score_function(images, path, batch_size=2001).astype("float64") @ change / steps
     around = np.stack([slopes[i : i + steps - 2] for i in range(4)])
-    found = np.diff(gated.log_prob(images, path, batch_size=1001).astype("float64"))[1:-1]
+    found = np.diff(gated.log_prob(images, path, batch_size=2001).astype("float64"))[1:-1]
     outside = np.maximum(around.min(axis=0) - found, found - around.max(axis=0))
     assert np.mean(outside > 1e-5) < 0.01  # of float32
     assert np.median(np.ptp(around, axis=0)) < 0.02 * np.abs(found).mean()
