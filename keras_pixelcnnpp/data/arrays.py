@@ -1,7 +1,7 @@
 """Loads `.npz` files of images."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,6 @@ from keras_pixelcnnpp.utils.checks import (
 )
 from keras_pixelcnnpp.utils.errors import UserError, one_line
 from keras_pixelcnnpp.utils.files import read_arrays
-
-# Arrays of an `.npz` file, which has `images` and `labels` if it has no splits.
-_IMAGES = ("images", *(f"x_{split}" for split in SPLIT_NAMES))
-_VECTORS = ("conditions", *(f"conditions_{split}" for split in SPLIT_NAMES))
-_MAPS = ("maps", *(f"maps_{split}" for split in SPLIT_NAMES))
-_LABELS = ("labels", *(f"y_{split}" for split in SPLIT_NAMES))
 
 
 class Arrays(DataSource):
@@ -62,8 +56,8 @@ class Arrays(DataSource):
     def load(self, how: LoadOptions) -> Dataset:
         dtype = "uint16" if how.as_uint16 else "uint8"
         try:
-            arrays, others = _read(self.path)
-            return dataset_of_arrays(self.name, arrays, dtype, others, how.conditions)
+            with self.path.open("rb") as file:
+                return dataset_of_arrays(self.name, read_arrays(file), dtype, how.conditions)
         except UserError as error:
             raise UserError(f"{self.path}: {one_line(error)}") from error
         # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
@@ -72,34 +66,23 @@ class Arrays(DataSource):
             raise UserError(message) from error
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], set[str]]:
-    """Returns the arrays that are used, by name, and the names of the others."""
-    with path.open("rb") as file:
-        archive = read_arrays(file)
-        names = archive.keys() & {*_IMAGES, *_LABELS, *_VECTORS, *_MAPS, "class_names"}
-        return {name: archive[name] for name in names}, archive.keys() - names
-
-
 def dataset_of_arrays(
     name: str,
-    arrays: dict[str, np.ndarray],
+    stored: Mapping[str, np.ndarray],
     dtype: str = "uint8",
-    others: Collection[str] = (),
     conditions: Sequence[str] = (),
 ) -> Dataset:
-    """Creates a `Dataset` from arrays with the names of `Arrays`, of which `others` are unknown.
-
-    `others` are only named in a note.
-    """
-    there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in arrays)
+    """Creates a `Dataset` from arrays with the names of `Arrays`. Others are named in a note."""
+    there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in stored)
     kinds = "x", "y", "conditions", "maps"
     pairs = {n: tuple(f"{kind}_{name}" for kind in kinds) for n, name in there.items()}
-    if "images" in arrays and not pairs:
+    if "images" in stored and not pairs:
         pairs = {"all": ("images", "labels", "conditions", "maps")}
     used = {"class_names", *(name for pair in pairs.values() for name in pair)}
-    unused = sorted(filter(str.isprintable, {*arrays, *others} - used))
+    unused = sorted(filter(str.isprintable, stored.keys() - used))
     if not pairs:
         raise UserError(f"Expected an array x_train, or images. Received: {', '.join(unused)}")
+    arrays = {name: stored[name] for name in stored if name in used}
     splits = {split: _split(arrays, split, *pair, dtype=dtype) for split, pair in pairs.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
@@ -184,12 +167,6 @@ def _split(
             f"{images_of} must be {dtype} (N, height, width) or (N, height, width, channels), "
             f"and not empty. Received: {given.dtype} {given.shape}"
         )
-    # Of images with channels last, no width equals the number of channels.
-    if images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] > 4:
-        raise UserError(
-            f"{images_of} must be {dtype} (N, height, width, channels). Received: {given.shape}, "
-            f"whose channels are first. Move them: np.moveaxis({images_of}, 1, -1)"
-        )
     require_finite(images, images_of)
     if images.dtype != dtype:
         deep = " as_uint16=True loads them for a model of more than 256 levels."
@@ -201,12 +178,8 @@ def _split(
     count = len(images)
     labels = arrays.get(labels_of, np.full(count, -1))
     if labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "ui":
-        advice = {"U": f"np.unique({labels_of}, return_inverse=True)[1]"}.get(labels.dtype.kind)
-        if labels.ndim == 2:  # one-hot
-            advice = f"{labels_of}.argmax(axis=1)"
         raise UserError(
             f"{labels_of} must be integers ({count},). Received: {labels.dtype} {labels.shape}"
-            + (f". Convert them with {advice}" if advice else "")
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")

@@ -24,14 +24,7 @@ from keras_pixelcnnpp.data.dataset import (
     named_splits,
 )
 from keras_pixelcnnpp.data.identity import HASH_LENGTH
-from keras_pixelcnnpp.data.images import (
-    BLENDED,
-    SUFFIXES,
-    UnsupportedImageError,
-    fit_image,
-    open_image,
-    resized_note,
-)
+from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image, resized_note
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice
@@ -131,7 +124,7 @@ def read_listed(
     # `None` until the first image is read, whose size is that of the others.
     size: Any = how.size or (None if how.as_uint16 or own_size else (32, 32))
     is_given = size is not None
-    splits, bad, sizes, blended = {}, [], Counter(), 0
+    splits, bad, sizes = {}, [], Counter()
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():
         images, good, hashes = None, [], []
@@ -151,12 +144,9 @@ def read_listed(
                     pixels = fit_image(image, size, resize)
                 except UserError as error:  # too small for a crop
                     raise UserError(f"{file}: {error}") from error
-            except UnsupportedImageError as error:
-                raise UserError(f"{row.place}: {error}. Convert or remove this file") from error
             except UserError as error:
                 bad.append(f"{row.place}: {error}")
                 continue
-            blended += image.info.get(BLENDED, False)
             if images is None:
                 images = np.zeros((len(rows), *pixels.shape), pixels.dtype)
             images[len(good)] = pixels
@@ -185,8 +175,6 @@ def read_listed(
                 "files)"
             )
         notes.append(f"Skipped {counted(len(bad), 'file')} that cannot be read: {first}.")
-    if blended:
-        notes.append(f"Transparent images, blended with white: {blended}.")
     if resize == "crop":
         return splits, notes
     notes += resized_note(sizes, size)
@@ -376,20 +364,18 @@ def _list_csv(
     """
     file, rows, names = folder / name, [], []
     lines = _lines(folder, name)
-    columns, has_header = _columns(folder, *lines[0], conditions) if lines else (Columns(0), True)
+    columns, has_header = _columns(*lines[0], conditions) if lines else (Columns(0), True)
     for place, fields in lines[has_header:]:
         if len(fields) != len(lines[0][1]):
             raise UserError(f"{place}: expected {len(lines[0][1])} columns, found {len(fields)}")
         path, label, of_row = (fields[n] if n is not None else "" for n in columns[:3])
         vector = _vector([fields[n] for n in columns.vector], place) if conditions else None
         rows.append(Listed(path, label, place, vector))
-        names.append(split if columns.split is None else _named_split(of_row, split, place))
+        names.append(split if columns.split is None else _named_split(of_row, place))
     if not rows:
         raise UserError(f"{file} lists no image")
     place = _place_of(folder, file.stem, [row.path for row in rows])
-    if place is None:
-        _explain_missing(folder, rows[0])
-    below = (place or folder).relative_to(folder).as_posix()
+    below = place.relative_to(folder).as_posix()
     for of_row, row in zip(names, rows, strict=True):
         yield of_row, row if below == "." else row._replace(path=f"{below}/{row.path}")
     header = lines[0][1] if has_header else []
@@ -415,18 +401,12 @@ def _lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
         raise UserError(f"{file} cannot be read as a CSV file: {error}") from error
 
 
-def _named_split(given: str, of_file: str, place: str) -> str:
-    """Returns the split that a row gives, after a check."""
-    split = SPLIT_NAMES.get(given.lower())
-    if split is None:
+def _named_split(given: str, place: str) -> str:
+    """Returns the split that a row gives."""
+    if given.lower() not in SPLIT_NAMES:
         known = ", ".join(SPLIT_NAMES)
         raise UserError(f"{place}: split {given!r:.80} is unknown. Expected one of: {known}")
-    if of_file not in ("all", split):
-        raise UserError(
-            f"{place}: split {given!r:.80} contradicts the name of the file. Rename the file, for "
-            "example to images.csv, if its column split is right"
-        )
-    return split
+    return SPLIT_NAMES[given.lower()]
 
 
 def _vector(texts: list[str], place: str) -> tuple[float, ...]:
@@ -440,9 +420,7 @@ def _vector(texts: list[str], place: str) -> tuple[float, ...]:
     return vector
 
 
-def _columns(
-    folder: Path, place: str, fields: list[str], conditions: Sequence[str] = ()
-) -> tuple[Columns, bool]:
+def _columns(place: str, fields: list[str], conditions: Sequence[str] = ()) -> tuple[Columns, bool]:
     """Returns the columns of path, label, split and vector, and whether the line is a header."""
     if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2 and not conditions:
         return Columns(0, 1 if len(fields) > 1 else None), False
@@ -461,35 +439,22 @@ def _columns(
             )
         return Columns(path, None, split, tuple(map(fields.index, conditions))), True
     if path is None or (label is None and {*names} - {*PATH_COLUMNS, *SPLIT_COLUMNS}):
-        _explain_missing(folder, Listed(fields[0], "", place))
         raise UserError(
             f"{place}: expected path,label, or a header with a column {' or '.join(PATH_COLUMNS)} "
-            f"and a column {' or '.join(LABEL_COLUMNS)}. Received: {','.join(fields)!r:.200}. A "
-            "folder must not contain a CSV file that doesn't list images."
+            f"and a column {' or '.join(LABEL_COLUMNS)}. Paths need extensions such as .png. "
+            f"Received: {','.join(fields)!r:.200}. A folder must not contain a CSV file that "
+            "doesn't list images."
         )
     return Columns(path, label, split), True
 
 
-def _explain_missing(folder: Path, row: Listed) -> None:
-    """Raises a `UserError` if a row's path lacks the extension of the file."""
-    for suffix in SUFFIXES:
-        name = row.path + suffix
-        place = _place_of(folder, "", [name])
-        if place is not None:
-            raise UserError(
-                f"{row.place}: {row.path!r:.80}: no such file, but there is "
-                f"{(place / name).relative_to(folder).as_posix():.200}. Paths need the extension "
-                "of the file name"
-            )
-
-
-def _place_of(folder: Path, stem: str, paths: list[str]) -> Path | None:
+def _place_of(folder: Path, stem: str, paths: list[str]) -> Path:
     """Returns the folder of the paths: the given one, that of the split, or its only subfolder."""
     for place in (folder, folder / stem):
         if _has_any(place, paths):
             return place
     below = [place for place in _subfolders(folder) if _has_any(place, paths)]
-    return below[0] if len(below) == 1 else None
+    return below[0] if len(below) == 1 else folder
 
 
 def _has_any(folder: Path, paths: list[str]) -> bool:

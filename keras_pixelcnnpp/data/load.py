@@ -1,6 +1,5 @@
 """Loads data sets in every form of `--data`."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,26 +24,22 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # The forms of `--data`; the first one that takes a text loads it.
 SOURCES: tuple[type[DataSource], ...] = (BuiltIn, Arrays, Pairs, Folder)
-# Shares of values that are unusual at 255 (or 65535), and at 0, which backgrounds may have.
-MANY_WHITE, MANY_BLACK = 0.1, 0.9
 
 
 def source_of(text: str | Path) -> DataSource:
     """Returns the source that a value of `--data` names.
 
     Raises:
-        UserError: If no such data exist. The message lists similar built-in data.
+        UserError: If no such data exist.
     """
     for kind in SOURCES:
         if kind.takes(str(text)):
             return kind(str(text))
     forms = " or ".join(kind.form for kind in SOURCES if kind.form)
-    similar = difflib.get_close_matches(str(text), CLASS_NAMES, n=1)
-    advice = f" Did you mean {similar[0]}?" if similar else ""
     built_in = f"Built-in data: {', '.join(CLASS_NAMES)}"
     if Path(text).exists():
         raise UserError(f"Expected an {forms}. Received the file {text}. {built_in}")
-    raise UserError(f"No such {forms}: {text}.{advice} {built_in}")
+    raise UserError(f"No such {forms}: {text}. {built_in}")
 
 
 def load_dataset(
@@ -128,11 +123,7 @@ def load_dataset(
             )
             for name, split in splits.items()
         }
-    notes = (
-        *notes,
-        *_dark_note(splits, found.has_files, white_level),
-        *_saturation_notes(splits, white_level),
-    )
+    notes = (*notes, *_dark_note(splits, found.has_files, white_level))
     if make_splits:
         try:
             splits, made = with_missing_splits(splits, seed)
@@ -182,18 +173,3 @@ def _dark_note(
             "--white-level 4095."
         )
     return (f"All images are nearly black: the largest value is {brightest} of 255. {advice}",)
-
-
-def _saturation_notes(splits: dict[str, LabeledImages], white_level: int | None) -> list[str]:
-    """Returns messages if unusually many values are black or white, perhaps because of clipping."""
-    arrays = [split.images for split in splits.values() if len(split)]
-    total = sum(images.size for images in arrays)
-    white = np.iinfo(arrays[0].dtype).max if arrays else 0
-    notes = []
-    for value, name, limit in ((0, "black", MANY_BLACK), (white, "white", MANY_WHITE)):
-        share = sum(np.count_nonzero(images == value) for images in arrays) / max(total, 1)
-        if share > limit:
-            notes.append(f"{100 * share:.0f}% of the values are {value} ({name}).")
-    if white_level and notes:
-        notes[-1] += f" A larger white_level than {white_level} clips fewer values."
-    return notes

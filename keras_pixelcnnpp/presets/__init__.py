@@ -1,6 +1,5 @@
 """Presets: folders with the arguments, training options and optional weights of a model."""
 
-import difflib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from keras_pixelcnnpp.recipes.recipe import (
     OF_THE_DATA,
     READING,
     PixelCNNRecipe,
-    before,
     require_format,
 )
 from keras_pixelcnnpp.utils.backend import Tensor
@@ -58,11 +56,9 @@ class Preset:
         else:
             self.path = _BUILT_IN / name if name in preset_names() else Path(name)
         if not (self.path / "config.json").is_file():
-            similar = difflib.get_close_matches(self.name, preset_names(), n=1)
-            advice = f". Did you mean {similar[0]!r}?" if similar else ""
             raise UserError(
                 f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-                f"config.json, here or on the Hugging Face Hub. Received: {self.name!r}{advice}"
+                f"config.json, here or on the Hugging Face Hub. Received: {self.name!r}"
             )
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
@@ -78,8 +74,6 @@ class Preset:
             raise UserError(f"{self.path} is damaged: arguments or training options are missing")
         require_format(self.metadata, facts)
         PixelCNNRecipe.check_preset("of_preset", self.training, facts)
-        self.training = {**before(PixelCNNRecipe, "of_preset"), **self.training}
-        self.arguments = {**before(PixelCNNRecipe, "of_model"), **self.arguments}
         registered = str(config.get("registered_name"))
         self.model_class = keras.saving.get_registered_object(registered)
 

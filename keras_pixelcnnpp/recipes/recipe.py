@@ -17,14 +17,6 @@ Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
 # Presets and runs store each value that trains, and this number of their format.
 FORMAT = 1
-# What a stored recipe without an option did before the option existed. A default may change later.
-BEFORE: dict[str, Any] = {
-    "optimizer": "adam",
-    "learning_rate_schedule": "exponential",
-    "learning_rate_warmup": 0,
-    "gradient_clip_norm": 0.0,
-    "crop_margin": 0,
-}
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
@@ -477,12 +469,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
     if section not in options:
         chosen = [one for one in options.values() if one.get("max_examples")]
         options = {section: {n: one.get(n) for one in chosen for n in ("max_examples", "seed")}}
-    return RECIPES[section].of({**before(RECIPES[section]), **options[section], **values})
-
-
-def before(recipe: type[Recipe], place: str | None = None) -> dict[str, Any]:
-    """Returns the values in `BEFORE` of a recipe's options, or of those that belong to a place."""
-    return {name: value for name, value in BEFORE.items() if name in recipe.names(place)}
+    return RECIPES[section].of({**options[section], **values})
 
 
 def require_format(stored: dict, file: Path) -> None:

@@ -106,16 +106,12 @@ def test_bad_files_are_told_at_once_or_skipped(folder):
     assert "Skipped 14 files that cannot be read: " in dataset.notes[0]
 
 
-def test_a_class_of_bad_images_is_told_and_a_valid_image_not_skipped(tmp_path):
+def test_a_class_of_bad_images_is_told(tmp_path):
     write_classes(tmp_path / "train")
     for path in (tmp_path / "train/koala").iterdir():
         path.write_bytes(b"no image")
     notes = load_dataset(tmp_path, image_size=4, skip_corrupted=True).notes
     assert "The split train has no image of: koala." in notes
-    page = Image.new("RGB", (12, 10))
-    page.save(tmp_path / "train/koala/pages.tif", save_all=True, append_images=[page])
-    with pytest.raises(UserError, match=r"koala/pages\.tif: expected one image in a file"):
-        load_dataset(tmp_path, image_size=4, skip_corrupted=True)
 
 
 CLASSES = ("burger", "koala")
@@ -233,9 +229,6 @@ def test_a_column_divides_the_images_into_splits(tmp_path, name):
     assert dataset.counts() == {"train": [3, 2, 0], "validation": [6, 4, 0], "test": [3, 2, 0]}
     assert dataset.split("test").paths == tuple(f"img/{index}.png" for index in range(3, 20, 4))
     assert "Columns of CSV files that are not used: author." in dataset.notes
-    (tmp_path / "all.csv").rename(tmp_path / "train.csv")
-    with pytest.raises(UserError, match=r"train\.csv row 3: split 'Val' .*the name of the file"):
-        load_dataset(tmp_path, image_size=4)
 
 
 @pytest.mark.parametrize(
@@ -276,12 +269,8 @@ def test_a_csv_file_without_labels(tmp_path, header):
         (["0.png\tcat", "1.png\tcat"], "row 1: expected path,label"),
         (["cat,0.png", "dog,1.png"], "row 1: expected path,label.*'cat,0.png'"),
         (["path,label", "cat,0.png"], "row 2: 'cat': no such file"),
-        (
-            ["image_id,label", "0,cat", "1,dog"],
-            r"row 2: '0': no such file, but there is img/0\.png",
-        ),
-        (["id", "0", "1"], r"row 2: '0': no such file, but there is img/0\.png"),
-        (["0,cat", "1,dog"], r"row 1: '0': no such file, but there is img/0\.png"),
+        (["image_id,label", "0,cat", "1,dog"], "row 2: '0': no such file"),
+        (["0,cat", "1,dog"], "row 1: .* Paths need extensions"),
         (["path,label", "0.png,0", "1.png,cat"], "row 3: label 'cat' is not an integer, as others"),
         (["path,label"], "lists no image"),
         (["path,label", "99.png,0"], "'99.png': no such file"),
@@ -334,9 +323,6 @@ def test_twelve_bits_in_sixteen(tmp_path):
     dark = load_dataset(tmp_path, **how)
     assert dark.split("all").images.max() == 16
     assert any("nearly black: the largest value is 16" in note for note in dark.notes)
-    assert not any("of the values are" in note for note in dark.notes)
-    clipped = load_dataset(tmp_path, **how, white_level=1000).notes
-    assert "80% of the values are 255 (white). A larger white_level than 1000" in clipped[0]
     given = load_dataset(tmp_path, **how, white_level=65535).notes
     assert "A smaller white_level than 65535 makes them brighter" in given[0]
     bright = load_dataset(tmp_path, **how, white_level=4095)
@@ -377,13 +363,3 @@ def test_folders_that_are_numbers_are_in_their_order(tmp_path):
     write_classes(tmp_path / "some", 1, ["2", "10"])
     dataset = load_dataset(tmp_path / "some", image_size=4, make_splits=False)
     assert dataset.class_names == ("2", "10")
-
-
-def test_transparent_images_are_told(tmp_path):
-    for index in range(3):
-        path = write_image(tmp_path / f"{index}.png", mode="RGBA")
-    image = Image.open(path)
-    image.putalpha(100)
-    image.save(path)
-    notes = load_dataset(tmp_path, image_size=4, make_splits=False).notes
-    assert "Transparent images, blended with white: 1." in notes

@@ -200,15 +200,11 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
-        ({"y_train": np.eye(2, dtype=int)[np.arange(20) % 2]}, r"with y_train\.argmax\(axis=1\)"),
-        ({"y_train": ["cat", "dog"] * 10}, r"np\.unique\(y_train, return_inverse=True\)\[1\]"),
+        ({"y_train": np.eye(2, dtype=int)[np.arange(20) % 2]}, "y_train must be integers"),
+        ({"y_train": ["cat", "dog"] * 10}, "y_train must be integers"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
         ({"class_names": ["cat", "cat"]}, "Class names must be unique"),
         ({"x_valid": np.zeros((4, 6, 4, 3), "uint8")}, "two names for one split, valid and val"),
-        (
-            {"x_train": np.zeros((20, 3, 8, 8), "uint8")},
-            r"x_train .*np\.moveaxis\(x_train, 1, -1\)",
-        ),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, message):
@@ -233,20 +229,6 @@ def test_what_may_not_be_meant_is_told(tmp_path):
     np.savez(path, x_train=np.zeros((16, 16, 100), "uint8"))
     expected = "(16, 16, 100) is read as 16 images, 16 pixels high and 100 wide"
     assert any(expected in note for note in load_dataset(path).notes)
-
-
-@pytest.mark.parametrize(
-    ("values", "dtype", "note"),
-    [
-        ([0] * 10 + [255] * 6, "uint8", "38% of the values are 255 (white)."),
-        ([0] * 15 + [200], "uint8", "94% of the values are 0 (black)."),
-        ([9] * 8 + [65535] * 8, "uint16", "50% of the values are 65535 (white)."),
-    ],
-)
-def test_saturated_arrays_are_told(tmp_path, values, dtype, note):
-    images = np.tile(np.array(values, dtype).reshape(1, 4, 4, 1), (20, 1, 1, 1))
-    path = write_npz(tmp_path, x_train=images, x_val=None, y_val=None, x_test=None)
-    assert note in load_dataset(path, as_uint16=dtype == "uint16").notes
 
 
 def test_arrays_in_no_split(tmp_path):
