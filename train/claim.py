@@ -65,15 +65,11 @@ def _require_same_options(run: RunFolder, section: str, known: dict, config: dic
             f"{run.path} was trained with other options: {found}. To resume it, omit them. To "
             "start over, use --overwrite, or choose another folder."
         )
-    if saved and saved[-1] > Progress(given.epochs):
+    is_shorter = saved and saved[-1] > Progress(given.epochs)
+    if is_shorter or (has_model and begun.epochs == given.epochs):
         raise UserError(
-            f"{run.path} has already trained {section} for {saved[-1]}. Expected at least "
-            f"that number of epochs. Received: epochs={given.epochs}"
-        )
-    if has_model and begun.epochs == given.epochs:
-        raise UserError(
-            f"The training of {section} in {run.path} has finished. Use more --epochs to "
-            "continue it, or --overwrite to replace it."
+            f"{run.path} has already trained {section} for {saved[-1]}. Use more --epochs to "
+            f"continue it, or --overwrite to replace it. Received: epochs={given.epochs}"
         )
 
 
@@ -91,36 +87,24 @@ def _other_images(
     run: RunFolder, section: str, known: dict, config: dict, listing: Listing
 ) -> str | None:
     """Returns how the images of the run differ from those of a training, or `None`."""
-    if reason := _other_data(run, known, config, listing):
-        return reason
-    before, now = (
-        f"{one.max_examples} images, chosen by seed {one.seed or 0}"
-        if one.max_examples
-        else "all images"
-        for one in (recipe_of_run(known, section), recipe_of_run(config, section))
-    )
-    if before == now:
+    before, now = (recipe_of_run(one, section) for one in (known, config))
+    names = ["max_examples", "seed"] if before.max_examples or now.max_examples else []
+    is_same = known["data"]["fingerprint"] == config["data"]["fingerprint"]
+    if not is_same:
+        names += [name for name in DATA if name != "data"]
+    if found := before.differences(now, names):
+        return (
+            f"{run.path} was trained on images that were chosen or read with other options: {found}"
+        )
+    if is_same:
         return None
-    return f"{run.path} was trained on {before}. This training has {now}"
-
-
-def _other_data(run: RunFolder, known: dict, config: dict, listing: Listing) -> str | None:
-    if known["data"]["fingerprint"] == config["data"]["fingerprint"]:
-        return None
-    source, given = known["data"]["source"], config["data"]["source"]
-    before, now = (recipe_of_run(one, "baseline") for one in (known, config))
     files = [
         [(image.split, image.class_name, image.sha256) for image in rows]
         for rows in (run.listing(), listing)
     ]
-    if files[0] != files[1] and source != given:
-        return f"{run.path} was trained on {source}. {given} has other images"
-    if found := before.differences(now, [name for name in DATA if name != "data"]):
-        return f"{run.path} was trained on images that were read with other options: {found}"
-    if files[0] != files[1]:
-        return f"The images in {source} have changed since {run.path} was trained on them"
-    if [*known["data"]["class_names"]] != [*config["data"]["class_names"]]:
-        return f"{run.path} was trained on classes in another order"
+    classes = [[*one["data"]["class_names"]] for one in (known, config)]
+    if files[0] != files[1] or classes[0] != classes[1]:
+        return f"{run.path} was trained on other images, or classes, of {known['data']['source']}"
     say(
         f"Warning: the files are those that {run.path} was trained on, but their pixels "
         "differ, perhaps because another version of Pillow decodes them."

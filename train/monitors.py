@@ -58,7 +58,7 @@ class ValidationMonitor(keras.callbacks.Callback):
 
     It computes them as `pixelcnnpp evaluate` does: without dropout, with all classes as candidates.
     Callbacks that use these logs must come after it. It scores at most `max_examples` validation
-    images. The attribute `measured` has the added numbers, without `val_` in their names.
+    images.
     """
 
     def __init__(
@@ -68,7 +68,6 @@ class ValidationMonitor(keras.callbacks.Callback):
         self.total = len(validation)
         self.validation = validation.some(max_examples)
         self.batch_size = batch_size
-        self.measured: dict[str, float] = {}
 
     def __str__(self) -> str:
         count = len(self.validation)
@@ -76,9 +75,8 @@ class ValidationMonitor(keras.callbacks.Callback):
         return f"After each epoch, val_…: {of} {self.total} validation images, averaged weights."
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.measured = self._measure()
         if logs is not None:
-            logs.update({f"val_{name}": value for name, value in self.measured.items()})
+            logs.update({f"val_{name}": value for name, value in self._measure().items()})
 
     def _measure(self) -> dict[str, float]:
         model, images, labels = self.model, self.validation.images, self.validation.labels

@@ -16,8 +16,6 @@ from keras_pixelcnnpp.commands.helpers import command_line
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
-from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -57,9 +55,6 @@ from keras_pixelcnnpp.utils.errors import (
     say,
 )
 from keras_pixelcnnpp.utils.files import atomic_path, counted
-
-# Number of training images for histograms of each pixel, which take seconds for many.
-HISTOGRAM_IMAGES = 10_000
 
 
 @dataclass(frozen=True)
@@ -110,9 +105,6 @@ def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> Non
     run = shlex.quote(str(start.run.path))
     wrote = f"Wrote {start.run.model(recipe.section)}"
     say(f"{wrote}. To measure it: pixelcnnpp evaluate all --run {run}")
-    if recipe.section == "pixelcnnpp" and start.run.savedmodel.exists():
-        replace = f"pixelcnnpp export --run {run}"
-        say(f"Note: {start.run.savedmodel} has an earlier model. To replace it: {replace}")
 
 
 def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
@@ -267,23 +259,6 @@ def _train_into(
     )
     with atomic_path(run.model(section)) as temporary:
         model.save(temporary)
-    if isinstance(model, AutoregressiveModel):
-        _compare_with_histograms(model, images, monitor)
-
-
-def _compare_with_histograms(
-    model: AutoregressiveModel, images: LabeledImages, monitor: ValidationMonitor
-) -> None:
-    """Prints a warning if histograms of the pixels describe the validation images better."""
-    known, validation = images.some(HISTOGRAM_IMAGES).images, monitor.validation.images
-    log_prob = pixel_histogram_log_prob(known, validation, model.num_levels)
-    simple = bits_per_dim(log_prob, model.image_shape).mean()
-    reached = monitor.measured.get("bits_per_dim", 0.0)  # of the last epoch, if there was one
-    if reached > simple:
-        print(
-            f"Warning: the model needs {reached:.2f} bits/dim for the validation images, for "
-            f"which histograms of the training pixels need {simple:.2f}."
-        )
 
 
 @contextmanager

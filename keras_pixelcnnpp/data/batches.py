@@ -58,8 +58,6 @@ class ImageBatches(keras.utils.PyDataset):
     ```
     """
 
-    unit = "training images"  # in messages about `rows`
-
     def __init__(
         self,
         images: np.ndarray,
@@ -191,8 +189,6 @@ class RandomCrops(ImageBatches):
     model.fit(crops, epochs=10, shuffle=False, callbacks=[kp.data.SetEpoch(crops)])
     ```
     """
-
-    unit = "random crops"
 
     def __init__(
         self,

@@ -197,8 +197,6 @@ class EpochCheckpoint(keras.callbacks.Callback):
     # signal would make `fit` finish and evaluate the incomplete epoch. With
     # keras.callbacks.TerminateOnNaN, weights of NaN would be evaluated and saved.
 
-    SHOWN_ROWS = 16
-
     def __init__(self, checkpoints: Checkpoints, batches: ImageBatches, signals: list[int]):
         super().__init__()
         self.checkpoints = checkpoints
@@ -235,12 +233,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _refuse(self, batch: int) -> None:
-        rows = self.batches.rows(batch)
-        shown = ", ".join(map(str, rows[: self.SHOWN_ROWS]))
-        more = f" and {len(rows) - self.SHOWN_ROWS} more" if len(rows) > self.SHOWN_ROWS else ""
         raise UserError(
             f"The loss is no longer finite (epoch {self._epoch + 1}, batch "
-            f"{self.batches.first_step + batch + 1}: {self.batches.unit} {shown}{more}). "
+            f"{self.batches.first_step + batch + 1}). "
             f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or continue "
             "with --resume --gradient-clip-norm 1."
         )

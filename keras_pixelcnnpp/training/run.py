@@ -1,11 +1,8 @@
 """The folder of a run: its files, its configuration `config.json` and their checks."""
 
 import csv
-import math
 import os
-import platform
 import shlex
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -25,11 +22,10 @@ from keras_pixelcnnpp.data.folders import MAX_CSV_BYTES
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
-from keras_pixelcnnpp.presets import preset_names
 from keras_pixelcnnpp.recipes.recipe import COMMANDS, READING, recipe_of_run, require_format
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
 from keras_pixelcnnpp.utils.errors import UserError, say
-from keras_pixelcnnpp.utils.files import counted, read_cells, read_json, write_bytes, write_csv
+from keras_pixelcnnpp.utils.files import read_cells, read_json, write_csv
 
 _COLUMNS = ("split", "path", "class", "sha256", "pixels")  # of `split.csv`
 
@@ -61,8 +57,8 @@ class TrainedImages:
         dataset = self._split_as_in_training(given)
         if dataset is None and (source is None or source_of(source).location == known["source"]):
             raise UserError(
-                f"{known['source']} has changed since the run was trained on it"
-                f"{self._changes(given)}. Restore it, or choose other data with --data."
+                f"{known['source']} has changed since the run was trained on it. Restore it, or "
+                "choose other data with --data."
             )
         notes = [] if source is None else [*given.notes]
         is_own = dataset is not None
@@ -116,23 +112,6 @@ class TrainedImages:
             return None
         split = replace(dataset, splits=splits)
         return split if split.fingerprint() == known["fingerprint"] else None
-
-    def _changes(self, dataset: Dataset) -> str:
-        """Describes how the images differ from those of the training."""
-        before, after = (
-            {image.sha256: image.path for image in listing}
-            for listing in (self.listing(), dataset.listing())
-        )
-        if not before:
-            return ""
-        missing = [path for digest, path in before.items() if digest not in after]
-        new = [path for digest, path in after.items() if digest not in before]
-        found = [
-            f"{counted(len(paths))} {what}, such as {paths[0]}"
-            for what, paths in (("missing", missing), ("new", new))
-            if paths
-        ]
-        return f": {'; '.join(found) or 'other labels'}"
 
     @staticmethod
     def _is_unconditional(config: dict) -> bool:
@@ -255,17 +234,10 @@ class RunFolder(TrainedImages):
             UserError: If it is missing or damaged. The message names the entry.
         """
         if not self.config_json.is_file():
-            if not self.path.exists() and str(self.path) in preset_names():
-                raise UserError(f"{self.path} is the name of a preset. Use it with --preset")
-            if self.model_keras.is_file():
-                raise UserError(
-                    f"{self.path} has a model.keras, but no config.json, which describes its "
-                    f"training. Use the model with --model {shlex.quote(str(self.model_keras))}, "
-                    "or restore config.json"
-                )
             raise UserError(
                 f"No run in {self.path}: it has no config.json. Train one first: "
-                f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}"
+                f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}. A preset is named "
+                "with --preset, and a model without its run with --model"
             )
         config = read_json(self.config_json)
         for name in self.MODEL_FILES:
@@ -315,22 +287,17 @@ class RunFolder(TrainedImages):
         the folder that leads out of it is an error, because the commands would write there.
         """
         self._require_no_links()
-        lock, holder = FileLock(self.path / ".lock"), self.path / ".lock.txt"
+        lock = FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
-            by = holder.read_text(encoding="utf-8") if holder.is_file() else "another process"
-            raise UserError(f"{self.path} is in use by {by}. Try again later") from None
+            raise UserError(f"{self.path} is in use by another process. Try again later") from None
         except OSError as error:
             raise UserError(f"Cannot write to the run {self.path}: {error.strerror}") from error
         try:
-            since = time.strftime("%Y-%m-%d %H:%M:%S")
-            text = f"process {os.getpid()} on {platform.node()}, since {since}"
-            write_bytes(holder, text.encode())
             yield
         finally:
-            holder.unlink(missing_ok=True)
             lock.release()
 
     def _require_no_links(self) -> None:
@@ -353,15 +320,10 @@ class RunFolder(TrainedImages):
         self.read_config()
         if path.is_file():
             return path
-        if self.has_checkpoint(section):
-            raise UserError(
-                f"{self.path} has no {path.name}: its training has not finished, or the file was "
-                f"deleted. To write it: pixelcnnpp {COMMANDS[section]} --resume "
-                f"--run {shlex.quote(str(self.path))}"
-            )
+        how = "--resume" if self.has_checkpoint(section) else "--data …"
         raise UserError(
-            f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} "
-            f"--data … --run {shlex.quote(str(self.path))}"
+            f"{self.path} has no trained {section}. Train it: pixelcnnpp {COMMANDS[section]} {how} "
+            f"--run {shlex.quote(str(self.path))}"
         )
 
 
@@ -430,19 +392,6 @@ def read_history(path: str | Path) -> list[dict]:
     missing or damaged file gives an empty list, because it must not stop a training.
     """
     try:
-        rows = read_json(path, list)
+        return read_json(path, list)
     except UserError:
         return []
-    return sorted(rows, key=lambda row: row["epoch"]) if all(map(_is_epoch, rows)) else []
-
-
-def _is_epoch(row: object) -> bool:
-    return (
-        isinstance(row, dict)
-        and type(row.get("epoch")) is int
-        and all(value is None or _is_finite_number(value) for value in row.values())
-    )
-
-
-def _is_finite_number(value: object) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and abs(value) < math.inf

@@ -198,7 +198,7 @@ def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
             ["complete", "a.png", "--preset", "nowhere", "--output", "c.jpg"],
             ["Invalid value for --output. Expected a .png file. Received: c.jpg"],
         ),
-        (["classify", "--run", "digits", "a.png"], ["digits is the name of a preset", "--preset"]),
+        (["classify", "--run", "digits", "a.png"], ["No run in digits", "with --preset"]),
     ],
 )
 def test_mistakes(pixelcnnpp, arguments, fragments):

@@ -274,17 +274,3 @@ def test_a_run_and_its_data_are_apart(tmp_path, pixelcnnpp):
         command = ("train", "--run", run, "--data", images, "--epochs", 1)
         one_line(pixelcnnpp(*command), "`run`. Expected a folder outside the data", str(run))
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_model_worse_than_a_histogram(tmp_path, pixelcnnpp):
-    """A model that has learned nothing of equal images, whose pixels have a value each."""
-    pattern = np.random.default_rng(0).integers(0, 256, (4, 4)).astype("uint8")
-    images = np.tile(pattern, (500, 1, 1))
-    path = tmp_path / "a.npz"
-    np.savez(path, x_train=images, x_validation=images[:10], x_test=images[:10])
-    command = ["train", "--data", path, "--run", tmp_path / "run", "--network", "pixelcnn"]
-    command += ["--epochs", 1, "--learning-rate", 1e-9, "--filters", 4, "--num-blocks", 1]
-    command += ["--batch-size", 100]
-    expected = np.log2((500 + 256) / (500 + 1))
-    out = done(pixelcnnpp(*command))
-    assert f"for which histograms of the training pixels need {expected:.2f}." in out

@@ -135,10 +135,8 @@ def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     callback.on_train_batch_end(0, {"loss": 1.0})
     with pytest.raises(UserError) as error:
         callback.on_train_batch_end(1, {"loss": float("inf")})
-    order = np.random.default_rng([3, 1]).spawn(3)[0].permutation(24)
-    shown = ", ".join(map(str, order[12:16]))
     message = str(error.value)
-    assert f"(epoch 2, batch 4: training images {shown})" in message
+    assert "(epoch 2, batch 4)" in message
     assert f"The checkpoint after 1 epoch is kept in {checkpoints.folder}." in message
     assert "\n" not in message
 
