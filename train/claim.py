@@ -93,9 +93,7 @@ def _other_images(
     if not is_same:
         names += [name for name in DATA if name != "data"]
     if found := before.differences(now, names):
-        return (
-            f"{run.path} was trained on images that were chosen or read with other options: {found}"
-        )
+        return f"{run.path} was trained on images of other options: {found}"
     if is_same:
         return None
     files = [
