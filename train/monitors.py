@@ -80,7 +80,7 @@ class ValidationMonitor(keras.callbacks.Callback):
 
     def _measure(self) -> dict[str, float]:
         model, images, labels = self.model, self.validation.images, self.validation.labels
-        conditions = getattr(model, "conditions", None)  # the baseline CNN has none
+        conditions = getattr(model, "conditions", None)  # `None` for the baseline CNN
         if conditions is not None and not conditions.are_labels:
             values = values_of(self.validation, model) if not conditions.num_candidates else None
             bits = model.bits_per_dim(images, values, self.batch_size, verbose=0)

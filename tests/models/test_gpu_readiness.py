@@ -155,7 +155,7 @@ def variables_of_host(model):
 def reads_of_values(function, model):
     """Counts how often a function reads values of tensors, for each line that does.
 
-    Variables in the memory of the host and what is computed from them alone do not count.
+    Variables in the memory of the host, and values computed from them alone, do not count.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode  # torch has no public name for it
