@@ -17,6 +17,9 @@ import keras
 import numpy as np
 import typer
 from common import RESULTS, show, words_of
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.model_selection import KFold
 from typer import Option
 
 from keras_pixelcnnpp.commands.helpers import with_options
@@ -116,6 +119,53 @@ def trained(options, recipe, dataset):
     return model, held_out
 
 
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
+    """Returns the temperature that minimizes the log loss (Guo et al. 2017).
+
+    A temperature above 1 means that the classifier is overconfident. `smoothing`, in [0, 1), is the
+    weight of the most probable wrong class of each image. Without smoothing, the temperature is
+    near its lower bound if all images are classified correctly.
+    """
+    logits, rows = metrics._log(probabilities), np.arange(len(labels))
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    runners_up = others.argmax(axis=1)
+
+    def mean_loss(log_logit_scale: float) -> float:
+        tempered = log_softmax(logits / np.exp(log_logit_scale), axis=1)
+        own, other = tempered[rows, labels], tempered[rows, runners_up]
+        return -np.mean((1 - smoothing) * own + smoothing * other)
+
+    # The loss is convex in 1 / temperature, so it has a single minimum. Likelihoods of thousands of
+    # sub-pixels can require temperatures far above the usual ones.
+    bounds = (np.log(1e-3), np.log(1e4))
+    found = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Returns `p ** (1 / temperature)`, normalized, in float64."""
+    return softmax(metrics._log(probabilities) / temperature, axis=1)
+
+
+def cross_fitted_temperature(
+    labels: np.ndarray, probabilities: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray, list[float]]:
+    """Scales each half of the images with the temperature fitted to the other half.
+
+    Returns the scaled probabilities, float64 `[count, classes]`, and the two temperatures. No image
+    is scaled with a temperature that was fitted to its own label.
+    """
+    scaled, temperatures = np.empty(probabilities.shape), []
+    halves = KFold(2, shuffle=True, random_state=seed)
+    for fitted, rest in halves.split(probabilities):
+        # Smoothing as in Platt 1999, section 2.2: a half may happen to have no mistakes.
+        smoothing = 1 / (len(fitted) + 2)
+        temperatures.append(fit_temperature(labels[fitted], probabilities[fitted], smoothing))
+        scaled[rest] = apply_temperature(probabilities[rest], temperatures[-1])
+    return scaled, temperatures
+
+
 def main(options, given):
     """Train and measure the CNN once, and add the result to those before."""
     source, given = source_of(given.data), BaselineRecipe(**vars(given))
@@ -126,7 +176,7 @@ def main(options, given):
     model, held_out = trained(options, recipe, dataset)
     minutes = (time.process_time() - start) / 60
     probabilities = model.class_probabilities(held_out.images)
-    scaled, _ = metrics.cross_fitted_temperature(held_out.labels, probabilities)
+    scaled, _ = cross_fitted_temperature(held_out.labels, probabilities)
     usual = {field.name: field.default for field in fields(options)}
     changed = {key: value for key, value in vars(options).items() if str(value) != str(usual[key])}
     used = {key: value for key, value in given.values().items() if key != "data"}

@@ -59,9 +59,10 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
         "pixel_histogram_bits_per_dim": floor,
     }
     models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
-    figures = {"selective_accuracy": plots.selective_accuracy_png(labels, models)}
-    if len(labels) > 1:
-        figures["reliability"] = plots.reliability_png(labels, models)
+    figures = {
+        "selective_accuracy": plots.selective_accuracy_png(labels, models),
+        "reliability": plots.reliability_png(labels, models),
+    }
     for name, given in predictions.items():
         names = class_names, titles[name]
         figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
@@ -163,24 +164,16 @@ def classifier_details(
 ) -> dict:
     """Returns further metrics of a classifier, ready for JSON."""
     areas = metrics.one_vs_rest_auc(labels, probabilities)
-    defined = [area for area in areas if area is not None]
     coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
     at_coverage = {str(c): float(accuracy[np.searchsorted(coverage, c)]) for c in COVERAGES}
-    scaling = None
-    if len(labels) > 1:
-        scaled, temperatures = metrics.cross_fitted_temperature(labels, probabilities)
-        numbers = metrics.classification_metrics(labels, scaled)
-        scaling = {"temperatures": temperatures, "fitted_on": "the other half of the split"}
-        scaling |= {name: numbers[name] for name in ("ece", "log_loss")}
-    predicted, macro = probabilities.argmax(axis=1), float(np.mean(defined)) if defined else None
+    predicted = probabilities.argmax(axis=1)
     # scikit-learn's report also has an entry "accuracy", which may be the name of a class.
     numbers = list(map(str, range(len(class_names))))
     by_number = _classification_report(labels, predicted, numbers, output_dict=True)
     by_class = {class_names[label]: by_number[str(label)] for label in np.unique(labels)}
     return {
         "classification_report": by_class,
-        "roc_auc": {"macro": macro, "classes": dict(zip(class_names, areas, strict=True))},
-        "temperature_scaling": scaling,
+        "roc_auc": {"classes": dict(zip(class_names, areas, strict=True))},
         "selective_accuracy": {"area": float(accuracy.mean()), "at_coverage": at_coverage},
     }
 

@@ -84,26 +84,21 @@ def roc_png(
 
 
 def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
-    """Plots accuracy against confidence, before and after temperature scaling.
+    """Plots accuracy against confidence. Larger dots stand for more images.
 
-    `models` are probabilities by title. Larger dots stand for more images. The temperatures are
-    those of `cross_fitted_temperature`.
+    `models` are probabilities by title.
     """
     figure = new_figure(1 + 4.2 * len(models), 4.6)
     panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for axes, (title, probabilities) in zip(panels, models.items(), strict=True):
-        scaled, temperatures = metrics.cross_fitted_temperature(labels, probabilities)
+        count, accuracy, confidence = metrics.reliability(labels, probabilities)
+        error = metrics.expected_calibration_error(labels, probabilities)
         axes.plot([0, 1], [0, 1], ":", color="gray")
-        for name, values in {"unscaled": probabilities, "temperature-scaled": scaled}.items():
-            count, accuracy, confidence = metrics.reliability(labels, values)
-            error = metrics.expected_calibration_error(labels, values)
-            (line,) = axes.plot(confidence, accuracy, label=f"{name}, ECE {error:.3f}")
-            sizes = 12 + 160 * np.sqrt(count[count > 0] / count.sum())
-            axes.scatter(confidence, accuracy, sizes, color=line.get_color(), alpha=0.6)
-        fitted = " and ".join(f"{temperature:.3g}" for temperature in temperatures)
-        axes.set_title(f"{title}\ntemperatures of the two halves: {fitted}", fontsize="medium")
+        axes.plot(confidence, accuracy)
+        sizes = 12 + 160 * np.sqrt(count[count > 0] / count.sum())
+        axes.scatter(confidence, accuracy, sizes, alpha=0.6)
+        axes.set_title(f"{title}\nECE {error:.3f}", fontsize="medium")
         axes.set(xlabel="confidence", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize="small")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy")
     return figure_png(figure)

@@ -4,10 +4,10 @@ import inspect
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
 from keras_pixelcnnpp.evaluate.measurements import (
+    MEASUREMENTS,
     BatchOptions,
     DataOptions,
     Measurement,
-    measurements,
 )
 
 app = Commands(help="Measure a model on images, and write the results as a page.")
@@ -24,7 +24,7 @@ def _add(measurement: Measurement) -> None:
         measure(measurement, options)
 
 
-for _measurement in measurements():
+for _measurement in MEASUREMENTS:
     _add(_measurement)
 
 

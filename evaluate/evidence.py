@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.evaluate.figures import figure_png, maps_figure
-from keras_pixelcnnpp.evaluate.measurements.evidence import EvidenceOptions
+from keras_pixelcnnpp.evaluate.measurements import EvidenceOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.utils.files import counted, write_bytes
 

@@ -13,7 +13,7 @@ from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.identity import trained_on_text
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
-from keras_pixelcnnpp.evaluate.measurements.likelihood import LikelihoodOptions
+from keras_pixelcnnpp.evaluate.measurements import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 from keras_pixelcnnpp.training.train import values_of

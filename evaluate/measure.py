@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from keras_pixelcnnpp.commands.helpers import command_line
-from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, measurements
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, DataOptions, Measurement
 from keras_pixelcnnpp.evaluate.report import write_pages
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.training.run import locked_around
@@ -42,7 +42,7 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
 def measure_all(options: DataOptions) -> None:
     """Runs all measurements that apply, and prints why the others do not."""
     subject = Subject(options)
-    for measurement in measurements():
+    for measurement in MEASUREMENTS:
         if reason := measurement.reason(subject):
             say(f"Left out: {measurement.name}. {reason}")
             continue

@@ -24,7 +24,7 @@ from keras_pixelcnnpp.evaluate.figures import (
 )
 from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.likelihood import two_or_more
-from keras_pixelcnnpp.evaluate.measurements.ood import OODOptions
+from keras_pixelcnnpp.evaluate.measurements import OODOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import auroc_interval
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.evaluate.figures import history_png
-from keras_pixelcnnpp.evaluate.measurements import FOLDERS, Measurement, measurements
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, Measurement
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.recipes.recipe import COMMANDS
-from keras_pixelcnnpp.utils.errors import UserError, as_user_error
+from keras_pixelcnnpp.utils.errors import as_user_error
 from keras_pixelcnnpp.utils.files import read_json, safe_names, write_bytes
 
 NONE = "–"
@@ -69,7 +69,7 @@ def _write_page(subject: Subject) -> list[str]:
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).with_name("templates"), *FOLDERS]),
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         # Class names come from the user's folders.
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -82,7 +82,7 @@ def _environment() -> jinja2.Environment:
 
 def _results(folder: Path) -> dict[str, dict]:
     """Reads the results in a folder, by the name of the measurement."""
-    files = {one.name: folder / f"{one.name}.json" for one in measurements()}
+    files = {one.name: folder / f"{one.name}.json" for one in MEASUREMENTS}
     return {name: read_json(file) for name, file in files.items() if file.is_file()}
 
 
@@ -98,7 +98,7 @@ def _missing(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
     for name, title in subject.titles.items() if subject.run is not None else ():
         if name not in subject.config and (name == "pixelcnnpp" or len(subject.class_names) > 1):
             missing[f"pixelcnnpp {COMMANDS[name]}"] = title
-    for one in measurements():
+    for one in MEASUREMENTS:
         if one.name not in results and one.reason(subject) is None:
             missing[_command_of(one)] = one.title
     return missing
@@ -108,7 +108,7 @@ def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
     """Returns the titles of results of other weights than the model has, by their command."""
     return {
         _command_of(one): one.title
-        for one in measurements()
+        for one in MEASUREMENTS
         if one.name in results and results[one.name].get("weights") != subject.weights(one)
     }
 
@@ -161,10 +161,8 @@ def _images(folder: Path) -> dict[str, dict]:
 
 
 def _image(path: Path) -> dict | None:
-    try:
+    with as_user_error(f"{path} is damaged"):
         return _image_of(path.read_bytes()) if path.is_file() else None
-    except UnidentifiedImageError as error:
-        raise UserError(f"{path} is damaged: not an image") from error
 
 
 def _image_of(png: bytes) -> dict:

@@ -6,12 +6,10 @@ models classify correctly, bool `[count]`.
 """
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, logit, softmax
+from scipy.special import expit, logit
 from scipy.stats import binomtest, bootstrap, norm, rankdata
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import KFold
 
 NUM_BINS = 15  # of the calibration error
 
@@ -96,53 +94,6 @@ def reliability(
     inner_edges = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
     count = np.bincount(np.searchsorted(inner_edges, confidence), minlength=NUM_BINS)
     return count, accuracy, mean_confidence
-
-
-def fit_temperature(labels: np.ndarray, probabilities: np.ndarray, smoothing: float = 0.0) -> float:
-    """Returns the temperature that minimizes the log loss (Guo et al. 2017).
-
-    A temperature above 1 means that the classifier is overconfident. `smoothing`, in [0, 1), is the
-    weight of the most probable wrong class of each image. Without smoothing, the temperature is
-    near its lower bound if all images are classified correctly.
-    """
-    logits, rows = _log(probabilities), np.arange(len(labels))
-    others = logits.copy()
-    others[rows, labels] = -np.inf
-    runners_up = others.argmax(axis=1)
-
-    def mean_loss(log_logit_scale: float) -> float:
-        tempered = log_softmax(logits / np.exp(log_logit_scale), axis=1)
-        own, other = tempered[rows, labels], tempered[rows, runners_up]
-        return -np.mean((1 - smoothing) * own + smoothing * other)
-
-    # The loss is convex in 1 / temperature, so it has a single minimum. Likelihoods of thousands of
-    # sub-pixels can require temperatures far above the usual ones.
-    bounds = (np.log(1e-3), np.log(1e4))
-    found = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
-
-
-def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Returns `p ** (1 / temperature)`, normalized, in float64."""
-    return softmax(_log(probabilities) / temperature, axis=1)
-
-
-def cross_fitted_temperature(
-    labels: np.ndarray, probabilities: np.ndarray, seed: int = 0
-) -> tuple[np.ndarray, list[float]]:
-    """Scales each half of the images with the temperature fitted to the other half.
-
-    Returns the scaled probabilities, float64 `[count, classes]`, and the two temperatures. No image
-    is scaled with a temperature that was fitted to its own label.
-    """
-    scaled, temperatures = np.empty(probabilities.shape), []
-    halves = KFold(2, shuffle=True, random_state=seed)
-    for fitted, rest in halves.split(probabilities):
-        # Smoothing as in Platt 1999, section 2.2: a half may happen to have no mistakes.
-        smoothing = 1 / (len(fitted) + 2)
-        temperatures.append(fit_temperature(labels[fitted], probabilities[fitted], smoothing))
-        scaled[rest] = apply_temperature(probabilities[rest], temperatures[-1])
-    return scaled, temperatures
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from keras_pixelcnnpp.evaluate.measure import measure
-from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, BatchOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
@@ -73,7 +73,7 @@ def measured(tmp_path_factory):
         recipe = BaselineRecipe(**options, horizontal_flip=False).with_defaults()
         train_baseline(dataset, recipe, Start(run, verbose=0))
         subject = Subject(BatchOptions(run=run.path))
-        for one in measurements():
+        for one in MEASUREMENTS:
             names = {field.name for field in fields(one.options)}
             chosen = {**FEW, "ood_data": str(data)}
             given = {name: value for name, value in chosen.items() if name in names}

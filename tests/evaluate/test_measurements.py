@@ -1,26 +1,24 @@
-"""A measurement is one Python file and one template; its command and its section follow."""
+"""A measurement is one class and one template; its command and its section follow."""
 
 import importlib
-import sys
 
+import jinja2
 import pytest
 import tiny
 from command_line import done
 
-from keras_pixelcnnpp.evaluate import commands, measurements, report
+from keras_pixelcnnpp.evaluate import commands, report
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, Measurement
 from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
-DECLARATION = '''
-from keras_pixelcnnpp.evaluate.measurements import Measurement
 
 class Brightness(Measurement):
     """Measure the mean of all values."""
 
     name = "brightness"
     title = "Brightness"
-    place = 9
     writes = ("brightness.txt",)
 
     def reason_against(self, subject):
@@ -30,8 +28,7 @@ class Brightness(Measurement):
         (folder / "brightness.txt").write_text(str(len(subject.images)))
         return {"split": subject.split, "mean": float(subject.images.images.mean())}
 
-MEASUREMENT = Brightness()
-'''
+
 SECTION = """
 {% from "macros.html.j2" import number, row, section, table %}
 {% set numbers = number("Brightness", report.mean | decimal(1), "of 255") %}
@@ -42,24 +39,20 @@ SECTION = """
 
 
 @pytest.fixture
-def brightness(tmp_path):
-    """A folder with a measurement of a contributor, of which the commands know."""
-    folder = tmp_path / "declared"
-    folder.mkdir()
-    (folder / "brightness.py").write_text(DECLARATION)
-    (folder / "brightness.html.j2").write_text(SECTION)
-    measurements.FOLDERS.append(str(folder))
-    report._environment.cache_clear()
+def brightness(monkeypatch):
+    """A measurement of a contributor, of which the commands know."""
+    templates = report._environment()
+    own = jinja2.DictLoader({"brightness.html.j2": SECTION})
+    monkeypatch.setattr(templates, "loader", jinja2.ChoiceLoader([templates.loader, own]))
+    MEASUREMENTS.append(Brightness())
     importlib.reload(commands)
     yield
-    measurements.FOLDERS.remove(str(folder))
-    sys.modules.pop(f"{measurements.__name__}.brightness", None)
-    report._environment.cache_clear()
+    MEASUREMENTS.pop()
     importlib.reload(commands)
 
 
 @pytest.mark.usefixtures("brightness")
-def test_a_file_and_a_template_are_enough(pixelcnnpp, run):
+def test_a_class_and_a_template_are_enough(pixelcnnpp, run):
     assert "Measure the mean of all values." in done(pixelcnnpp("evaluate", "--help"))
     common = ("--run", run.path)
     advice = "Missing: Brightness. To add it: pixelcnnpp evaluate brightness …\n"
@@ -77,11 +70,10 @@ def test_a_file_and_a_template_are_enough(pixelcnnpp, run):
 
 def test_declarations():
     """Each measurement has a help text, a template and patterns that no other one has."""
-    found = measurements.measurements()
-    assert len({one.place for one in found}) == len({one.name for one in found}) == len(found)
-    patterns = [pattern for one in found for pattern in one.writes]
+    assert len({one.name for one in MEASUREMENTS}) == len(MEASUREMENTS)
+    patterns = [pattern for one in MEASUREMENTS for pattern in one.writes]
     assert len(set(patterns)) == len(patterns)
-    for one in found:
+    for one in MEASUREMENTS:
         assert one.__doc__
         assert one.title
         report._environment().get_template(f"{one.name}.html.j2")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_pixelcnnpp.evaluate.measure import report
-from keras_pixelcnnpp.evaluate.measurements import BatchOptions, measurements
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, BatchOptions
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
@@ -124,7 +124,7 @@ def test_finished_run(pixelcnnpp, finished):
 
 def test_each_file_belongs_to_one_measurement(finished_run):
     written = {path.name for path in finished_run.reports.iterdir()} - {"index.html"}
-    patterns = [p for one in measurements() for p in (f"{one.name}.json", *one.writes)]
+    patterns = [p for one in MEASUREMENTS for p in (f"{one.name}.json", *one.writes)]
     for name in written:
         assert sum(fnmatch(name, pattern) for pattern in patterns) == 1, name
     for pattern in patterns:
@@ -159,7 +159,7 @@ def test_run_that_was_only_started(pixelcnnpp, finished):
     run = RunFolder(finished.path.parent / "started")
     write_json(run.config_json, {"data": finished.read_config()["data"]})
     page = page_of(pixelcnnpp, run)
-    for one in measurements():
+    for one in MEASUREMENTS:
         assert page.text.count(f"pixelcnnpp evaluate {one.name}") == 1
     assert "PixelCNN++: pixelcnnpp train" in page.text
     assert "Baseline CNN: pixelcnnpp train-baseline" in page.text

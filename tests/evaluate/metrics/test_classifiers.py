@@ -5,17 +5,12 @@ import numpy as np
 import pytest
 from scipy.special import logit
 from scipy.stats import norm
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
 
 from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     accuracy_difference_interval,
     accuracy_interval,
-    apply_temperature,
     auroc_interval,
-    cross_fitted_temperature,
     expected_calibration_error,
-    fit_temperature,
     mcnemar_p_value,
     mean_log_loss,
     one_vs_rest_auc,
@@ -67,60 +62,6 @@ def test_a_class_without_images_has_no_area(rng):
     assert areas[1] is None
     assert None not in (areas[0], areas[2])
     assert one_vs_rest_auc(np.zeros(3, int), np.eye(3)[:, :2]) == [None, None]
-
-
-class TestTemperature:
-    def test_is_scikit_learns(self, rng):
-        pytest.importorskip("sklearn", minversion="1.8")
-        from sklearn.frozen import FrozenEstimator
-
-        labels = rng.integers(0, 3, 400)
-        points = np.eye(3)[labels] + rng.normal(size=(400, 3))
-        # A classifier with little regularization on few points is overconfident.
-        sure = LogisticRegression(C=1e4).fit(points[:20], labels[:20])
-        scaled = CalibratedClassifierCV(FrozenEstimator(sure), method="temperature")
-        scaled.fit(points[20:], labels[20:])
-        probabilities = sure.predict_proba(points[20:])
-        temperature = fit_temperature(labels[20:], probabilities)
-        expected = scaled.predict_proba(points[20:])
-        assert temperature > 1.2
-        assert apply_temperature(probabilities, temperature) == pytest.approx(expected, abs=1e-4)
-
-    def test_smoothing_by_hand(self):
-        # All are right, and smoothing counts 1/6 as the other class, so the best odds are 1:5.
-        probabilities, labels = np.array([[0.9, 0.1]] * 4), np.zeros(4, int)
-        temperature = fit_temperature(labels, probabilities, smoothing=1 / 6)
-        assert 9 ** (1 / temperature) == pytest.approx(5, rel=1e-4)
-        # With three classes, smoothing uses the more probable wrong one.
-        probabilities = np.array([[0.09, 0.9, 0.01]] * 4)
-        temperature = fit_temperature(np.ones(4, int), probabilities, smoothing=0.2)
-        grid = np.geomspace(0.1, 10, 20001)
-        tempered = apply_temperature(probabilities[:1], grid[:, None])
-        loss = -0.8 * np.log(tempered[:, 1]) - 0.2 * np.log(tempered[:, 0])
-        assert temperature == pytest.approx(grid[loss.argmin()], rel=1e-3)
-
-    def test_a_half_without_mistakes_proves_little(self):
-        probabilities = np.array([[0.9, 0.1]] * 40)
-        labels = np.zeros(40, int)
-        labels[0] = 1
-        scaled, temperatures = cross_fitted_temperature(labels, probabilities)
-        assert min(temperatures) > 0.5
-        assert scaled.max() < 0.98
-
-    def test_probabilities_that_underflowed(self):
-        scaled = apply_temperature(np.array([[1.0, 0.0]]), 1000)
-        assert scaled.sum() == pytest.approx(1)
-        assert np.isfinite(fit_temperature(np.array([0, 1]), np.array([[1.0, 0.0]] * 2)))
-
-    def test_no_image_is_scaled_by_its_own_label(self, rng):
-        probabilities, labels = rng.dirichlet(np.ones(3), 41), rng.integers(0, 3, 41)
-        scaled, _ = cross_fitted_temperature(labels, probabilities)
-        for row in range(5):
-            changed = labels.copy()
-            changed[row] = (labels[row] + 1) % 3
-            again, _ = cross_fitted_temperature(changed, probabilities)
-            np.testing.assert_array_equal(again[row], scaled[row])
-            assert np.any(again != scaled)
 
 
 def test_ties_are_the_mean_over_all_orders():
