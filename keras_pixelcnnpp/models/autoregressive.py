@@ -121,7 +121,7 @@ class AutoregressiveModel(ScoringModel):
         of p(unknown | known, y). Otherwise, they approach this distribution with the number of
         particles, by the sequential Monte Carlo of `class_log_likelihoods`. With one particle,
         known pixels have no influence on unknown pixels before them. A warning is issued if the
-        particles of an image descend from fewer than two, or `num_samples`, different ones.
+        particles of an image have fewer than two effective ancestors, or `num_samples` / 4.
 
         Args:
             labels: Int array `(N,)`, class names, or one label for all images. -1 samples a class
