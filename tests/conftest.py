@@ -43,6 +43,10 @@ if keras.backend.backend() == "tensorflow":
 
     # Most graphs run once or twice, so optimizing them takes longer than running them.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # The destructor of an iterator misses the end of its thread, for which it waits up to a minute.
+    without_autotuning, iterate = tf.data.Options(), tf.data.Dataset.__iter__
+    without_autotuning.autotune.enabled = False
+    tf.data.Dataset.__iter__ = lambda data: iterate(data.with_options(without_autotuning))
 
 BACKENDS = ("tensorflow", "jax", "torch")
 HOME = Path.home()
@@ -157,6 +161,13 @@ def fresh_keras(leaves_nothing_to_the_next_test):
 def eagerly(request, leaves_nothing_to_the_next_file):
     """Runs TensorFlow functions eagerly in the files marked `eagerly`."""
     with eager() if request.node.get_closest_marker("eagerly") else nullcontext():
+        yield
+
+
+@pytest.fixture
+def traced():
+    """Traces functions that are called many times, in a file marked `eagerly`."""
+    with eager(False):
         yield
 
 

@@ -16,6 +16,8 @@ from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
 from keras_pixelcnnpp.training.train import train
 
+pytestmark = pytest.mark.eagerly
+
 SMALL = {"filters": 8, "num_blocks": 1, "conditioning": "bias", "label_loss_weight": 0.0}
 PLUS_PLUS = {**SMALL, "num_resolutions": 1, "conditioned_blocks": "all"}
 MODELS = pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models import statistics
 from keras_pixelcnnpp.utils import memory
 
+pytestmark = pytest.mark.eagerly
+
 LABELS = np.arange(256) % 3 - 1
 CASES = [
     (kp.PixelCNNPlusPlus, "logistic_mixture", (2, 2, 1), "bias"),

@@ -8,15 +8,15 @@ from keras import ops
 
 
 @contextmanager
-def eager():
-    """Runs TensorFlow functions without tracing them."""
+def eager(value=True):
+    """Runs TensorFlow functions without tracing them, or with tracing."""
     if keras.backend.backend() != "tensorflow":
         yield
         return
     import tensorflow as tf
 
     before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
+    tf.config.run_functions_eagerly(value)
     try:
         yield
     finally:
