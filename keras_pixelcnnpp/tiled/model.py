@@ -58,8 +58,8 @@ class TiledModel:
     frame, in which each pixel is conditioned on fewer pixels than in a model of the frame's size.
 
     Frames may have any height and width that are at least the model's. Frames of the model's own
-    size give the results of the model itself. Train the model on random crops of frames
-    (`RandomCrops`), because a window's border cuts through the content of a frame.
+    size have one block, and the likelihoods of the model itself. Train the model on random crops of
+    frames (`RandomCrops`), because a window's border cuts through the content of a frame.
 
     Results and errors of the methods are those of `AutoregressiveModel`, for `frames` with one
     class each. Log-likelihoods of frames are float64, because float32 rounds those of a million
@@ -120,8 +120,6 @@ class TiledModel:
         """
         options = ScoringOptions(batch_size=batch_size, verbose=verbose, observed=observed)
         frames = self.checked(frames, observed)
-        if frames.shape[1:3] == self.window:
-            return self.model.log_prob(frames, labels, batch_size, verbose).astype("float64")
         found = np.zeros(len(frames))
         for rows, candidates in self._candidates(labels, len(frames)):
             scores = self._sums(frames[rows], candidates, options)
@@ -145,8 +143,6 @@ class TiledModel:
             Float64 array `(N,)`, bits/dim.
         """
         frames = self.checked(frames, observed)
-        if frames.shape[1:3] == self.window:
-            return self.model.bits_per_dim(frames, labels, batch_size, verbose)
         if labels is None and self.model.conditions.are_labels:
             labels = ANY_CLASS
         log_probs = self.log_prob(frames, labels, batch_size, verbose)
@@ -167,10 +163,8 @@ class TiledModel:
         Returns:
             Float32 array `(N, H, W)`, nats.
         """
-        options, frames = (
-            ScoringOptions(batch_size=batch_size, verbose=verbose),
-            self.checked(frames),
-        )
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
+        frames = self.checked(frames)
         found = np.zeros(frames.shape[:3], "float32")
         for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
             by_class = self._maps(frames[rows], candidates, options)
@@ -202,8 +196,6 @@ class TiledModel:
         if labels is None and self.model.conditions.are_labels:
             labels = ANY_CLASS
         frames = self.checked(frames)
-        if frames.shape[1:3] == self.window:
-            return self.model.pixel_statistics(frames, labels, seed, batch_size, verbose)
         found = np.zeros((*frames.shape, 4), "float32")
         for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
             before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
@@ -238,9 +230,6 @@ class TiledModel:
         self.model.conditions.require_classes()
         options = ScoringOptions(batch_size=batch_size, verbose=verbose, observed=observed)
         frames = self.checked(frames, observed)
-        if frames.shape[1:3] == self.window:
-            found = self.model.class_log_likelihoods(frames, batch_size, verbose)
-            return found.astype("float64")
         classes = self.model.conditions.candidates(len(frames))
         return self._sums(frames, classes, options)
 
