@@ -1,12 +1,14 @@
 """Plots the picture at the top of the README: a row for each thing that the models do.
 
-    python benchmarks/strip.py --data fashion_mnist [--output docs/images/strip.png]
+    python benchmarks/strip.py --data fashion_mnist --denoising runs/maps.keras [--output FILE.png]
 
 Nothing in it is chosen by hand:
 
 - *sample*: a sample of each class by the preset `fashion_mnist`, guidance 1, seed 0;
 - *complete*: the first test image of the first classes, without its lower half, and one completion
   of each given its class, seed 0;
+- *denoise*: the first test images with Gaussian noise, and a sample of p(image | noisy image) for
+  each, seed 0, by the model that `maps.py denoising` trains for a few minutes;
 - *infer*: the first Ising lattices of a test set with seed 1, and the posteriors of their inverse
   temperature β, exact and by a model that is trained for about a minute.
 """
@@ -19,6 +21,7 @@ import numpy as np
 import typer
 from common import ROOT, Data
 from conditions import GRID_SIZE, Ising, draw, normalized, trained
+from maps import noisy
 from matplotlib.figure import Figure
 
 import keras_pixelcnnpp as kp
@@ -51,6 +54,13 @@ def completions(rows, model, test):
         show(axes, image)
 
 
+def restorations(rows, model, test):
+    """Plots noisy test images over samples given them, in two rows."""
+    maps = noisy(test.images[:COLUMNS], np.random.default_rng(0))
+    for axes, image in zip(rows.flat, [*maps, *model.sample(maps, seed=0)], strict=True):
+        show(axes, image)
+
+
 def lattice_model(problem, count, epochs):
     """Trains a model of lattices given their inverse temperature."""
     keras.utils.set_random_seed(0)
@@ -78,6 +88,7 @@ def posteriors(lattices, plots, problem, model):
 
 
 def main(
+    denoising: Annotated[Path, typer.Option(help="Model that maps.py denoising has kept.")],
     data: Data = "fashion_mnist",
     count: Annotated[int, typer.Option(help="Number of training lattices.")] = 150_000,
     epochs: Annotated[int, typer.Option(help="Epochs of training on them.")] = 1,
@@ -87,17 +98,20 @@ def main(
     model = kp.PixelCNNPlusPlus.from_preset("fashion_mnist")
     test = kp.data.load_dataset(data).split("test")
     problem = Ising(8)
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
-    sample, complete, infer = figure.subfigures(3, height_ratios=(1.22, 2.1, 1.6))
+    figure = Figure(figsize=(8, 7.7), layout="constrained")
+    parts = figure.subfigures(4, height_ratios=(1.22, 2.1, 2.1, 1.6))
+    sample, complete, denoise, infer = parts
     titles = {
         sample: "sample: one image of each class",
         complete: "complete: the upper halves are known",
+        denoise: "denoise: a sample of p(image | noisy image)",
         infer: "infer: p(β | image) of Ising lattices",
     }
     for part, title in titles.items():
         part.suptitle(title, fontsize=16, x=0.01, ha="left")
     samples(sample.subplots(1, COLUMNS, squeeze=False), model)
     completions(complete.subplots(2, COLUMNS), model, test)
+    restorations(denoise.subplots(2, COLUMNS), keras.models.load_model(denoising), test)
     lattices_and_plots = infer.subplots(1, 6, width_ratios=(1, 1.25) * 3)
     trained_model = lattice_model(problem, count, epochs)
     posteriors(lattices_and_plots[::2], lattices_and_plots[1::2], problem, trained_model)
