@@ -16,7 +16,6 @@ from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import READING
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
-from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
 
 HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
@@ -103,12 +102,9 @@ class Subject(TrainedImages):
         """The baseline CNN of the run, or `None`."""
         if self.run is None:
             return None
-        if self.run.baseline_keras.exists():
-            return load_trained_model(self.run.baseline_keras, BaselineCNN)
-        if len(self.config["data"]["class_names"]) > 1:
-            command = f"pixelcnnpp train-baseline --data … --run {self.run.path}"
-            say(f"The run has no baseline CNN to compare with. To train it: {command}")
-        return None
+        if not self.run.baseline_keras.exists():
+            return None
+        return load_trained_model(self.run.baseline_keras, BaselineCNN)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -41,7 +41,8 @@ def claim(
             _remove_training(run, name)
         others, is_shared = {}, False
     goes_on = resume and run.has_checkpoint(section)
-    if not (goes_on and _has_same_epochs(section, known, config)):
+    begun, given = (recipe_of_run(one, section) for one in (known or config, config))
+    if not goes_on or begun.epochs != given.epochs:
         _remove_training(run, section, with_state=not goes_on)
     if is_shared:
         config = {**config, "data": known["data"]}
@@ -108,11 +109,6 @@ def _other_images(
         "differ, perhaps because another version of Pillow decodes them."
     )
     return None
-
-
-def _has_same_epochs(section: str, known: dict, config: dict) -> bool:
-    begun, given = (recipe_of_run(one, section) for one in (known, config))
-    return begun.epochs == given.epochs
 
 
 def _remove_training(run: RunFolder, section: str, with_state: bool = True) -> None:

@@ -356,11 +356,6 @@ def decompress(options: DecompressOptions) -> None:
     """
     if not options.file.is_file():
         raise UserError(f"{options.file}: no such file")
-    if not options.overwrite and options.output.is_dir() and any(options.output.iterdir()):
-        raise UserError(
-            f"{options.output} is not empty. Add --overwrite to replace files of the same names, "
-            "or choose another folder"
-        )
     with library():
         from keras_pixelcnnpp.commands.compression import decompress_file
     with writing(options.output):

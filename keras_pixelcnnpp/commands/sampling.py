@@ -24,7 +24,7 @@ from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, imag
 from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.checks import class_label, is_prefix
+from keras_pixelcnnpp.utils.checks import class_label
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import (
     atomic_path,
@@ -170,8 +170,6 @@ def complete_file(options: CompleteOptions) -> None:
     if vector is None:
         labels = [label] * count if model.num_classes else None
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
-    if options.particles is not None and is_prefix(known[None]):
-        print("Note: no pixel is unknown before a known one, so --particles has no effect.")
     how = {**options.of_sampler(), "num_particles": options.particles or PARTICLES}
     with graphs_as_traced():
         completed = model.complete(images, known, labels, seed, **how)
@@ -201,9 +199,8 @@ def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray
     reading = {name: value for name, value in trained.reading.items() if name != "white_level"}
     known = read_image(options.mask, (height, width, 1), **reading)[..., 0] < 128
     if known.all():
-        brightest = np.max(np.asarray(open_image(options.mask, 1)))
         raise UserError(
             "Invalid value for --mask. Expected an image that is white, 255, at unknown pixels. "
-            f"Received: no unknown pixel; the largest value in {options.mask} is {brightest}"
+            f"Received: no unknown pixel in {options.mask}"
         )
     return known

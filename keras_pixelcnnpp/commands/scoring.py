@@ -104,8 +104,6 @@ def score_files(options: ScoreOptions) -> None:
     If there are files that cannot be read, the command ends with an error and status 2.
     """
     trained, output = TrainedModel.named(options), options.output
-    if not options.tiled:
-        _advise(trained, options.data)
     vector = value_of(options, trained.model.conditions)
     how = options.resume, options.workers
     more: Any = {"tiled": options.tiled, "vector": vector, "overwrite": options.overwrite}
@@ -117,17 +115,6 @@ def score_files(options: ScoreOptions) -> None:
     if not good.all():
         bad = f"{(~good).sum()} of {counted(len(bits))}"
         raise UserError(f"{bad} cannot be read: see the column `error` of {output}")
-
-
-def _advise(trained: TrainedModel, data: Path) -> None:
-    """Prints how to score larger images, if the first image file is larger than the model's."""
-    first = images_below(data)[0]
-    # An unreadable file becomes an error in its row.
-    with suppress(UserError):
-        if trained.is_larger(data / first):
-            height, width, _ = trained.model.image_shape
-            advice = "To score larger images at their own size, add --tiled"
-            say(f"Images such as {first} are resized to {height}×{width}. {advice}.")
 
 
 def score_folder(

@@ -12,7 +12,7 @@ from keras_pixelcnnpp.commands.model_commands import ModelOptions
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.identity import HASH_LENGTH
-from keras_pixelcnnpp.data.images import SUFFIXES, open_image, opened, read_image
+from keras_pixelcnnpp.data.images import SUFFIXES, open_image, read_image
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -20,7 +20,6 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.training.run import RunFolder, how_to_read
-from keras_pixelcnnpp.utils.checks import is_larger
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import sha256
 
@@ -83,12 +82,6 @@ class TrainedModel(NamedTuple):
         """Names of the model's classes; empty for a model without classes."""
         conditions = self.model.conditions
         return conditions.class_names if conditions.are_labels else ()
-
-    def is_larger(self, file: Path) -> bool:
-        """Returns whether an image file is larger than the model's images, and is thus resized."""
-        channels = self.model.image_shape[-1]
-        with opened(file) as image:
-            return is_larger((1, image.height, image.width, channels), self.model.image_shape)
 
     def trained_on(self, images: np.ndarray, files: Iterable[Path]) -> np.ndarray | None:
         """Returns which images were trained on, boolean `(N,)`; `None` for a model without a run.

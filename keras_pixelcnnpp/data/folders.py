@@ -175,14 +175,8 @@ def read_listed(
                 "files)"
             )
         notes.append(f"Skipped {counted(len(bad), 'file')} that cannot be read: {first}.")
-    if resize == "crop":
-        return splits, notes
-    notes += resized_note(sizes, size)
-    reshaped = sum(n for own, n in sizes.items() if own[0] * size[1] != own[1] * size[0])
-    if reshaped:
-        done = "center-cropped" if resize == "center_crop" else "stretched"
-        shape = f"{size[1]}×{size[0]}"
-        notes.append(f"Images with another aspect ratio than {shape}, {done}: {reshaped}.")
+    if resize != "crop":
+        notes += resized_note(sizes, size)
     return splits, notes
 
 
@@ -217,9 +211,6 @@ def list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
     others_here = [name for name in folders_here if names and name not in names.values()]
     if others_here:
         notes.append(f"Skipped folders next to the splits: {', '.join(others_here)}.")
-    empty = {name for by_class in found.values() for name in by_class} - {*class_names}
-    if empty:
-        notes.append(f"Skipped folders without image files: {', '.join(sorted(empty))}.")
     return class_names, listed, notes
 
 

@@ -36,10 +36,7 @@ def source_of(text: str | Path) -> DataSource:
         if kind.takes(str(text)):
             return kind(str(text))
     forms = " or ".join(kind.form for kind in SOURCES if kind.form)
-    built_in = f"Built-in data: {', '.join(CLASS_NAMES)}"
-    if Path(text).exists():
-        raise UserError(f"Expected an {forms}. Received the file {text}. {built_in}")
-    raise UserError(f"No such {forms}: {text}. {built_in}")
+    raise UserError(f"Expected {forms}, or one of: {', '.join(CLASS_NAMES)}. Received: {text}")
 
 
 def load_dataset(

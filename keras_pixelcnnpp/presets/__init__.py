@@ -157,15 +157,10 @@ class Preset:
             )
         elif model.conditions.names != trained.conditions.names:
             warnings.warn(
-                f"The names differ. The weights of {self._few(trained)} are used, in this order, "
-                f"for {self._few(model)}. Train the model for other classes.",
+                "The names differ. The weights are used in the order of: "
+                f"{', '.join(trained.conditions.names)}. Train the model for other classes.",
                 stacklevel=3,
             )
-
-    @staticmethod
-    def _few(model: keras.Model) -> str:
-        names = model.conditions.names
-        return ", ".join([*names[:5], *["…"] * (len(names) > 5)])
 
     def _load_all_weights(self, model: keras.Model) -> None:
         self._require_file()

@@ -69,7 +69,9 @@ class Checkpoints:
         no checkpoint is intact, or if they belong to another model.
         """
         for progress in reversed(self.saved()):
-            content = self._read(progress)
+            # Apart from the decoding, because an `OSError` of the disk is not damage, but one of
+            # `zipfile`, which may seek to any place, is.
+            content = self._path(progress).read_bytes()
             try:
                 state = self._arrays(content, _variables(model, with_metrics=progress.step > 0))
             except UserError:
@@ -86,16 +88,6 @@ class Checkpoints:
                 f"All checkpoints in {self.folder} are damaged. Use --overwrite to start over."
             )
         return Progress()
-
-    def _read(self, progress: Progress) -> bytes:
-        # Apart from the decoding, because an `OSError` of the disk is not damage, but one of
-        # `zipfile`, which may seek to any place, is.
-        path = self._path(progress)
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            error.filename = error.filename or str(path)
-            raise
 
     def saved(self) -> list[Progress]:
         """Returns the progress of each checkpoint, intact or not, in ascending order."""

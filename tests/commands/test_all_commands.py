@@ -105,7 +105,6 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path):
         (["evaluate", "all", "--help"], 0),
         (["sample", "--prest", "digits"], 2),
         (["evaluate", "ood", "--preset", "digits"], 2),
-        (["decompress", __file__, "--preset", "digits", "--output", str(Path(__file__).parent)], 2),
     ],
 )
 def test_answers_without_importing_anything_large(words, status):

@@ -58,7 +58,7 @@ def test_a_class_is_enough(pixelcnnpp, monkeypatch, tmp_path):
 
 def test_a_misspelled_name(pixelcnnpp, tmp_path):
     command = ("train", "--run", tmp_path / "run", "--data", "fashion-mnist")
-    one_line(pixelcnnpp(*command), "fashion-mnist. Built-in data: digits, mnist, fashion_mnist")
+    one_line(pixelcnnpp(*command), "digits, mnist, fashion_mnist, cifar10. Received: fashion-mnist")
     assert not (tmp_path / "run").exists()
 
 

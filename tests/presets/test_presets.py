@@ -192,7 +192,7 @@ def test_weights_for_another_number_of_classes(tmp_path):
 
 def test_weights_for_classes_of_other_names(tmp_path):
     tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save_to_preset(tmp_path)
-    words = "dark, gray, bright are used, in this order, for a, b, c"
+    words = "used in the order of: dark, gray, bright"
     with pytest.warns(UserWarning, match=words):
         AutoregressiveModel.from_preset(tmp_path, class_names=["a", "b", "c"])
     AutoregressiveModel.from_preset(tmp_path, class_names=tiny.NAMES)  # without a warning
