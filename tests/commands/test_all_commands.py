@@ -1,4 +1,3 @@
-import errno
 import json
 import os
 import re
@@ -16,11 +15,8 @@ import tiny
 from command_line import done, one_line
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.commands.helpers import in_a_folder, prepare_process
+from keras_pixelcnnpp.commands.helpers import in_a_folder
 from keras_pixelcnnpp.data.images import png_bytes
-from keras_pixelcnnpp.models.archive import NETWORKS
-from keras_pixelcnnpp.models.pixelcnn import PixelCNN
-from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.training.checkpoints import TrainingStopped
 from keras_pixelcnnpp.training.run import RunFolder
@@ -118,17 +114,6 @@ atexit.register(lambda: print("imported:", sorted(LARGE & set(sys.modules))))
     assert result.stdout.splitlines()[-1] == "imported: []"
 
 
-def test_a_clone_that_is_not_installed(tmp_path):
-    """Its advice names the folder, because the package may not be on PyPI."""
-    package = Path(keras_pixelcnnpp.__file__).parent
-    shutil.copy(package.parent / "pixelcnnpp.py", tmp_path)
-    (tmp_path / package.name).symlink_to(package)
-    command = [sys.executable, "-S", tmp_path / "pixelcnnpp.py", "presets"]
-    result = subprocess.run(command, capture_output=True, check=False, text=True)
-    assert result.returncode == 2
-    assert result.stderr.endswith(f": pip install '{tmp_path}[tensorflow,commands]'\n")
-
-
 def test_without_the_packages_of_the_commands(archive):
     """A command names the missing extra, and the library can be imported and loads models."""
     names = ("typer", "jinja2", "matplotlib", "tensorboardX")
@@ -175,35 +160,6 @@ def test_ctrl_c_ends_a_command_with_one_message(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr.read() == "\npixelcnnpp: interrupted\n"
-
-
-@pytest.mark.usefixtures("pixelcnnpp")  # restores the environment
-def test_letters_that_no_font_has():
-    """A warning of matplotlib would be an error here."""
-    from keras_pixelcnnpp.evaluate.classification_figures import confusion_matrix_png
-
-    prepare_process()
-    confusion_matrix_png([0, 1], [0, 1], ["熊猫", "考拉"], "")
-
-
-def test_errors_of_users_code(pixelcnnpp, data, tmp_path, monkeypatch):
-    """Errors of a plugin may have any message."""
-
-    class Refusing(PixelCNN):
-        def __init__(self, *_, **__):
-            raise ValueError("out of memory.png is missing")
-
-    monkeypatch.setitem(NETWORKS, "pixelcnn", Refusing)
-    result = pixelcnnpp("train", "--data", data, "--run", tmp_path / "run", *SMALL)
-    one_line(result, "error: out of memory.png is missing\n")
-
-
-def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png")
-
-    monkeypatch.setattr("keras_pixelcnnpp.commands.trained_model.TrainedModel.named", full)
-    one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
 
 
 # The first layer gives 1.6 GB for a batch.
@@ -301,34 +257,6 @@ def test_no_name_reaches_the_terminal_unescaped(pixelcnnpp, archive, run, tmp_pa
         shown = out + err
         bad = [line for line in re.split("[\n\r\b]", shown) if not line.isprintable()]
         assert not bad, command
-
-
-def test_images_that_really_are_dark(pixelcnnpp, tmp_path):
-    """The advice of the message is followed. The baseline CNN has no such option."""
-    path, split = tmp_path / "dark.npz", tiny.tiny_split(60)
-    np.savez(path, images=split.images // 64, labels=split.labels)
-    command = ("train", "--data", path, "--run", tmp_path / "run", *SMALL)
-    result = pixelcnnpp(*command, "--num-levels", 16)
-    one_line(result, "look like levels", "train's --num-levels 256")
-    done(pixelcnnpp(*command, "--num-levels", 256))
-    baseline = ("train-baseline", "--data", path, "--run", tmp_path / "run", "--epochs", 1)
-    assert "nearly black" in done(pixelcnnpp(*baseline))
-
-
-def test_presets_are_listed_with_what_their_files_say(pixelcnnpp, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    out = done(pixelcnnpp("presets"))
-    assert "…" not in out
-    # Continued rows have an empty first column.
-    rows = [line.split() for line in out.splitlines() if line[2:3].strip()]
-    for preset in map(Preset, preset_names()):
-        (row,) = [row[1:] for row in rows if row[:1] == [preset.name]]
-        assert row[0] == preset.metadata["description"].split()[0]
-        if preset.has_weights:
-            numbers, split = preset.metadata["metrics"], preset.metadata["split"]
-            accuracy, bits = f"{100 * numbers['accuracy']:.1f}%", f"{numbers['bits_per_dim']:.3f}"
-            uniform = {16: "4", 17: "4.09", 256: "8"}[preset.arguments["num_levels"]]
-            assert row[-5:] == [accuracy, bits, "of", uniform, split]
 
 
 @pytest.mark.tensorflow

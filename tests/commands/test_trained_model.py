@@ -37,18 +37,6 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     assert [float(row[f"p_{label}"]) for label in range(3)] == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_is_no_run_is_none(pixelcnnpp, trained, image, tmp_path):
-    file = tmp_path / "model.keras"
-    trained.save(file)
-    write_json(tmp_path / "config.json", {"optimizer": "adam"})  # of another program
-    assert TrainedModel.find(file).reading == {}
-    one_line(pixelcnnpp("classify", "--model", tmp_path / "no.keras", image[1]), "no.keras", "load")
-    write_json(tmp_path / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
-    file.unlink()
-    command = ("compress", "--run", tmp_path, image[1], "--output", tmp_path / "a.pxc")
-    one_line(pixelcnnpp(*command), "has no trained pixelcnnpp", "Train it")
-
-
 @pytest.mark.tensorflow
 def test_classify(pixelcnnpp, trained, archive, image, tmp_path):
     levels, path = image
@@ -100,12 +88,6 @@ def test_classify_says_which_images_were_trained_on(pixelcnnpp, run, tmp_path):
     out = done(pixelcnnpp("classify", "--run", run.path, *files, "--csv", table))
     assert "Warning: 2 of 3 images were trained on." in out
     assert [row["trained_on"] for row in read_rows(table)] == ["1", "1", "0"]
-
-
-def test_models_of_more_levels_are_for_python(pixelcnnpp, tmp_path):
-    tiny.untrained_pixelcnn(num_levels=4096).save(tmp_path / "model.keras")
-    command = ("sample", "--model", tmp_path / "model.keras", "--output", tmp_path / "a.png")
-    one_line(pixelcnnpp(*command), "at most 256 levels", "num_levels=4096")
 
 
 def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):

@@ -220,13 +220,3 @@ def test_compiled_metrics_compare_probabilities_with_labels(kind, tmp_path):
         model.compile("sgd", metrics=["sparse_categorical_accuracy"])
         with pytest.raises(ValueError, match="weighted_metrics"):
             model.evaluate(IMAGES, labels, verbose=0)
-
-
-@once
-def test_evaluate_scores_the_classes_once():
-    model = tiny.untrained_pixelcnn()
-    model.compile("sgd", run_eagerly=True)
-    calls, original = [], model.log_likelihood
-    model.log_likelihood = lambda x, labels: calls.append(len(x)) or original(x, labels)
-    model.evaluate(IMAGES, LABELS, batch_size=6, verbose=0)
-    assert calls == [6, 6]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tiny
 from scipy.special import log_softmax, logsumexp
-from scipy.stats import sem
 from scipy.stats import t as student_t
 from tiny import IMAGES, LABELS
 
@@ -151,13 +150,6 @@ def test_standard_errors_of_simulated_estimates(hybrid, monkeypatch, rng, spread
     probabilities, of_probabilities = hybrid.class_probabilities(images, **how)
     assert probabilities.shape == of_probabilities.shape == (3000, 3)
     assert (hybrid.class_log_likelihoods(images[:2], standard_error=True)[1] == 0).all()
-
-
-@pytest.mark.once
-def test_jackknife_of_a_mean_is_the_standard_error_of_the_mean(rng):
-    estimates = rng.normal(size=(8, 3))
-    without = np.stack([np.delete(estimates, run, axis=0).mean(axis=0) for run in range(8)])
-    np.testing.assert_allclose(scoring.jackknife_error(without), sem(estimates))
 
 
 CALLS = {

@@ -76,11 +76,6 @@ def test_preset_of_digits_is_as_accurate_as_its_card_says():
     assert accuracy == pytest.approx(metadata["metrics"]["accuracy"], abs=1.5 / len(images))
 
 
-@pytest.mark.once
-def test_preset_of_digits_recognizes_its_images():
-    assert Preset("digits").metadata["fingerprint"] == load_dataset("digits").fingerprint()
-
-
 @pytest.mark.slow
 def test_preset_of_digits_draws_what_a_classifier_reads():
     labels = np.repeat(np.arange(10), 4)
@@ -188,14 +183,6 @@ def test_weights_for_another_number_of_classes(tmp_path):
         ops.convert_to_numpy(trained.network.head.direction),
     )
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
-
-
-def test_weights_for_classes_of_other_names(tmp_path):
-    tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save_to_preset(tmp_path)
-    words = "used in the order of: dark, gray, bright"
-    with pytest.warns(UserWarning, match=words):
-        AutoregressiveModel.from_preset(tmp_path, class_names=["a", "b", "c"])
-    AutoregressiveModel.from_preset(tmp_path, class_names=tiny.NAMES)  # without a warning
 
 
 def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from keras_pixelcnnpp.distributions.levels import to_images
-from keras_pixelcnnpp.sampling import sampler
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 
 LABELS = np.array([0, 1, 1, 0, 1, -1, 0])
@@ -86,24 +85,3 @@ def test_later_calls_do_not_run_the_model_in_python(monkeypatch):
     for count in (5, 9, 13):
         np.testing.assert_array_equal(model.sample(labels[:count], seed=1), images[:count])
     assert len(calls) == 1
-
-
-@pytest.mark.once
-def test_the_sampler_is_told_which_rows_have_unknown_pixels_below(model, monkeypatch, rng):
-    """`unknown_later` of a row, by a loop over the later rows; for the last row, nothing."""
-
-    class SeenError(Exception):
-        pass
-
-    def stop(function, variables, example, xla):
-        raise SeenError(example["unknown_later"])
-
-    monkeypatch.setattr(sampler, "compiled", stop)
-    model.compiled_functions.clear()
-    known = rng.random((7, 2, 2)) < 0.5
-    known[:, 0, 0], known[:, 1, 1] = False, True  # an unknown pixel precedes a known one
-    with pytest.raises(SeenError) as seen:
-        model.complete(IMAGES, known, 0, seed=0, num_particles=2)
-    expected = [[not mask[row + 1 :].all() for row in range(2)] for mask in known]
-    assert {0, 1} <= {*np.ravel(expected)}
-    np.testing.assert_array_equal(seen.value.args[0], expected)
