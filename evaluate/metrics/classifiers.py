@@ -39,17 +39,6 @@ def accuracy_interval(correct: float, count: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def mcnemar_p_value(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
-    """Returns the two-sided p-value of McNemar's exact test (1947), in [0, 1].
-
-    The test uses the images that exactly one of the two classifiers gets right. Under the null
-    hypothesis, either classifier is the right one with probability 1/2.
-    """
-    correct_a, correct_b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-
-
 def accuracy_difference_interval(
     correct_a: np.ndarray, correct_b: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:

@@ -11,7 +11,6 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     accuracy_interval,
     auroc_interval,
     expected_calibration_error,
-    mcnemar_p_value,
     mean_log_loss,
     one_vs_rest_auc,
     selective_accuracy,
@@ -25,18 +24,6 @@ def test_bounds_of_an_accuracy_lie_as_many_of_their_own_deviations_away():
     for bound in accuracy_interval(200, 599):
         deviation = math.sqrt(bound * (1 - bound) / 599)
         assert abs(bound - 200 / 599) == pytest.approx(1.959964 * deviation)
-
-
-class TestMcNemar:
-    def test_is_a_fair_coin(self):
-        # Only one model is right on nine images, only the other on one: 0, 1, 9 or 10 heads.
-        a, b = np.repeat([1, 0, 1, 0], [9, 1, 30, 5]), np.repeat([0, 1, 1, 0], [9, 1, 30, 5])
-        assert mcnemar_p_value(a, b) == pytest.approx(2 * (1 + 10) / 2**10)
-        assert mcnemar_p_value(b, a) == mcnemar_p_value(a, b)
-
-    def test_nothing_tells_them_apart(self):
-        a, b = np.array([True, False, True]), np.array([True, True, False])
-        assert mcnemar_p_value(a, a) == mcnemar_p_value(a, b) == 1
 
 
 @pytest.mark.tensorflow
