@@ -29,7 +29,8 @@ class WeightNormalized(keras.layers.Layer):
     Args:
         filters: Integer, number of output channels.
         initial_scale: Optional float, initial gain. The default depends on the kind of layer: 3 for
-            convolutions of the image, 2 for transposed convolutions, and 1.35 for others.
+            convolutions of the image, 2 for transposed convolutions, and 1.35 for others, which
+            follow `concat_elu`. Masked convolutions have 1.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Reference:
@@ -387,7 +388,7 @@ class MaskedConv2D(ShiftedConv2D):
         kernel_size: Odd integer, or a pair of odd integers, rows and columns.
         mask: `"A"` or `"B"`.
         groups: Integer, number of channel groups.
-        initial_scale: See `WeightNormalized`.
+        initial_scale: Float, initial gain.
         **kwargs: See `WeightNormalized`.
 
     Input shape: `(..., height, width, channels)`, floats. `channels` is a multiple of `groups`.
@@ -413,7 +414,7 @@ class MaskedConv2D(ShiftedConv2D):
         kernel_size: int | Sequence[int] = 3,
         mask: str = "B",
         groups: int = 1,
-        initial_scale: float | None = None,
+        initial_scale: float = 1.0,
         **kwargs: Any,
     ):
         pair = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size, kernel_size)

@@ -102,8 +102,6 @@ class MaskedNetwork(AutoregressiveNetwork):
 
     places = ("stem", "hidden", "gate", "head")
     stem_size = (7, 7)
-    initial_scale: float | None = None  # of masked convolutions; the default is that of their kind
-    head_scale = 0.3
 
     def __init__(
         self,
@@ -117,27 +115,20 @@ class MaskedNetwork(AutoregressiveNetwork):
         if filters % (2 * groups):
             raise invalid_argument("filters", filters, f"a multiple of {2 * groups}")
         self.filters = filters
-        self.stem = self.masked(filters, self.stem_size, "stem", "A")
+        self.stem = self.masked(filters, self.stem_size, "stem", mask="A")
         self.stem_conditioning = self.conditioned("stem")
         self.hidden_dense = self.masked(filters, 1, "hidden_dense")
         # Log-likelihoods need float32 under every dtype policy.
-        self.head = MaskedConv2D(
-            config.num_parameters,
-            1,
-            groups=groups,
-            initial_scale=self.head_scale,
-            name="head",
-            dtype="float32",
-        )
+        self.head = self.masked(config.num_parameters, 1, "head", dtype="float32")
         self.head_conditioning = self.conditioned("head")
         self.blocks = [self.make_block(index) for index in range(num_blocks)]
 
     def masked(
-        self, filters: int, kernel_size: int | Sequence[int], name: str, mask: str = "B"
+        self, filters: int, kernel_size: int | Sequence[int], name: str, **options: Any
     ) -> MaskedConv2D:
         """Creates a masked convolution with the network's channel groups."""
-        options: dict[str, Any] = {"initial_scale": self.initial_scale, "dtype": self.dtype_policy}
-        return MaskedConv2D(filters, kernel_size, mask, self.groups, name=name, **options)
+        given = {"groups": self.groups, "dtype": self.dtype_policy, **options}
+        return MaskedConv2D(filters, kernel_size, name=name, **given)
 
     def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
         # A symbolic call builds every layer.
@@ -163,9 +154,6 @@ class PixelCNNNetwork(MaskedNetwork):
         van den Oord et al. 2016, Pixel Recurrent Neural Networks, table 1 and figure 5,
         https://arxiv.org/abs/1601.06759
     """
-
-    # Its blocks are neither gated nor scaled down, and larger gains would add up over them.
-    initial_scale = head_scale = 1.0
 
     def make_block(self, index: int) -> dict[str, Any]:
         half, dtype, rate = self.filters // 2, self.dtype_policy, self.config.dropout_rate
@@ -209,31 +197,38 @@ class GatedPixelCNNNetwork(MaskedNetwork):
     """
 
     stem_size = (1, 7)
+    gated_scale = 3.0  # initial gain after a gate, whose features have a third of the scale
 
     def __init__(self, config: NetworkConfig, **kwargs: Any):
         super().__init__(config, **kwargs)
         dtype, filters = self.dtype_policy, self.filters
+        like: dict[str, Any] = {"initial_scale": 1.0, "dtype": dtype}
         self.vertical_stem = DownShiftedConv2D(
-            filters, (3, 7), strict=True, name="vertical_stem", dtype=dtype
+            filters, (3, 7), strict=True, name="vertical_stem", **like
         )
         self.vertical_stem_conditioning = self.conditioned("stem", "vertical_")
-        self.stem_link = WeightNormalizedDense(filters, name="stem_link", dtype=dtype)
+        self.stem_link = WeightNormalizedDense(filters, name="stem_link", **like)
 
     def make_block(self, index: int) -> dict[str, Any]:
         dtype, double, rate = self.dtype_policy, 2 * self.filters, self.config.dropout_rate
+        scale = self.gated_scale if index else 1.0
         return {
             "vertical_hidden": self.conditioned("hidden", f"vertical_{index}_"),
-            "vertical": DownShiftedConv2D(double, (2, 3), name=f"vertical_{index}", dtype=dtype),
+            "vertical": DownShiftedConv2D(
+                double, (2, 3), initial_scale=scale, name=f"vertical_{index}", dtype=dtype
+            ),
             # The output of the last block's gate would not be used.
             "vertical_gate": self.conditioned("gate", f"vertical_{index}_")
             if index < self.config.num_blocks - 1
             else None,
-            "link": WeightNormalizedDense(double, name=f"link_{index}", dtype=dtype),
+            "link": WeightNormalizedDense(double, 1.0, name=f"link_{index}", dtype=dtype),
             "hidden": self.conditioned("hidden", f"{index}_"),
             "dropout": SharedDropout(rate, name=f"dropout_{index}", dtype=dtype),
             "masked": self.masked(double, (1, 3), f"masked_{index}"),
             "gate": self.conditioned("gate", f"{index}_"),
-            "residual": self.masked(self.filters, 1, f"residual_{index}"),
+            "residual": self.masked(
+                self.filters, 1, f"residual_{index}", initial_scale=self.gated_scale
+            ),
         }
 
     def call_vertical_stack(

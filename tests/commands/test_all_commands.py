@@ -281,3 +281,14 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     conditional = ("--conditioning", "bias", "--overwrite")
     result = pixelcnnpp("train", *command, *SMALL, *conditional)
     one_line(result, "`conditioning`. It needs at least two classes")
+
+
+def test_a_clone_that_is_not_installed(tmp_path):
+    """Its advice names the folder, because the package may not be on PyPI."""
+    package = Path(keras_pixelcnnpp.__file__).parent
+    shutil.copy(package.parent / "pixelcnnpp.py", tmp_path)
+    (tmp_path / package.name).symlink_to(package)
+    command = [sys.executable, "-S", tmp_path / "pixelcnnpp.py", "presets"]
+    result = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert result.returncode == 2
+    assert result.stderr.endswith(f": pip install '{tmp_path}[tensorflow,commands]'\n")

@@ -101,10 +101,10 @@ def x(rng):
     ("layer", "gain"),
     [
         (DownShiftedConv2D(5, strict=True), 3),
-        (MaskedConv2D(6, mask="A", groups=3), 3),
+        (MaskedConv2D(6, mask="A", groups=3), 1),
         (DownShiftedConv2D(5), 1.35),
         (DownShiftedConv2D(5, strict=True, initial_scale=0.5), 0.5),
-        (MaskedConv2D(6, groups=3), 1.35),
+        (MaskedConv2D(6, groups=3), 1),
         (WeightNormalizedDense(5), 1.35),
         (DownShiftedConv2DTranspose(5), 2),
         (DownRightShiftedConv2DTranspose(5, initial_scale=0.1), 0.1),

@@ -12,6 +12,7 @@ from refused import each
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.batches import ImageBatches
+from keras_pixelcnnpp.models.verification import verify
 
 pytestmark = pytest.mark.eagerly
 
@@ -69,6 +70,10 @@ def test_probabilities_add_up_to_one_and_samples_have_them(
     np.testing.assert_array_equal(
         loaded.log_prob(images[:3], first), model.log_prob(images[:3], first)
     )
+    if cls is kp.PixelCNNPlusPlus:  # also with particles, and of a known part
+        verify(model)
+        completed = model.complete(images[:3], 1, first, seed=0)
+        np.testing.assert_array_equal(completed[:, 0], images[:3, 0])
 
 
 @pytest.mark.once

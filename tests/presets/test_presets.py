@@ -185,6 +185,13 @@ def test_weights_for_another_number_of_classes(tmp_path):
     assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
 
 
+def test_weights_for_classes_of_other_names(tmp_path):
+    tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match="in the order of: dark, gray, bright"):
+        AutoregressiveModel.from_preset(tmp_path, class_names=["a", "b", "c"])
+    AutoregressiveModel.from_preset(tmp_path, class_names=tiny.NAMES)  # without a warning
+
+
 def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
     trained = tiny.tiny_model(conditioning="one_hot")
     trained.save_to_preset(tmp_path)
