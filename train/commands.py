@@ -33,9 +33,6 @@ class TrainOptions(RunOptions):
         "Default: the recipe of --network, else the preset of the data (digits, mnist, "
         "fashion_mnist), else photographs."
     )
-    devices: int | None = option(
-        "Number of devices that share each batch (TensorFlow, JAX). Default: 1.", min=1
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """Runs the training commands: data, model, run folder and training."""
 
-import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,29 +63,27 @@ class Start:
     run: RunFolder
     resume: bool = False
     overwrite: bool = False
-    devices: int = 1
     callbacks: Sequence[keras.callbacks.Callback] = ()
     verbose: int | str = "auto"
 
 
 def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
     """Runs `pixelcnnpp train`."""
-    with on_devices(options.devices) as devices:
-        if given.network is not None:
-            require_choice("network", given.network, NETWORKS)
-        start, given, begun = _start(options, given, devices)
-        source = _source_apart(given.data, start.run)
-        origin, preset = "run", PixelCNNRecipe()
-        if not begun or options.preset is not None:  # otherwise the run has all values
-            origin, preset = load_preset(options.preset, source, given.network)
-        dataset = load_training_data(given.over(preset))
-        of_data = dataset.num_classes, source.has_files, bool(dataset.vector_names)
-        recipe = given.for_data(preset, *of_data)
-        flipped = "" if recipe.horizontal_flip else "not "
-        levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
-        say(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
-        dataset, recipe = load_larger(given, recipe, dataset)
-        _run(train_pixelcnnpp, dataset, recipe, start)
+    if given.network is not None:
+        require_choice("network", given.network, NETWORKS)
+    start, given, begun = _start(options, given)
+    source = _source_apart(given.data, start.run)
+    origin, preset = "run", PixelCNNRecipe()
+    if not begun or options.preset is not None:  # otherwise the run has all values
+        origin, preset = load_preset(options.preset, source, given.network)
+    dataset = load_training_data(given.over(preset))
+    of_data = dataset.num_classes, source.has_files, bool(dataset.vector_names)
+    recipe = given.for_data(preset, *of_data)
+    flipped = "" if recipe.horizontal_flip else "not "
+    levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
+    say(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
+    dataset, recipe = load_larger(given, recipe, dataset)
+    _run(train_pixelcnnpp, dataset, recipe, start)
 
 
 def run_train_baseline(options: RunOptions, given: BaselineRecipe) -> None:
@@ -107,7 +104,7 @@ def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> Non
     say(f"{wrote}. To measure it: pixelcnnpp evaluate all --run {run}")
 
 
-def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start, Any, bool]:
+def _start(options: RunOptions, given: Recipe) -> tuple[Start, Any, bool]:
     """Returns how to start, the options with those of a run to resume, and whether it has begun."""
     if options.resume and options.overwrite:
         raise UserError("--resume and --overwrite exclude each other. Expected only one of them")
@@ -117,7 +114,7 @@ def _start(options: RunOptions, given: Recipe, devices: int = 1) -> tuple[Start,
         given = given.over(recipe_of_run(config, given.section))
     # A progress bar on a terminal, but one line per epoch in a file or a pipe.
     verbose = 1 if sys.stdout.isatty() else 2
-    how = options.resume, options.overwrite, devices, options.context.obj or ()
+    how = options.resume, options.overwrite, options.context.obj or ()
     start = Start(run, *how, verbose=verbose)
     return start, given, given.section in config
 
@@ -216,8 +213,7 @@ def _begin(
     config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}
     claim(start.run, recipe.section, config, dataset.listing(), **how)
-    devices = f", {start.devices} devices" if start.devices > 1 else ""
-    say(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{devices}")
+    say(f"{title}, {model.count_params():,} weights: {backend.describe(model)}")
     if len(images) < available:
         print(f"Training on {len(images):,} of the {available:,} training images")
 
@@ -254,7 +250,6 @@ def _train_into(
         recipe,
         run.checkpoints(section),
         callbacks=with_averaged_weights(callbacks),
-        devices=start.devices,
         verbose=start.verbose,
     )
     with atomic_path(run.model(section)) as temporary:
@@ -280,43 +275,3 @@ def stoppable(checkpoints: Path) -> Iterator[None]:
             f"{one_line(error)}. {Checkpoints(checkpoints).advice()} Free some space, and repeat "
             "the command with --resume, and without --overwrite."
         ) from error
-
-
-@contextmanager
-def on_devices(count: int | None) -> Iterator[int]:
-    """Context in which models are created and trained on several devices; yields their number."""
-    # The gradients of the devices add up to the gradient of the whole batch, so without dropout the
-    # result is that of one device up to rounding. (Dropout masks differ from those of one device;
-    # under TensorFlow, all devices have the same masks.)
-    count = count or 1
-    if count == 1:
-        yield count
-        return
-    name = keras.backend.backend()
-    if name not in ("tensorflow", "jax"):
-        raise UserError(
-            f"Training on several devices is not supported under {name}. Expected "
-            "KERAS_BACKEND to be one of: tensorflow, jax"
-        )
-    names = tuple(keras.distribution.list_devices())
-    if count > len(names):
-        raise UserError(
-            f"Invalid value for option `devices`. Expected at most {len(names)}, the number of "
-            f"devices under {name}. Received: devices={count}"
-        )
-    if name == "tensorflow":
-        scope = _mirrored(names[:count]).scope()
-    else:
-        devices = list(names[:count])
-        scope = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
-    with scope:
-        yield count
-
-
-@functools.cache
-def _mirrored(names: tuple[str, ...]) -> Any:
-    # Only one per process: a second strategy would number its collective operations from the start
-    # again, and TensorFlow would mistake them for those of the first.
-    import tensorflow as tf
-
-    return tf.distribute.MirroredStrategy([f"/{name.upper()}" for name in names])

@@ -265,33 +265,6 @@ class SetEpoch(keras.callbacks.Callback):
         self.batches.set_epoch(epoch)
 
 
-class DividedBatches(keras.utils.PyDataset):
-    """The batches of an `ImageBatches`, padded so that they can be divided among devices."""
-
-    # A batch that cannot be divided, such as the last one of an epoch, is padded with images of
-    # weight 0. The weights of the other images are increased so that the mean over all rows equals
-    # the mean over the images; the gradient is then that of the whole batch on one device. Metrics
-    # count a padded batch as a full one. If any batch needs padding, all batches have weights.
-
-    def __init__(self, batches: ImageBatches, devices: int):
-        super().__init__()
-        self.batches = batches
-        self.devices = devices
-        sizes = (batches.batch_size, len(batches.rows(len(batches) - 1)))
-        self._weighted = any(size % devices for size in sizes)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        images, labels = self.batches[index]
-        count = len(images)
-        rows = np.arange(count + -count % self.devices)
-        batch = images[rows % count], labels[rows % count]
-        weights = np.where(rows < count, len(rows) / count, 0).astype("float32")
-        return (*batch, weights) if self._weighted else batch
-
-
 def array_batches(
     inputs: dict[str, np.ndarray], batch_size: int, pad: bool
 ) -> list[dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from keras_pixelcnnpp.data.batches import DividedBatches, ImageBatches, RandomCrops, SetEpoch
+from keras_pixelcnnpp.data.batches import ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.layers.conditions import Numbers
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -39,7 +39,6 @@ def train(
     *,
     sample_weight: np.ndarray | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    devices: int = 1,
     verbose: int | str = "auto",
     **compiled: Any,
 ) -> None:
@@ -55,8 +54,6 @@ def train(
             stops it after the current step. By default, no checkpoints are written.
         sample_weight: Float array `(N,)`, weights of the images in the loss.
         callbacks: Keras callbacks, which are called before the checkpoint of an epoch is written.
-        devices: Number of devices that share a batch. More than one need the context of
-            `keras.distribution` or `tf.distribute`.
         verbose: Like the argument of `keras.Model.fit`.
         **compiled: Further arguments of `model.compile`.
 
@@ -64,8 +61,8 @@ def train(
         TrainingStopped: After a signal, once the last step has been saved in `folder`.
         UserError: If the loss is no longer finite, and there is a `folder`.
     """
-    if sample_weight is not None and (recipe.random_crops or devices > 1):
-        expected = "None with random crops, or several devices"
+    if sample_weight is not None and recipe.random_crops:
+        expected = "None with random crops"
         raise invalid_argument("sample_weight", np.shape(sample_weight), expected)
     batches = _batches(model, images, recipe, sample_weight)
     hybrid = getattr(model, "label_loss_weight", 0) > 0
@@ -73,15 +70,12 @@ def train(
     per_epoch, steps = len(batches), recipe.epochs * len(batches)
     options = recipe.of_optimizer(steps)
     jit_compile = "auto" if recipe.jit_compile is None else recipe.jit_compile
-    if devices > 1 and keras.backend.backend() == "tensorflow":
-        jit_compile = False  # XLA can't compile TensorFlow's strategies.
     decay = options.get("weight_decay")
     optimizer = make_optimizer(options, steps, first * per_epoch, weight_decay=decay)
     model.compile(optimizer, jit_compile=jit_compile, **compiled)
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
-        how: Any = {"devices": devices, "verbose": verbose}
-        fit_epochs(model, batches, recipe.epochs, folder, callbacks, **how)
+        fit_epochs(model, batches, recipe.epochs, folder, callbacks, verbose=verbose)
     if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
         given = images.images, images.labels, recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, sample_weight)
@@ -137,7 +131,6 @@ def fit_epochs(
     folder: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
-    devices: int = 1,
     verbose: int | str = "auto",
 ) -> None:
     """Fits a compiled model for a number of epochs; see `train` for the arguments."""
@@ -148,10 +141,9 @@ def fit_epochs(
         seeds = [SetEpoch(part)]
         if keras.backend.backend() == "torch" and not isinstance(model, AutoregressiveModel):
             seeds.append(_seed_torch(part))
-        given = DividedBatches(part, devices) if devices > 1 else part
         # The last one, as by default, so that it also prints what the others add to the logs.
         bar = [_ProgressBar()] if verbose else []
-        model.fit(given, callbacks=[*seeds, *callbacks, *more, *bar], **how)
+        model.fit(part, callbacks=[*seeds, *callbacks, *more, *bar], **how)
 
     if folder is None:
         fit(batches, 0)

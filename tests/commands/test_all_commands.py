@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -292,3 +293,11 @@ def test_a_clone_that_is_not_installed(tmp_path):
     result = subprocess.run(command, capture_output=True, check=False, text=True)
     assert result.returncode == 2
     assert result.stderr.endswith(f": pip install '{tmp_path}[tensorflow,commands]'\n")
+
+
+def test_a_full_disk_names_the_file(pixelcnnpp, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png")
+
+    monkeypatch.setattr("keras_pixelcnnpp.commands.trained_model.TrainedModel.named", full)
+    one_line(pixelcnnpp("sample", "--preset", "digits"), "No space left", "'a.png'")
