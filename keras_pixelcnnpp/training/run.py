@@ -392,6 +392,7 @@ def read_history(path: str | Path) -> list[dict]:
     missing or damaged file gives an empty list, because it must not stop a training.
     """
     try:
-        return read_json(path, list)
+        rows = read_json(path, list)
     except UserError:
         return []
+    return rows if all(isinstance(row, dict) and "epoch" in row for row in rows) else []

@@ -132,8 +132,9 @@ def test_training_learns_the_dependence_and_saves(tmp_path):
     shares = rng.uniform(0.1, 0.9, 400)
     images = np.where(rng.random((400, 3, 3, 1)) < shares[:, None, None, None], 255, 0)
     keras.utils.set_random_seed(0)
-    model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), num_levels=2, **GATED[1])
-    model.compile(keras.optimizers.Adam(0.02))
+    options = {**GATED[1], "filters": 8}
+    model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), num_levels=2, **options)
+    model.compile(keras.optimizers.Adam(0.01))
     with pytest.raises(ValueError, match="bounds of the vectors are not known"):
         model.log_prob(images[:2].astype("uint8"), [0.5])
     model.fit(images.astype("uint8"), shares, epochs=8, batch_size=50, verbose=0)
