@@ -36,10 +36,10 @@ class Table(dict):
     shape = property(lambda self: np.array(self).shape)
 
 
-def make(size=2, **arguments):
+def make(size=2, spread=0.5, **arguments):
     keras.utils.set_random_seed(0)
     model = kp.GatedPixelCNN((2, 2, 1), conditions=kp.Vectors(size, **arguments), **SMALL)
-    return randomize(model, scale=0.5)
+    return randomize(model, scale=spread)
 
 
 def trained(h=H, rate=0.0, model=None, **arguments):
@@ -312,7 +312,7 @@ def test_the_sampler_of_the_page_agrees_with_the_grid():
     code = re.search(r"^def mala\(.*?^    return .*?$", page, re.M | re.S)[0]
     found = {"np": np}
     exec(compile(code, "physical_parameters.md", "exec"), found)
-    model = make(1, low=0, high=1)
+    model = make(1, spread=0.2, low=0, high=1)  # without steps that a chain hardly takes
     chain = found["mala"](model, IMAGES[:1], [0.5], step=0.3, count=600)
     exact = model.grid_posterior(IMAGES[:1], np.linspace(0, 1, 101))
     deviation = np.sqrt(exact.covariance[0, 0])
