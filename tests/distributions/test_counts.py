@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from keras import ops
+from reference_mixture import ReferencePixel
 from scipy.special import softmax
 
 from keras_pixelcnnpp.distributions.counts import TOTAL
@@ -66,23 +67,41 @@ def test_shares_of_a_softmax_are_those_of_float64(num_levels):
     np.testing.assert_allclose(np.diff(below, axis=-1), expected, rtol=1e-6, atol=1)
 
 
-@pytest.mark.parametrize("name", list(HEADS))
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
 @pytest.mark.parametrize("scale", [0.3, 3.0, 1000.0])
-def test_shares_are_close_to_the_probabilities_of_the_head(name, num_levels, scale):
+def test_shares_of_a_softmax_with_tables_are_close_to_its_probabilities(num_levels, scale):
     rng = np.random.default_rng(num_levels)
-    head = new_head(name, 3, num_levels)
+    head = CategoricalHead(3, num_levels)
     for table in head.weights:
         table.assign(np.rint(UNIT * rng.normal(size=table.shape)) / UNIT)
     parameters = np.rint(UNIT * scale * rng.normal(size=(30, head.num_parameters))) / UNIT
-    parts = np.float32(parameters), np.float32(rng.uniform(size=(30, head.noise_size)))
-    levels = ops.convert_to_numpy(head.sample(*map(ops.convert_to_tensor, parts))).astype("int64")
+    levels = rng.integers(0, num_levels, (30, 3))
     for channel in range(3):
         below = cumulative_shares(head, np.int64(parameters * UNIT), levels[:, :channel])
-        earlier = [
-            ops.convert_to_tensor(part) for part in np.float32(levels[:, :channel].T[..., None])
-        ]
+        earlier = list(np.float32(levels[:, :channel].T[..., None]))
         log_probs = head.level_log_probs(ops.convert_to_tensor(np.float32(parameters)), earlier)
-        probabilities = np.exp(ops.convert_to_numpy(log_probs))
-        shares = np.diff(below, axis=-1) / TOTAL
-        np.testing.assert_allclose(shares, probabilities, rtol=0.01, atol=2e-4)
+        expected = np.exp(ops.convert_to_numpy(log_probs))
+        np.testing.assert_allclose(np.diff(below, axis=-1) / TOTAL, expected, rtol=0.01, atol=2e-4)
+
+
+@pytest.mark.parametrize("num_mixtures", [1, 5, 10])
+@pytest.mark.parametrize(("num_levels", "tolerance"), [(2, 1e-5), (256, 2e-5), (4096, 3e-4)])
+@pytest.mark.parametrize("scale", [0.3, 3.0, 8.0])
+def test_shares_of_a_mixture_are_those_of_float64(num_mixtures, num_levels, tolerance, scale):
+    """The integers round the hyperbolic tangent of a coefficient, and so does the reference."""
+    rng = np.random.default_rng(num_levels)
+    head = HEADS["logistic_mixture"](3, num_levels, num_mixtures)
+    parameters = np.rint(UNIT * scale * rng.normal(size=(4, head.num_parameters))) / UNIT
+    parts = np.float32(parameters), np.float32(rng.uniform(size=(4, head.noise_size)))
+    levels = ops.convert_to_numpy(head.sample(*map(ops.convert_to_tensor, parts))).astype("int64")
+    chosen = np.unique(rng.integers(0, num_levels, 30))
+    for channel in range(3):
+        below = cumulative_shares(head, np.int64(parameters * UNIT), levels[:, :channel])
+        shares = np.diff(below, axis=-1)[:, chosen] / TOTAL
+        for row, known in enumerate(levels[:, :channel].tolist()):
+            pixel = ReferencePixel(parameters[row], 3, num_levels)
+            pairs = pixel.coefficients.items()
+            pixel.coefficients = {pair: np.rint(UNIT * value) / UNIT for pair, value in pairs}
+            before = pixel.log_prefix(known)
+            expected = [np.exp(pixel.log_prefix([*known, level]) - before) for level in chosen]
+            np.testing.assert_allclose(shares[row], expected, rtol=0, atol=tolerance)
