@@ -13,7 +13,7 @@ from scipy.special import softmax
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import check_channels, opened
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.evaluate.figures import maps_figure, name_lines, new_figure
+from keras_pixelcnnpp.evaluate.figures import maps_figure, new_figure
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -193,5 +193,8 @@ def posterior_figure(probabilities: np.ndarray, class_names: tuple[str, ...]) ->
     axes.set_xlabel("known rows, from the top")
     axes.set_ylabel("p(class | these rows)")
     axes.grid(alpha=0.3)
-    name_lines(axes, axes.get_lines(), [class_names[label] for label in likeliest], fontsize=9)
+    names = [class_names[label] for label in likeliest]
+    # Given as lists, because matplotlib leaves out labels that begin with _.
+    for text in axes.legend(axes.get_lines(), names, fontsize=9).get_texts():
+        text.set_parse_math(False)
     return figure

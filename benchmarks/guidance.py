@@ -27,7 +27,7 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png
-from keras_pixelcnnpp.evaluate.generation import Comparison, baseline_features, mean_bits_per_dim
+from keras_pixelcnnpp.evaluate.generation import baseline_features, compare, mean_bits_per_dim
 from keras_pixelcnnpp.evaluate.metrics.classifiers import accuracy_interval
 from keras_pixelcnnpp.evaluate.metrics.images import frechet_distance
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -56,19 +56,17 @@ def sampled(model, per_class, how):
     return samples, time.process_time() - start
 
 
-def comparison(cnn, dataset, split, samples, num_levels):
-    """Returns a comparison with images of the split; those of `train` are held out first."""
+def real_and_training_images(dataset, split, num_levels):
+    """Returns images of the split, and training images; those of `train` are held out first."""
     train, real = dataset.split("train").labeled(), dataset.images(split, with_labels=True)
     if split == "train":
         train, real = train.hold_out(1 / 6, seed=0)
-    train = replace(train, images=quantize(train.images, num_levels))
-    return Comparison(cnn, real, train, samples)
+    return real, replace(train, images=quantize(train.images, num_levels))
 
 
-def with_intervals(numbers, compared, samples):
+def with_intervals(numbers, cnn, real, samples):
     """Adds 95% intervals to metrics; that of the Fréchet distance is from a bootstrap."""
-    real = baseline_features(compared.cnn, compared.reference.images)
-    sampled = baseline_features(compared.cnn, samples.images)
+    real, sampled = (baseline_features(cnn, one.images) for one in (real, samples))
     rng = np.random.default_rng(0)
     distances = [
         frechet_distance(*(rng.choice(features, len(features)) for features in (real, sampled)))
@@ -121,7 +119,8 @@ def measure(
     kp.keep_freed_memory()
     dataset = load_dataset(data) if data else RunFolder(run).load_data()
     cnn = load_trained_model(RunFolder(run).require_model("baseline"), BaselineCNN)
-    model, compared, rows, shown = kp.AutoregressiveModel.from_preset(preset), None, [], {}
+    model, rows, shown = kp.AutoregressiveModel.from_preset(preset), [], {}
+    real, train = real_and_training_images(dataset, split, model.num_levels)
     options = {"data": data and source_of(data).name, "split": split, "per_class": per_class}
     options |= {"weights": weights, "scales": scales}
     settings = [[float(number) for number in text.split(",")] for text in (weights, scales)]
@@ -129,18 +128,16 @@ def measure(
         how = {"guidance": weight, "guidance_logit_scale": scale * model.logit_scale}
         samples, seconds = sampled(model, per_class, {**how, "seed": 0, "verbose": 0})
         shown[weight] = samples
-        compared = compared or comparison(cnn, dataset, split, samples, model.num_levels)
-        report = compared.report(samples)
+        report = compare(cnn, real, train, samples)
         found = report["metrics"]["all"] | report["class_consistency"]["sampled"]
         rows.append(
             {"weight": weight, "scale": scale, "seconds": seconds}
             | {"bits_per_dim": mean_bits_per_dim(model, samples)}
-            | with_intervals({name: found[name] for name in METRICS}, compared, samples)
+            | with_intervals({name: found[name] for name in METRICS}, cnn, real, samples)
         )
-        real = report["metrics"]["all"]["real_reference"] | report["class_consistency"]["real"]
-        real = {name: real[name] for name in (*METRICS, "count")}
+        of_real = report["metrics"]["all"]["real_reference"] | report["class_consistency"]["real"]
         told = {"preset": preset, "run": run.name, "options": options, "count": len(samples)}
-        told["real"] = real
+        told["real"] = {name: of_real[name] for name in (*METRICS, "count")}
         told["rows"] = rows
         told["cnn_parameters"] = cnn.count_params()
         save(facts() | told, output or RESULTS / f"guidance-{preset}.json")

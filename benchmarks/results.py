@@ -103,10 +103,9 @@ def keep(folder, split=None):
         write_json(kept.path / file.relative_to(folder), rows)
     for path in (path for path in reports.glob("*.json") if path.stem in REPORTS):
         report = read_json(path)
-        options = report.get("options", {})
         report.pop("data", None)
-        for name in {"data", "ood_data"} & options.keys():
-            options[name] = Path(options[name]).stem  # its folder does not matter
+        if report.get("ood_data"):
+            report["ood_data"] = Path(report["ood_data"]).stem  # its folder does not matter
         write_json(kept.reports / path.name, report)
     write_json(kept.config_json, {**Run(folder).config, "commit": commit.strip()})
     print(f"Kept {kept.path}")

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.utils.errors import printable, say
+from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import counted, write_bytes, write_predictions
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
@@ -59,22 +59,10 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
         "pixel_histogram_bits_per_dim": floor,
     }
     models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
-    figures = {
-        "selective_accuracy": plots.selective_accuracy_png(labels, models),
-        "reliability": plots.reliability_png(labels, models),
-    }
+    write_bytes(folder / "reliability.png", plots.reliability_png(labels, models))
     for name, given in predictions.items():
-        names = class_names, titles[name]
-        figures[f"confusion_{name}"] = plots.confusion_matrix_png(labels, given.predicted, *names)
-        figures[f"roc_{name}"] = plots.roc_png(labels, given.probabilities, *names)
-        print()
-        say(titles[name])
-        shown = [*map(printable, class_names)]
-        print(_classification_report(labels, given.predicted, shown, digits=3))
-        if missing := [n for label, n in enumerate(shown) if label not in labels]:
-            print(f"Classes without images, left out of the averages: {', '.join(missing)}")
-    for name, png in figures.items():
-        write_bytes(folder / f"{name}.png", png)
+        png = plots.confusion_matrix_png(labels, given.predicted, class_names, titles[name])
+        write_bytes(folder / f"confusion_{name}.png", png)
     _print_comparison(report, titles)
     return report
 
@@ -165,24 +153,16 @@ def classifier_details(
     coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
     at_coverage = {str(c): float(accuracy[np.searchsorted(coverage, c)]) for c in COVERAGES}
     predicted = probabilities.argmax(axis=1)
-    # scikit-learn's report also has an entry "accuracy", which may be the name of a class.
-    numbers = list(map(str, range(len(class_names))))
-    by_number = _classification_report(labels, predicted, numbers, output_dict=True)
-    by_class = {class_names[label]: by_number[str(label)] for label in np.unique(labels)}
+    # By number, because scikit-learn's report also has an entry "accuracy", which a class may have.
+    present = np.unique(labels)
+    how: Any = {"labels": present, "zero_division": 0, "output_dict": True}
+    by_number = classification_report(labels, predicted, **how)
+    by_class = {class_names[label]: by_number[str(label)] for label in present}
     return {
         "classification_report": by_class,
         "roc_auc": {"classes": dict(zip(class_names, areas, strict=True))},
         "selective_accuracy": {"area": float(accuracy.mean()), "at_coverage": at_coverage},
     }
-
-
-def _classification_report(
-    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], **form: Any
-) -> Any:
-    present = np.unique(labels)
-    names = [class_names[label] for label in present]
-    known = {"labels": present, "target_names": names, "zero_division": 0}
-    return classification_report(labels, predicted, **known, **form)
 
 
 def _print_comparison(report: dict, titles: dict[str, str]) -> None:

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import ConfusionMatrixDisplay, roc_curve
+from sklearn.metrics import ConfusionMatrixDisplay
 
-from keras_pixelcnnpp.evaluate.figures import figure_png, name_lines, new_figure
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 
-# The color cycle cannot distinguish more classes.
-NAMED_CLASSES = 10
 # With more classes, the numbers of a confusion matrix are illegible and take seconds to render.
 WRITTEN_CLASSES = 30
 
@@ -42,47 +40,6 @@ def confusion_matrix_png(
     return figure_png(figure)
 
 
-def roc_png(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str], title: str = ""
-) -> bytes:
-    """Plots the one-vs-rest ROC curve of each class that has images.
-
-    The axis of false positives is logarithmic, because good classifiers differ only in the corner.
-    """
-    figure = new_figure(7.4, 4.8)
-    axes = figure.subplots()
-    # A logarithmic axis has no zero, so a rate of zero is shown as half an image.
-    least = 0.5 / len(labels)
-    chance = np.geomspace(least, 1)
-    axes.plot(chance, chance, ":", color="gray")
-    lines = {}
-    for index, area in enumerate(metrics.one_vs_rest_auc(labels, probabilities)):
-        if area is None:
-            continue
-        false_rate, true_rate, _ = roc_curve(labels == index, probabilities[:, index])
-        (line,) = axes.plot(np.maximum(false_rate, least), true_rate, alpha=0.85)
-        lines[f"{class_names[index]} (AUC {area:.4f})"] = line
-    axes.set(
-        title=title,
-        xlabel="false positive rate (logarithmic)",
-        ylabel="true positive rate",
-        xscale="log",
-        xlim=(least, 1),
-        ylim=(-0.02, 1.02),
-    )
-    axes.grid(alpha=0.3)
-    if 0 < len(lines) <= NAMED_CLASSES:
-        name_lines(
-            axes,
-            lines.values(),
-            lines,
-            title="class vs. rest",
-            loc="upper left",
-            bbox_to_anchor=(1, 1),
-        )
-    return figure_png(figure)
-
-
 def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
     """Plots accuracy against confidence. Larger dots stand for more images.
 
@@ -101,21 +58,4 @@ def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
         axes.set(xlabel="confidence", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy")
-    return figure_png(figure)
-
-
-def selective_accuracy_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
-    """Plots the accuracy on the most confident images against the coverage."""
-    figure = new_figure(6, 4.2)
-    axes = figure.subplots()
-    for title, probabilities in models.items():
-        coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
-        axes.plot(100 * coverage, 100 * accuracy, label=f"{title}, area {accuracy.mean():.4f}")
-    axes.set(
-        xlabel="coverage: most confident images (%)",
-        ylabel="accuracy on these images (%)",
-        xlim=(0, 101),
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize="small")
     return figure_png(figure)

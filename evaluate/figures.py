@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
@@ -46,27 +45,10 @@ def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def name_lines(axes: Axes, lines: Iterable[Line2D], names: Iterable[str], **look: Any) -> None:
-    """Adds a legend whose names may contain any characters. `look` has arguments of matplotlib.
-
-    matplotlib leaves out labels of lines that begin with _, and renders $…$ as mathematics.
-    """
-    for text in axes.legend(list(lines), list(names), **look).get_texts():
-        text.set_parse_math(False)
-
-
 def show_pixels(axes: Axes, pixels: np.ndarray) -> AxesImage:
     """Shows a uint8 image `[height, width, channels]`: in RGB, or its first channel in gray."""
     shown = pixels if pixels.shape[-1] == 3 else pixels[..., 0]
     return axes.imshow(shown, "gray", vmin=0, vmax=255)
-
-
-def show_row(axes: Axes, pixels: np.ndarray, name: str) -> None:
-    """Shows images `[count, height, width, channels]` in a row, with a name on the left."""
-    show_pixels(axes, image_grid(pixels, columns=len(pixels)))
-    axes.set(xticks=[], yticks=[])
-    axes.set_frame_on(False)
-    axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
 
 
 def maps_figure(

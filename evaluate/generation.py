@@ -10,26 +10,22 @@ from keras import ops
 from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import UNKNOWN_GRAY, png_bytes
+from keras_pixelcnnpp.data.images import UNKNOWN_GRAY
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
 from keras_pixelcnnpp.evaluate.measurements import GenerationOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
-from keras_pixelcnnpp.evaluate.metrics.images import (
-    FIDELITY_METRICS,
-    fidelity_metrics,
-)
+from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, fidelity_metrics
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
 from keras_pixelcnnpp.utils.backend import full_float32
-from keras_pixelcnnpp.utils.checks import checked_images, require_temperature
+from keras_pixelcnnpp.utils.checks import checked_images
 from keras_pixelcnnpp.utils.errors import UserError, say
-from keras_pixelcnnpp.utils.files import atomic_files, counted, safe_names, write_bytes
+from keras_pixelcnnpp.utils.files import atomic_files, counted, write_bytes
 
-SUMMARY = ("frechet_distance", "kid", "class_consistency")
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
 
 
@@ -40,7 +36,6 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
             f"{subject.samples} has images that `pixelcnnpp sample` wrote, which would be "
             "replaced. Move them to another folder"
         )
-    temperatures = parse_temperatures(options.temperatures)
     print("Sampling. The sampler is compiled first, which takes some seconds.")
     start = time.perf_counter()
     samples = subject.sample(options)
@@ -54,18 +49,16 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
         "bits_per_dim": mean_bits_per_dim(subject.model, samples),
         "num_levels": subject.model.num_levels,
     }
-    comparison = None
     if not options.samples_only:
         real = reference_images(subject.dataset, subject.split)
         report["reference"] = {"split": subject.split, "count": len(real)}
-        comparison = _comparison(subject, options, samples, real)
-        report |= {} if comparison is None else comparison.report(samples)
+        if subject.cnn is not None:
+            by_class, train = subject.model.num_classes > 0, quantized_training_images(subject)
+            report |= compare(subject.cnn, real, train, samples, by_class, options.seed)
         _write_completions(subject, options, real, folder)
-    if temperatures:
-        sets = {temperature: subject.sample(options, temperature) for temperature in temperatures}
-        report["temperatures"] = _of_temperatures(subject.model, sets, comparison)
-        write_bytes(folder / "temperatures.png", gallery_png(*temperatures_gallery(sets)))
-    _write_grids(folder, samples)
+    rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
+    names = [name for name, _ in samples.by_class()]
+    write_bytes(folder / "samples.png", gallery_png(rows, names, []))
     with atomic_files(subject.samples, ["*_image_*.png"]) as images:
         samples.write(images)
     _print_report(report)
@@ -79,15 +72,6 @@ def quantized_training_images(subject: Subject) -> LabeledImages:
     return replace(train, images=quantize(train.images, subject.model.num_levels))
 
 
-def _comparison(
-    subject: Subject, options: GenerationOptions, samples: ClassSamples, real: LabeledImages
-) -> "Comparison | None":
-    if subject.cnn is None:
-        return None
-    by_class, train = subject.model.num_classes > 0, quantized_training_images(subject)
-    return Comparison(subject.cnn, real, train, samples, by_class, options.seed)
-
-
 def _write_completions(
     subject: Subject, options: GenerationOptions, real: LabeledImages, folder: Path
 ) -> None:
@@ -98,52 +82,11 @@ def _write_completions(
         write_bytes(folder / "completions.png", gallery_png(*completed))
 
 
-def _of_temperatures(
-    model: AutoregressiveModel, sets: dict[float, ClassSamples], comparison: "Comparison | None"
-) -> list[dict]:
-    """Returns the metrics of the samples of each temperature."""
-    return [
-        {
-            "temperature": temperature,
-            "bits_per_dim": mean_bits_per_dim(model, sampled),
-            **(comparison.summary(sampled) if comparison else dict.fromkeys(SUMMARY)),
-        }
-        for temperature, sampled in sets.items()
-    ]
-
-
-def parse_temperatures(text: str) -> list[float]:
-    """Parses and sorts temperatures: `"1, 0.7"` gives `[0.7, 1.0]`, and an empty text `[]`."""
-    try:
-        temperatures = sorted({float(part) for part in text.split(",") if part.strip()})
-        for temperature in temperatures:
-            require_temperature(temperature)
-    except ValueError as error:
-        raise UserError(
-            "Invalid value for option --temperatures. Expected numbers above 0, separated by "
-            f"commas. Received: {text!r}"
-        ) from error
-    return temperatures
-
-
 def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> float:
     """Returns the mean bits/dim of samples under their own class: at T = 1, the model's entropy."""
     labels = samples.labels if model.num_classes else None
     log_prob = model.log_prob(samples.images, labels)
     return float(bits_per_dim(log_prob, model.image_shape).mean())
-
-
-def temperatures_gallery(sets: dict[float, ClassSamples]) -> tuple:
-    """Arranges the first images of each class in one row per temperature, for `gallery_png`."""
-    rows = []
-    for samples in sets.values():
-        classes = list(samples.by_class())[:MAX_COLUMNS]
-        each = max(1, MAX_COLUMNS // len(classes))
-        rows.append(np.concatenate([pixels[:each] for _, pixels in classes]))
-    columns = []
-    for name, pixels in classes:
-        columns += [name, *[""] * (len(pixels[:each]) - 1)]
-    return np.stack(rows), [f"temperature {temperature:g}" for temperature in sets], columns
 
 
 def complete_images(
@@ -201,80 +144,59 @@ def real_reference_images(
     return train.take(np.concatenate(rows))
 
 
-class Comparison:
-    """Compares samples with `reference` images by features of a CNN, for each class and overall.
+def compare(
+    cnn: BaselineCNN,
+    real: LabeledImages,
+    train: LabeledImages,
+    samples: ClassSamples,
+    by_class: bool = True,
+    seed: int = 0,
+) -> dict:
+    """Compares samples with `real` images by features of a CNN, overall and for each class.
 
     The distance between two finite sets is never 0 and depends on their sizes, so each metric is
-    also reported for equally many images of `train`. All sets of samples have the same labels.
+    also reported for equally many images of `train`. If images have labels, the report has the
+    class consistency, too.
     """
+    reals = real_reference_images(train, samples.labels, by_class, seed)
+    sets = {
+        "real": (baseline_features(cnn, real.images), real.labels),
+        "reference": (baseline_features(cnn, reals.images), reals.labels),
+        "generated": (baseline_features(cnn, samples.images), samples.labels),
+    }
 
-    def __init__(
-        self,
-        cnn: BaselineCNN,
-        reference: LabeledImages,
-        train: LabeledImages,
-        samples: ClassSamples,
-        by_class: bool = True,
-        seed: int = 0,
-    ):
-        self.cnn = cnn
-        self.reference = reference
-        self.has_names = by_class and bool((reference.labels >= 0).any())
-        reals = real_reference_images(train, samples.labels, by_class, seed)
-        self._real = baseline_features(cnn, reference.images), reference.labels
-        self._real_reference = baseline_features(cnn, reals.images), reals.labels
-        # A class called "all" must not replace the entry of all classes.
-        self._groups = {"all": None}
-        for label in np.unique(samples.labels) if by_class else ():
-            self._groups.setdefault(samples.class_names[label], label)
-
-    def report(self, samples: ClassSamples) -> dict:
-        """Returns the metrics of all classes and of each, and the class consistency, for JSON."""
-        generated = baseline_features(self.cnn, samples.images), samples.labels
-        report = {
-            "features": {"name": "baseline_cnn", "dimensions": self.cnn.widths[-1]},
-            "metrics": {
-                name: self._metrics(generated, label) for name, label in self._groups.items()
-            },
+    def measured(label: int | None) -> dict:
+        of_label = {
+            name: features if label is None else features[labels == label]
+            for name, (features, labels) in sets.items()
         }
-        if self.has_names:
-            report["class_consistency"] = {
-                "chance": 1 / len(samples.class_names),
-                "sampled": class_consistency(self.cnn, samples.images, samples.labels),
-                "real": class_consistency(self.cnn, self.reference.images, self.reference.labels),
-            }
-        return report
-
-    def _metrics(self, generated: tuple[np.ndarray, np.ndarray], label: int | None) -> dict:
-        real, training, generated = (
-            features if label is None else features[labels == label]
-            for features, labels in (self._real, self._real_reference, generated)
-        )
+        real, reference, generated = of_label.values()
         # Metrics of fewer images would not be comparable.
-        training = training if len(training) == len(generated) else training[:0]
-        reference = fidelity_metrics(real, training)
-        return {**fidelity_metrics(real, generated), "real_reference": reference}
+        reference = reference if len(reference) == len(generated) else reference[:0]
+        numbers = fidelity_metrics(real, generated)
+        return {**numbers, "real_reference": fidelity_metrics(real, reference)}
 
-    def summary(self, samples: ClassSamples) -> dict[str, float | None]:
-        """Returns the metrics in `SUMMARY` for all classes together."""
-        numbers = fidelity_metrics(self._real[0], baseline_features(self.cnn, samples.images))
-        named = self.has_names and class_consistency(self.cnn, samples.images, samples.labels)
-        numbers["class_consistency"] = named["accuracy"] if named else None
-        return {name: numbers[name] for name in SUMMARY}
+    # A class called "all" must not replace the entry of all classes.
+    groups = {"all": None}
+    for label in np.unique(samples.labels) if by_class else ():
+        groups.setdefault(samples.class_names[label], label)
+    report = {
+        "features": {"name": "baseline_cnn", "dimensions": cnn.widths[-1]},
+        "metrics": {name: measured(label) for name, label in groups.items()},
+    }
+    if by_class and (real.labels >= 0).any():
+        report["class_consistency"] = {
+            "chance": 1 / len(samples.class_names),
+            "sampled": class_consistency(cnn, samples.images, samples.labels),
+            "real": class_consistency(cnn, real.images, real.labels),
+        }
+    return report
 
 
 def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
     """Returns how well a CNN trained on real images recognizes the classes of samples."""
     probabilities = cnn.class_probabilities(images)
     return {"count": len(labels), **classification_metrics(labels, probabilities)}
-
-
-def _write_grids(folder: Path, samples: ClassSamples) -> None:
-    by_class = samples.grids()
-    for name, grid in zip(safe_names(list(by_class)), by_class.values(), strict=True):
-        write_bytes(folder / f"samples_{name}.png", png_bytes(grid))
-    rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
-    write_bytes(folder / "samples.png", gallery_png(rows, list(by_class), []))
 
 
 def _print_report(report: dict) -> None:
@@ -298,17 +220,6 @@ def _print_report(report: dict) -> None:
             f"the samples to their class, and {named['real']['accuracy']:.1%} of the real images; "
             f"{named['chance']:.1%} is chance."
         )
-    if "temperatures" in report:
-        rows = [
-            (
-                f"{row['temperature']:g}",
-                f"{row['bits_per_dim']:.3f}",
-                *(_short(row[name]) for name in SUMMARY),
-            )
-            for row in report["temperatures"]
-        ]
-        headings = ("temperature", unit, "Fréchet", *(n.replace("_", " ") for n in SUMMARY[1:]))
-        print_table(headings, rows, title="Temperatures")
 
 
 def _short(number: float | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_pixelcnnpp.commands.helpers import command_line
 from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, DataOptions, Measurement
-from keras_pixelcnnpp.evaluate.report import write_pages
+from keras_pixelcnnpp.evaluate.report import write_page
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.training.run import locked_around
 from keras_pixelcnnpp.utils.errors import UserError, say
@@ -26,16 +26,14 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
         with tempfile.TemporaryDirectory() as temporary:
             report = measurement.measure(subject, options, Path(temporary))
             if report is not None:
-                given = options.chosen | ({"data": subject.data} if subject.data else {})
                 facts = {"data": subject.data, "weights": subject.weights(measurement)}
-                facts |= {"notes": subject.notes}
-                result = {"command": command_line(), "options": given, **facts, **report}
-                write_json(Path(temporary, file), result)
+                facts |= {"command": command_line(), "notes": subject.notes}
+                write_json(Path(temporary, file), {**facts, **report})
             # Files of an earlier measurement, which would not match this one, are removed.
             with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
                 shutil.copytree(temporary, folder, dirs_exist_ok=True)
             written = sorted(path.name for path in Path(temporary).iterdir())
-        write_pages(subject)
+        write_page(subject)
     say(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
 
 
@@ -53,10 +51,10 @@ def measure_all(options: DataOptions) -> None:
 
 
 def report(options: DataOptions, subject: Subject | None = None) -> None:
-    """Writes the page, and prints the commands for missing and outdated results."""
+    """Writes the page, and prints the commands for outdated results."""
     subject = subject or Subject(options)
     with locked_around(subject.folder):
-        lines = write_pages(subject)
+        lines = write_page(subject)
     for line in lines:
         say(line)
     say(f"Wrote {subject.folder / 'index.html'}")

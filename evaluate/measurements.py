@@ -40,13 +40,6 @@ class DataOptions(ModelOptions):
         if self.run is None and self.data is None:
             raise UserError("Missing option --data: --preset and --model come without images")
 
-    @property
-    def chosen(self) -> dict:
-        """The options that have a value, without those that name the model and the folder."""
-        left_out = ("run", "preset", "model", "output")
-        others = {name: value for name, value in vars(self).items() if name not in left_out}
-        return {n: value for n, value in others.items() if value is not None and value is not False}
-
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions(DataOptions):
@@ -71,7 +64,7 @@ class Measurement:
 
     Attributes:
         name: Name of the command, of the template, and of the result, `NAME.json`.
-        title: Title in the list of missing results.
+        title: Title in messages.
         options: Class of the options, a dataclass.
         examples: Options in the examples of the command's help.
         writes: Patterns of the other files that it writes, next to the result.
@@ -131,10 +124,6 @@ class GenerationOptions(SampledOptions):
     """Options of `evaluate generation`."""
 
     samples_only: bool = option("Do not compare the samples with real images.", False)
-    temperatures: str = option(
-        "Temperatures at which further images are sampled, comma-separated; empty for none.",
-        "0.7,0.85,1,1.15",
-    )
     completions: int = option("Number of completions of each real image; 0 for none.", 4, min=0)
 
 
@@ -142,15 +131,15 @@ class Generation(OfSamples):
     """Sample images and compare them with real images.
 
     Writes the samples to the folder samples (Class0_image_01.png and so on), which is in the run
-    folder, and generation.json, samples.png, samples_Class0.png and so on, temperatures.png and
-    completions.png. The metrics compare features of the run's baseline CNN.
+    folder, and generation.json, samples.png and completions.png. The metrics compare features of
+    the run's baseline CNN.
     """
 
     name = "generation"
     title = "Generated images"
     options = GenerationOptions
-    examples = ("--run runs/digits", "--run runs/digits --per-class 10 --temperatures 0.9,1")
-    writes = ("samples*.png", "temperatures.png", "completions.png")
+    examples = ("--run runs/digits", "--run runs/digits --per-class 10 --temperature 0.9")
+    writes = ("samples.png", "completions.png")
 
 
 class Copies(OfSamples):
@@ -168,9 +157,8 @@ class Copies(OfSamples):
 class Classification(Measurement):
     """Compare a model and the CNN of its run as classifiers.
 
-    Writes classification.json, confusion matrices, ROC curves, reliability.png,
-    selective_accuracy.png, and a row for each image in predictions.csv and
-    predictions_baseline.csv.
+    Writes classification.json, confusion matrices, reliability.png, and a row for each image in
+    predictions.csv and predictions_baseline.csv.
     """
 
     name = "classification"
@@ -179,10 +167,7 @@ class Classification(Measurement):
         "--run runs/digits",
         "--preset fashion_mnist --data fashion_mnist --split test",
     )
-    writes = (
-        *("predictions*.csv", "reliability.png", "selective_accuracy.png"),
-        *("confusion_*.png", "roc_*.png"),
-    )
+    writes = ("predictions*.csv", "reliability.png", "confusion_*.png")
     uses_cnn = True
 
     def reason_against(self, subject: "Subject") -> str | None:

@@ -15,13 +15,7 @@ from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.estimators.anomalies import FEATURES, AnomalyDetector
-from keras_pixelcnnpp.evaluate.figures import (
-    figure_png,
-    maps_figure,
-    new_figure,
-    print_table,
-    show_row,
-)
+from keras_pixelcnnpp.evaluate.figures import figure_png, gallery_png, maps_figure, print_table
 from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.likelihood import two_or_more
 from keras_pixelcnnpp.evaluate.measurements import OODOptions
@@ -102,6 +96,7 @@ def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
     normal_scores = scores.pop(NORMAL)
     del sets[NORMAL]
     report: dict[str, Any] = {"split": subject.split, "seed": options.seed}
+    report["ood_data"] = options.ood_data
     report |= auroc_report(scores, MADE_FROM_IMAGES)
     report["thresholds"] = {
         name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in normal_scores.items()
@@ -129,7 +124,9 @@ def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
     ]
     figure = maps_figure(measured.images[rows], maps, titles)
     write_bytes(folder / "improbable.png", figure_png(figure))
-    write_bytes(folder / "ood.png", ood_png(sets, scores, report))
+    shown = min(EXAMPLES, *map(len, sets.values()))
+    pixels = np.stack([images[:shown] for images in sets.values()])
+    write_bytes(folder / "ood.png", gallery_png(pixels, list(sets), []))
     _print_report(report)
     return report
 
@@ -286,28 +283,3 @@ def auroc_report(
         OWN: {name: own[name] for name in ("count", "bits_per_dim")},
         "inputs": inputs,
     }
-
-
-def ood_png(sets: dict[str, np.ndarray], scores: dict[str, dict], report: dict) -> bytes:
-    """Plots some images and histograms of scores for each set, one set per row, as PNG data."""
-    detectors = report["detectors"]
-    everything = {d: np.concatenate([of_set[d] for of_set in scores.values()]) for d in detectors}
-    figure = new_figure(4 + 1.9 * len(detectors), len(sets) + 0.6)
-    widths = [2.4, *[1] * len(detectors)]
-    grid = figure.subplots(len(sets), len(widths), width_ratios=widths)
-    for row, (name, images) in zip(grid, sets.items(), strict=True):
-        show_row(row[0], images[:EXAMPLES], name)
-        for axes, detector in zip(row[1:], detectors, strict=True):
-            edges = np.histogram_bin_edges(everything[detector], 40)
-            axes.hist(scores[OWN][detector], edges, color="gray", alpha=0.5)
-            axes.set(yticks=[])
-            axes.locator_params(axis="x", nbins=3)
-            axes.tick_params(labelbottom=name == list(sets)[-1], labelsize=7)
-            if name != OWN:
-                axes.hist(scores[name][detector], edges, color="tab:red", alpha=0.6)
-                area = report["inputs"][name]["auroc"][detector]
-                axes.set_ylabel(f"AUROC\n{area:.2f}", fontsize=7, rotation=0, labelpad=16)
-    for axes, detector in zip(grid[0, 1:], detectors, strict=True):
-        axes.set_title(detector.replace("_", " "), fontsize=8)
-    figure.supxlabel("OOD scores: gray is in distribution, red is the set of the row", fontsize=9)
-    return figure_png(figure)

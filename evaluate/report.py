@@ -5,7 +5,6 @@ import functools
 import io
 import statistics
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,54 +15,39 @@ from PIL import Image
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.evaluate.figures import history_png
-from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, Measurement
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.recipes.recipe import COMMANDS
 from keras_pixelcnnpp.utils.errors import as_user_error
-from keras_pixelcnnpp.utils.files import read_json, safe_names, write_bytes
+from keras_pixelcnnpp.utils.files import read_json, write_bytes
 
 NONE = "–"
 
 
-def write_pages(subject: Subject) -> list[str]:
-    """Writes the results on the subject's images as a page, and the page of a run that lists them.
+def write_page(subject: Subject) -> list[str]:
+    """Writes the results on the subject's images as a page.
 
-    Returns a line for each missing and each outdated result, with the command that measures it.
+    Returns a line for each outdated result, with the command that measures it.
     """
-    if subject.run is not None and subject.folder != subject.root:
-        _write_page(Subject(replace(subject.options, data=None, split=None)))
-    return _write_page(subject)
-
-
-def _write_page(subject: Subject) -> list[str]:
     # Files that the commands did not write may have any structure.
     files = f"A file of {subject.name} or in {subject.folder}"
     with as_user_error(f"{files} is damaged or was written by another version"):
         results = _results(subject.folder)
-        missing, outdated = _missing(subject, results), _outdated(subject, results)
+        outdated = _outdated(subject, results)
         facts = _facts(subject)
-        others = {
-            folder.name: {"parts": _parts(found, facts, folder), "images": _images(folder)}
-            for folder, found in _others(subject)
-        }
         page = (
             _environment()
             .get_template("report.html.j2")
             .render(
                 facts,
-                missing=missing,
                 notes=_notes(subject, results),
-                others=others,
                 outdated=outdated,
                 parts=_parts(results, facts, subject.folder),
-                commands=_commands(subject, [results, *dict(_others(subject)).values()]),
+                commands=_commands(subject, results),
             )
         )
     write_bytes(subject.folder / "index.html", f"{page.strip()}\n".encode())
-    return [
-        *(f"Missing: {title}. To add it: {command} …" for command, title in missing.items()),
-        *(f"Outdated: {title}. To replace it: {command} …" for command, title in outdated.items()),
-    ]
+    return [f"Outdated: {title}. To replace it: {command} …" for command, title in outdated.items()]
 
 
 @functools.cache
@@ -86,40 +70,18 @@ def _results(folder: Path) -> dict[str, dict]:
     return {name: read_json(file) for name, file in files.items() if file.is_file()}
 
 
-def _others(subject: Subject) -> list[tuple[Path, dict[str, dict]]]:
-    """Returns the subfolders with results on other images, and these results."""
-    found = [(path, _results(path)) for path in sorted(subject.folder.glob("[!.]*/"))]
-    return [(path, results) for path, results in found if results]
-
-
-def _missing(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
-    """Returns the titles of the missing sections, by the command that adds them."""
-    missing = {}
-    for name, title in subject.titles.items() if subject.run is not None else ():
-        if name not in subject.config and (name == "pixelcnnpp" or len(subject.class_names) > 1):
-            missing[f"pixelcnnpp {COMMANDS[name]}"] = title
-    for one in MEASUREMENTS:
-        if one.name not in results and one.reason(subject) is None:
-            missing[_command_of(one)] = one.title
-    return missing
-
-
 def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
     """Returns the titles of results of other weights than the model has, by their command."""
     return {
-        _command_of(one): one.title
+        f"pixelcnnpp evaluate {one.name}": one.title
         for one in MEASUREMENTS
         if one.name in results and results[one.name].get("weights") != subject.weights(one)
     }
 
 
-def _command_of(measurement: Measurement) -> str:
-    return f"pixelcnnpp evaluate {measurement.name}"
-
-
 def _facts(subject: Subject) -> dict:
     """Returns the variables of the page that do not depend on the results."""
-    config, titles, class_names = subject.config, subject.titles, subject.class_names
+    config, titles = subject.config, subject.titles
     histories = {}
     if subject.run is not None:
         histories = {t: rows for n, t in titles.items() if (rows := subject.run.history(n))}
@@ -131,7 +93,6 @@ def _facts(subject: Subject) -> dict:
     unit = bits_unit(model.get("model", {}).get("num_levels", 256))
     return {
         "by_title": by_title,
-        "class_files": list(zip(class_names, safe_names(class_names), strict=True)),
         "config": config,
         "curves": _curves(histories, unit),
         "images_of": {"data": subject.data, "split": subject.options.split},
@@ -154,10 +115,6 @@ def _parts(results: dict[str, dict], facts: dict, folder: Path) -> dict[str, Any
         with as_user_error(str(folder / f"{name}.json")):
             parts[name] = _environment().get_template(f"{name}.html.j2").make_module(facts | own)
     return parts
-
-
-def _images(folder: Path) -> dict[str, dict]:
-    return {path.stem.replace("_", " "): _image(path) for path in sorted(folder.glob("*.png"))}
 
 
 def _image(path: Path) -> dict | None:
@@ -208,11 +165,10 @@ def _notes(subject: Subject, results: dict[str, dict]) -> list[str]:
     return [*dict.fromkeys(chain(subject.config["data"].get("notes", ()), notes))]
 
 
-def _commands(subject: Subject, results: Iterable[dict[str, dict]]) -> list[str]:
+def _commands(subject: Subject, results: dict[str, dict]) -> list[str]:
     """Returns the commands that trained the models and measured the results, as they were given."""
     trained = [subject.config[name] for name in COMMANDS if name in subject.config]
-    measured = [result for of_folder in results for result in of_folder.values()]
-    given = [facts["command"] for facts in (*trained, *measured) if "command" in facts]
+    given = [facts["command"] for facts in (*trained, *results.values()) if "command" in facts]
     return [*dict.fromkeys(given)]
 
 

@@ -142,13 +142,12 @@ class Subject(TrainedImages):
         self.notes += dataset.notes
         return dataset
 
-    def sample(self, options: SampledOptions, temperature: float | None = None) -> ClassSamples:
-        """Samples images of each class by a command's options, or at another temperature.
+    def sample(self, options: SampledOptions) -> ClassSamples:
+        """Samples images of each class by a command's options.
 
         Measurements with the same options get the same samples, which are made once.
         """
         how = {"seed": options.seed, **options.of_sampler()}
-        how |= {} if temperature is None else {"temperature": temperature}
         key = (options.per_class, *how.values())
         if key not in self._samples:
             self._samples[key] = ClassSamples.sample(self.model, options.per_class, **how)

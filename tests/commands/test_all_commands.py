@@ -274,7 +274,7 @@ def test_images_with_nothing_to_tell_apart(pixelcnnpp, tmp_path, labels):
     assert "val_bits_per_dim" in measured
     assert "val_accuracy" not in measured
     done(pixelcnnpp("sample", "--run", run, "--output", tmp_path / "samples.png"))
-    done(pixelcnnpp("evaluate", "generation", "--run", run, "--per-class", 2, "--temperatures", ""))
+    done(pixelcnnpp("evaluate", "generation", "--run", run, "--per-class", 2))
     # The classes of other data do not matter.
     other = tiny.save_npz(tmp_path / "other.npz")
     done(pixelcnnpp("evaluate", "ood", "--run", run, "--data", other, "--count", 5))

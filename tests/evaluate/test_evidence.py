@@ -19,7 +19,6 @@ def test_half_of_the_images_are_mistakes_where_there_are_so_many():
 def test_what_is_shown(measured):
     report, model = measured.report("evidence"), measured.model
     pairs = np.reshape(measured.figures["evidence"][0].axes[:18], (9, 2))
-    assert report["options"] == {"per_class": 4, "batch_size": 32}
     assert (report["split"], report["count"]) == ("validation", 9)
     assert report["logit_scale"] == pytest.approx(model.logit_scale)
     split = tiny.tiny_split(9, 1)

@@ -12,8 +12,8 @@ from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate import generation
 from keras_pixelcnnpp.evaluate.generation import (
-    Comparison,
     baseline_features,
+    compare,
     real_reference_images,
     reference_images,
 )
@@ -25,11 +25,9 @@ from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
-GALLERIES = ("completions", "temperatures")
 
-
-def compare(samples, reference=REFERENCE, train=TRAIN, **options):
-    return Comparison(FirstPixels(), reference, train, samples, **options)
+def compared(samples, real=REFERENCE, train=TRAIN, **options):
+    return compare(FirstPixels(), real, train, samples, **options)
 
 
 def test_logits_are_made_of_the_features():
@@ -45,7 +43,7 @@ def test_logits_are_made_of_the_features():
 class TestComparison:
     def test_by_class_and_all_together(self):
         samples = sampled()
-        report = compare(samples).report(samples)
+        report = compared(samples)
         assert report["features"] == {"name": "baseline_cnn", "dimensions": 2}
         assert list(report["metrics"]) == ["all", *tiny.NAMES]
         for label, name in enumerate(("all", *tiny.NAMES), -1):
@@ -55,7 +53,7 @@ class TestComparison:
             assert report["metrics"][name]["frechet_distance"] == pytest.approx(expected)
         # A class called "all" does not replace the entry of all classes.
         renamed = sampled(names=("all", "gray", "bright"))
-        metrics = compare(renamed).report(renamed)["metrics"]
+        metrics = compared(renamed)["metrics"]
         assert metrics["all"] == report["metrics"]["all"]
         named = report["class_consistency"]["sampled"]
         predicted = FirstPixels().class_probabilities(samples.images).argmax(axis=1)
@@ -66,7 +64,7 @@ class TestComparison:
         reals = real_reference_images(TRAIN, samples.labels, seed=3)
         assert sorted(reals.labels) == sorted(samples.labels)
         assert len(set(reals.paths) & set(TRAIN.paths)) == 21
-        numbers = compare(samples, seed=3).report(samples)["metrics"]["all"]["real_reference"]
+        numbers = compared(samples, seed=3)["metrics"]["all"]["real_reference"]
         expected = frechet_distance(pixels(REFERENCE.images), pixels(reals.images))
         assert numbers["frechet_distance"] == pytest.approx(expected)
 
@@ -74,20 +72,20 @@ class TestComparison:
         samples = sampled()
         nothing = dict.fromkeys(FIDELITY_METRICS)
         without_gray = REFERENCE.take(REFERENCE.labels != 1)
-        metrics = compare(samples, without_gray).report(samples)["metrics"]
+        metrics = compared(samples, without_gray)["metrics"]
         assert metrics["gray"] == {**nothing, "real_reference": nothing}
         assert None not in metrics["dark"].values()
-        unlabeled = compare(samples, tiny.tiny_split(60, 1, labels=False)).report(samples)
+        unlabeled = compared(samples, tiny.tiny_split(60, 1, labels=False))
         assert unlabeled["metrics"]["dark"] == {**nothing, "real_reference": nothing}
         assert None not in unlabeled["metrics"]["all"].values()
         assert "class_consistency" not in unlabeled
-        few = compare(samples, train=tiny.tiny_split(9)).report(samples)["metrics"]["all"]
+        few = compared(samples, train=tiny.tiny_split(9))["metrics"]["all"]
         assert few.pop("real_reference") == nothing
         assert None not in few.values()
 
     def test_an_unconditional_models_images_have_no_classes(self):
         samples = ClassSamples(tiny.tiny_split(30, 2).images, np.zeros(30, int), ("any",))
-        report = compare(samples, by_class=False).report(samples)
+        report = compared(samples, by_class=False)
         assert list(report["metrics"]) == ["all"]
         assert report["metrics"]["all"]["real_reference"]["recall"] is not None
         assert "class_consistency" not in report
@@ -108,22 +106,17 @@ def report_of(run):
 
 def test_images_grids_and_report(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--samples-only")
-    command += ("--temperatures", "")
     run.reports.mkdir()
-    for name in GALLERIES:  # files of an earlier measurement are removed
-        (run.reports / f"{name}.png").touch()
+    (run.reports / "completions.png").touch()  # a file of an earlier measurement
     assert pixelcnnpp(*command, "--per-class", 3, "--seed", 5)[0] == 0
     assert {path.name for path in run.samples.iterdir()} == {
         f"{name}_image_{number:02d}.png" for name in tiny.NAMES for number in (1, 2, 3)
     }
-    grids = {path.stem for path in run.reports.glob("*.png")}
-    assert grids == {"samples", *(f"samples_{name}" for name in tiny.NAMES)}
+    assert {path.stem for path in run.reports.glob("*.png")} == {"samples"}
 
     report = report_of(run)
-    assert not {"metrics", "temperatures"} & set(report)
+    assert "metrics" not in report
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
-    options = {"per_class": 3, "seed": 5, "temperature": 1, "guidance": 0, "completions": 4}
-    assert report["options"] == {**options, "samples_only": True, "temperatures": ""}
     model = keras.models.load_model(run.model_keras)
     labels = np.repeat(np.arange(3), 3)
     images = model.sample(labels, seed=5)
@@ -144,7 +137,7 @@ def test_images_grids_and_report(pixelcnnpp, run):
 
 def test_beside_real_images(measured):
     figures, model = measured.figures["generation"], measured.model
-    completions, temperatures, by_class = (figure.axes[0] for figure in figures[:3])
+    completions, by_class = (figure.axes[0] for figure in figures[:2])
     # For each class, the first real image, the same without its lower half, and completions.
     shown, real = (
         tiles(completions.images[0].get_array(), 4),
@@ -158,24 +151,13 @@ def test_beside_real_images(measured):
     np.testing.assert_array_equal(shown[:, 2:], expected)
     sampled = model.sample(np.arange(12) // 4, seed=0).reshape(3, 4, 4, 4)
     np.testing.assert_array_equal(tiles(by_class.images[0].get_array(), 4), sampled)
-    cool, hot = tiles(temperatures.images[0].get_array(), 9)
-    np.testing.assert_array_equal(cool, sampled[:, :3].reshape(9, 4, 4))
-    hotter = model.sample(np.arange(12) // 4, seed=0, temperature=1.15).reshape(3, 4, 4, 4)
-    np.testing.assert_array_equal(hot, hotter[:, :3].reshape(9, 4, 4))
-    labels = [text.get_text() for text in temperatures.get_yticklabels()]
-    assert labels == ["temperature 1", "temperature 1.15"]
     report = measured.report("generation")
     dimensions = load_trained_model(measured.run.baseline_keras, BaselineCNN).widths[-1]
     assert report["features"] == {"name": "baseline_cnn", "dimensions": dimensions}
     assert report["reference"] == {"split": "validation", "count": 9}
     assert None not in report["metrics"]["all"].values()
-    same, hot = report["temperatures"]
-    assert (same["temperature"], hot["temperature"]) == (1, 1.15)
-    assert same["bits_per_dim"] == report["bits_per_dim"]
-    assert same["kid"] == report["metrics"]["all"]["kid"]
     named = report["class_consistency"]
     assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
-    assert same["class_consistency"] == named["sampled"]["accuracy"]
 
 
 def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
@@ -189,20 +171,14 @@ def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
         known = {"source": str(path), "fingerprint": load_dataset(path).fingerprint()}
         write_json(run.config_json, {**config, "data": {**config["data"], **known}})
         command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
-        done(pixelcnnpp(*command, "--temperatures", "", "--completions", 0))
+        done(pixelcnnpp(*command, "--completions", 0))
         numbers.append(report_of(run)["metrics"]["all"]["real_reference"])
     assert numbers[0] == numbers[1]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--temperatures", "1,-1"), "numbers above 0"),
-        (("--split", "train"), "wasn't trained on"),
-    ],
-)
-def test_bad_options(pixelcnnpp, run, options, message):
-    one_line(pixelcnnpp("evaluate", "generation", "--run", run.path, *options), message)
+def test_training_images_are_no_reference(pixelcnnpp, run):
+    command = ("evaluate", "generation", "--run", run.path, "--split", "train")
+    one_line(pixelcnnpp(*command), "wasn't trained on")
     assert not run.samples.exists()
     assert not run.reports.exists()
 
@@ -220,6 +196,6 @@ def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypat
 
     monkeypatch.setattr(generation, "gallery_png", interrupted)
     with pytest.raises(RuntimeError):
-        pixelcnnpp(*command, "--samples-only", "--temperatures", "")
+        pixelcnnpp(*command, "--samples-only")
     assert [file.read_text() for file in old] == ["old"] * 3
     assert len(list(run.samples.iterdir())) == 1

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.evaluate.ood import (
     class_detectors,
     detector_scores,
     ood_inputs,
-    ood_png,
 )
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.utils.files import read_json
@@ -78,16 +77,9 @@ class TestSets:
         noise = sets["noisy"].astype(int) - images
         assert noise.std() == pytest.approx(8, rel=0.2)
 
-    def test_two_channels(self, rng, figures):
+    def test_two_channels(self, rng):
         images = rng.integers(0, 256, (3, 4, 4, 2), dtype="uint8")
-        sets = ood_inputs(images)
-        assert list(sets)[:2] == ["uniform noise", "one color"]
-        model = tiny.untrained_pixelcnn(image_shape=(4, 4, 2), num_classes=0)
-        scores = scores_of({"in_distribution": images, **sets}, model, images)
-        report = auroc_report(scores)
-        ood_png({"in_distribution": images, **sets}, scores, report)
-        shown = figures[0].axes[0].images[0].get_array()  # the first channel
-        np.testing.assert_array_equal(tiles(shown, 3)[0], images[..., 0])
+        assert list(ood_inputs(images))[:2] == ["uniform noise", "one color"]
 
 
 def scores_of(sets, model, normal, by_classes=None, fit=False):
@@ -169,20 +161,10 @@ def test_command_with_other_data(pixelcnnpp, run, tmp_path, rng, figures):
         assert report["inputs"][name]["count"] == 20
     table = rows_by_set(folder / "ood.csv")
     improbable, overview = figures
-    rows = np.reshape(overview.axes, (len(table), -1))
-    assert [row[0].get_ylabel() for row in rows] == [*table]
+    (axes,) = overview.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == [*table]
     own = [split.images[int(one["image"][-6:])][..., 0] for one in table["in_distribution"]]
-    np.testing.assert_array_equal(tiles(rows[0, 0].images[0].get_array(), 6)[0], own[:6])
-    for (_, *panels), (name, of_set) in zip(rows, table.items(), strict=True):
-        for axes, detector in zip(panels, report["detectors"], strict=True):
-            bars = axes.containers[-1]
-            edges = [bars[0].get_x(), *(bar.get_x() + bar.get_width() for bar in bars)]
-            heights, _ = np.histogram([float(one[detector]) for one in of_set], edges)
-            # The numbers of the table are rounded, perhaps across an edge.
-            assert np.abs(heights - [bar.get_height() for bar in bars]).sum() <= 4
-            if name != "in_distribution":
-                area = report["inputs"][name]["auroc"][detector]
-                assert axes.get_ylabel() == f"AUROC\n{area:.2f}"
+    np.testing.assert_array_equal(tiles(axes.images[0].get_array(), 6)[0], own[:6])
     order = np.argsort([float(one["p_value"]) for one in table["in_distribution"]], kind="stable")
     shown = improbable.axes[0].images[0].get_array()
     assert any((shown == own[row]).all() for row in order[:3])
