@@ -3,12 +3,10 @@
 The model is in `keras_pixelcnnpp/models/pixelcnnpp.py`.
 """
 
-import importlib.metadata
 import importlib.util
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 NO_MEMORY = (
@@ -41,13 +39,9 @@ def main(callbacks: Sequence[Any] = ()) -> None:
     try:
         app = all_commands()
     except ModuleNotFoundError as error:
-        is_installed = any(importlib.metadata.distributions(name="keras-pixelcnnpp"))
-        # In a clone that is not installed, the name would make pip look for the package on PyPI.
-        clone = f"{Path(__file__).parent}[tensorflow,commands]"
-        wanted = "keras-pixelcnnpp[commands]" if is_installed else clone
         print(
             f"pixelcnnpp: error: {error}. The commands need the extra `commands`: "
-            f"pip install '{wanted}'",
+            "pip install 'keras-pixelcnnpp[commands]', or in a clone, pip install '.[commands]'",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -15,13 +15,6 @@ from keras_pixelcnnpp.utils.files import write_json
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
-@pytest.fixture
-def image(tmp_path):
-    levels = tiny.tiny_split(3).images[2]
-    Image.fromarray(levels[..., 0]).save(tmp_path / "image.png")
-    return levels, tmp_path / "image.png"
-
-
 def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, trained, tmp_path):
     data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
     write_json(tmp_path / "config.json", {"data": data})
@@ -37,26 +30,7 @@ def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, traine
     assert [float(row[f"p_{label}"]) for label in range(3)] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.tensorflow
-def test_classify(pixelcnnpp, trained, archive, image, tmp_path):
-    levels, path = image
-    table, bad = tmp_path / "predictions.csv", tmp_path / "no.png"
-    source = ("classify", "--model", archive)
-    status, out, err = pixelcnnpp(*source, path, bad, "--csv", table)
-    assert status == 2
-    assert [line.split(": ", 2)[2] for line in err.splitlines()] == [f"{bad}: no such file"]
-    expected = trained.class_probabilities(levels[None])[0]
-    assert tiny.NAMES[expected.argmax()] in out
-    assert f"{expected.max():.1%}" in out
-    row = table.read_text().splitlines()[1].split(",")
-    assert row[0] == str(path)
-    bits = trained.bits_per_dim(levels[None])
-    numbers = [float(value) for value in row[-4:]]
-    np.testing.assert_allclose(numbers, [*expected, *bits], atol=1e-4)
-    assert "Accuracy" not in out
-
-
-def test_classify_a_folder(pixelcnnpp, trained, archive, tmp_path):
+def test_classify(pixelcnnpp, trained, archive, tmp_path):
     """Folders give the true labels, and the last line is the accuracy."""
     split, labels = tiny.tiny_split(6), [0, 1, 2, 0, 1, -1]
     folders = ["dark", "gray/dark/gray", "a/bright", "dark/b", "gray", "cat"]
@@ -64,16 +38,29 @@ def test_classify_a_folder(pixelcnnpp, trained, archive, tmp_path):
         file = tmp_path / "images" / folder / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png_bytes(split.images[index]))
-    options = ("--model", archive, "--csv", tmp_path / "out.csv")
-    out = done(pixelcnnpp("classify", *options, tmp_path / "images"))
+    images, bad = tmp_path / "images", tmp_path / "no.png"
+    command = ("classify", "--model", archive, "--csv", tmp_path / "out.csv", "--overwrite")
+    out = done(pixelcnnpp(*command, images))
     rows = read_rows(tmp_path / "out.csv")
     order = [int(row["path"][-5]) for row in rows]
     assert sorted(order) == list(range(6))
     assert [int(row["label"]) for row in rows] == [labels[index] for index in order]
-    predicted = trained.class_probabilities(split.images).argmax(axis=1)
+    probabilities = trained.class_probabilities(split.images)
+    predicted = probabilities.argmax(axis=1)
     assert [int(row["predicted"]) for row in rows] == predicted[order].tolist()
+    found = [[float(row[f"p_{label}"]) for label in range(3)] for row in rows]
+    np.testing.assert_allclose(found, probabilities[order], atol=1e-4)
+    bits = [float(row["bits_per_dim"]) for row in rows]
+    np.testing.assert_allclose(bits, trained.bits_per_dim(split.images)[order], atol=1e-4)
     right = np.mean(predicted[:5] == labels[:5])
     assert out.splitlines()[-1].startswith(f"Accuracy: {right:.1%} of 5 images")
+    # An image alone has no label, and a file that cannot be read is an error.
+    status, out, err = pixelcnnpp(*command, images / "cat" / "5.png", bad)
+    assert status == 2
+    assert err == f"pixelcnnpp: error: {bad}: no such file\n"
+    assert f"{probabilities[5].max():.1%}" in out
+    assert tiny.NAMES[predicted[5]] in out
+    assert "Accuracy" not in out
 
 
 def test_classify_says_which_images_were_trained_on(pixelcnnpp, run, tmp_path):
@@ -128,8 +115,9 @@ def test_sample(pixelcnnpp, trained, archive, tmp_path):
     assert again.read_bytes() == output.read_bytes()
 
 
-def test_complete(pixelcnnpp, trained, archive, image, tmp_path):
-    levels, path = image
+def test_complete(pixelcnnpp, trained, archive, tmp_path):
+    levels, path = tiny.IMAGES[2], tmp_path / "image.png"
+    path.write_bytes(png_bytes(levels))
     output = tmp_path / "completions.png"
     command = ("complete", path, "--model", archive, "--output", output, "--overwrite")
     of_class = ("--label", "bright", "--count", 2, "--seed", 4)

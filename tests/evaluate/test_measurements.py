@@ -63,14 +63,3 @@ def test_a_class_and_a_template_are_enough(pixelcnnpp, run):
     page = (run.reports / "index.html").read_text(encoding="utf-8")
     assert f"<td>{result['mean']:.2f}</td>" in page
     assert f'<dd class="value">{result["mean"]:.1f}</dd>' in page
-
-
-def test_declarations():
-    """Each measurement has a help text, a template and patterns that no other one has."""
-    assert len({one.name for one in MEASUREMENTS}) == len(MEASUREMENTS)
-    patterns = [pattern for one in MEASUREMENTS for pattern in one.writes]
-    assert len(set(patterns)) == len(patterns)
-    for one in MEASUREMENTS:
-        assert one.__doc__
-        assert one.title
-        report._environment().get_template(f"{one.name}.html.j2")

@@ -3,10 +3,7 @@
 import io
 import os
 import struct
-import subprocess
-import sys
 import zlib
-from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -48,34 +45,6 @@ def jpeg_of_size(width, height):
     place = content.index(b"\xff\xc0") + 5
     content[place : place + 4] = struct.pack(">HH", height, width)
     return bytes(content)
-
-
-def in_little_memory(code, *arguments, megabytes=500, seconds=60):
-    """Runs Python code in a process with limits of its memory and its time after its imports.
-
-    The code may import modules in its first lines, up to an empty line, and call `hostile`'s
-    `result_or_one_line`. The seconds are those of the processor, because other programs may keep it
-    busy. Returns what the code prints.
-    """
-    imports, _, rest = code.strip().partition("\n\n")
-    limit = "resource.setrlimit(resource.RLIMIT_AS, 2 * (at_start + megabytes * 2**20,))\n"
-    limit += f"until = int(time.process_time()) + {seconds}\n"
-    limit += "resource.setrlimit(resource.RLIMIT_CPU, (until, until))"
-    at_start = 'int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()'
-    lines = ["import resource, sys, time", "from hostile import result_or_one_line", imports]
-    lines += [f"megabytes, at_start = {megabytes}, {at_start}", limit, rest]
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
-    command = [sys.executable, "-c", "\n".join(lines), *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=20 * seconds,
-    )
-    assert done.returncode == 0, done
-    return done.stdout
 
 
 def tiff(entries=(), pages=1, first=None, tile=(), data=b""):
