@@ -323,6 +323,9 @@ class Dataset:
         return digest.hexdigest()
 
 
+NAMED = 10  # number of images or classes that a message names
+
+
 def with_missing_splits(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
@@ -385,6 +388,9 @@ def count_classes(labels: dict[str, np.ndarray], place: Callable[[str, int], str
 def class_notes(dataset: Dataset) -> list[str]:
     """Returns messages on unlabeled images, and on classes that may not be meant."""
     notes, counts = [], dataset.counts()
+    folded = [name.casefold() for name in dataset.class_names]
+    if same := [n for n in dataset.class_names if folded.count(n.casefold()) > 1]:
+        notes.append(f"Classes whose names differ in case only: {', '.join(same)}.")
     unlabeled = [f"{found[-1]:,} {split}" for split, found in counts.items() if found[-1]]
     if dataset.num_classes and unlabeled:
         notes.append(f"Unlabeled images: {', '.join(unlabeled)}.")
@@ -399,9 +405,9 @@ def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     """Returns a message on equal images across splits or classes, with the first ten, if any."""
     found = defaultdict(list)
     for name, split in splits.items():
-        hashes = pixel_hashes(split.images)
-        for digest, label, path in zip(hashes, split.labels.tolist(), split.paths, strict=True):
-            found[digest].append((name, label, path))
+        rows = zip(split.images, split.labels.tolist(), split.paths, strict=True)
+        for image, label, path in rows:
+            found[hashlib.sha256(image.tobytes()).digest()].append((name, label, path))
     several = [rows for rows in found.values() if len(rows) > 1]
     in_splits = [rows for rows in several if len({name for name, _, _ in rows}) > 1]
     in_classes = [rows for rows in several if len({label for _, label, _ in rows} - {-1}) > 1]
@@ -411,10 +417,10 @@ def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class"
     # An image may be in both.
     both = dict.fromkeys(" = ".join(path for *_, path in rows) for rows in in_splits + in_classes)
-    return (f"{note}: {first_ten([*both])}.",)
+    return (f"{note}: {listed([*both])}.",)
 
 
-def first_ten(names: Sequence[str], separator: str = ", ") -> str:
+def listed(names: Sequence[str]) -> str:
     """Returns the first ten names, and how many more there are."""
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return separator.join(names[:10]) + more
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

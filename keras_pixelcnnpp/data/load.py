@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from keras_pixelcnnpp.data.arrays import Arrays
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES, BuiltIn
 from keras_pixelcnnpp.data.dataset import (
@@ -11,6 +13,7 @@ from keras_pixelcnnpp.data.dataset import (
     LabeledImages,
     class_notes,
     duplicates_note,
+    listed,
     with_missing_splits,
 )
 from keras_pixelcnnpp.data.folders import Folder
@@ -100,7 +103,8 @@ def load_dataset(
     """
     of_files = resize, skip_corrupted, white_level, as_uint16, unlabeled_others, conditions
     how = LoadOptions(image_size, channels, *of_files)
-    dataset = source_of(source).load(how)
+    found = source_of(source)
+    dataset = found.load(how)
     notes, splits = dataset.notes, dataset.splits
     own = dataset.image_shape[:2]
     if how.size is not None:
@@ -116,26 +120,53 @@ def load_dataset(
             )
             for name, split in splits.items()
         }
-    notes = (*notes, *_dark_note(splits))
+    notes = (*notes, *_dark_note(splits, found.has_files, white_level))
     if make_splits:
         try:
             splits, made = with_missing_splits(splits, seed)
         except UserError as error:
-            raise UserError(f"{source}: {error}") from error
+            raise UserError(f"{source}: {error}{_few(dataset)}") from error
         notes = (*made, *notes)
+    notes = (*notes, _values_note(splits))
     dataset = replace(dataset, splits=splits)
     return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
 
 
-def _dark_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
-    """Returns a message if the images may be levels, or files that do not use all of 16 bits."""
+def _few(dataset: Dataset) -> str:
+    """Returns which classes have fewer than ten images, for an error."""
+    of_classes = np.sum([*dataset.counts().values()], axis=0)[:-1]
+    pairs = zip(dataset.class_names, of_classes.tolist(), strict=True)
+    few = listed([f"{name} ({count})" for name, count in pairs if count < 10])
+    return f". Classes with fewer than ten images: {few}" if few else ""
+
+
+def _values_note(splits: dict[str, LabeledImages]) -> str:
+    """Returns the range of the values of each split, which shows splits on different scales."""
+    found = [
+        f"{name} {split.images.min()}, {np.median(split.images):g}, {split.images.max()}"
+        for name, split in splits.items()
+        if len(split)
+    ]
+    return f"Minimum, median and maximum of the values: {'; '.join(found)}."
+
+
+def _dark_note(
+    splits: dict[str, LabeledImages], are_files: bool, white_level: int | None
+) -> tuple[str, ...]:
     brightest = max(split.images.max(initial=0) for split in splits.values())
     deep = any(split.images.dtype == "uint16" for split in splits.values())
     if deep or brightest > 64:
         return ()
-    note = (
-        f"All images are nearly black: the largest value is {brightest} of 255. For gray image "
-        "files that use 12 of 16 bits, set the white level to 4095. Convert levels to images with "
-        "keras_pixelcnnpp.data.to_images(levels, K), where K is the number of levels."
+    advice = (
+        "If the values are levels, convert them to images with "
+        "keras_pixelcnnpp.data.to_images(levels, K), where K is the number of levels. If they are "
+        "codes without an order, train a model with ordered_levels=False in Python."
     )
-    return (note,)
+    if are_files:
+        advice = (
+            f"A smaller white_level than {white_level} makes them brighter."
+            if white_level
+            else "For gray image files that use 12 of 16 bits, use white_level=4095, or train's "
+            "--white-level 4095."
+        )
+    return (f"All images are nearly black: the largest value is {brightest} of 255. {advice}",)

@@ -18,6 +18,7 @@ from keras_pixelcnnpp.data.dataset import (
     some_rows,
     with_missing_splits,
 )
+from keras_pixelcnnpp.data.folders import MAX_CSV_BYTES
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
@@ -255,6 +256,10 @@ class RunFolder(TrainedImages):
         """Returns the content of `split_csv`; empty without this file."""
         if not self.split_csv.is_file():
             return []
+        if self.split_csv.stat().st_size > MAX_CSV_BYTES:
+            raise UserError(
+                f"{self.split_csv} is damaged: expected a file of at most {MAX_CSV_BYTES >> 20} MiB"
+            )
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
                 rows = [*read_cells(file)]

@@ -1,3 +1,4 @@
+import hostile
 import pytest
 import tiny
 from command_line import one_line
@@ -93,6 +94,13 @@ def test_damaged_list_of_images(run, pixelcnnpp, content):
     run.split_csv.write_text(content)
     command = ("evaluate", "likelihood", "--run", run.path)
     one_line(pixelcnnpp(*command), "split.csv is damaged")
+
+
+def test_a_huge_list_of_images_is_not_read(tmp_path):
+    run = RunFolder(tmp_path)
+    hostile.sparse(run.split_csv, b"split,path,class,sha256,pixels\n", 300 << 20)
+    with pytest.raises(UserError, match=r"split\.csv is damaged: .* at most 256 MiB"):
+        run.listing()
 
 
 @pytest.mark.parametrize(
