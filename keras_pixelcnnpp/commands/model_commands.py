@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from typer import Argument
 
@@ -170,10 +170,18 @@ class PosteriorOptions(OverwriteOptions, ModelOptions):
         ...,
     )
     data: Path = option("Folder of image files, or an .npz file with an array images.", ...)
+    groups: Path | None = option(
+        "Text file with the group of each image, one in a line. Images of a group share the vector."
+    )
+    prior: Path | None = option(
+        "Text file with the logarithm of the prior density of each vector of the grid, one in a "
+        "line; the last component varies fastest. Default: uniform."
+    )
+    rows: int | None = option("Number of known upper rows. Default: whole images.", min=0)
     level: float = option("Probability of the intervals, in (0, 1).", 0.9)
     output: Path = output_path("CSV file to write.", Path("posterior.csv"), suffix=".csv")
     figure: Path | None = output_path(
-        "PNG file to write, with the intervals; of a single image, with the marginals.",
+        "PNG file to write, with the intervals; of a single image or group, with the marginals.",
         suffix=".png",
     )
 
@@ -186,6 +194,9 @@ class CompressOptions(OverwriteOptions, TiledOptions):
         list[Path], Argument(help="Image files of the model's size, or folders of them.")
     ]
     output: Path = output_path("File to write, such as images.pxc.", ..., suffix=".pxc")
+    resize: Literal["center_crop", "stretch"] | None = option(
+        "How to convert images of another size or color mode. Default: they are errors."
+    )
     verify: bool = option("Decompress the result before it is written, to check it.", True)
 
 
@@ -311,8 +322,8 @@ def score(options: ScoreOptions) -> None:
 def posterior(options: PosteriorOptions) -> None:
     """Find the vectors under which a model that is conditioned on vectors explains images.
 
-    Writes mean, standard deviation and interval of each component for each image, for a uniform
-    prior. Give exactly one of --preset, --run and --model.
+    Writes mean, standard deviation and interval of each component for each image or group, for a
+    uniform prior if no other is given. Give exactly one of --preset, --run and --model.
     """
     with library():
         from keras_pixelcnnpp.commands.posterior import write_posterior

@@ -14,14 +14,14 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.errors import UserError, one_line, say
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error, one_line, say
 from keras_pixelcnnpp.utils.files import atomic_path, check_output, counted, write_csv
 
 MAX_GRID = 1_000_000
 
 
 def write_posterior(options: PosteriorOptions) -> None:
-    """Writes mean, standard deviation and interval of each component for each image."""
+    """Writes mean, standard deviation and interval of each component for each image or group."""
     if not 0 < options.level < 1:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
     for output in filter(None, (options.output, options.figure)):
@@ -29,10 +29,18 @@ def write_posterior(options: PosteriorOptions) -> None:
     trained = TrainedModel.named(options)
     grid = grid_of(options.grid, vectors_of(trained.model).names)
     paths, images, vectors = _images(options, trained)
+    groups = None if options.groups is None else _lines(options.groups, len(images), "--groups")
+    prior = None
+    if options.prior is not None:
+        with as_user_error(f"{options.prior}: not numbers"):
+            prior = np.array([float(x) for x in _lines(options.prior, len(grid), "--prior")])
     print(f"Scoring {counted(len(images))} under {len(grid):,} vectors")
     with graphs_as_traced():
-        found = trained.model.grid_posterior(images, grid, verbose="auto")
-    columns = {"image": np.array(paths), **found.summary(options.level, vectors)}
+        how: Any = {"observed": options.rows, "verbose": "auto"}
+        found = trained.model.grid_posterior(images, grid, prior, groups=groups, **how)
+    columns = found.summary(options.level, vectors if groups is None else None)
+    if groups is None:
+        columns = {"image": np.array(paths), **columns}
     rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     write_csv(options.output, [[*columns], *rows])
     say(f"Wrote {options.output}")
@@ -59,6 +67,19 @@ def _images(
         return [*split.paths], model.checked_images(split.images), vectors
     images = read_files(images_in(options.data), trained.read)
     return [*map(str, images)], np.stack([*images.values()]), None
+
+
+def _lines(path: Path, count: int, option: str) -> list[str]:
+    """Returns the lines of a text file, which must be `count`."""
+    with as_user_error(f"{path} cannot be read"):
+        lines = path.read_text().split("\n")
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if len(lines) != count or not all(map(str.strip, lines)):
+        raise UserError(
+            f"Invalid value for {option}. Expected {count:,} lines that are not empty. Received: "
+            f"{len(lines):,} lines in {path}"
+        )
+    return [line.strip() for line in lines]
 
 
 def intervals_figure(found: GridPosterior, level: float) -> Any:

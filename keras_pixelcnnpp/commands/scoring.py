@@ -132,16 +132,20 @@ def score_folder(
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
     image that cannot be read has the class -1 and an error message. A model without classes gives
-    all images the class -1; a model of vectors or maps scores them under `vector`. With `resume`,
-    an incomplete file is completed if the model and the images are those in the JSON file next to
-    it. `tiled` scores images at their own size, one at a time.
+    all images the class -1; a model of vectors scores them under `vector`, which is written after
+    log p(x | h) in nats, unless it is a map. With `resume`, an incomplete file is completed if the
+    model and the images are those in the JSON file next to it. `tiled` scores images at their own
+    size, one at a time.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
     """
     paths = images_below(data)
     numbers = [f"p_{label}" for label in range(len(trained.class_names))]
-    rows = [["path", "predicted", "predicted_name", "bits_per_dim", *numbers, "error"]]
+    components = trained.model.conditions.names[: len(_components(vector))]
+    given_vector = [] if vector is None else ["log_prob", *components]
+    first = ["path", "predicted", "predicted_name", "bits_per_dim"]
+    rows = [[*first, *given_vector, *numbers, "error"]]
     record = output.with_name(f"{output.name}.json")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
@@ -187,6 +191,11 @@ def _checksum(data: Path, paths: list[str]) -> str:
     return digest.hexdigest()
 
 
+def _components(vector: np.ndarray | None) -> list[float]:
+    """Returns the components of a vector, which rows contain; none for a map, which is long."""
+    return [] if vector is None or vector.ndim > 1 else vector.tolist()
+
+
 def _bits_of(rows: list[list]) -> list[float]:
     return [float(row[3] or "nan") for row in rows]
 
@@ -209,12 +218,15 @@ def _score(
         try:
             images[path] = trained.read(file_inside(data, path), tiled)
         except UserError as error:
-            rows[path] = [path, -1, *[""] * (len(names) + 2), error]
+            of_vector = 0 if vector is None else 1 + len(_components(vector))
+            rows[path] = [path, -1, *[""] * (len(names) + 2 + of_vector), error]
     if images:
         result = trained.classify(np.stack(list(images.values())), 0, tiled, vector)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [float(value) for value in (bits, *row)]
+            if vector is not None:
+                values += [float(-bits * np.log(2) * images[path].size), *_components(vector)]
             name = names[label] if label >= 0 else ""
             rows[path] = [path, int(label), name, *values, ""]
     return [rows[path] for path in paths]

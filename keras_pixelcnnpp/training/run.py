@@ -161,7 +161,7 @@ class RunFolder(TrainedImages):
 
     ```
     config.json  split.csv  model.keras  baseline.keras  checkpoints/  logs/
-    reports/  savedmodel/1/
+    samples/  reports/  savedmodel/1/
     ```
 
     `config.json` has a section for each trained model (`pixelcnnpp`, `baseline`), and a common
@@ -173,6 +173,7 @@ class RunFolder(TrainedImages):
     Attributes:
         config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
         split_csv: Path of the list of the images, which are `ListedImage`.
+        samples: Folder of generated images.
         reports: Folder of the results of the `evaluate` commands.
         savedmodel: Folder of exported SavedModels, with a numbered folder for each version.
         model_keras: Path of the trained PixelCNN++.
@@ -192,6 +193,7 @@ class RunFolder(TrainedImages):
         self.path = Path(path)
         self.config_json = self.path / "config.json"
         self.split_csv = self.path / "split.csv"
+        self.samples = self.path / "samples"
         self.reports = self.path / "reports"
         self.savedmodel = self.path / "savedmodel"
         self.model_keras = self.model("pixelcnnpp")

@@ -50,9 +50,9 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
     done(pixelcnnpp("complete", images / "one.png", *named, *given, *completed))
     done(pixelcnnpp("score", *named, *given, "--data", images, "--output", scores))
     row = read_rows(scores)[0]
-    assert [*row] == ["path", "predicted", "predicted_name", "bits_per_dim", "error"]
-    bits = model.bits_per_dim(IMAGES[:1, ..., None], MAPS[:1])[0]
-    assert float(row["bits_per_dim"]) == pytest.approx(bits, rel=1e-5)
+    assert [*row] == ["path", "predicted", "predicted_name", "bits_per_dim", "log_prob", "error"]
+    log_prob = model.log_prob(IMAGES[:1, ..., None], MAPS[:1])[0]
+    assert float(row["log_prob"]) == pytest.approx(log_prob, rel=1e-5)
     one_line(pixelcnnpp("sample", *named), "Missing option --map")
     done(pixelcnnpp("sample", *named, "--map", images / "one.png", *output, "--overwrite"))
     (tmp_path / "map.npy").write_bytes(b"no array")

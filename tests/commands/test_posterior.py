@@ -93,6 +93,21 @@ def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_
     with Image.open(figure) as image:
         assert image.size[0] > 2 * image.size[1]  # one panel: contrast is fixed
     one_line(pixelcnnpp(*words, "--grid", "share=0.5", "--overwrite"), "--grid", "contrast=…")
+    groups, prior, log_prior = tmp_path / "groups.txt", tmp_path / "prior.txt", [0, 1, 2, 3, 4]
+    groups.write_text("one set\n" * 10)
+    prior.write_text("".join(f"{number}\n" for number in log_prior))
+    words = (*words, "--grid", "contrast=0.5,share=log:0.1:0.9:5", "--groups", groups, "--rows", 2)
+    done(pixelcnnpp(*words, "--prior", prior, "--figure", figure, "--overwrite"))
+    grid = {"share": np.geomspace(0.1, 0.9, 5), "contrast": 0.5}
+    how = {"log_prior": log_prior, "groups": np.zeros(10), "observed": 2}
+    found = model.grid_posterior(np.load(arrays)["x_val"], grid, **how)
+    (row,) = read_rows(table)
+    assert row["group"] == "one set"
+    assert float(row["share_mean"]) == pytest.approx(found.mean[0, 0], rel=1e-4)
+    prior.write_text("1\nx\n1\n1\n1\n")
+    one_line(pixelcnnpp(*words, "--prior", prior, "--overwrite"), "prior.txt", "not numbers")
+    groups.write_text("one set\n" * 9)
+    one_line(pixelcnnpp(*words, "--overwrite"), "--groups", "10 lines")
 
 
 def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tmp_path):
@@ -115,6 +130,10 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tm
     bits = {row["path"]: float(row["bits_per_dim"]) for row in read_rows(tmp_path / "scores.csv")}
     expected = model.bits_per_dim(lattices(1)[0], [0.8, 0])
     np.testing.assert_allclose(bits["image.png"], expected, rtol=1e-5)
+    row = next(row for row in read_rows(tmp_path / "scores.csv") if row["path"] == "image.png")
+    assert [float(row[name]) for name in ("share", "contrast")] == [0.8, 0]
+    nats = model.log_prob(lattices(1)[0], [0.8, 0])[0]
+    assert float(row["log_prob"]) == pytest.approx(nats, rel=1e-5)
     others = ("--condition", "contrast=0,share=0.5", "--resume")
     one_line(pixelcnnpp(*score, *others), "scores of another model or of other images")
     compress = ("compress", image, *named, "--output", tmp_path / "images.pxc")

@@ -60,7 +60,7 @@ def test_commands_do_not_write_to_a_run_in_use(run, pixelcnnpp):
     commands = [
         ("evaluate", "likelihood", *model),
         ("export", *model),
-        ("sample", *model, "--count", 1, "--output", run.path / "samples"),
+        ("sample", *model, "--count", 1, "--output", run.samples),
         ("sample", *model, "--count", 1, "--output", run.path / "a.png"),
         ("complete", image, *model, "--output", run.path / "a.png"),
         ("classify", image, *model, "--csv", run.path / "a.csv"),
@@ -76,14 +76,14 @@ def test_commands_do_not_write_to_a_run_in_use(run, pixelcnnpp):
     assert {*run.path.rglob("*")} - {*before} <= {run.path / ".lock"}
 
 
-@pytest.mark.parametrize("name", ["reports", "logs/pixelcnnpp"])
+@pytest.mark.parametrize("name", ["reports", "samples", "logs/pixelcnnpp"])
 def test_links_do_not_lead_out_of_a_run(run, pixelcnnpp, name):
     outside, link = run.path.parent / "outside", run.path / name
     outside.mkdir()
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(outside)
-    command = ("evaluate", "generation", "--run", run.path, "--per-class", 1)
-    one_line(pixelcnnpp(*command), f"{link} is a link that leads out of the run")
+    command = ("evaluate", "generation", "--run", run.path, "--samples-only")
+    one_line(pixelcnnpp(*command, "--per-class", 1), f"{link} is a link that leads out of the run")
     assert not list(outside.iterdir())
 
 
