@@ -228,7 +228,7 @@ demo: .venv/installed
 	@echo "# With -S, Python finds TensorFlow in the given folder, but not this package:"
 	PYTHONPATH=$(SITE_PACKAGES) python -S examples/use_savedmodel.py $(RUN)/savedmodel/1 \
 		--classify $(RUN)/images/test/*/*.png --sample $(RUN)/served
-	@echo "Look at $(RUN)/reports, $(RUN)/samples, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
+	@echo "Look at $(RUN)/reports, $(RUN)/served, and: .venv/bin/tensorboard --logdir runs"
 
 clean:
 	rm -rf $(ENVIRONMENTS) $(LOWEST) .venv-mutants .venv-release .venv-wheel docs/_build build dist *.egg-info

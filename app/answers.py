@@ -1,6 +1,5 @@
 """Computations and figures of the page, without Gradio."""
 
-import functools
 import secrets
 from pathlib import Path
 from typing import NamedTuple
@@ -56,11 +55,6 @@ class Answers:
         self.model = trained.model
         self.tiled = tiled  # whether images are scored at their own size
 
-    @functools.cached_property
-    def examples(self) -> np.ndarray:
-        """Samples of the model as example images, uint8 `(16, H, W, C)`."""
-        return self.sample(seed=0).images
-
     def read(self, path: str | None, invert: bool = False, tiled: bool = False) -> np.ndarray:
         """Reads an image file, uint8 `(H, W, C)`; see `TrainedModel.read`."""
         if path is None:
@@ -80,19 +74,13 @@ class Answers:
     def known_pixels(self, layer: bytes | None) -> np.ndarray:
         """Returns which pixels are not painted over, bool `(H, W)`.
 
-        `layer` is a PNG or WebP file of at most the size of the enlarged image, transparent where
-        nothing is painted, or `None`. A pixel is unknown if more than half of it is painted.
+        `layer` is a PNG or WebP file, transparent where nothing is painted, or `None`. A pixel is
+        unknown if more than half of it is painted.
         """
         height, width, _ = self.model.image_shape
         if layer is None:
             return np.ones((height, width), bool)
-        largest = (width * self.enlargement, height * self.enlargement)
         with opened(layer, ("PNG", "WEBP")) as image:
-            if image.width > largest[0] or image.height > largest[1]:
-                raise UserError(
-                    f"expected a layer of at most {largest[0]}×{largest[1]} pixels. "
-                    f"Received: {image.width}×{image.height}"
-                )
             alpha = image.convert("RGBA").getchannel("A")
         return np.asarray(alpha.resize((width, height), Image.Resampling.BOX)) < 128
 
@@ -136,19 +124,18 @@ class Answers:
         images = model.complete(images, known, labels, seed, temperature, guidance, verbose=0)
         return Samples(images, labels, seed, by_name)
 
-    def classify(self, image: np.ndarray, against: int = ANY) -> Classification:
+    def classify(self, image: np.ndarray) -> Classification:
         """Classifies an image, uint8 `(H, W, C)`, and maps the evidence.
 
-        The evidence is for the most probable class, against the second one or the class `against`.
+        The evidence is for the most probable class, against the second one.
         """
         model, names = self.model, self.model.class_names
         rows = range(model.image_shape[0] + 1)
         scores = model.class_log_likelihoods(image[None], observed=rows)
         probabilities = model.posterior.probabilities(scores)[0]
-        order = [label for label in np.argsort(-probabilities[-1]).tolist() if label != against]
         evidence = None
         if model.num_classes > 1:
-            label, against = order[0], order[1] if against == ANY else against
+            label, against = np.argsort(-probabilities[-1])[:2]
             nats = model.evidence_map(image[None], [label], [against])[0]
             title = f"{nats.sum():+.1f} nats for {names[label]} (blue)"
             title += f"\nagainst {names[against]} (red)"

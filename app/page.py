@@ -90,7 +90,7 @@ def make_page(answers: Answers) -> gr.Blocks:
             _sample_tab(answers)
         with gr.Tab("Classify, score and complete"), gr.Row():
             with gr.Column(min_width=260):
-                image, invert = _image_input(page, answers)
+                image, invert = _image_input()
             with gr.Column(scale=2, min_width=300):
                 if model.num_classes:
                     with gr.Tab("Classify"):
@@ -119,18 +119,17 @@ def _sample_tab(answers: Answers) -> None:
 
 
 def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
-    against = _class_choice(answers, "Evidence against", "the next most probable class")
     button = gr.Button("Classify", variant="primary")
     posterior = gr.Label(label="p(class | image)", num_top_classes=MAX_CLASSES)
     evidence = gr.Plot(label="Evidence of each pixel", show_label=False)
     by_rows = gr.Plot(label="p(class | first rows)")
 
     @_showing_errors
-    def classify(path: str | None, invert: bool, against: int) -> tuple:
-        return answers.classify(answers.read(path, invert), against)
+    def classify(path: str | None, invert: bool) -> tuple:
+        return answers.classify(answers.read(path, invert))
 
-    given, outputs = [image, invert, against], [posterior, evidence, by_rows]
-    button.click(classify, given, outputs, api_name="classify", **ASKS_MODEL)
+    outputs = [posterior, evidence, by_rows]
+    button.click(classify, [image, invert], outputs, api_name="classify", **ASKS_MODEL)
 
 
 def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
@@ -205,27 +204,11 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
     return editor
 
 
-def _image_input(page: gr.Blocks, answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
+def _image_input() -> tuple[gr.Image, gr.Checkbox]:
     image = gr.Image(label="Image file", type="filepath", image_mode=None, format="png", height=220)
     # Pass the file itself: Gradio would decode it without the limits of `open_image`.
     image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign, assignment, return-value]
     invert = gr.Checkbox(label="Invert light and dark")
-    gallery = gr.Gallery(
-        label="Samples of the model",
-        columns=3,
-        format="png",
-        allow_preview=False,
-        interactive=False,
-    )
-
-    def fill() -> list[Image.Image]:
-        return list(map(as_image, answers.examples))
-
-    def choose(event: gr.SelectData) -> Image.Image:
-        return as_image(answers.examples[event.index])
-
-    page.load(fill, None, gallery, api_visibility="private", **ASKS_MODEL)
-    gallery.select(choose, None, image, api_visibility="private")
     return image, invert
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import classification_report
+from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
-from keras_pixelcnnpp.evaluate import classification_figures as plots
-from keras_pixelcnnpp.evaluate.figures import print_table
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
@@ -26,6 +25,8 @@ from keras_pixelcnnpp.utils.files import counted, write_bytes, write_predictions
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
+# With more classes, the numbers of a confusion matrix are illegible and take seconds to render.
+WRITTEN_CLASSES = 30
 
 
 def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | None:
@@ -59,9 +60,9 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
         "pixel_histogram_bits_per_dim": floor,
     }
     models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
-    write_bytes(folder / "reliability.png", plots.reliability_png(labels, models))
+    write_bytes(folder / "reliability.png", reliability_png(labels, models))
     for name, given in predictions.items():
-        png = plots.confusion_matrix_png(labels, given.predicted, class_names, titles[name])
+        png = confusion_matrix_png(labels, given.predicted, class_names, titles[name])
         write_bytes(folder / f"confusion_{name}.png", png)
     _print_comparison(report, titles)
     return report
@@ -192,3 +193,49 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
             f"{titles['pixelcnnpp']} minus baseline: {100 * difference['value']:+.1f} points of "
             f"accuracy, 95% interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
         )
+
+
+def confusion_matrix_png(
+    labels: np.ndarray, predicted: np.ndarray, class_names: Sequence[str], title: str = ""
+) -> bytes:
+    """Plots a confusion matrix; rows are true classes and columns are predicted classes.
+
+    Classes that are neither the true nor the predicted class of an image are left out.
+    """
+    shown, places = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
+    true, given = np.split(places, 2)
+    # scikit-learn's `confusion_matrix` warns about a single class.
+    matrix = np.zeros((len(shown), len(shown)), int)
+    np.add.at(matrix, (true, given), 1)
+    few = len(shown) <= WRITTEN_CLASSES
+    size = 3.0 + 0.5 * min(len(shown), WRITTEN_CLASSES)
+    figure = new_figure(size + 0.8, size)
+    axes = figure.subplots()
+    names = [class_names[label] for label in shown]
+    look: Any = {"include_values": few, "xticks_rotation": 45, "cmap": "Blues", "ax": axes}
+    ConfusionMatrixDisplay(matrix, display_labels=names).plot(**look)
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set(parse_math=False, visible=few)
+    axes.set_title(title)
+    return figure_png(figure)
+
+
+def reliability_png(labels: np.ndarray, models: dict[str, np.ndarray]) -> bytes:
+    """Plots accuracy against confidence. Larger dots stand for more images.
+
+    `models` are probabilities by title.
+    """
+    figure = new_figure(1 + 4.2 * len(models), 4.6)
+    panels = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    for axes, (title, probabilities) in zip(panels, models.items(), strict=True):
+        count, accuracy, confidence = metrics.reliability(labels, probabilities)
+        error = metrics.expected_calibration_error(labels, probabilities)
+        axes.plot([0, 1], [0, 1], ":", color="gray")
+        axes.plot(confidence, accuracy)
+        sizes = 12 + 160 * np.sqrt(count[count > 0] / count.sum())
+        axes.scatter(confidence, accuracy, sizes, alpha=0.6)
+        axes.set_title(f"{title}\nECE {error:.3f}", fontsize="medium")
+        axes.set(xlabel="confidence", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("accuracy")
+    return figure_png(figure)

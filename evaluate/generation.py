@@ -14,28 +14,25 @@ from keras_pixelcnnpp.data.images import UNKNOWN_GRAY
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
-from keras_pixelcnnpp.evaluate.measurements import GenerationOptions
+from keras_pixelcnnpp.evaluate.measurements import SampledOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, fidelity_metrics
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
-from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples
+from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.utils.backend import full_float32
 from keras_pixelcnnpp.utils.checks import checked_images
-from keras_pixelcnnpp.utils.errors import UserError, say
+from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import atomic_files, counted, write_bytes
 
 MAX_ROWS = MAX_COLUMNS = 10  # of a gallery
+COMPLETIONS = 4  # of each image
 
 
-def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
+def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict:
     """Samples images of each class, compares them with real images, and returns the metrics."""
-    if (subject.samples / SAMPLING).exists():
-        raise UserError(
-            f"{subject.samples} has images that `pixelcnnpp sample` wrote, which would be "
-            "replaced. Move them to another folder"
-        )
+    real = reference_images(subject.dataset, subject.split)
     print("Sampling. The sampler is compiled first, which takes some seconds.")
     start = time.perf_counter()
     samples = subject.sample(options)
@@ -48,21 +45,23 @@ def measure(subject: Subject, options: GenerationOptions, folder: Path) -> dict:
         "count": len(samples),
         "bits_per_dim": mean_bits_per_dim(subject.model, samples),
         "num_levels": subject.model.num_levels,
+        "reference": {"split": subject.split, "count": len(real)},
     }
-    if not options.samples_only:
-        real = reference_images(subject.dataset, subject.split)
-        report["reference"] = {"split": subject.split, "count": len(real)}
-        if subject.cnn is not None:
-            by_class, train = subject.model.num_classes > 0, quantized_training_images(subject)
-            report |= compare(subject.cnn, real, train, samples, by_class, options.seed)
-        _write_completions(subject, options, real, folder)
+    by_class = subject.model.num_classes > 0
+    if subject.cnn is not None:
+        train = quantized_training_images(subject)
+        report |= compare(subject.cnn, real, train, samples, by_class, options.seed)
+    if not by_class or (real.labels >= 0).all():
+        how = {"seed": options.seed, **options.of_sampler()}
+        completed = complete_images(subject.model, real, **how)
+        write_bytes(folder / "completions.png", gallery_png(*completed))
     rows = np.stack([pixels[:MAX_COLUMNS] for _, pixels in samples.by_class()])
     names = [name for name, _ in samples.by_class()]
     write_bytes(folder / "samples.png", gallery_png(rows, names, []))
-    with atomic_files(subject.samples, ["*_image_*.png"]) as images:
+    with atomic_files(subject.folder / "samples", ["*_image_*.png"]) as images:
         samples.write(images)
     _print_report(report)
-    say(f"Wrote images to {subject.samples}")
+    say(f"Wrote images to {subject.folder / 'samples'}")
     return report
 
 
@@ -70,16 +69,6 @@ def quantized_training_images(subject: Subject) -> LabeledImages:
     """Returns the training images as the model sees them; otherwise no sample could equal one."""
     train = subject.training_images(subject.dataset)
     return replace(train, images=quantize(train.images, subject.model.num_levels))
-
-
-def _write_completions(
-    subject: Subject, options: GenerationOptions, real: LabeledImages, folder: Path
-) -> None:
-    model = subject.model
-    if options.completions and (not model.num_classes or (real.labels >= 0).all()):
-        how = {"seed": options.seed, **options.of_sampler()}
-        completed = complete_images(model, real, options.completions, **how)
-        write_bytes(folder / "completions.png", gallery_png(*completed))
 
 
 def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> float:
@@ -90,7 +79,7 @@ def mean_bits_per_dim(model: AutoregressiveModel, samples: ClassSamples) -> floa
 
 
 def complete_images(
-    model: AutoregressiveModel, real: LabeledImages, count: int, **how: Any
+    model: AutoregressiveModel, real: LabeledImages, count: int = COMPLETIONS, **how: Any
 ) -> tuple:
     """Completes the upper half of one real image of each class `count` times, for `gallery_png`.
 

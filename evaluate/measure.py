@@ -1,9 +1,6 @@
 """The commands `pixelcnnpp evaluate`: measures, keeps the results, and writes the page."""
 
-import shutil
-import tempfile
 from dataclasses import fields
-from pathlib import Path
 
 from keras_pixelcnnpp.commands.helpers import command_line
 from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, DataOptions, Measurement
@@ -23,16 +20,14 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
         subject.run.require_model("pixelcnnpp")
     run, file = subject.run, f"{measurement.name}.json"
     with locked_around(subject.folder) if run is None else run.locked():
-        with tempfile.TemporaryDirectory() as temporary:
-            report = measurement.measure(subject, options, Path(temporary))
+        # Files of an earlier measurement, which would not match this one, are removed.
+        with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
+            report = measurement.measure(subject, options, folder)
             if report is not None:
                 facts = {"data": subject.data, "weights": subject.weights(measurement)}
                 facts |= {"command": command_line(), "notes": subject.notes}
-                write_json(Path(temporary, file), {**facts, **report})
-            # Files of an earlier measurement, which would not match this one, are removed.
-            with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
-                shutil.copytree(temporary, folder, dirs_exist_ok=True)
-            written = sorted(path.name for path in Path(temporary).iterdir())
+                write_json(folder / file, {**facts, **report})
+            written = sorted(path.name for path in folder.iterdir())
         write_page(subject)
     say(f"Wrote {', '.join(written)} and index.html to {subject.folder}")
 

@@ -119,25 +119,16 @@ class OfSamples(Measurement):
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenerationOptions(SampledOptions):
-    """Options of `evaluate generation`."""
-
-    samples_only: bool = option("Do not compare the samples with real images.", False)
-    completions: int = option("Number of completions of each real image; 0 for none.", 4, min=0)
-
-
 class Generation(OfSamples):
     """Sample images and compare them with real images.
 
-    Writes the samples to the folder samples (Class0_image_01.png and so on), which is in the run
-    folder, and generation.json, samples.png and completions.png. The metrics compare features of
+    Writes the samples to a folder samples (Class0_image_01.png and so on), generation.json,
+    samples.png, and completions.png of the upper halves of images. The metrics compare features of
     the run's baseline CNN.
     """
 
     name = "generation"
     title = "Generated images"
-    options = GenerationOptions
     examples = ("--run runs/digits", "--run runs/digits --per-class 10 --temperature 0.9")
     writes = ("samples.png", "completions.png")
 

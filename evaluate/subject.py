@@ -1,7 +1,5 @@
 """The subject of a measurement: a model, the images, and the folder of the results."""
 
-import itertools
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import READING
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
+from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
 
 HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
@@ -34,7 +33,6 @@ class Subject(TrainedImages):
         root: Folder of all results of the model.
         folder: Folder of the results on these images: `root` for the run's split validation, and
             otherwise a subfolder.
-        samples: Folder of generated images.
         notes: Messages on the images, once they are loaded.
 
     Raises:
@@ -56,24 +54,20 @@ class Subject(TrainedImages):
         usual = Path("reports", self.name) if self.run is None else self.run.reports
         self.root = options.output or usual
         self.folder = self._folder([] if source is None else [source.name])
-        is_own = self.run is not None and self.folder == self.run.reports
-        self.samples = self.run.samples if is_own else self.folder / "samples"
 
     def _folder(self, words: list[str]) -> Path:
-        """Returns the folder of the results, with a number if other images have its name."""
+        """Returns the folder of the results, which has no results on other images."""
         split = self.options.split
         if split is not None and (words or split != "validation"):
             words = [*words, split]
         if not words:
             return self.root
         (name,) = safe_names(["-".join(words) or "data"])
-        names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
-        folders = map(self.root.joinpath, names)
-        return next(
-            folder
-            for folder in folders
-            if all(data == self.data for data in _measured_data(folder))
-        )
+        folder = self.root / name
+        for file in folder.glob("*.json"):
+            if read_json(file).get("data") != self.data:
+                raise UserError(f"{folder} has results on other images. Choose another --output")
+        return folder
 
     def read_config(self) -> dict:
         return self.config
@@ -176,12 +170,6 @@ class Subject(TrainedImages):
         """Returns the hashes of the weights that a measurement depends on."""
         sections = ("pixelcnnpp", "baseline") if measurement.uses_cnn else ("pixelcnnpp",)
         return {name: digest for name, digest in self._weights.items() if name in sections}
-
-
-def _measured_data(folder: Path) -> Iterator[str | None]:
-    """Yields the sources of the images that the results in a folder are about."""
-    for file in sorted(folder.glob("*.json")):
-        yield read_json(file).get("data")
 
 
 def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | None) -> dict:

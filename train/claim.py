@@ -115,9 +115,8 @@ def _remove_training(run: RunFolder, section: str, with_state: bool = True) -> N
     """Removes the model, the results, and the checkpoints of a training run."""
     removed = [run.checkpoints(section), run.logs(section)] if with_state else []
     if run.has_checkpoint(section) or run.model(section).exists():
-        removed += [run.model(section), run.reports]
         # A server may be reading `savedmodel`, which the next export replaces.
-        removed += [run.samples] if section == "pixelcnnpp" else []
+        removed += [run.model(section), run.reports]
     # Errors are raised here, because old checkpoints would be used for the new run.
     for path in filter(Path.exists, removed):
         say(f"Removing {path}, which belongs to the earlier training")

@@ -12,13 +12,7 @@ import typer
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images, num_header_bytes
 from keras_pixelcnnpp.commands.model_commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
-from keras_pixelcnnpp.data.images import (
-    check_channels,
-    open_image,
-    opened,
-    png_bytes,
-    read_image,
-)
+from keras_pixelcnnpp.data.images import check_channels, open_image, opened, png_bytes
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.tiled.model import TiledModel
@@ -36,19 +30,12 @@ def compress_files(options: CompressOptions) -> None:
     files, output = [file for path in options.images for file in images_in(path)], options.output
     check_output(output, options.overwrite)
     trained = TrainedModel.named(options)
-    (model, _, reading), tiled = trained, options.tiled
+    model, tiled = trained.model, options.tiled
     check_channels(model.image_shape)
-    if tiled and options.resize:
-        raise UserError("--tiled keeps the size of images. Expected no --resize with it")
-    names, how = _names(files), (options.resize or "center_crop", reading.get("white_level"))
-
-    def read_one(file: Path) -> np.ndarray:
-        return trained.read(file, True) if tiled else read_image(file, model.image_shape, *how)
-
-    read = read_files(files, read_one)
-    if options.resize is None:
-        for file, pixels in read.items():
-            _require_lossless(file, pixels, tiled)
+    names = _names(files)
+    read = read_files(files, lambda file: trained.read(file, tiled))
+    for file, pixels in read.items():
+        _require_lossless(file, pixels, tiled)
     if len({pixels.shape for pixels in read.values()}) > 1:
         sizes = sorted({f"{pixels.shape[0]}×{pixels.shape[1]}" for pixels in read.values()})
         raise UserError(f"Expected images of one size in a file. Received: {', '.join(sizes)}")
@@ -103,12 +90,11 @@ def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
     original = np.asarray(open_image(file, 3))
     height, width, channels = pixels.shape
     if not (is_plain and np.array_equal(np.broadcast_to(pixels, (height, width, 3)), original)):
-        advice = "To convert it, add --resize center_crop or --resize stretch; for larger images, "
-        advice += "add --tiled"
+        advice = "Convert the file first" + ("" if tiled else "; for larger images, add --tiled")
         raise UserError(
             f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
             f"8-bit {'gray' if channels == 1 else 'RGB'}. "
-            f"{'Convert the file first' if tiled else advice}"
+            f"{advice}"
         )
 
 

@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from typer import Argument
 
@@ -194,9 +194,6 @@ class CompressOptions(OverwriteOptions, TiledOptions):
         list[Path], Argument(help="Image files of the model's size, or folders of them.")
     ]
     output: Path = output_path("File to write, such as images.pxc.", ..., suffix=".pxc")
-    resize: Literal["center_crop", "stretch"] | None = option(
-        "How to convert images of another size or color mode. Default: they are errors."
-    )
     verify: bool = option("Decompress the result before it is written, to check it.", True)
 
 

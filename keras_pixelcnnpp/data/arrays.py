@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from keras_pixelcnnpp.data.dataset import (
-    MAX_CLASSES,
     SPLIT_NAMES,
     Dataset,
     LabeledImages,
@@ -92,27 +91,15 @@ def dataset_of_arrays(
         lambda name, row: f"labels of {name}, row {row}",
     )
     class_names = arrays.get("class_names")
-    if class_names is not None:
-        if class_names.size > MAX_CLASSES:
-            raise UserError(
-                f"class_names must have at most {MAX_CLASSES:,} names. "
-                f"Received: {class_names.size:,}"
-            )
-        if "train" not in splits and "all" not in splits:
-            num_classes = max(num_classes, class_names.size)  # some may have no image
-    readings = {reading_of(arrays[images].shape) for images, *_ in pairs.values()}
-    notes = (*_channels_note(*shapes), *sorted(readings - {""}))
+    if class_names is not None and not {"train", "all"} & splits.keys():
+        num_classes = max(num_classes, class_names.size)  # some may have no image
+    notes = sorted({reading_of(arrays[images].shape) for images, *_ in pairs.values()} - {""})
     if unused:
-        note = (
-            f"Arrays that are not used: {', '.join(unused)}. Names that are used: x_train, "
-            "y_train, x_validation, y_validation, x_test, y_test, conditions_train, maps_train "
-            "and so on, and class_names."
-        )
-        notes = (*notes, note)
+        notes.append(f"Arrays that are not used: {', '.join(unused)}.")
     class_names = checked_class_names(class_names, num_classes)
     of_vectors = {split: pair[2 + (pair[3] in arrays)] for split, pair in pairs.items()}
     vector_names = _vector_names(splits, of_vectors, conditions)
-    return Dataset(name, class_names, splits, notes, vector_names)
+    return Dataset(name, class_names, splits, (*notes,), vector_names)
 
 
 def _vector_names(
@@ -135,18 +122,6 @@ def _vector_names(
         )
     names = given or tuple(f"h{index}" for index in range(size))
     return checked_class_names(names, size, "conditions")
-
-
-def _channels_note(shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Returns a message for images whose channels may be the first axis."""
-    height, width, channels = shape
-    if height > 4 or channels <= 4 or width <= 4:
-        return ()
-    note = (
-        f"The images are {height} pixels high and have {channels} channels. If their channels are "
-        "the first axis, move them to the last: np.moveaxis(images, 1, -1)."
-    )
-    return (note,)
 
 
 def _split(

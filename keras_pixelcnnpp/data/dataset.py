@@ -323,9 +323,6 @@ class Dataset:
         return digest.hexdigest()
 
 
-NAMED = 10  # number of images or classes that a message names
-
-
 def with_missing_splits(
     splits: dict[str, LabeledImages], seed: int
 ) -> tuple[dict[str, LabeledImages], tuple[str, ...]]:
@@ -405,9 +402,9 @@ def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     """Returns a message on equal images across splits or classes, with the first ten, if any."""
     found = defaultdict(list)
     for name, split in splits.items():
-        rows = zip(split.images, split.labels.tolist(), split.paths, strict=True)
-        for image, label, path in rows:
-            found[hashlib.sha256(image.tobytes()).digest()].append((name, label, path))
+        hashes = pixel_hashes(split.images)
+        for digest, label, path in zip(hashes, split.labels.tolist(), split.paths, strict=True):
+            found[digest].append((name, label, path))
     several = [rows for rows in found.values() if len(rows) > 1]
     in_splits = [rows for rows in several if len({name for name, _, _ in rows}) > 1]
     in_classes = [rows for rows in several if len({label for _, label, _ in rows} - {-1}) > 1]
@@ -417,10 +414,10 @@ def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class"
     # An image may be in both.
     both = dict.fromkeys(" = ".join(path for *_, path in rows) for rows in in_splits + in_classes)
-    return (f"{note}: {listed([*both])}.",)
+    return (f"{note}: {first_ten([*both])}.",)
 
 
-def listed(names: Sequence[str]) -> str:
+def first_ten(names: Sequence[str], separator: str = ", ") -> str:
     """Returns the first ten names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return separator.join(names[:10]) + more

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, namedtuple
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from keras_pixelcnnpp.data.dataset import (
     Dataset,
     LabeledImages,
     count_classes,
+    first_ten,
     named_splits,
 )
 from keras_pixelcnnpp.data.identity import HASH_LENGTH
@@ -31,25 +32,16 @@ from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import counted, relative_path, sha256
 
-NAMED = 10  # number of corrupted files that an error names
 # Accepted names of columns in the header of a CSV file.
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_id", "id")
-LABEL_COLUMNS = ("label", "class", "class_name", "target")
-SPLIT_COLUMNS = ("split",)
-MAX_CSV_BYTES = 256 << 20
+COLUMNS = {
+    "path": ("path", "file", "filename", "file_name", "image", "image_id", "id"),
+    "label": ("label", "class", "class_name", "target"),
+    "split": ("split",),
+}
 _INTEGER = re.compile("-?[0-9]{1,9}")  # int() also accepts "1_0" and digits of other scripts
 
 # An unread image file: its path relative to the folder, its label, and where it is listed.
 Listed = namedtuple("Listed", ("path", "label", "place", "vector"), defaults=(None,))
-
-
-class Columns(NamedTuple):
-    """Numbers of the columns of a CSV file, `None` for one that it does not have."""
-
-    path: int
-    label: int | None = None
-    split: int | None = None
-    vector: tuple[int, ...] = ()
 
 
 # Class names, files of each split, and messages for the user.
@@ -103,12 +95,6 @@ class Folder(DataSource):
         class_names, listed, notes = listing
         splits, of_reading = read_listed(folder, listed, how)
         notes = (*of_reading, *notes)
-        is_color = any(split.images.shape[-1] == 3 for split in splits.values())
-        is_gray = ((x.images[..., :1] == x.images[..., 1:]).all() for x in splits.values())
-        if is_color and all(is_gray):
-            notes += (
-                "All images are gray. Use channels=1, or train's --channels 1, to keep this.",
-            )
         return Dataset(self.name, class_names, splits, notes, tuple(how.conditions))
 
 
@@ -167,7 +153,7 @@ def read_listed(
         splits[name] = LabeledImages(images, labels, paths, tuple(hashes), vectors=vectors)
     notes = []
     if bad:
-        first = "; ".join(bad[:NAMED]) + f"; and {len(bad) - NAMED} more" * (len(bad) > NAMED)
+        first = first_ten(bad, "; ")
         if not skip_corrupted:
             count = f"{len(bad)} bad files. " * (len(bad) > 1)
             raise UserError(
@@ -353,25 +339,24 @@ def _list_csv(
 
     The split is that of the row, or by default that of the file. Adds names of columns to `unused`.
     """
-    file, rows, names = folder / name, [], []
-    lines = _lines(folder, name)
-    columns, has_header = _columns(*lines[0], conditions) if lines else (Columns(0), True)
+    lines, rows, splits = _lines(folder, name), [], []
+    names, has_header = _columns(*lines[0], conditions) if lines else ([], True)
     for place, fields in lines[has_header:]:
-        if len(fields) != len(lines[0][1]):
-            raise UserError(f"{place}: expected {len(lines[0][1])} columns, found {len(fields)}")
-        path, label, of_row = (fields[n] if n is not None else "" for n in columns[:3])
-        vector = _vector([fields[n] for n in columns.vector], place) if conditions else None
-        rows.append(Listed(path, label, place, vector))
-        names.append(split if columns.split is None else _named_split(of_row, place))
+        if len(fields) != len(names):
+            raise UserError(f"{place}: expected {len(names)} columns, found {len(fields)}")
+        row = dict(zip(names, fields, strict=True))
+        vector = _vector([row[name] for name in conditions], place) if conditions else None
+        label = "" if conditions else row.get("label", "")
+        rows.append(Listed(row["path"], label, place, vector))
+        splits.append(_named_split(row["split"], place) if "split" in row else split)
     if not rows:
-        raise UserError(f"{file} lists no image")
-    place = _place_of(folder, file.stem, [row.path for row in rows])
+        raise UserError(f"{folder / name} lists no image")
+    place = _place_of(folder, Path(name).stem, [row.path for row in rows])
     below = place.relative_to(folder).as_posix()
-    for of_row, row in zip(names, rows, strict=True):
+    for of_row, row in zip(splits, rows, strict=True):
         yield of_row, row if below == "." else row._replace(path=f"{below}/{row.path}")
-    header = lines[0][1] if has_header else []
-    used = {*columns[:3], *columns.vector}
-    unused |= dict.fromkeys(name for n, name in enumerate(header) if n not in used)
+    header = zip(lines[0][1], names, strict=True)
+    unused |= dict.fromkeys(given for given, name in header if name not in _used(conditions))
 
 
 def _lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
@@ -380,8 +365,6 @@ def _lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
     try:
         # utf-8-sig, because spreadsheet programs write a byte order mark.
         with file_inside(folder, name).open(encoding="utf-8-sig", newline="") as opened:
-            if os.fstat(opened.fileno()).st_size > MAX_CSV_BYTES:
-                raise UserError(f"{file}: expected a file of at most {MAX_CSV_BYTES >> 20} MiB")
             reader = csv.reader(opened)
             return [
                 (f"{file} row {reader.line_num}", [field.strip() for field in fields])
@@ -411,32 +394,41 @@ def _vector(texts: list[str], place: str) -> tuple[float, ...]:
     return vector
 
 
-def _columns(place: str, fields: list[str], conditions: Sequence[str] = ()) -> tuple[Columns, bool]:
-    """Returns the columns of path, label, split and vector, and whether the line is a header."""
+def _columns(
+    place: str, fields: list[str], conditions: Sequence[str] = ()
+) -> tuple[list[str], bool]:
+    """Returns names of columns, such as `path`, `label` and `split`, and whether a line has them.
+
+    Columns with another accepted name get one of these names.
+    """
     if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2 and not conditions:
-        return Columns(0, 1 if len(fields) > 1 else None), False
-    names = [field.lower() for field in fields]
-    path, label, split = (
-        next((names.index(name) for name in known if name in names), None)
-        for known in (PATH_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS)
-    )
-    if conditions:
-        missing = [name for name in conditions if name not in fields]
-        if path is None or missing:
-            wanted = ", ".join(missing) or " or ".join(PATH_COLUMNS)
-            raise UserError(
-                f"{place}: expected a header with the column {wanted}. "
-                f"Received: {','.join(fields)!r:.200}"
-            )
-        return Columns(path, None, split, tuple(map(fields.index, conditions))), True
-    if path is None or (label is None and {*names} - {*PATH_COLUMNS, *SPLIT_COLUMNS}):
+        return ["path", "label"][: len(fields)], False
+    names, lower = list(fields), [n.lower() if n not in conditions else "" for n in fields]
+    for name, accepted in COLUMNS.items():
+        if (known := next((one for one in accepted if one in lower), None)) is not None:
+            names[lower.index(known)] = name
+    if missing := {*conditions} - {*names}:
         raise UserError(
-            f"{place}: expected path,label, or a header with a column {' or '.join(PATH_COLUMNS)} "
-            f"and a column {' or '.join(LABEL_COLUMNS)}. Paths need extensions such as .png. "
-            f"Received: {','.join(fields)!r:.200}. A folder must not contain a CSV file that "
-            "doesn't list images."
+            f"{place}: expected a header with the column {', '.join(sorted(missing))}. "
+            f"Received: {','.join(fields)!r:.200}"
         )
-    return Columns(path, label, split), True
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated := sorted(repeated & _used(conditions)):
+        raise UserError(f"{place}: expected one column for each of: {', '.join(repeated)}")
+    has_labels = "label" in names or conditions or {*lower} <= {*COLUMNS["path"], "split"}
+    if "path" not in names or not has_labels:
+        paths, labels = (" or ".join(COLUMNS[name]) for name in ("path", "label"))
+        raise UserError(
+            f"{place}: expected path,label, or a header with a column {paths} and a column "
+            f"{labels}. Paths need extensions such as .png. Received: {','.join(fields)!r:.200}. A "
+            "folder must not contain a CSV file that doesn't list images."
+        )
+    return names, True
+
+
+def _used(conditions: Sequence[str]) -> set[str]:
+    """Returns the names of the columns that are read."""
+    return {"path", "split", *(conditions or ["label"])}
 
 
 def _place_of(folder: Path, stem: str, paths: list[str]) -> Path:

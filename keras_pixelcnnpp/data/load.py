@@ -13,7 +13,7 @@ from keras_pixelcnnpp.data.dataset import (
     LabeledImages,
     class_notes,
     duplicates_note,
-    listed,
+    first_ten,
     with_missing_splits,
 )
 from keras_pixelcnnpp.data.folders import Folder
@@ -136,7 +136,7 @@ def _few(dataset: Dataset) -> str:
     """Returns which classes have fewer than ten images, for an error."""
     of_classes = np.sum([*dataset.counts().values()], axis=0)[:-1]
     pairs = zip(dataset.class_names, of_classes.tolist(), strict=True)
-    few = listed([f"{name} ({count})" for name, count in pairs if count < 10])
+    few = first_ten([f"{name} ({count})" for name, count in pairs if count < 10])
     return f". Classes with fewer than ten images: {few}" if few else ""
 
 

@@ -1,5 +1,6 @@
 """Base class of the heads: the distribution of a pixel, from the outputs of a network."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -42,6 +43,9 @@ class Head(keras.layers.Layer):
 
     Attributes:
         max_levels: Integer, the largest number of levels that the head allows.
+        levels_at_once: Number of levels that guidance samples at once. More levels are sampled as
+            two digits, for which `level_log_probs` has the arguments `first`, `size` and `count`;
+            see `MixtureHead.level_log_probs`.
         uses_order: Boolean, whether neighboring levels have similar probabilities, so that the head
             does not suit codes.
         needs_groups: Boolean, whether masked networks compute the parameters of a sub-pixel from
@@ -49,6 +53,7 @@ class Head(keras.layers.Layer):
     """
 
     max_levels = MAX_LEVELS
+    levels_at_once = math.inf
     uses_order = False
     needs_groups = False
 

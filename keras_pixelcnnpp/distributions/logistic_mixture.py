@@ -63,6 +63,27 @@ class LogisticMixtureHead(MixtureHead):
         at_highest = values > 1.0 - half
         return ops.where(at_lowest, log_below, ops.where(at_highest, log_above, log_inner))
 
+    def interval_probabilities(
+        self, means: Tensor, log_scales: Tensor, first: int | Tensor, size: int, count: int
+    ) -> Tensor:
+        """Returns the probabilities of consecutive intervals of levels under components.
+
+        It is the formula of `log_probability` for wider bins, without logarithms.
+        """
+        num_levels = self.num_levels
+        lowest = ops.cast(first, means.dtype) + size * ops.arange(count, dtype=means.dtype)
+        lowest = ops.expand_dims(lowest, -2)  # (..., 1, count)
+        inverse_scales = ops.exp(-log_scales)[..., None]
+        half = inverse_scales * (size / (num_levels - 1))
+        centers = scale_to_unit(lowest + (size - 1) / 2, num_levels, means.dtype)
+        centered = (centers - means[..., None]) * inverse_scales
+        below = ops.sigmoid(half + centered)
+        above = ops.sigmoid(half - centered)
+        inner = -ops.expm1(-2.0 * half) * (below * above)
+        upper = ops.where(lowest < num_levels, above, 0.0)
+        inner = ops.where(lowest + size < num_levels, inner, upper)
+        return ops.where(lowest < 1, below, inner)
+
     def level_probabilities(self, weights: Tensor, means: Tensor, log_scales: Tensor) -> Tensor:
         """Returns the probabilities `(..., num_levels)` of all levels under a mixture.
 

@@ -208,11 +208,6 @@ class PixelCNNClassifier(ImageClassifier):
             )
         preset, options = Preset(self.preset), dict(self.model_options or {})
         arguments = {**preset.arguments, **options}
-        if weight := arguments.get("unlabeled_weight"):
-            raise ValueError(
-                "Invalid value for argument `model_options`. Expected unlabeled_weight=0, because "
-                f"each image of a classifier has a label. Received: unlabeled_weight={weight}"
-            )
         levels = arguments.get("num_levels", 256)
         images, labels = self._images(X, shape, levels, y, reset=True)
         check_classification_targets(labels)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS, Conditions, conditions_of
-from keras_pixelcnnpp.training.run import RunFolder, check_data, how_to_read
+from keras_pixelcnnpp.training.run import RunFolder, check_data
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
     checked_images,
@@ -115,11 +115,6 @@ class SavedModelClassifier(ImageClassifier):
     def num_levels(self) -> int:
         """Number of levels of a sub-pixel."""
         return self.config["num_levels"]
-
-    @property
-    def reading(self) -> dict:
-        """Arguments of `read_image` with which image files are read for this model."""
-        return how_to_read(self.config)
 
     @property
     def endpoints(self) -> list[str]:

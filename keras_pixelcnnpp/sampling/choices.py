@@ -1,6 +1,9 @@
 """How the value of a pixel is chosen from its parameters: as a whole, or sub-pixel by sub-pixel."""
 
+import math
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -82,6 +85,8 @@ class WholePixels:
 class SubPixels(WholePixels):
     """Samples each sub-pixel in turn by inversion, so that known pixels may be known in part.
 
+    With more than `head.levels_at_once` levels, each of two digits of a level is sampled in turn.
+
     Args:
         head: The distribution of a pixel.
         has_temperature: Boolean, whether there is a temperature other than 1.
@@ -90,8 +95,17 @@ class SubPixels(WholePixels):
     has_temperature: bool = True
 
     @property
+    def digits(self) -> list[tuple[int, int]]:
+        """Unit and number of values of each digit of a level, highest digit first."""
+        num_levels = self.head.num_levels
+        if num_levels <= self.head.levels_at_once:
+            return [(1, num_levels)]
+        unit = math.isqrt(num_levels - 1) + 1
+        return [(unit, -(-num_levels // unit)), (1, unit)]
+
+    @property
     def noise_size(self) -> int:
-        return self.head.channels
+        return self.head.channels * len(self.digits)
 
     def inputs(self, options: SamplingOptions, count: int) -> dict[str, np.ndarray]:
         return super().inputs(options, count) if self.has_temperature else {}
@@ -105,41 +119,47 @@ class SubPixels(WholePixels):
         carry: Tensors,
     ) -> tuple[Tensor, Tensors, Tensor]:
         levels, log_prob = [], ops.zeros_like(noise[:, 0])
+        uniform = iter(ops.split(noise, noise.shape[1], axis=1))
         temperature = inputs["temperature"][:, None] if self.has_temperature else None
+        digits = self.digits
         for channel in range(self.head.channels):
-            own = slice(channel, channel + 1)
-            # 1. The probabilities of the levels of this sub-pixel.
             earlier = [ops.expand_dims(level, 1) for level in levels]
-            found = self.head.level_log_probs(parameters, earlier, temperature)
-            law = self.law(found, inputs, carry)
-            # 2. Its level: sampled, or known.
-            level = first_level_above(law, noise[:, own])
-            if known is not None:
-                is_known, wanted = (x[:, own] for x in known)
-                level = ops.where(is_known, wanted, level)
-            index = ops.cast(level, "int32")
-            if known is not None:
-                of_level = ops.take_along_axis(law, index, axis=1)
-                log_prob = log_prob + ops.where(is_known, of_level, 0.0)[:, 0]
-            # 3. Its evidence about the class, at temperature 1.
-            if self.has_temperature:
-                found = self.head.level_log_probs(parameters, earlier)
-            carry = self.after(index, found, carry)
+            level = ops.zeros_like(noise[:, :1])
+            for unit, count in digits:
+                # 1. The probabilities of the values of this digit.
+                part = {"first": level[:, None], "size": unit, "count": count}
+                part = part if len(digits) > 1 else {}
+                log_probs: Any = partial(self.head.level_log_probs, parameters, earlier, **part)
+                found = log_probs(temperature)
+                law = self.law(found, inputs, carry)
+                # 2. Its value: sampled, or known.
+                digit = first_level_above(law, next(uniform))
+                if known is not None:
+                    is_known, wanted = (x[:, channel : channel + 1] for x in known)
+                    digit = ops.where(is_known, (wanted - level) // unit, digit)
+                index = ops.cast(digit, "int32")
+                if known is not None:
+                    of_digit = ops.take_along_axis(law, index, axis=1)
+                    log_prob = log_prob + ops.where(is_known, of_digit, 0.0)[:, 0]
+                # 3. Its evidence about the class, at temperature 1.
+                exact = log_probs(None) if self.has_temperature else found
+                carry = self.after(index, exact, carry)
+                level = level + unit * digit
             levels.append(level)
         return ops.concatenate(levels, axis=-1), carry, log_prob
 
     def law(self, log_probs: Tensor, inputs: Tensors, carry: Tensors) -> Tensor:
-        """Returns the log-probabilities `(batch, num_levels)` from which a level is sampled, nats.
+        """Returns the log-probabilities `(batch, count)` from which a digit is sampled, nats.
 
         Args:
-            log_probs: Float tensor `(batch, candidates, num_levels)`, those of the head.
+            log_probs: Float tensor `(batch, candidates, count)`, those of the head.
             inputs: See `choose`.
             carry: See `choose`.
         """
         return ops.log_softmax(log_probs[:, 0], axis=-1)
 
-    def after(self, level: Tensor, log_probs: Tensor, carry: Tensors) -> Tensors:
-        """Returns the new `carry` after a level, int `(batch, 1)`; `log_probs` as for `law`."""
+    def after(self, digit: Tensor, log_probs: Tensor, carry: Tensors) -> Tensors:
+        """Returns the new `carry` after a digit, int `(batch, 1)`; `log_probs` as for `law`."""
         return carry
 
 
@@ -200,13 +220,13 @@ class GuidedSubPixels(SubPixels):
         scaled = inputs["guidance_logit_scale"] * carry["log_likelihood"]
         weights = ops.log_softmax(scaled, axis=1)
         marginal = ops.logsumexp(weights[..., None] + log_probs, axis=1)
-        own = ops.sum(of_class * log_probs, axis=1)  # (batch, num_levels)
+        own = ops.sum(of_class * log_probs, axis=1)  # (batch, count)
         return ops.log_softmax(own + inputs["guidance"] * (own - marginal), axis=-1)
 
-    def after(self, level: Tensor, log_probs: Tensor, carry: Tensors) -> Tensors:
-        index = ops.repeat(level[:, None], self.num_classes, axis=1)
-        of_level = ops.take_along_axis(log_probs, index, axis=2)[..., 0]
-        return {**carry, "log_likelihood": carry["log_likelihood"] + of_level}
+    def after(self, digit: Tensor, log_probs: Tensor, carry: Tensors) -> Tensors:
+        index = ops.repeat(digit[:, None], self.num_classes, axis=1)
+        of_digit = ops.take_along_axis(log_probs, index, axis=2)[..., 0]
+        return {**carry, "log_likelihood": carry["log_likelihood"] + of_digit}
 
 
 def choice_for(model: PixelModel, options: SamplingOptions, by_channel: bool) -> WholePixels:

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.data.dataset import (
     some_rows,
     with_missing_splits,
 )
-from keras_pixelcnnpp.data.folders import MAX_CSV_BYTES
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
@@ -161,7 +160,7 @@ class RunFolder(TrainedImages):
 
     ```
     config.json  split.csv  model.keras  baseline.keras  checkpoints/  logs/
-    samples/  reports/  savedmodel/1/
+    reports/  savedmodel/1/
     ```
 
     `config.json` has a section for each trained model (`pixelcnnpp`, `baseline`), and a common
@@ -173,7 +172,6 @@ class RunFolder(TrainedImages):
     Attributes:
         config_json: Path of the configuration: options, versions, seeds, fingerprint of the data.
         split_csv: Path of the list of the images, which are `ListedImage`.
-        samples: Folder of generated images.
         reports: Folder of the results of the `evaluate` commands.
         savedmodel: Folder of exported SavedModels, with a numbered folder for each version.
         model_keras: Path of the trained PixelCNN++.
@@ -193,7 +191,6 @@ class RunFolder(TrainedImages):
         self.path = Path(path)
         self.config_json = self.path / "config.json"
         self.split_csv = self.path / "split.csv"
-        self.samples = self.path / "samples"
         self.reports = self.path / "reports"
         self.savedmodel = self.path / "savedmodel"
         self.model_keras = self.model("pixelcnnpp")
@@ -258,10 +255,6 @@ class RunFolder(TrainedImages):
         """Returns the content of `split_csv`; empty without this file."""
         if not self.split_csv.is_file():
             return []
-        if self.split_csv.stat().st_size > MAX_CSV_BYTES:
-            raise UserError(
-                f"{self.split_csv} is damaged: expected a file of at most {MAX_CSV_BYTES >> 20} MiB"
-            )
         with self.split_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
                 rows = [*read_cells(file)]

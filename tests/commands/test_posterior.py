@@ -144,22 +144,23 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tm
 
 
 def test_columns_of_a_csv_file_are_vectors(tmp_path):
+    """Also one with a name that labels may have."""
     images, vectors = lattices(20)
-    rows = [["path", "label", "share", "contrast"]]
+    rows = [["path", "class_name", "share", "class"]]
     for number, (image, vector) in enumerate(zip(images, vectors, strict=True)):
         Image.fromarray(image[..., 0]).save(tmp_path / f"{number}.png")
         rows.append([f"{number}.png", "x", *vector])
     with (tmp_path / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     how = {"image_size": 3, "channels": 1}
-    dataset = load_dataset(tmp_path, **how, conditions=("contrast", "share"))
-    assert dataset.vector_names == ("contrast", "share")
+    dataset = load_dataset(tmp_path, **how, conditions=("class", "share"))
+    assert dataset.vector_names == ("class", "share")
     assert dataset.num_classes == 0
-    assert any("not used: label" in note for note in dataset.notes)
+    assert any("not used: class_name" in note for note in dataset.notes)
     order = [int(path.removesuffix(".png")) for path in dataset.split("train").paths]
     np.testing.assert_allclose(dataset.split("train").vectors, vectors[order][:, ::-1], rtol=1e-6)
     assert dataset.split_as(dataset.listing()[::-1]).split("test").vectors.shape == (2, 2)
-    other = load_dataset(tmp_path, **how, conditions=("share", "contrast"))
+    other = load_dataset(tmp_path, **how, conditions=("share", "class"))
     assert dataset.fingerprint() != other.fingerprint()
     with pytest.raises(UserError, match="column field"):
         load_dataset(tmp_path, **how, conditions=("field",))

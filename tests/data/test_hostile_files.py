@@ -137,7 +137,7 @@ def test_any_npz(folder, content):
         ({"x_train": npy_of_shape((2**62, 2**62))}, "cannot be read"),
         ({"x_train": npy_of_shape((-1, 2, 2, 1))}, "cannot be read"),
         ({"padding": b"\x93NUMPY" + bytes(2**28)}, "would unpack to"),
-        ({"class_names": b"4"}, "cannot be read"),
+        ({"class_names": b"4"}, "Expected 2 strings"),
         ({"x_train": np.array([{"a": 1}], dtype=object)}, "cannot be read"),
         ({"class_names": np.array(["cat", "dog\n\x1b[2J"])}, "must be printable"),
     ],

@@ -19,6 +19,9 @@ class Single(LogisticMixtureHead):
     def __init__(self, channels, num_levels):
         super().__init__(channels, num_levels, 1)
 
+    def level_log_probs(self, parameters, earlier, temperature=None):
+        return super().level_log_probs(parameters, earlier, temperature)
+
 
 def test_a_head_of_the_users_own(monkeypatch):
     monkeypatch.setitem(HEADS, "single", Single)
@@ -33,15 +36,25 @@ def test_a_head_of_the_users_own(monkeypatch):
 class NormalMixtureHead(MixtureHead):
     """Mixture of discretized normal distributions."""
 
-    def log_probability(self, values, means, log_scales):
-        half = 1 / (self.num_levels - 1)
+    def probability(self, lowest, size, means, log_scales):
+        """Returns the probability of `size` levels from `lowest` on."""
+        last = self.num_levels - 1
 
-        def below(edge):
-            x = (edge - means) * ops.exp(-log_scales)
+        def below(level):
+            x = ((level - 0.5) * 2 / last - 1 - means) * ops.exp(-log_scales)
             inner = (1 + ops.erf(x / np.sqrt(2))) / 2
-            return ops.where(edge < -1, 0.0, ops.where(edge > 1, 1.0, inner))
+            return ops.where(level < 0.5, 0.0, ops.where(level > last, 1.0, inner))
 
-        return ops.log(ops.maximum(below(values + half) - below(values - half), 1e-30))
+        return below(lowest + size) - below(lowest)
+
+    def log_probability(self, values, means, log_scales):
+        levels = ops.round((values + 1) * (self.num_levels - 1) / 2)
+        return ops.log(ops.maximum(self.probability(levels, 1, means, log_scales), 1e-30))
+
+    def interval_probabilities(self, means, log_scales, first, size, count):
+        lowest = ops.cast(first, "float32") + size * ops.arange(count, dtype="float32")
+        of_each = ops.expand_dims(lowest, -2), size, means[..., None], log_scales[..., None]
+        return self.probability(*of_each)
 
     def quantile(self, uniform):
         return np.sqrt(2) * ops.erfinv(2 * uniform - 1)
@@ -51,6 +64,15 @@ def test_a_mixture_of_another_distribution(monkeypatch):
     monkeypatch.setitem(HEADS, "normal", NormalMixtureHead)
     model = PixelCNN((2, 2, 2), 2, 7, filters=4, num_blocks=1, num_mixtures=3, head="normal")
     verify(model)
+    head, rng = model.distribution, np.random.default_rng(0)
+    parameters = ops.convert_to_tensor(rng.normal(size=(5, head.num_parameters)), "float32")
+    earlier = [ops.full((5, 1), 3.0)]
+    each, pairs = (
+        np.exp(ops.convert_to_numpy(head.level_log_probs(parameters, earlier, **of)))
+        for of in ({}, {"first": ops.full((5, 1), 1.0), "size": 2, "count": 3})
+    )
+    expected = each[:, 1:].reshape(5, 3, 2).sum(axis=2)
+    np.testing.assert_allclose(pairs, expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)
 
 
 def test_inversion_takes_no_impossible_level():

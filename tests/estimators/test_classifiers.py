@@ -197,7 +197,6 @@ SHAPE = (2, 4, 4, 1)
     ("arguments", "images", "labels", "message"),
     [
         ({"preset": "dígits"}, np.zeros(SHAPE, "uint8"), [0, 1], "Unknown preset"),
-        ({"model_options": {"unlabeled_weight": 1.0}}, np.zeros(SHAPE, "uint8"), [-1, 1], "label"),
         ({"learning_rate": -1.0}, np.zeros(SHAPE, "uint8"), [0, 1], "learning_rate=-1"),
         ({}, np.zeros(SHAPE, "uint8"), [1, 1], "two classes"),
         ({}, np.zeros(SHAPE, "uint8"), [0.5, 1.2], "continuous"),

@@ -23,7 +23,7 @@ from keras_pixelcnnpp.utils.files import read_json
 
 MODEL = {"network": "pixelcnn", "filters": 4, "num_blocks": 1, "num_mixtures": 1}
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learn_class_bias": True}
-FEW = {"per_class": 4, "count": 7, "completions": 2}
+FEW = {"per_class": 4, "count": 7}
 
 
 class Measured(NamedTuple):

@@ -104,16 +104,14 @@ def report_of(run):
     return read_json(run.reports / "generation.json")
 
 
-def test_images_grids_and_report(pixelcnnpp, run):
-    command = ("evaluate", "generation", "--run", run.path, "--samples-only")
-    run.reports.mkdir()
-    (run.reports / "completions.png").touch()  # a file of an earlier measurement
+def test_images_and_report(pixelcnnpp, run_without_baseline):
+    run = run_without_baseline
+    command = ("evaluate", "generation", "--run", run.path)
+    samples = run.reports / "samples"
     assert pixelcnnpp(*command, "--per-class", 3, "--seed", 5)[0] == 0
-    assert {path.name for path in run.samples.iterdir()} == {
+    assert {path.name for path in samples.iterdir()} == {
         f"{name}_image_{number:02d}.png" for name in tiny.NAMES for number in (1, 2, 3)
     }
-    assert {path.stem for path in run.reports.glob("*.png")} == {"samples"}
-
     report = report_of(run)
     assert "metrics" not in report
     assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
@@ -122,17 +120,12 @@ def test_images_grids_and_report(pixelcnnpp, run):
     images = model.sample(labels, seed=5)
     bits = -model.log_prob(images, labels) / (16 * np.log(2))
     assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
-    with Image.open(run.samples / "bright_image_02.png") as image:
+    with Image.open(samples / "bright_image_02.png") as image:
         assert (np.asarray(image) == images[7, ..., 0]).all()
 
     # A smaller set replaces all files of a larger one.
     assert pixelcnnpp(*command, "--per-class", 1)[0] == 0
-    assert len(list(run.samples.iterdir())) == 3
-
-    # Images of the command `sample` are kept.
-    (run.samples / "sampling.json").touch()
-    one_line(pixelcnnpp(*command), "`pixelcnnpp sample` wrote")
-    assert len(list(run.samples.iterdir())) == 4
+    assert len(list(samples.iterdir())) == 3
 
 
 def test_beside_real_images(measured):
@@ -140,14 +133,14 @@ def test_beside_real_images(measured):
     completions, by_class = (figure.axes[0] for figure in figures[:2])
     # For each class, the first real image, the same without its lower half, and completions.
     shown, real = (
-        tiles(completions.images[0].get_array(), 4),
+        tiles(completions.images[0].get_array(), 6),
         tiny.tiny_split(9, 1).images[:3, ..., 0],
     )
     np.testing.assert_array_equal(shown[:, 0], real)
-    np.testing.assert_array_equal(shown[:, :, :2], real[:, None, :2].repeat(4, axis=1))
+    np.testing.assert_array_equal(shown[:, :, :2], real[:, None, :2].repeat(6, axis=1))
     assert (shown[:, 1, 2:] == 200).all()
-    given, labels = real[..., None].repeat(2, axis=0), [0, 0, 1, 1, 2, 2]
-    expected = model.complete(given, 2, labels, seed=0).reshape(3, 2, 4, 4)
+    given, labels = real[..., None].repeat(4, axis=0), np.repeat([0, 1, 2], 4)
+    expected = model.complete(given, 2, labels, seed=0).reshape(3, 4, 4, 4)
     np.testing.assert_array_equal(shown[:, 2:], expected)
     sampled = model.sample(np.arange(12) // 4, seed=0).reshape(3, 4, 4, 4)
     np.testing.assert_array_equal(tiles(by_class.images[0].get_array(), 4), sampled)
@@ -170,8 +163,7 @@ def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
         np.savez(path, **{**arrays, "x_train": train})
         known = {"source": str(path), "fingerprint": load_dataset(path).fingerprint()}
         write_json(run.config_json, {**config, "data": {**config["data"], **known}})
-        command = ("evaluate", "generation", "--run", run.path, "--per-class", 2)
-        done(pixelcnnpp(*command, "--completions", 0))
+        done(pixelcnnpp("evaluate", "generation", "--run", run.path, "--per-class", 2))
         numbers.append(report_of(run)["metrics"]["all"]["real_reference"])
     assert numbers[0] == numbers[1]
 
@@ -179,15 +171,14 @@ def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
 def test_training_images_are_no_reference(pixelcnnpp, run):
     command = ("evaluate", "generation", "--run", run.path, "--split", "train")
     one_line(pixelcnnpp(*command), "wasn't trained on")
-    assert not run.samples.exists()
     assert not run.reports.exists()
 
 
 def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypatch):
     old = [run.reports / "generation.json", run.reports / "completions.png"]
-    old.append(run.samples / "dark_image_09.png")
+    old.append(run.reports / "samples" / "dark_image_09.png")
     for file in old:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("old")
     command = ("evaluate", "generation", "--run", run.path, "--per-class", 1)
 
@@ -196,6 +187,6 @@ def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypat
 
     monkeypatch.setattr(generation, "gallery_png", interrupted)
     with pytest.raises(RuntimeError):
-        pixelcnnpp(*command, "--samples-only")
+        pixelcnnpp(*command)
     assert [file.read_text() for file in old] == ["old"] * 3
-    assert len(list(run.samples.iterdir())) == 1
+    assert len(list(old[2].parent.iterdir())) == 1

@@ -13,6 +13,7 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.evaluate.measurements import DataOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
@@ -45,14 +46,11 @@ def test_splits_do_not_overwrite_one_another(run):
     assert folder_of() == folder_of(split="validation") == run.reports
     assert folder_of(split="test") == run.reports / "test"
     write_json(run.reports / "test" / "likelihood.json", {"data": None})
-    # Data with the name of a split get another folder.
-    data = str(tiny.save_npz(run.path / "test.npz"))
-    assert folder_of(data=data) == run.reports / "test_2"
-    write_json(run.reports / "test_2" / "likelihood.json", {"data": data})
-    assert folder_of(data=data) == run.reports / "test_2"
-    (run.path / "new").mkdir()
-    other = str(tiny.save_npz(run.path / "new" / "test.npz"))
-    assert folder_of(data=other) == run.reports / "test_3"
+    data = str(tiny.save_npz(run.path / "other.npz"))
+    assert folder_of(data=data) == run.reports / "other"
+    assert folder_of(data=data, split="test") == run.reports / "other-test"
+    with pytest.raises(UserError, match="test has results on other images"):
+        folder_of(data=str(tiny.save_npz(run.path / "test.npz")))
 
 
 def test_output_never_overwrites_a_model(pixelcnnpp, run, tmp_path):

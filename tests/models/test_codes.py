@@ -91,7 +91,8 @@ def test_the_numbers_of_codes_do_not_matter():
     assert np.isnan(found.pit).all()
 
 
-def test_guided_codes_follow_their_law():
+def test_guidance_samples_all_codes_at_once():
+    """In two digits, the law would depend on which codes share a first digit."""
     model, _ = of_codes(image_shape=(1, 1, 1), num_levels=40)
     every = np.arange(40).reshape(-1, 1, 1, 1)
     by_class = model.class_log_likelihoods(every).astype("float64")

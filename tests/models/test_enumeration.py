@@ -12,6 +12,7 @@ from reference_mixture import ReferencePixel
 from scipy.special import log_softmax, logsumexp, softmax
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.distributions.heads import LogisticMixtureHead
 from keras_pixelcnnpp.distributions.levels import to_levels
 
 NONE = -1
@@ -56,12 +57,13 @@ class Case:
         labels = np.full(count, label)
         return self.model.sample(labels, batch_size=10_000, verbose=0, **arguments)
 
-    def guided(self, label, guidance, logit_scale, temperature=None):
+    def guided(self, label, guidance, logit_scale, digits=1, temperature=None):
         """Returns the law of guided samples, p(l | y)^(1 + w) q(l)^-w for each sub-pixel."""
+        base = {1: 4, 2: 2}[digits]
         laws = tempered = self.laws[:2]
         if temperature is not None:
             tempered = [self.at_temperature(each, temperature) for each in (0, 1)]
-        classes = [[enumeration.conditionals(x) for x in part] for part in (laws, tempered)]
+        classes = [[enumeration.conditionals(x, base) for x in part] for part in (laws, tempered)]
         before, guided = np.zeros(2), []
         for untempered, steps in zip(*(zip(*part, strict=True) for part in classes), strict=True):
             weights = log_softmax(logit_scale * before, axis=0)[..., None]
@@ -204,6 +206,14 @@ def test_guided_samples_follow_their_law(case):
     assert (enumeration.chi_square(images, case.laws[1]) < 1e-6) == case.sees_labels
     images = case.sample(0, seed=5, guidance=1.0, guidance_logit_scale=0.1)
     assert enumeration.chi_square(images, case.guided(0, 1.0, 0.1)) > 1e-3
+
+
+@pytest.mark.once
+def test_guidance_of_many_levels_is_that_of_their_digits(first, monkeypatch):
+    monkeypatch.setattr(LogisticMixtureHead, "levels_at_once", 2)
+    how = {"guidance": 2.0, "guidance_logit_scale": 1.0, "batch_size": 10_000, "verbose": 0}
+    images = model_of(*FIRST).sample(np.ones(SOME, int), seed=5, **how)
+    assert enumeration.chi_square(images, first.guided(1, 2.0, 1.0, digits=2)) > 1e-3
 
 
 def every_mask(image_shape):

@@ -48,13 +48,15 @@ def log_law(model, label):
     return log_probs - logsumexp(log_probs)
 
 
-def conditionals(log_probs):
+def conditionals(log_probs, base=4):
     """Returns the log-probability of each sub-pixel given the earlier ones, as four arrays.
 
-    The k-th array has the shape `(4,) * (k + 1)`, with the sub-pixel on its last axis.
+    The k-th array has the shape `(4,) * (k + 1)`, with the sub-pixel on its last axis. With a
+    `base` of 2, there is an array for each of the eight binary digits.
     """
-    joint = log_probs.reshape(4, 4, 4, 4)
-    prefixes = [logsumexp(joint, axis=tuple(range(k + 1, 4))) for k in range(3)]
+    count = {4: 4, 2: 8}[base]
+    joint = log_probs.reshape((base,) * count)
+    prefixes = [logsumexp(joint, axis=tuple(range(k + 1, count))) for k in range(count - 1)]
     prefixes.append(joint)
     first = prefixes[0]
     return [first] + [after - before[..., None] for before, after in itertools.pairwise(prefixes)]

@@ -176,25 +176,6 @@ def test_images_of_the_training_are_recognized_in_every_form(tmp_path):
         assert run.trained_on(given.split("train")).sum() == 12
 
 
-def test_folders_that_are_numbers_keep_the_order_of_an_old_run(tmp_path, capsys):
-    for number in range(12):
-        write_image(tmp_path / "data/train" / str(number) / "a.png", color=(number, 9, 9))
-        write_image(tmp_path / "data/validation" / str(number) / "b.png", color=(9, number, 9))
-    _, dataset, run = begun(tmp_path, tmp_path / "data", image_size=4)
-    names = sorted(dataset.class_names)
-    assert names[2] == "10"
-    data = {**run.read_config()["data"], "class_names": names}
-    data["fingerprint"] = dataset.with_classes(names).fingerprint()
-    write_json(run.config_json, {"data": data})
-    capsys.readouterr()
-    again = run.load_data()
-    assert capsys.readouterr().out == ""
-    assert again.class_names == tuple(names)
-    train = again.split("train")
-    named = [names[label] for label in train.labels]
-    assert named == [path.split("/")[-2] for path in train.paths]
-
-
 def test_a_data_set_as_image_files(pixelcnnpp, tmp_path):
     """The files have the images, labels and splits of the data set."""
     source, folder = tiny.save_npz(tmp_path / "tiny.npz"), tmp_path / "images"
