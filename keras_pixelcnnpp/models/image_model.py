@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.models.metrics import MeanMetric
-from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights, value_if_known
+from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
     checked_images,
@@ -42,7 +42,7 @@ class ImageModel(keras.Model):
     Keras's own loops train and evaluate the model. Arrays are checked once, before the loop begins.
     Of the batches of a `tf.data.Dataset`, a `keras.utils.PyDataset`, a `DataLoader` or a generator,
     shapes and dtypes are checked when a step is traced, and labels and image values that are out of
-    range make the loss NaN, or raise an error in eager mode.
+    range make the loss NaN.
 
     Subclasses define `image_shape` and `num_classes`.
 
@@ -234,17 +234,13 @@ class ImageModel(keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def require_images(self, images: Tensor) -> None:
-        """Raises a `ValueError` if a tensor has the wrong shape, dtype or (if known) values."""
+        """Raises a `ValueError` if a tensor has the wrong shape or dtype."""
         if not hasattr(images, "shape"):
             raise UserError(
                 f"Invalid input of {type(self).__name__}. Expected images of shape "
                 f"{('N', *self.image_shape)}. Received: {type(images).__name__}"
             )
         require_images(images, self.image_shape, self.num_levels, self.ordered_levels)
-        # No assignment expressions, which TensorFlow's AutoGraph cannot parse.
-        values = value_if_known(images) if self.may_be_invalid(images) else None
-        if values is not None:
-            self.checked_images(values)
 
     @property
     def num_values(self) -> int:

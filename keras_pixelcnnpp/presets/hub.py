@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +12,6 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, not_insta
 
 SCHEME = "hf://"
 REPOSITORY = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
-MAX_BYTES = 2 << 30  # of a download; the largest preset of this package has 8 MB
 # The only files that are downloaded, because a repository may contain code.
 READ = ("config.json", "metadata.json", "model.weights.h5")
 
@@ -23,15 +22,9 @@ def download(uri: str) -> Path:
     `uri` is `"hf://USER/NAME"` or, with a branch, tag or commit, `"hf://USER/NAME@REVISION"`.
     """
     repository, _, revision = uri.removeprefix(SCHEME).partition("@")
-    what = {"revision": revision or None, "allow_patterns": READ}
     with _hub(uri, "downloaded") as hub:
-        # Without a network, only the cache is used.
-        with suppress(hub.errors.DryRunError):
-            files = hub.snapshot_download(repository, **what, dry_run=True)
-            missing = sum(file.file_size for file in files if not file.is_cached)
-            if missing > MAX_BYTES:
-                raise UserError(f"expected at most {MAX_BYTES:,} bytes. Received: {missing:,}")
-        return Path(hub.snapshot_download(repository, **what))
+        folder = hub.snapshot_download(repository, revision=revision or None, allow_patterns=READ)
+        return Path(folder)
 
 
 def upload(uri: str, folder: Path) -> None:

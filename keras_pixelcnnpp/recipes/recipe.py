@@ -59,14 +59,20 @@ def numbers(text: str | None) -> int | list[int] | None:
     return values if len(values) > 1 else values[0]
 
 
-def _require_type(one: Field, value: object) -> None:
-    """Raises a `UserError` if a value of an option, perhaps from a file, has another type."""
+def _require_valid(one: Field, value: object) -> None:
+    """Raises a `UserError` if a value, perhaps from a file, is not one of an option."""
     kind: Any = get_args(one.type)[0]  # of `kind | None`
     kind = str if get_origin(kind) is Literal else kind
-    if type(value) is not kind:
-        names = {bool: "true or false", int: "an integer"}
+    kinds = {bool: "true or false", int: "an integer", float: "a number"}
+    expected = kinds.get(kind, "a name")
+    is_valid = type(value) is kind or (kind is float and type(value) is int)
+    if "min" in one.metadata:
+        low, high = one.metadata["min"], one.metadata.get("max", math.inf)
+        expected += f" of at least {low}" if high == math.inf else f" from {low} to {high}"
+        is_valid = is_valid and low <= value <= high
+    if not is_valid:
         raise UserError(
-            f"Invalid value for option `{one.name}`. Expected {names.get(kind, 'a name')}. "
+            f"Invalid value for option `{one.name}`. Expected {expected}. "
             f"Received: {one.name}={value!r:.80}"
         )
 
@@ -175,23 +181,10 @@ class Recipe(Reading):
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value, low = getattr(self, one.name), one.metadata.get("min")
-            if value is None:
-                continue
-            if low is None:
-                if "of_model" not in one.metadata:  # the model checks its arguments
-                    _require_type(one, value)
-                continue
-            high = one.metadata.get("max", math.inf)
-            declared: Any = one.type
-            is_number = isinstance(value, declared | int) and not isinstance(value, bool)
-            if not is_number or not low <= value <= high:
-                kind = "a number" if isinstance(0.5, declared) else "an integer"
-                limit = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
-                raise UserError(
-                    f"Invalid value for option `{one.name}`. Expected {kind} {limit}. "
-                    f"Received: {one.name}={value!r:.80}"
-                )
+            is_checked_later = "of_model" in one.metadata and "min" not in one.metadata
+            value = getattr(self, one.name)
+            if value is not None and not is_checked_later:  # by the model
+                _require_valid(one, value)
 
     @classmethod
     def of(cls, values: dict) -> Self:

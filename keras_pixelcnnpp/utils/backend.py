@@ -283,14 +283,6 @@ class SeedGenerator(keras.random.SeedGenerator):
             return super().next(ordered)
 
 
-def value_if_known(tensor: Tensor) -> np.ndarray | None:
-    """Converts a tensor to an array, or returns `None` for a symbolic tensor without values."""
-    try:
-        return keras.ops.convert_to_numpy(tensor)
-    except (NotImplementedError, TypeError, ValueError):
-        return None
-
-
 def host_function(function: Callable, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Calls a Python function inside a compiled function, each time that it runs.
 

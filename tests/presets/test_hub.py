@@ -13,7 +13,6 @@ from command_line import done, one_line
 from PIL import Image
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.presets import hub as hub_of_package
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.extras, pytest.mark.once, pytest.mark.eagerly]
@@ -72,14 +71,6 @@ def test_what_is_downloaded_is_what_was_saved_without_code(trained, tmp_path):
         model = kp.AutoregressiveModel.from_preset(name)
         np.testing.assert_array_equal(model.log_prob(SPLIT.images, SPLIT.labels), expected)
     assert {file.name for file in tmp_path.rglob(f"snapshots/{COMMIT}/*")} == FILES
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_large_preset_is_not_downloaded(monkeypatch, tmp_path):
-    monkeypatch.setattr(hub_of_package, "MAX_BYTES", 1000)
-    with pytest.raises(UserError, match=r"expected at most 1,000 bytes. Received: [\d,]{5,}$"):
-        kp.AutoregressiveModel.from_preset("hf://user/mine")
-    assert not list(tmp_path.rglob("snapshots/*/model.weights.h5"))
 
 
 def test_what_is_uploaded(preset, hub, monkeypatch):
