@@ -11,11 +11,9 @@ import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
-from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
-from keras_pixelcnnpp.evaluate.metrics.images import pixel_histogram_log_prob
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -32,9 +30,8 @@ WRITTEN_CLASSES = 30
 def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | None:
     """Measures the models as classifiers of a split, writes figures and prints tables."""
     model, class_names, all_images = subject.model, subject.class_names, subject.images
-    titles, dataset = subject.titles, subject.dataset
-    train = subject.training_images(dataset).images
-    trained_on = subject.trained_on(all_images, dataset)
+    titles = subject.titles
+    trained_on = subject.trained_on(all_images, subject.dataset)
     print(f"Scoring {counted(len(all_images))} of the split {subject.split} under every class")
     predictions = _predictions(model, subject.cnn, all_images.images, options.batch_size)
     for name, of_model in predictions.items():
@@ -46,18 +43,13 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
         print(f"The split {subject.split} has no labels, so only predictions were written.")
         return None
 
-    images, labels = all_images.images[known], all_images.labels[known]
+    labels = all_images.labels[known]
     predictions = {name: of_model.take(known) for name, of_model in predictions.items()}
-    floor = None
-    if len(train):
-        histogram = pixel_histogram_log_prob(train, images, model.num_levels)
-        floor = float(bits_per_dim(histogram, dataset.image_shape).mean())
     report = {
         "split": subject.split,
         "num_levels": model.num_levels,
         "trained_on": None if trained_on is None else int(trained_on[known].sum()),
-        **compare(labels, predictions, dataset.image_shape, class_names),
-        "pixel_histogram_bits_per_dim": floor,
+        **compare(labels, predictions, class_names),
     }
     models = {titles[name]: of_model.probabilities for name, of_model in predictions.items()}
     write_bytes(folder / "reliability.png", reliability_png(labels, models))
@@ -72,12 +64,12 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
 class Predictions:
     """A model's predictions for images, and its speed.
 
-    `probabilities` is float `[count, num_classes]`. `log_likelihood` is log p(x | y) in nats, of
-    the same shape, or `None` for a CNN.
+    `probabilities` is float `[count, num_classes]`. `bits_per_dim` is that of p(x), with equally
+    likely classes, float `[count]`, or `None` for a CNN.
     """
 
     probabilities: np.ndarray
-    log_likelihood: np.ndarray | None = None
+    bits_per_dim: np.ndarray | None = None
     images_per_second: float | None = None
 
     @property
@@ -85,16 +77,10 @@ class Predictions:
         """The most probable class of each image, int `[count]`."""
         return self.probabilities.argmax(axis=1)
 
-    def bits_per_dim(self, image_shape: tuple[int, int, int]) -> float | None:
-        """Returns the mean bits/dim of p(x), with equally likely classes."""
-        if self.log_likelihood is None:
-            return None
-        return float(np.mean(bits_per_dim(log_marginal(self.log_likelihood), image_shape)))
-
     def take(self, rows: np.ndarray) -> "Predictions":
         """Returns the predictions for some of the images."""
-        scores = None if self.log_likelihood is None else self.log_likelihood[rows]
-        return replace(self, probabilities=self.probabilities[rows], log_likelihood=scores)
+        bits = None if self.bits_per_dim is None else self.bits_per_dim[rows]
+        return replace(self, probabilities=self.probabilities[rows], bits_per_dim=bits)
 
 
 def _predictions(
@@ -102,15 +88,17 @@ def _predictions(
 ) -> dict[str, Predictions]:
     verbose = int(sys.stdout.isatty())
 
-    def timed(ask: Callable) -> tuple:
+    def timed(ask: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, float]:
         ask(images[:batch_size])  # compiles the model, which is not timed
         start = time.perf_counter()
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
-    classifier = PixelCNNClassifier(model, batch_size, verbose)
-    (scores, probabilities), speed = timed(classifier.likelihoods_and_probabilities)
-    predictions = {"pixelcnnpp": Predictions(probabilities, scores, speed)}
+    scores, speed = timed(lambda some: model.class_log_likelihoods(some, batch_size, verbose))
+    # float64, because confident predictions differ by less than float32 resolves.
+    probabilities = model.posterior.probabilities(scores.astype("float64"))
+    bits = bits_per_dim(log_marginal(scores), model.image_shape)
+    predictions = {"pixelcnnpp": Predictions(probabilities, bits, speed)}
     if cnn is not None:
         probabilities, speed = timed(
             lambda some: cnn.class_probabilities(some, batch_size, verbose)
@@ -120,25 +108,19 @@ def _predictions(
 
 
 def compare(
-    labels: np.ndarray,
-    predictions: dict[str, Predictions],
-    image_shape: tuple[int, int, int],
-    class_names: Sequence[str],
+    labels: np.ndarray, predictions: dict[str, Predictions], class_names: Sequence[str]
 ) -> dict:
     """Returns the content of `classification.json`: metrics of each model, and their difference."""
-    report = {
-        "count": len(labels),
-        "models": {
-            name: {
-                **metrics.classification_metrics(labels, of_model.probabilities),
-                "bits_per_dim": of_model.bits_per_dim(image_shape),
-                "images_per_second": of_model.images_per_second,
-                **classifier_details(labels, of_model.probabilities, class_names),
-            }
-            for name, of_model in predictions.items()
-        },
-        "accuracy_difference": None,
-    }
+    models = {}
+    for name, of_model in predictions.items():
+        bits = of_model.bits_per_dim
+        models[name] = {
+            **metrics.classification_metrics(labels, of_model.probabilities),
+            "bits_per_dim": None if bits is None else float(bits.mean()),
+            "images_per_second": of_model.images_per_second,
+            **classifier_details(labels, of_model.probabilities, class_names),
+        }
+    report = {"count": len(labels), "models": models, "accuracy_difference": None}
     if len(predictions) == 2:
         a, b = (of_model.predicted == labels for of_model in predictions.values())
         interval = list(metrics.accuracy_difference_interval(a, b))
@@ -178,8 +160,6 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         )
         for name, numbers in report["models"].items()
     ]
-    if (floor := report["pixel_histogram_bits_per_dim"]) is not None:
-        rows.append(("pixel histograms", "–", "–", "–", "–", f"{floor:.4f}"))
     print_table(
         ("", "accuracy", "95% interval (%)", "log loss", "ECE", bits_unit(report["num_levels"])),
         rows,

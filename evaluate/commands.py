@@ -33,8 +33,8 @@ for _measurement in MEASUREMENTS:
 def report(options: DataOptions) -> None:
     """Write the results as one page, index.html.
 
-    The page contains its images, so it can be sent as a single file. The commands for outdated
-    results are printed. Each of the other commands writes the page, too.
+    The page contains its images, so it can be sent as a single file. Each of the other commands
+    writes the page, too.
     """
     with library():
         from keras_pixelcnnpp.evaluate import measure

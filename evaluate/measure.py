@@ -16,15 +16,13 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
     subject = subject or Subject(options)
     if reason := measurement.reason(subject):
         raise UserError(reason)
-    if subject.run is not None:
-        subject.run.require_model("pixelcnnpp")
     run, file = subject.run, f"{measurement.name}.json"
     with locked_around(subject.folder) if run is None else run.locked():
         # Files of an earlier measurement, which would not match this one, are removed.
         with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
             report = measurement.measure(subject, options, folder)
             if report is not None:
-                facts = {"data": subject.data, "weights": subject.weights(measurement)}
+                facts = {"data": subject.data, "weights": subject.weights}
                 facts |= {"command": command_line(), "notes": subject.notes}
                 write_json(folder / file, {**facts, **report})
             written = sorted(path.name for path in folder.iterdir())
@@ -46,10 +44,8 @@ def measure_all(options: DataOptions) -> None:
 
 
 def report(options: DataOptions, subject: Subject | None = None) -> None:
-    """Writes the page, and prints the commands for outdated results."""
+    """Writes the page."""
     subject = subject or Subject(options)
     with locked_around(subject.folder):
-        lines = write_page(subject)
-    for line in lines:
-        say(line)
+        write_page(subject)
     say(f"Wrote {subject.folder / 'index.html'}")

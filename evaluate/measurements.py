@@ -64,20 +64,16 @@ class Measurement:
 
     Attributes:
         name: Name of the command, of the template, and of the result, `NAME.json`.
-        title: Title in messages.
         options: Class of the options, a dataclass.
         examples: Options in the examples of the command's help.
         writes: Patterns of the other files that it writes, next to the result.
-        uses_cnn: Boolean, whether it also measures the baseline CNN of a run.
         takes_vectors: Boolean, whether it measures a model that is conditioned on vectors.
     """
 
     name: ClassVar[str]
-    title: ClassVar[str]
     options: ClassVar[type[DataOptions]] = BatchOptions
     examples: ClassVar[tuple[str, ...]] = ("--run runs/digits",)
     writes: ClassVar[tuple[str, ...]] = ()
-    uses_cnn: ClassVar[bool] = False
     takes_vectors: ClassVar[bool] = False
 
     def reason_against(self, subject: "Subject") -> str | None:
@@ -85,10 +81,9 @@ class Measurement:
 
     def reason(self, subject: "Subject") -> str | None:
         """Returns `reason_against`, or that the measurement takes no models of vectors."""
-        if subject.numbers and not self.takes_vectors:
-            return (
-                f"{self.title} is not measured for a model that is conditioned on {subject.numbers}"
-            )
+        conditions = subject.model.conditions
+        if not conditions.num_candidates and not self.takes_vectors:
+            return f"evaluate {self.name} does not measure models conditioned on {conditions.kind}"
         return self.reason_against(subject)
 
     def measure(self, subject: "Subject", options: Any, folder: Path) -> dict | None:
@@ -105,10 +100,9 @@ class OfSamples(Measurement):
     """Base class of measurements of samples, which are compared with images."""
 
     options = SampledOptions
-    uses_cnn = True
 
     def reason_against(self, subject: "Subject") -> str | None:
-        channels = subject.image_shape[-1]
+        channels = subject.model.image_shape[-1]
         if channels not in (1, 3):
             return f"PNG files have 1 or 3 channels. Received: a model of {channels} channels"
         if subject.options.split == "train" and subject.data is None:
@@ -128,7 +122,6 @@ class Generation(OfSamples):
     """
 
     name = "generation"
-    title = "Generated images"
     examples = ("--run runs/digits", "--run runs/digits --per-class 10 --temperature 0.9")
     writes = ("samples.png", "completions.png")
 
@@ -141,7 +134,6 @@ class Copies(OfSamples):
     """
 
     name = "copies"
-    title = "Nearest neighbors"
     writes = ("nearest_neighbors.png",)
 
 
@@ -153,16 +145,14 @@ class Classification(Measurement):
     """
 
     name = "classification"
-    title = "Classification"
     examples = (
         "--run runs/digits",
         "--preset fashion_mnist --data fashion_mnist --split test",
     )
     writes = ("predictions*.csv", "reliability.png", "confusion_*.png")
-    uses_cnn = True
 
     def reason_against(self, subject: "Subject") -> str | None:
-        if subject.num_classes:
+        if subject.model.num_classes:
             return None
         return "An unconditional model does not classify images"
 
@@ -182,15 +172,14 @@ class Evidence(Measurement):
     """
 
     name = "evidence"
-    title = "Evidence maps"
     options = EvidenceOptions
     examples = ("--run runs/digits --per-class 2",)
     writes = ("evidence.png",)
 
     def reason_against(self, subject: "Subject") -> str | None:
-        if subject.num_classes > 1:
+        if subject.model.num_classes > 1:
             return None
-        return f"Evidence compares two classes. Received: num_classes={subject.num_classes}"
+        return f"Evidence compares two classes. Received: num_classes={subject.model.num_classes}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +199,6 @@ class Likelihood(Measurement):
     """
 
     name = "likelihood"
-    title = "Likelihood"
     options = LikelihoodOptions
     takes_vectors = True
     writes = ("likelihood.png",)
@@ -239,11 +227,9 @@ class OOD(Measurement):
     """
 
     name = "ood"
-    title = "Out-of-distribution inputs"
     options = OODOptions
     examples = ("--run runs/digits", "--run runs/digits --ood-data other_images")
     writes = ("ood.csv", "ood.png", "improbable.png")
-    uses_cnn = True
 
 
 # In the order of their sections on the page.

@@ -57,111 +57,98 @@ DETECTORS = {
 
 def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
     """Scores in-distribution and other images, and returns how well the latter are detected."""
-    images = two_or_more(subject)
+    images, model = two_or_more(subject), subject.model
     # Other images of the split are the normal images that the detectors are fitted to.
     rows = np.random.default_rng(options.seed).permutation(len(images))
-    total, count = len(images), min(options.count, len(images) // 2)
+    count = min(options.count, len(images) // 2)
     measured, normal = images.take(rows[:count]), images.take(rows[count : count + FIT_IMAGES])
     sets = {NORMAL: normal.images, OWN: measured.images}
-    others = ood_inputs(measured.images, options.seed)
-    if options.ood_data is not None:
-        other = subject.load_images(options.ood_data)
-        # A folder may have the name of one of the sets.
-        name = other.name if other.name not in {*sets, *others} else f"{other.name} (--ood-data)"
-        chosen = other.split(other.split_to_measure()).some(options.count, options.seed)
-        others[name] = chosen.images
-    known = [*subject.dataset.listing(), *subject.listing()]
-    for name, images in others.items():
-        if name not in MADE_FROM_IMAGES and are_among(known, images).mean() > SHARED:
-            say(f"Note: {name} is left out, because its images are among the data.")
-        else:
-            sets[name] = images
-    model = subject.model
-    split = subject.split
-    print(f"Scoring {count:,} of {counted(total)} of the split {split}, and the other sets")
+    sets |= _other_sets(subject, measured.images, options)
+    total = counted(len(images))
+    print(f"Scoring {count:,} of {total} of the split {subject.split}, and the other sets")
     detector = AnomalyDetector(model, FALSE_ALARMS, options.seed, options.batch_size)
     tick, features = progress(len(sets), unit="set"), {}
-    for name, images in sets.items():
-        features[name] = detector.features(images)
+    for name, pixels in sets.items():
+        features[name] = detector.features(pixels)
         tick()
-    if len(normal) < detector.least_images:
+    has_detector = len(normal) >= detector.least_images
+    if not has_detector:
         print(
             f"Note: AnomalyDetector is left out. It needs {detector.least_images} images of the "
             f"split besides those measured. There are {len(normal)}: choose a lower --count."
         )
-        detector = None
     cnn, size = subject.cnn, options.batch_size
-    by_classes = {name: class_detectors(images, model, cnn, size) for name, images in sets.items()}
-    scores = detector_scores(features, detector, by_classes)
+    by_classes = {name: class_detectors(pixels, model, cnn, size) for name, pixels in sets.items()}
+    scores = detector_scores(features, detector if has_detector else None, by_classes)
     normal_scores = scores.pop(NORMAL)
-    del sets[NORMAL]
     report: dict[str, Any] = {"split": subject.split, "seed": options.seed}
-    report["ood_data"] = options.ood_data
-    report |= auroc_report(scores, MADE_FROM_IMAGES)
+    report |= {"ood_data": options.ood_data, **auroc_report(scores, MADE_FROM_IMAGES)}
     report["thresholds"] = {
-        name: float(np.quantile(values, 1 - FALSE_ALARMS)) for name, values in normal_scores.items()
+        name: float(np.quantile(normal_scores[name], 1 - FALSE_ALARMS))
+        for name in report["detectors"]
     }
-    columns = dict(scores)
-    if detector is not None:
+    if has_detector:
         report["thresholds"]["anomaly_detector"] = float(-detector.offset_)
-        for name, of_set in scores.items():
-            p_values = detector.p_values_of(-of_set["anomaly_detector"])
-            columns[name] = {"p_value": p_values, **of_set}
-            numbers = report["inputs"].get(name, report[OWN])
-            numbers["detected"] = float(np.mean(p_values <= FALSE_ALARMS))
-    write_rows(folder / "ood.csv", columns, measured.paths)
-    order = scores[OWN].get("anomaly_detector", scores[OWN]["log_likelihood"])
-    rows = np.argsort(-order)[:EXAMPLES]
-    report["most_anomalous"] = [
-        {"path": measured.paths[row], **{n: float(v[row]) for n, v in columns[OWN].items()}}
-        for row in rows
-    ]
+    _write_rows(folder / "ood.csv", scores, measured.paths)
+    own = scores[OWN]
+    rows = np.argsort(-own.get("anomaly_detector", own["log_likelihood"]))[:EXAMPLES]
     maps = model.pixel_statistics(measured.images[rows]).surprise_map()
     titles = [
-        f"{one['path'][-60:]}: {one['log_likelihood']:.3f} {bits_unit(model.num_levels)}"
-        + (f", p = {one['p_value']:.3f}" if "p_value" in one else "")
-        for one in report["most_anomalous"]
+        f"{measured.paths[row][-60:]}: {own['log_likelihood'][row]:.3f} "
+        f"{bits_unit(model.num_levels)}"
+        + (f", p = {own['p_value'][row]:.3f}" if has_detector else "")
+        for row in rows
     ]
     figure = maps_figure(measured.images[rows], maps, titles)
     write_bytes(folder / "improbable.png", figure_png(figure))
+    del sets[NORMAL]
     shown = min(EXAMPLES, *map(len, sets.values()))
-    pixels = np.stack([images[:shown] for images in sets.values()])
-    write_bytes(folder / "ood.png", gallery_png(pixels, list(sets), []))
+    overview = np.stack([pixels[:shown] for pixels in sets.values()])
+    write_bytes(folder / "ood.png", gallery_png(overview, list(sets), []))
     _print_report(report)
     return report
 
 
+def _other_sets(subject: Subject, images: np.ndarray, options: OODOptions) -> dict[str, np.ndarray]:
+    """Returns out-of-distribution images by set, without sets that share images with the data."""
+    sets = ood_inputs(images, options.seed)
+    if options.ood_data is not None:
+        other = subject.load_images(options.ood_data)
+        # A folder may have the name of one of the sets.
+        name = f"{other.name} (--ood-data)" if other.name in {NORMAL, OWN, *sets} else other.name
+        chosen = other.split(other.split_to_measure()).some(options.count, options.seed)
+        sets[name] = chosen.images
+    known = [*subject.dataset.listing(), *subject.listing()]
+    for name in sets.keys() - MADE_FROM_IMAGES:
+        if are_among(known, sets[name]).mean() > SHARED:
+            say(f"Note: {name} is left out, because its images are among the data.")
+            del sets[name]
+    return sets
+
+
 def _print_report(report: dict) -> None:
     """Prints the AUROC of each detector, and the rates at which p-values detect the sets."""
-    rows = []
-    for name, numbers in report["inputs"].items():
-        detected = (numbers["detected"],) if "detected" in numbers else ()
-        rows.append((name, [f"{x:.3f}" for x in (*numbers["auroc"].values(), *detected)]))
-    headings = [name.replace("_", " ") for name in report["detectors"]]
-    false_alarms = report[OWN].get("detected")
-    if false_alarms is not None:
-        headings.append(f"p ≤ {FALSE_ALARMS}")
+    headings = [*(name.replace("_", " ") for name in report["detectors"]), f"p ≤ {FALSE_ALARMS}"]
     print("AUROC against in-distribution images; 0.5 is guessing")
     for part in (slice(4), slice(4, None)):  # all columns would be wider than a terminal
-        print_table(["", *headings[part]], [(name, *cells[part]) for name, cells in rows])
-    if false_alarms is not None:
-        print(
-            f"False alarms at p ≤ {FALSE_ALARMS}: {false_alarms:.1%} of other images of the split"
-        )
+        rows = []
+        for name, numbers in report["inputs"].items():
+            values = [*numbers["auroc"].values(), numbers["detected"]]
+            rows.append([name, *("–" if x is None else f"{x:.3f}" for x in values[part])])
+        print_table(["", *headings[part]], rows)
+    if (share := report[OWN]["detected"]) is not None:
+        print(f"False alarms at p ≤ {FALSE_ALARMS}: {share:.1%} of other images of the split")
 
 
-def write_rows(
-    path: Path, columns: dict[str, dict[str, np.ndarray]], own_paths: Sequence[str]
+def _write_rows(
+    path: Path, scores: dict[str, dict[str, np.ndarray]], own_paths: Sequence[str]
 ) -> None:
-    """Writes a row for each image: its set, its path or number, and the columns of its set."""
-    rows = [["set", "image", *columns[OWN]]]
-    for name, of_set in columns.items():
-        names = own_paths if name == OWN else map(str, range(len(of_set["log_likelihood"])))
-        numbers = zip(*of_set.values(), strict=True)
-        rows += [
-            [name, image, *(f"{x:.6g}" for x in row)]
-            for image, row in zip(names, numbers, strict=True)
-        ]
+    """Writes a row for each image: its set, its path or number, and its scores."""
+    rows = [["set", "image", *scores[OWN]]]
+    for name, of_set in scores.items():
+        names = own_paths if name == OWN else range(len(of_set["log_likelihood"]))
+        for image, *numbers in zip(names, *of_set.values(), strict=True):
+            rows.append([name, image, *(f"{x:.6g}" for x in numbers)])
     write_csv(path, rows)
 
 
@@ -219,7 +206,8 @@ def detector_scores(
     """Returns the scores of all detectors, float `[count]`, by set and then by detector.
 
     `features` are those of an `AnomalyDetector` by set, and `by_classes` the scores of
-    `class_detectors`. The detectors are fitted to the set `NORMAL`.
+    `class_detectors`. The detectors are fitted to the set `NORMAL`. With `detector`, its p-values
+    come first, as `p_value`.
     """
     bits, png = (FEATURES.index(name) for name in ("bits_per_dim", "png_bits_per_dim"))
     mean = features[NORMAL][:, bits].mean()
@@ -228,7 +216,9 @@ def detector_scores(
     scores: dict[str, dict] = {name: {} for name in features}
     for name, found in features.items():
         if detector is not None:
-            scores[name]["anomaly_detector"] = -detector.score_features(found)
+            normality = detector.score_features(found)
+            scores[name]["p_value"] = detector.p_values_of(normality)
+            scores[name]["anomaly_detector"] = -normality
         scores[name]["log_likelihood"] = found[:, bits]
         scores[name]["typicality"] = np.abs(found[:, bits] - mean)
         # The complexity of the quantized image, which the model sees.
@@ -267,19 +257,17 @@ def auroc_report(
 
     The sets `made_from_images` are modified in-distribution images in the same order.
     """
-    in_distribution, inputs = scores[OWN], {}
+    own, inputs = scores[OWN], {}
+    detectors = {name: meaning for name, meaning in DETECTORS.items() if name in own}
     for name, of_set in scores.items():
         paired = name in made_from_images
-        areas = {d: auroc_interval(in_distribution[d], of_set[d], paired) for d in in_distribution}
+        areas = {d: auroc_interval(own[d], of_set[d], paired) for d in detectors}
+        p_values = of_set.get("p_value")
         inputs[name] = {
             "count": len(of_set["log_likelihood"]),
             "bits_per_dim": float(of_set["log_likelihood"].mean()),
+            "detected": None if p_values is None else float(np.mean(p_values <= FALSE_ALARMS)),
             "auroc": {detector: area for detector, (area, _) in areas.items()},
             "auroc_ci95": {detector: list(ends) for detector, (_, ends) in areas.items()},
         }
-    own = inputs.pop(OWN)
-    return {
-        "detectors": {detector: DETECTORS[detector] for detector in in_distribution},
-        OWN: {name: own[name] for name in ("count", "bits_per_dim")},
-        "inputs": inputs,
-    }
+    return {"detectors": detectors, OWN: inputs.pop(OWN), "inputs": inputs}

@@ -3,7 +3,6 @@
 import base64
 import functools
 import io
-import statistics
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -24,16 +23,12 @@ from keras_pixelcnnpp.utils.files import read_json, write_bytes
 NONE = "–"
 
 
-def write_page(subject: Subject) -> list[str]:
-    """Writes the results on the subject's images as a page.
-
-    Returns a line for each outdated result, with the command that measures it.
-    """
+def write_page(subject: Subject) -> None:
+    """Writes the results on the subject's images as a page."""
     # Files that the commands did not write may have any structure.
     files = f"A file of {subject.name} or in {subject.folder}"
     with as_user_error(f"{files} is damaged or was written by another version"):
         results = _results(subject.folder)
-        outdated = _outdated(subject, results)
         facts = _facts(subject)
         page = (
             _environment()
@@ -41,13 +36,12 @@ def write_page(subject: Subject) -> list[str]:
             .render(
                 facts,
                 notes=_notes(subject, results),
-                outdated=outdated,
+                outdated=[n for n, one in results.items() if one.get("weights") != subject.weights],
                 parts=_parts(results, facts, subject.folder),
                 commands=_commands(subject, results),
             )
         )
     write_bytes(subject.folder / "index.html", f"{page.strip()}\n".encode())
-    return [f"Outdated: {title}. To replace it: {command} …" for command, title in outdated.items()]
 
 
 @functools.cache
@@ -70,15 +64,6 @@ def _results(folder: Path) -> dict[str, dict]:
     return {name: read_json(file) for name, file in files.items() if file.is_file()}
 
 
-def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
-    """Returns the titles of results of other weights than the model has, by their command."""
-    return {
-        f"pixelcnnpp evaluate {one.name}": one.title
-        for one in MEASUREMENTS
-        if one.name in results and results[one.name].get("weights") != subject.weights(one)
-    }
-
-
 def _facts(subject: Subject) -> dict:
     """Returns the variables of the page that do not depend on the results."""
     config, titles = subject.config, subject.titles
@@ -98,8 +83,7 @@ def _facts(subject: Subject) -> dict:
         "images_of": {"data": subject.data, "split": subject.options.split},
         "main_title": titles["pixelcnnpp"],
         "name": subject.name,
-        "options": _option_rows(by_title(config).values()),
-        "summaries": {title: _summary(rows) for title, rows in histories.items()},
+        "histories": histories,
         "titles": titles,
         "trained": model.get("options", {}),
         "unit": unit,
@@ -134,29 +118,6 @@ def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, dict]:
     labels = {"bits_per_dim": unit, "accuracy": "accuracy", "cross_entropy": "cross-entropy (nats)"}
     curves = {label: history_png(histories, quantity, label) for quantity, label in labels.items()}
     return {label: _image_of(png) for label, png in curves.items() if png}
-
-
-def _summary(rows: list[dict]) -> dict:
-    """Returns the logs of the last epoch, and the time of all epochs in seconds."""
-    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
-    if not seconds:
-        return rows[-1]
-    return {**rows[-1], "total": sum(seconds), "per_epoch": statistics.median(seconds)}
-
-
-def _option_rows(sections: Iterable[dict]) -> dict[str, list]:
-    """Returns a row for each option and version, with one value per model."""
-    options, versions = [], []
-    for section in sections:
-        options.append({"parameters": whole(section.get("parameters")), **section["options"]})
-        found = section.get("versions", {}).items()
-        alone = ("backend", "machine")
-        versions.append({n if n in alone else f"version of {n}": value for n, value in found})
-    return {
-        name.replace("_", " "): [column.get(name) for column in columns]
-        for columns in (options, versions)
-        for name in dict.fromkeys(chain(*columns))
-    }
 
 
 def _notes(subject: Subject, results: dict[str, dict]) -> list[str]:
@@ -194,11 +155,6 @@ def percent(share: Any, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}%" if _is_number(share) else NONE
 
 
-def percent_interval(bounds: Any) -> str:
-    """Formats two fractions as `95.3–99.1%`."""
-    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}%" if bounds else NONE
-
-
 def points(share: float) -> str:
     """Formats a difference of fractions in percentage points, as `+0.8`."""
     return f"{100 * share:+.1f}".replace("-", "−")
@@ -209,22 +165,4 @@ def whole(value: Any) -> str:
     return f"{value:,.0f}" if _is_number(value) else NONE
 
 
-def option(value: Any) -> str:
-    """Formats the value of an option in `config.json`."""
-    if isinstance(value, list):
-        return ", ".join(map(option, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return NONE if value is None else str(value)
-
-
-def duration(seconds: Any) -> str:
-    """Formats a time in seconds as `48 s`, `12 min` or `3.4 h`."""
-    if not _is_number(seconds):
-        return NONE
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
-
-
-FILTERS = (decimal, duration, option, percent, percent_interval, pick, points, whole)
+FILTERS = (decimal, percent, pick, points, whole)

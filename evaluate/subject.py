@@ -5,8 +5,9 @@ from pathlib import Path
 
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
+from keras_pixelcnnpp.data.identity import HASH_LENGTH
 from keras_pixelcnnpp.data.load import source_of
-from keras_pixelcnnpp.evaluate.measurements import DataOptions, Measurement, SampledOptions
+from keras_pixelcnnpp.evaluate.measurements import DataOptions, SampledOptions
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -16,8 +17,6 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
-
-HASH_LENGTH = 16  # hexadecimal digits of the SHA-256 that identifies weights
 
 
 class Subject(TrainedImages):
@@ -111,24 +110,6 @@ class Subject(TrainedImages):
         """Names of the classes of the data that the model was trained on."""
         return self.config["data"]["class_names"]
 
-    @property
-    def num_classes(self) -> int:
-        """Number of classes of the model."""
-        model = self.config.get("pixelcnnpp", {}).get("model", {})
-        return model.get("num_classes", len(self.class_names))
-
-    @property
-    def numbers(self) -> str | None:
-        """What the model is conditioned on if these are numbers: `"vectors"` or `"maps"`."""
-        model = self.config.get("pixelcnnpp", {}).get("model", {})
-        return model.get("conditions", {}).get("kind")
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Shape `(height, width, channels)` of the model's images."""
-        height, width, channels = self.config["data"]["image_shape"]
-        return height, width, channels
-
     @cached_property
     def dataset(self) -> Dataset:
         """The images in all splits."""
@@ -158,18 +139,14 @@ class Subject(TrainedImages):
         return self.dataset.split(self.split)
 
     @cached_property
-    def _weights(self) -> dict[str, str]:
+    def weights(self) -> dict[str, str]:
+        """Hashes of the weights of the models, by section of `config`."""
         if self.run is not None:
             files = {name: self.run.model(name) for name in self.run.MODEL_FILES}
         else:
             weights = self._preset.weights_path if self._preset else self.options.model
             files = {"pixelcnnpp": weights}
         return {n: sha256(file)[:HASH_LENGTH] for n, file in files.items() if file.is_file()}
-
-    def weights(self, measurement: Measurement) -> dict[str, str]:
-        """Returns the hashes of the weights that a measurement depends on."""
-        sections = ("pixelcnnpp", "baseline") if measurement.uses_cnn else ("pixelcnnpp",)
-        return {name: digest for name, digest in self._weights.items() if name in sections}
 
 
 def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | None) -> dict:

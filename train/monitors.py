@@ -15,7 +15,6 @@ from tensorboardX.proto.event_pb2 import Event
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import image_grid
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -89,8 +88,8 @@ class ValidationMonitor(keras.callbacks.Callback):
         if isinstance(model, BaselineCNN):
             probabilities = model.class_probabilities(images, self.batch_size)
         else:
-            classifier = PixelCNNClassifier(model, self.batch_size)
-            scores, probabilities = classifier.likelihoods_and_probabilities(images)
+            scores = model.class_log_likelihoods(images, self.batch_size, verbose=0)
+            probabilities = model.posterior.probabilities(scores.astype("float64"))
             of_label = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
             measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
         measured["accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))

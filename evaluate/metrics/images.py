@@ -10,8 +10,6 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 
-from keras_pixelcnnpp.distributions.levels import levels_of
-
 FIDELITY_METRICS = ("frechet_distance", "kid", "precision", "recall", "density", "coverage")
 
 # The values of the papers. One image more than this number is needed.
@@ -148,20 +146,3 @@ def memorization(generated: np.ndarray, held_out: np.ndarray) -> dict[str, float
         "share_closer_than_5_percent": float(np.mean(generated < low)),
         "identical": float(np.mean(generated == 0)),
     }
-
-
-def pixel_histogram_log_prob(
-    training: np.ndarray, images: np.ndarray, num_levels: int
-) -> np.ndarray:
-    """Returns the log-likelihood of images under one histogram per sub-pixel, in nats.
-
-    The histograms of `num_levels` levels are fitted to the `training` images, with Laplace
-    smoothing. All images are uint8 `[count, height, width, channels]`.
-    """
-    seen, asked = (
-        levels_of(np.asarray(pixels), num_levels).reshape(len(pixels), -1)
-        for pixels in (training, images)
-    )
-    counts = np.stack([1.0 + np.sum(seen == level, axis=0) for level in range(num_levels)])
-    log_probabilities = np.log(counts / counts.sum(axis=0))
-    return np.take_along_axis(log_probabilities, asked.astype(int), axis=0).sum(axis=1)

@@ -258,23 +258,15 @@ class PixelCNNClassifier(ImageClassifier):
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """Returns the logarithm of `predict_proba`, in nats, also where that rounds to 0."""
         check_is_fitted(self)
-        return self._scores_and_log_posterior(self._images(X))[1]
+        return self._log_posterior(self._images(X))
 
-    def likelihoods_and_probabilities(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns likelihoods and posterior of images from one pass over them.
-
-        They are `log p(x | y)`, float32, nats, and `p(y | x)`, float64, both `(N, num_classes)`.
-        """
-        scores, log_posterior = self._scores_and_log_posterior(images)
-        return scores, np.exp(log_posterior)
-
-    def _scores_and_log_posterior(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _log_posterior(self, images: np.ndarray) -> np.ndarray:
         model = self._trained
         scores = model.class_log_likelihoods(images, self.batch_size or 32, self.verbose)
         # float64, because float32 rounds the probability to 1 for a difference of 20 nats. Ranking
         # by confidence and temperature scaling need the exact values.
         logits = model.posterior.class_logits(scores.astype(np.float64))
-        return scores, log_softmax(logits, axis=-1)
+        return log_softmax(logits, axis=-1)
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:
-        return self.likelihoods_and_probabilities(images)[1]
+        return np.exp(self._log_posterior(images))

@@ -58,7 +58,8 @@ def test_signatures(exported):
 def test_classifier_agrees_with_the_model(trained, exported):
     """The graph scores four images at a time."""
     images = tiny.tiny_split(10).images
-    scores, probabilities = PixelCNNClassifier(trained).likelihoods_and_probabilities(images)
+    scores = trained.class_log_likelihoods(images)
+    probabilities = PixelCNNClassifier(trained).predict_proba(images)
     result = exported.classify(images)
     # At hundreds of nats, float32 has a resolution of 3e-5, and sums have another order.
     assert result["log_likelihood"] == pytest.approx(scores, rel=1e-6, abs=1e-4)

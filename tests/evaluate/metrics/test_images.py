@@ -12,7 +12,6 @@ from keras_pixelcnnpp.evaluate.metrics.images import (
     kernel_distance,
     memorization,
     nearest_neighbors,
-    pixel_histogram_log_prob,
     precision_recall,
 )
 
@@ -114,10 +113,3 @@ def test_memorization_by_hand():
         "share_closer_than_5_percent": 2 / 5,
         "identical": 2 / 5,
     }
-
-
-def test_counts_of_a_histogram_by_hand():
-    images = np.array([0, 9, 40, 85], "uint8").reshape(4, 1, 1, 1)
-    asked = 85 * np.arange(4, dtype="uint8").reshape(4, 1, 1, 1)
-    probabilities = np.exp(pixel_histogram_log_prob(images, asked, num_levels=4))
-    assert probabilities == pytest.approx([4 / 8, 2 / 8, 1 / 8, 1 / 8])
