@@ -8,7 +8,7 @@
 # make preset NAME=… DESCRIPTION=… makes a preset from the run folder runs/NAME
 # make notebooks runs the tutorials and stores their outputs (minutes)
 # make soak      runs a load test with 12,000 requests, and all examples of hypothesis
-# make mutants   changes the code at random, and prints the changes that no test notices (an hour or two; COUNT=20 for fewer)
+# make mutants   changes the code at random, and prints the changes that no test notices (an hour or two; COUNT=20 for fewer, SEED=1 for others)
 # make wheel     builds and checks the distribution, and installs it into an empty environment
 # make lock      updates requirements/constraints.txt; make audit checks these versions for known vulnerabilities
 #
@@ -166,10 +166,11 @@ soak: .venv/installed .venv-extras/installed
 
 # The tool changes the files of a copy.
 COUNT ?= 200
+SEED ?= 0
 mutants: .venv-mutants/installed
 	rm -rf build/mutants
 	git clone --quiet . build/mutants
-	cd build/mutants && KERAS_BACKEND=tensorflow $(CURDIR)/.venv-mutants/bin/python benchmarks/mutants.py --count $(COUNT)
+	cd build/mutants && KERAS_BACKEND=tensorflow $(CURDIR)/.venv-mutants/bin/python benchmarks/mutants.py --count $(COUNT) --seed $(SEED)
 
 # --- documentation ----------------------------------------------------------------------------
 

@@ -36,7 +36,8 @@ def source_of(text: str | Path) -> DataSource:
         if kind.takes(str(text)):
             return kind(str(text))
     forms = " or ".join(kind.form for kind in SOURCES if kind.form)
-    raise UserError(f"Expected {forms}, or one of: {', '.join(CLASS_NAMES)}. Received: {text}")
+    names = ", ".join(CLASS_NAMES)
+    raise UserError(f"Expected an existing {forms}, or one of: {names}. Received: {text}")
 
 
 def load_dataset(

@@ -49,7 +49,7 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.parametrize("name", ["none", "\0", __file__])
 def test_bad_sources(name):
-    expected = r"Expected \.npz file or folder, or one of: digits, mnist.* Received: "
+    expected = r"Expected an existing \.npz file or folder, or one of: digits, mnist.* Received: "
     with pytest.raises(UserError, match=expected):
         load_dataset(name)
 
