@@ -24,28 +24,27 @@ def append(folder, row, split="train"):
 
 
 def test_csv_files_as_spreadsheets_write_them(folder):
-    """CSV files may have a byte order mark, spaces, blank lines and missing labels."""
+    """CSV files may have a byte order mark, spaces, blank lines, missing labels, an image twice."""
     path = folder / "validation.csv"
     text = path.read_text().replace(",", " , ").replace("\n", "\r\n\r\n")
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     write_image(folder / "train/extra.png")
-    append(folder, "train/extra.png,-1")
+    append(folder, "train/extra.png,-1\ntrain/003.png,1")
     dataset = load_dataset(folder, image_size=8)
-    assert dataset.counts() == {"train": [10, 10, 1], "validation": [2, 2, 0], "test": [0, 0, 3]}
+    assert dataset.counts() == {"train": [10, 11, 1], "validation": [2, 2, 0], "test": [0, 0, 3]}
     assert dataset.class_names == ("Class0", "Class1")
     assert (dataset.image_shape, dataset.name) == ((8, 8, 3), "course")
     train = dataset.split("train")
-    assert train.labels.tolist() == [0, 1] * 10 + [-1]
-    assert train.paths[3] == "train/003.png"
-    assert train.images[3, 7, 7].tolist() == [3, 10, 99]
+    assert train.labels.tolist() == [0, 1] * 10 + [-1, 1]
+    for row in (3, 21):
+        assert train.paths[row] == "train/003.png"
+        assert train.images[row, 7, 7].tolist() == [3, 10, 99]
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("train/none.png,0", "'train/none.png': no such file"),
-        ("train/pipe.png,0", "no such file"),  # which is not waited for
-        ("train/000.jpg,burger", "label 'burger' is not an integer"),
+        ("train/pipe.png,0", "'train/pipe.png': no such file"),  # which is not waited for
         ("train/000.jpg,0.0", "Received: '0.0'. In pandas: frame"),
         ("train/000.jpg,nan", "nothing for an unlabeled image. Received: 'nan'"),
         ("train/extra.png,5", "label 5 is out of range: .* have the labels 0, 1"),
@@ -55,13 +54,12 @@ def test_csv_files_as_spreadsheets_write_them(folder):
         (r"a\..\..\outside.png,0", "Expected a path below the folder"),
         ("C:/outside.png,0", "Expected a path below the folder"),
         ("train/a\0b.png,0", "no such file|line contains NUL"),
-        ("train/notes.png,0", "notes.png: not an image"),
     ],
 )
 def test_bad_row_is_named(folder, row, message):
     write_image(folder / "train/extra.png")
     write_image(folder.parent / "outside.png")
-    (folder / "train/notes.png").write_text("no image")
+
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "train/pipe.png")
     append(folder, row)
@@ -70,13 +68,6 @@ def test_bad_row_is_named(folder, row, message):
     line = str(caught.value)
     assert "\n" not in line
     assert "row 21" in line or "NUL" in line  # reading stops at a null byte
-
-
-def test_an_image_listed_several_times_is_trained_on_as_often(folder):
-    append(folder, "train/003.png,1\ntrain/003.png,1")
-    train = load_dataset(folder, image_size=4).split("train")
-    assert train.paths.count("train/003.png") == 3
-    np.testing.assert_array_equal(train.images[-1], train.images[3])
 
 
 def test_bad_files_are_told_at_once_or_skipped(folder):
@@ -148,20 +139,15 @@ TWO = ("train/burger/0.jpg", "train/koala/0.jpg", "test/koala/0.jpg")
     ("files", "message"),
     [
         (["test/burger/0.jpg"], "Expected a split train. Received: test"),
-        (["train/notes.txt/", "validation/0.jpg"], "train has no image files .* and no CSV file"),
+        (["train/.0.jpg", "validation/0.jpg"], "train has no image files .* and no CSV file"),
         (["burger/0.jpg", "koala/0.jpg"], r"too few.*fewer than ten images: burger \(1\), koala"),
         ([*TWO, "val/panda/0.jpg"], "no class 'panda'. It has: burger, koala"),
         ([*TWO, "val/koala/0.jpg", "validation/koala/0.jpg"], "two names for one split"),
-        ([*TWO, "train/koala/1.jpg/"], r"^Split train: .*koala/1\.jpg: not an image .*\(skip"),
     ],
 )
 def test_bad_folder_is_named(tmp_path, files, message):
     for name in files:
-        if name.endswith("/"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_bytes(b"no image")
-        else:
-            write_image(tmp_path / name)
+        write_image(tmp_path / name)
     with pytest.raises(UserError, match=message):
         load_dataset(tmp_path, image_size=4)
 
@@ -247,24 +233,18 @@ def test_a_csv_file_without_labels(tmp_path, header):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["filename,species", "0.png,cat"], r"row 1: .*Received: 'filename,species'"),
-        (["name,date,author", "0.png,1,2"], "row 1: .*must not contain a CSV file"),
+        (["filename,species", "0.png,cat"], r"row 1: .*'filename,species'\. A folder must not"),
         (["filename;label", "0.png;cat"], "row 1: expected path,label.*'filename;label'"),
         (["0.png,1,2"], "row 1: expected path,label, or a header"),
         (["path,label,label", "0.png,1,2"], "row 1: expected one column for each of: label"),
-        (["0.png\tcat", "1.png\tcat"], "row 1: expected path,label"),
-        (["cat,0.png", "dog,1.png"], "row 1: expected path,label.*'cat,0.png'"),
-        (["path,label", "cat,0.png"], "row 2: 'cat': no such file"),
         (["image_id,label", "0,cat", "1,dog"], "row 2: '0': no such file"),
         (["0,cat", "1,dog"], "row 1: .* Paths need extensions"),
         (["path,label", "0.png,0", "1.png,cat"], "row 3: label 'cat' is not an integer, as others"),
         (["path,label"], "lists no image"),
-        (["path,label", "99.png,0"], "'99.png': no such file"),
         (
             ["path,label,split", "0.png,0,train", "1.png,1,holdout"],
             r"labels\.csv row 3: split 'holdout'.* one of: train, .*validation",
         ),
-        (["path,label,split", "0.png,0,train", "1.png,1,"], "row 3: split ''"),
     ],
 )
 def test_bad_list_is_named(tmp_path, rows, message):
@@ -316,26 +296,18 @@ def test_twelve_bits_in_sixteen(tmp_path):
 
 
 def test_links_are_followed(tmp_path):
-    """Clusters often store data sets as folders of links."""
+    """Clusters often store data sets as folders of links. Links in a circle end."""
     store = write_classes(tmp_path / "store")
     folder = tmp_path / "data"
     for name in CLASSES:
-        (folder / "train").mkdir(parents=True, exist_ok=True)
-        (folder / "train" / name).symlink_to(store / name)
+        (folder / "train" / name).mkdir(parents=True)
+        (folder / "train" / name / "part").symlink_to(store / name)
         (folder / "validation" / name).mkdir(parents=True)
         (folder / "validation" / name / "0.jpg").symlink_to(store / name / "0.jpg")
+        (folder / "validation" / name / "circle").symlink_to(folder / "validation" / name)
     linked = load_dataset(folder, image_size=4)
     assert [len(split) for split in linked.splits.values()] == [20, 2]
-    assert linked.split("train").paths[0] == "train/burger/0.jpg"
-
-
-def test_links_in_a_circle_end(tmp_path):
-    write_classes(tmp_path / "data" / "train")
-    for name in ("a", "b"):
-        (tmp_path / "data" / "train" / "koala" / name).symlink_to(tmp_path / "data")
-    dataset = load_dataset(tmp_path / "data", image_size=4)
-    # The class koala has ten images of its own, and the folder `a` has those of the class burger.
-    assert dataset.counts()["train"] == [9, 18, 0]
+    assert linked.split("train").paths[0] == "train/burger/part/0.jpg"
 
 
 def test_folders_that_are_numbers_are_in_their_order(tmp_path):

@@ -7,7 +7,6 @@ from PIL import Image
 from keras_pixelcnnpp.data.images import (
     image_grid,
     png_bits,
-    png_bytes,
     read_image,
     resize_images,
     resized_note,
@@ -91,26 +90,28 @@ def test_shrinking_averages_instead_of_picking():
     np.testing.assert_allclose(small, 127.5, atol=12)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "BMP", "GIF", "TIFF"])
-def test_other_formats(kind):
-    first, second = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
-    several = {} if kind in ("BMP", "TIFF") else {"save_all": True, "append_images": [second]}
-    pixels = read_image(encoded(first, kind, **several), (8, 8, 3))
-    if kind == "TIFF":  # no page is left out
-        with pytest.raises(UserError, match="a TIFF of several pages"):
-            read_image(encoded(first, kind, save_all=True, append_images=[second]), (8, 8, 3))
+RED, BLUE = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
+SEVERAL = {"save_all": True, "append_images": [BLUE]}
+
+
+@pytest.mark.parametrize(("kind", "frames"), [("WEBP", SEVERAL), ("BMP", {}), ("GIF", SEVERAL)])
+def test_other_formats(kind, frames):
+    pixels = read_image(encoded(RED, kind, **frames), (8, 8, 3))
     np.testing.assert_allclose(pixels[4, 4].astype(int), (255, 0, 0), atol=3)
 
 
-PNG = encoded(Image.effect_noise((12, 10), 99))
-ICO = encoded(Image.new("RGB", (16, 16)), "ICO")
-
-
-@pytest.mark.parametrize("content", [*(PNG[:n] for n in (0, 1, 10, 40, 60)), b"path,label\n", ICO])
-def test_what_is_no_image_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (encoded(RED)[:50], "cannot be read"),
+        (encoded(RED.resize((16, 16)), "ICO"), "not an image"),
+        (encoded(RED, "TIFF", **SEVERAL), "a TIFF of several pages"),  # none is left out
+    ],
+)
+def test_what_is_no_image_is_refused(tmp_path, content, message):
     path = tmp_path / "image.png"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"image\.png: (not an image|cannot be read)"):
+    with pytest.raises(UserError, match=rf"image\.png: .*{message}"):
         read_image(path, (8, 8, 3))
 
 
@@ -144,19 +145,8 @@ def test_resized_images_are_told():
     assert found == [(), (one,), (two,)]
 
 
-SMALL = png_bytes(np.zeros((4, 6, 3), "uint8"))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: image_grid(np.full((2, 4, 4, 1), 4000, "uint16")),
-            r"dtype=uint16\. Convert all data with np\.interp",
-        ),
-        (lambda: read_image(SMALL, (4, 4, 4)), "Expected images of 1 or 3 channels"),
-    ],
-)
-def test_bad_arguments(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_bad_arguments():
+    with pytest.raises(UserError, match=r"dtype=uint16\. Convert all data with np\.interp"):
+        image_grid(np.full((2, 4, 4, 1), 4000, "uint16"))
+    with pytest.raises(UserError, match="Expected images of 1 or 3 channels"):
+        read_image(encoded(RED), (4, 4, 4))

@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import hostile
 import keras
@@ -149,19 +150,14 @@ def test_data_sets_of_keras(monkeypatch, name, held_out, some_class):
     assert is_fixed == (name == "mnist")
 
 
-@pytest.mark.parametrize(
-    ("name", "advice"), [("mnist", ", and train with --preset mnist"), ("cifar10", "")]
-)
-def test_no_network(monkeypatch, name, advice):
+def test_no_network(monkeypatch):
     """The preset of a data set is its advice, but that of CIFAR-10 is too large."""
-
-    def fail():
-        raise OSError("no route\nto host")
-
-    monkeypatch.setattr(getattr(keras.datasets, name), "load_data", fail)
-    expected = rf"{name} cannot be downloaded: no route to host\. .*\.npz .* as the data{advice}$"
-    with pytest.raises(UserError, match=expected):
-        load_dataset(name)
+    fail = mock.Mock(side_effect=OSError("no route\nto host"))
+    for name, advice in {"mnist": ", and train with --preset mnist", "cifar10": ""}.items():
+        monkeypatch.setattr(getattr(keras.datasets, name), "load_data", fail)
+        expected = rf"{name} cannot be downloaded: no route to host\. .*\.npz .* the data{advice}$"
+        with pytest.raises(UserError, match=expected):
+            load_dataset(name)
 
 
 def write_npz(tmp_path, **changes):
@@ -178,12 +174,6 @@ def write_npz(tmp_path, **changes):
     return tmp_path / "data.npz"
 
 
-def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path):
-    dataset = load_dataset(write_npz(tmp_path, class_names=["cat", "dog"]))
-    assert (dataset.class_names, dataset.name) == (("cat", "dog"), "data")
-    assert dataset.split("test").labels.tolist() == [-1, -1, -1]
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -193,11 +183,7 @@ def test_arrays_with_class_names_and_without_labels_of_the_test_images(tmp_path)
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
-        ({"y_train": np.eye(2, dtype=int)[np.arange(20) % 2]}, "y_train must be integers"),
-        ({"y_train": ["cat", "dog"] * 10}, "y_train must be integers"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
-        ({"class_names": ["cat", "cat"]}, "Class names must be unique"),
-        ({"x_valid": np.zeros((4, 6, 4, 3), "uint8")}, "two names for one split, valid and val"),
     ],
 )
 def test_bad_arrays_are_named(tmp_path, changes, message):
@@ -224,22 +210,17 @@ def test_what_may_not_be_meant_is_told(tmp_path):
     assert "test 9, 9, 9" in notes
 
 
-LABELS = {"labels": np.arange(30) % 3, "class_names": tiny.NAMES}
-
-
-@pytest.mark.parametrize(
-    ("name", "others", "counts"),
-    [("images", LABELS, [24, 3, 3]), ("images", {}, [24, 3, 3]), ("x_train", {}, [27, 3])],
-)
-def test_arrays_that_are_split(tmp_path, name, others, counts):
-    images = tiny.tiny_split(30).images
-    np.savez(tmp_path / "a.npz", **{name: images}, **others)
+@pytest.mark.parametrize("has_labels", [False, True])
+def test_arrays_that_are_split(tmp_path, has_labels):
+    images, labels = tiny.tiny_split(30).images, np.arange(30) % 3 if has_labels else [-1] * 30
+    others = {"labels": labels, "class_names": tiny.NAMES} if has_labels else {}
+    np.savez(tmp_path / "a.npz", images=images, **others)
     dataset = load_dataset(tmp_path / "a.npz")
-    assert dataset.class_names == others.get("class_names", ())
-    assert [len(split) for split in dataset.splits.values()] == counts
+    assert (dataset.class_names, dataset.name) == (others.get("class_names", ()), "a")
+    assert [len(split) for split in dataset.splits.values()] == [24, 3, 3]
     (whole,) = load_dataset(tmp_path / "a.npz", make_splits=False).splits.values()
     np.testing.assert_array_equal(whole.images, images)
-    np.testing.assert_array_equal(whole.labels, others.get("labels", [-1] * 30))
+    np.testing.assert_array_equal(whole.labels, labels)
 
 
 def test_arrays_to_be_measured_only(tmp_path):
@@ -248,7 +229,6 @@ def test_arrays_to_be_measured_only(tmp_path):
     split = tiny.tiny_split(3)
     np.savez(tmp_path / "a.npz", x_test=split.images, y_test=labels)
     dataset = load_dataset(tmp_path / "a.npz", make_splits=False)
-    assert dataset.class_names == ("Class0", "Class1", "Class2")
     assert dataset.split("test").labels.tolist() == [0, 2, 2]
     np.savez(tmp_path / "a.npz", x_test=split.images, y_test=labels, class_names=[*"abcd"])
     assert load_dataset(tmp_path / "a.npz", make_splits=False).num_classes == 4
@@ -261,9 +241,7 @@ def test_arrays_to_be_measured_only(tmp_path):
     ("given", "low", "high"),
     [
         (np.linspace(0, 1, 16, dtype="float32"), 0, 1),
-        (np.linspace(-1, 0.5, 16), -1, 1),
         (np.arange(16, dtype="uint16") * 60, 100, 4095),  # some are darker than LOW
-        (np.arange(16, dtype="uint16") * 4369, 0, 65535),
         (np.arange(16, dtype="int64") * 17, 0, 255),
     ],
 )

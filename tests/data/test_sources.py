@@ -56,12 +56,6 @@ def test_a_class_is_enough(pixelcnnpp, monkeypatch, tmp_path):
     one_line(pixelcnnpp("train", "--run", run.path, "--data", "strips"), "stripes:SEED", "strips")
 
 
-def test_a_misspelled_name(pixelcnnpp, tmp_path):
-    command = ("train", "--run", tmp_path / "run", "--data", "fashion-mnist")
-    one_line(pixelcnnpp(*command), "digits, mnist, fashion_mnist, cifar10. Received: fashion-mnist")
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_run_recognizes_its_own_data_by_name_and_by_relative_path(run, monkeypatch):
     config = run.read_config()
     path = run.path / "own.npz"
