@@ -45,7 +45,6 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
     model = load_trained_model(run_of_maps.model_keras)
     expected = model.sample(MAPS[:1].repeat(3, axis=0), seed=0)
     np.testing.assert_array_equal(np.load(tmp_path / "samples.npy"), expected)
-    done(pixelcnnpp("sample", *named, *given, "--output", tmp_path / "samples.png"))
     completed = "--output", tmp_path / "completed.png"
     done(pixelcnnpp("complete", images / "one.png", *named, *given, *completed))
     done(pixelcnnpp("score", *named, *given, "--data", images, "--output", scores))
@@ -54,7 +53,8 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
     log_prob = model.log_prob(IMAGES[:1, ..., None], MAPS[:1])[0]
     assert float(row["log_prob"]) == pytest.approx(log_prob, rel=1e-5)
     one_line(pixelcnnpp("sample", *named), "Missing option --map")
-    done(pixelcnnpp("sample", *named, "--map", images / "one.png", *output, "--overwrite"))
+    samples = "--output", tmp_path / "samples.png"
+    done(pixelcnnpp("sample", *named, "--map", images / "one.png", *samples))
     (tmp_path / "map.npy").write_bytes(b"no array")
     one_line(pixelcnnpp("sample", *named, *given), "map.npy cannot be read")
     one_line(pixelcnnpp("classify", images, *named), "maps")

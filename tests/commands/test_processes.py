@@ -2,10 +2,8 @@
 
 import importlib.util
 import os
-import signal
 import subprocess
 import sys
-import textwrap
 
 import hostile
 import numpy as np
@@ -80,6 +78,9 @@ class TestScore:
                 assert BAD[row["path"]] in row["error"]
                 assert (row["predicted"], row["predicted_name"], row["p_0"]) == ("-1", "", "")
         one_line(pixelcnnpp(*command), "scores.csv exists", "--resume")
+        output.write_text("old")
+        pixelcnnpp(*command, "--overwrite")
+        assert read_rows(output) == rows
 
     def test_of_a_model_without_classes(self, data, tmp_path):
         model = tiny.untrained_pixelcnn(num_classes=0, conditioning="none")
@@ -213,36 +214,6 @@ def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     assert not (tmp_path / "a.csv").exists()
 
 
-# The first process that gets the block of 04.png kills itself or the driver.
-SCRIPT = """
-    import os, signal, sys, time
-    from functools import partial
-    from pathlib import Path
-    from keras_pixelcnnpp.commands import scoring
-    from keras_pixelcnnpp.commands.trained_model import TrainedModel
-
-    model, data, output, lost = sys.argv[1:]
-    whole = scoring._score
-
-    def score(driver, data, model, paths):
-        killed = Path(output).parent / "killed"
-        rows = whole(data, model, paths)
-        if "04.png" in paths and not killed.exists():
-            killed.touch()
-            if lost == "worker":
-                os.kill(os.getpid(), signal.SIGKILL)
-            if lost == "driver":
-                os.kill(driver, signal.SIGKILL)
-                time.sleep(600)
-        return rows
-
-    if __name__ == "__main__":
-        scoring._score = partial(score, os.getpid())
-        options = {"block_size": 3, "workers": 2}
-        scoring.score_folder(TrainedModel.find(model), Path(data), Path(output), **options)
-"""
-
-
 @pytest.mark.extras
 @pytest.mark.slow
 @pytest.mark.skipif(
@@ -250,39 +221,21 @@ SCRIPT = """
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None,
     reason="needs the extra `ray`",
 )
-class TestRay:
-    @pytest.mark.parametrize("lost", ["worker", "driver"])
-    def test_what_is_lost_is_done_again(self, model, data, tmp_path, lost):
-        alone, output, script = (tmp_path / name for name in ("alone.csv", "a.csv", "script.py"))
-        score_folder(model, data, alone, block_size=3)
-        script.write_text(textwrap.dedent(SCRIPT))
-        command = [sys.executable, script, model.source, data, output, lost]
-        log = tmp_path / "log"  # Ray's processes would keep a pipe open
-        with log.open("w") as file:
-            status = subprocess.run(command, check=False, stdout=file, stderr=file).returncode
-        assert status == (-signal.SIGKILL if lost == "driver" else 0), log.read_text()
-        assert (tmp_path / "killed").exists()
-        if lost == "driver":
-            assert alone.read_bytes().startswith(output.read_bytes())
-            # Relative paths must work although workers have other working directories.
-            command = ["score", "--model", model.source, "--data", "data", "--output", "a.csv"]
-            command = [*map(str, command), "--workers", "2", "--resume"]
-            cli = [sys.executable, "-m", "pixelcnnpp", *command]
-            result = subprocess.run(cli, check=False, capture_output=True, text=True, cwd=tmp_path)
-            assert result.returncode == 2  # for the damaged images
-            assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
-        assert output.read_text() == alone.read_text()
-
-    @pytest.mark.filterwarnings("default")  # importing Ray gives warnings
-    def test_samples_and_no_cluster_there(self, pixelcnnpp, model, tmp_path, monkeypatch):
-        labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
-        for name, workers in (("one", 1), ("two", 2)):
-            sample_many(model, labels, tmp_path / name, workers=workers, **options)
-        one, two = (sorted((tmp_path / name).glob("*.png")) for name in ("one", "two"))
-        assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
-        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-        command = ("sample", "--model", model.source, "--label", 0, "--output", tmp_path / "no")
-        one_line(
-            pixelcnnpp(*command, "--workers", 2),
-            "RAY_ADDRESS=127.0.0.1:9 cannot be reached",
-        )
+@pytest.mark.filterwarnings("default")  # importing Ray gives warnings
+def test_with_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
+    """Results are those of one process, also for relative paths, which workers have not."""
+    score_folder(model, data, tmp_path / "alone.csv")
+    command = ["score", "--model", model.source, "--data", "data", "--output", "a.csv"]
+    command = [sys.executable, "-m", "pixelcnnpp", *command, "--workers", "2"]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2  # for the damaged images
+    assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "alone.csv").read_text()
+    labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
+    for name, workers in (("one", 1), ("two", 2)):
+        sample_many(model, labels, tmp_path / name, workers=workers, **options)
+    one, two = (sorted((tmp_path / name).glob("*.png")) for name in ("one", "two"))
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    command = ("sample", "--model", model.source, "--label", 0, "--output", tmp_path / "no")
+    one_line(pixelcnnpp(*command, "--workers", 2), "RAY_ADDRESS=127.0.0.1:9 cannot be reached")

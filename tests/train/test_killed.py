@@ -1,10 +1,9 @@
-"""Kills and resumes trainings of the command in other processes."""
+"""Kills and resumes a training of the command in other processes."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -34,7 +33,6 @@ OPTIONS = [
     *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 4, "--label-loss-weight", 0.3),
     *("--num-candidates", 2, "--dropout-rate", 0.3, "--ema-momentum", 0.9, "--sample-every", 0),
 ]
-PATIENCE = 300  # seconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -42,41 +40,11 @@ def data(tmp_path_factory):
     return tiny.save_npz(tmp_path_factory.mktemp("data") / "tiny.npz")
 
 
-def start(data, run, *arguments, before=""):
-    command = [
-        *(sys.executable, "-c", before + RUN, "train"),
-        *("--data", data, "--run", run, *OPTIONS, *arguments),
-    ]
-    return subprocess.Popen(
-        [str(part) for part in command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-
-
-def checkpoints(run):
-    return Checkpoints(run / "checkpoints" / "pixelcnnpp")
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def finish(process, status=0):
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == status, err
-    return out
-
-
-def die(process):
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL
+def train(data, run, *arguments, before=""):
+    """Trains in another process, after some code; returns the exit status."""
+    words = ["--data", data, "--run", run, *OPTIONS, *arguments]
+    command = [sys.executable, "-c", before + RUN, "train", *map(str, words)]
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL, timeout=300).returncode
 
 
 def final_state(run):
@@ -86,23 +54,14 @@ def final_state(run):
 
 
 @pytest.mark.slow
-def test_killed_and_stopped_run_ends_as_one_that_never_was(data, tmp_path):
-    finish(start(data, tmp_path / "whole"))
-
+def test_killed_run_ends_as_one_that_never_was(data, tmp_path):
+    assert train(data, tmp_path / "whole") == 0
     run = tmp_path / "broken"
-    die(start(data, run, before=DIES_WRITING))
+    assert train(data, run, before=DIES_WRITING) == -signal.SIGKILL
     assert len(list(run.rglob(".pixelcnnpp-*"))) == 1
-    killed_at = checkpoints(run).saved()[-1]
-    assert killed_at == Progress(2)
-
-    process = start(data, run, "--resume")
-    wait_for(lambda: checkpoints(run).saved()[-1] > killed_at, process)
-    process.terminate()
-    assert "--resume" in finish(process, 128 + signal.SIGTERM)
+    assert Checkpoints(run / "checkpoints" / "pixelcnnpp").saved()[-1] == Progress(2)
+    assert train(data, run, "--resume") == 0
     assert {path.name for path in run.rglob(".*")} == {".lock"}
-    assert Progress(1) < checkpoints(run).saved()[-1] < Progress(10)
-
-    finish(start(data, run, "--resume"))
     whole, broken = final_state(tmp_path / "whole"), final_state(run)
     assert set(whole) == set(broken)
     for name, value in whole.items():

@@ -44,7 +44,7 @@ def test_a_resumed_run_goes_on_with_its_file(tmp_path):
     assert [row["loss"] for row in rows] == [4, None, 2, 1]
 
 
-@pytest.mark.parametrize("content", ["[{", "{}", "\xff"])
+@pytest.mark.parametrize("content", ["[{", "{}", "\xff", "[" * 100_000])
 def test_damaged_file_counts_as_none(tmp_path, content):
     path = tmp_path / "history.json"
     path.write_text(content, encoding="latin-1")

@@ -170,13 +170,8 @@ def test_what_muon_keeps():
 
 
 @pytest.mark.once
-def test_schedule_comes_back_with_the_model(tmp_path):
-    model = tiny.untrained_pixelcnn()
+def test_schedule_comes_back_with_the_optimizer():
     schedule = WarmUp(schedules.CosineDecay(0.01, 90), 30, 5)
-    model.compile(keras.optimizers.Adam(schedule))
-    split = tiny.tiny_split(6)
-    model.fit(split.images, split.labels, verbose=0)
-    model.save(tmp_path / "model.keras")
-    optimizer = keras.models.load_model(tmp_path / "model.keras").optimizer
-    assert int(optimizer.iterations) == 1
-    assert optimizer._learning_rate.get_config() == schedule.get_config()
+    stored = keras.optimizers.serialize(keras.optimizers.Adam(schedule))
+    again = keras.optimizers.deserialize(stored)
+    assert again._learning_rate.get_config() == schedule.get_config()

@@ -2,7 +2,7 @@ import pytest
 import tiny
 from command_line import one_line
 
-from keras_pixelcnnpp.training.run import RunFolder, read_history
+from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import write_json
 
@@ -93,16 +93,3 @@ def test_damaged_list_of_images(run, pixelcnnpp, content):
     run.split_csv.write_text(content)
     command = ("evaluate", "likelihood", "--run", run.path)
     one_line(pixelcnnpp(*command), "split.csv is damaged")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "[" * 100_000,
-        '{"epoch": 1}',
-    ],
-)
-def test_damaged_history_does_not_stop_a_training(tmp_path, content):
-    path = tmp_path / "history.json"
-    path.write_text(content)
-    assert read_history(path) == []
