@@ -20,6 +20,8 @@ os.environ.setdefault("XDG_CONFIG_HOME", str(Path.home() / ".config"))
 os.environ["HOME"] = tempfile.mkdtemp(prefix="tests-home-")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Its kernels are compiled and kept for each shape, which takes half a gigabyte in one file alone.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("MPLBACKEND", "agg")
 # A process that returns no memory would grow with each file.
 os.environ.setdefault("PIXELCNNPP_KEEP_FREED_MEMORY", "0")

@@ -141,6 +141,14 @@ def test_loss_and_metrics(unlabeled_weight):
             "accuracy": np.average(logits.argmax(axis=1) == LABELS, weights=given * labeled),
         }
         assert result == pytest.approx(expected, rel=1e-4)
+    if unlabeled_weight:  # training compares all labels, too
+        history = model.fit(IMAGES, labels, batch_size=12, verbose=0).history
+        assert history["loss"] == [pytest.approx(np.mean(losses), rel=1e-4)]
+    no_labels = model.evaluate(IMAGES, np.full(12, -1), verbose=0, return_dict=True)
+    assert no_labels["loss"] == pytest.approx(
+        np.mean(-of_none) / (16 * np.log(2)) * (unlabeled_weight or 1), rel=1e-4
+    )
+    assert np.isnan(no_labels["accuracy"])
 
 
 def chosen(conditions, labels, count, seed_generator):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 from layer_checks import randomize
-from tiny import IMAGES, LABELS
+from tiny import IMAGES, LABELS, Batches
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import quantize
@@ -44,21 +44,6 @@ SEAMS = [
 ]
 FEW = [*SEAMS[:4], ("none", "codes"), ("vectors", "4096")]
 few_seams = pytest.mark.parametrize("seam", FEW, indirect=True, ids="-".join)
-
-
-class Batches(keras.utils.PyDataset):
-    """A `PyDataset` with batches of six images, alone or with values."""
-
-    def __init__(self, images, values):
-        super().__init__()
-        self.arrays = [images] if values is None else [images, values]
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        batch = tuple(array[6 * index : 6 * index + 6] for array in self.arrays)
-        return batch if len(batch) > 1 else batch[0]
 
 
 def tf_data(images, values):

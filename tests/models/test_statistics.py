@@ -7,7 +7,6 @@ import pytest
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.distributions.levels import to_levels
 from keras_pixelcnnpp.models import statistics
-from keras_pixelcnnpp.utils import memory
 
 pytestmark = pytest.mark.eagerly
 
@@ -76,19 +75,6 @@ def test_every_image_of_a_tiny_space(case):
 def test_an_unconditional_model_in_small_parts(monkeypatch):
     monkeypatch.setattr(statistics, "MAX_PROBABILITIES", 30)
     check_case(enumeration.enumerable_model(num_classes=0))
-
-
-@pytest.mark.once
-def test_classes_in_parts_that_bound_the_memory(monkeypatch):
-    """With three classes, two are evaluated at once."""
-    model = enumeration.enumerable_model(num_classes=3)
-    images = enumeration.all_images()[::16]
-    whole = model.pixel_statistics(images)
-    model.compiled_functions.clear()
-    width = max(*model.widths, model.distribution.num_parameters)
-    monkeypatch.setattr(memory, "MAX_LAYER_BYTES", 4 * 2 * 4 * width)
-    for received, expected in zip(model.pixel_statistics(images), whole, strict=True):
-        np.testing.assert_allclose(received, expected, atol=2e-5)
 
 
 @pytest.mark.once

@@ -90,26 +90,6 @@ def test_posterior_given_a_part(gated):
     np.testing.assert_allclose(found.probabilities[0], likelihood / likelihood.sum(), atol=1e-6)
 
 
-def test_score_function_is_the_derivative(gated):
-    """Its mean under the model is 0, and log p changes along a path as its neighbors say.
-
-    Rectifiers let the slope jump, so a change is between those of the slopes around it, unless two
-    jumps are in one step.
-    """
-    vector = np.array([0.4, 0.05])
-    scores = gated.score_function(LATTICES, vector, batch_size=512).astype("float64")
-    weights = np.exp(gated.log_prob(LATTICES, vector).astype("float64"))
-    np.testing.assert_allclose(weights @ scores, 0, atol=1e-5 * np.abs(scores).max())
-    start, change, steps = np.array([0.25, -0.2]), np.array([0.3, 0.4]), 2000
-    path, images = start + np.linspace(0, 1, steps + 1)[:, None] * change, LATTICES[[310] * 2001]
-    slopes = gated.score_function(images, path, batch_size=2001).astype("float64") @ change / steps
-    around = np.stack([slopes[i : i + steps - 2] for i in range(4)])
-    found = np.diff(gated.log_prob(images, path, batch_size=2001).astype("float64"))[1:-1]
-    outside = np.maximum(around.min(axis=0) - found, found - around.max(axis=0))
-    assert np.mean(outside > 1e-5) < 0.01  # of float32
-    assert np.median(np.ptp(around, axis=0)) < 0.02 * np.abs(found).mean()
-
-
 def test_samples_and_completions_follow_the_model(gated):
     vector = GRID[0]
     expected = np.exp(gated.log_prob(LATTICES, vector).astype("float64"))

@@ -3,6 +3,7 @@
 Warnings are errors in tests, so nothing is noted without a reason.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -265,22 +266,27 @@ def test_samples_and_marginals_follow_the_posterior():
     assert len(found.corner(true=[0, 1]).axes) == 3
 
 
-def test_score_function_of_parts_and_groups():
-    """It is the derivative of log p of the known rows, summed over a group."""
+def test_score_function_is_the_derivative():
+    """That of log p of images or known rows, summed over a group; its mean is 0."""
     # Unlike rectifiers, `concat_elu` has a slope without jumps.
     options = {"num_levels": 2, "filters": (4,), "num_blocks": 1, "num_resolutions": 1}
     vectors = kp.Vectors(2, low=0, high=1)
     model = kp.PixelCNNPlusPlus((2, 2, 1), conditions=vectors, conditioning="bias", **options)
-    model, step, known = randomize(model, scale=0.4), 1e-2, {"observed": 1}
-    scores = model.score_function(IMAGES, [0.4, 0.6], **known)
-    low, high = (
-        model.log_prob(IMAGES, [0.4, 0.6 + change], **known).astype("float64")
-        for change in (-step, step)
-    )
-    slope = (high - low) / (2 * step)
+    model, step = randomize(model, scale=0.4), 1e-2
     noise = 5e-4  # of float32, divided by the step
-    np.testing.assert_allclose(scores[:, 1], slope, atol=noise)
-    assert np.ptp(slope) > 100 * noise
+    for known in ({}, {"observed": 1}):
+        scores = model.score_function(IMAGES, [0.4, 0.6], **known)
+        for component, change in enumerate(step * np.eye(2)):
+            low, high = (
+                model.log_prob(IMAGES, [0.4, 0.6] + sign * change, **known).astype("float64")
+                for sign in (-1, 1)
+            )
+            slope = (high - low) / (2 * step)
+            np.testing.assert_allclose(scores[:, component], slope, atol=noise)
+            assert np.ptp(slope) > 100 * noise
+    every = np.array(list(itertools.product([0, 255], repeat=4)), "uint8").reshape(-1, 2, 2, 1)
+    mean = np.exp(model.log_prob(every, [0.4, 0.6])) @ model.score_function(every, [0.4, 0.6])
+    np.testing.assert_allclose(mean, 0, atol=1e-5)
     groups = np.arange(40) % 3
     found = model.score_function(IMAGES, [0.4, 0.6], groups=groups, **known)
     expected = [scores[groups == group].sum(axis=0) for group in range(3)]

@@ -22,7 +22,6 @@ from keras_pixelcnnpp.models.network import AutoregressiveNetwork
 from keras_pixelcnnpp.models.pixelcnn import GatedPixelCNN, PixelCNN
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.indexing import write
 
 
@@ -170,13 +169,37 @@ class OtherWindows(AutoregressiveNetwork):
         return evaluation.arithmetic.apply(self.head, x)
 
 
-class OtherWindowsModel(AutoregressiveModel):
-    def __init__(self, windows, **options):
-        self.windows = windows
-        super().__init__(**{"conditioning": "none", **options})
+class Mine(AutoregressiveModel):
+    """A model whose network is `kind(config, **made)`."""
+
+    def __init__(self, kind, made, **options):
+        self.kind, self.made = kind, made
+        super().__init__(**{"conditioning": "none", "num_classes": 2, "filters": 6, **options})
 
     def make_network(self):
-        return OtherWindows(self.network_config(), **self.windows)
+        return self.kind(self.network_config(), **self.made)
+
+
+class Convolutions(AutoregressiveNetwork):
+    """Calls convolutions one after the other, by the evaluation or, wrongly, directly."""
+
+    def __init__(self, config, others, directly=False):
+        super().__init__(config)
+        self.stem = MaskedConv2D(4, 3, mask="A", name="stem")
+        self.others, self.directly = others, directly
+        self.head = WeightNormalizedDense(config.num_parameters, name="head")
+
+    def build(self, image_shape, labels_shape=None):
+        self.call(ops.zeros((1, *image_shape[1:])), ops.zeros((1, 1), "int32"))
+
+    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
+        x = evaluation.convolve(self.stem, pixels)
+        for layer in self.others:
+            if self.directly:
+                x = ops.reshape(layer(x[:, 0] if isinstance(layer, Conv2D) else x), ops.shape(x))
+            else:
+                x = evaluation.convolve(layer, x)
+        return evaluation.arithmetic.apply(self.head, x)
 
 
 def shifted(*kernel_size, **arguments):
@@ -202,94 +225,49 @@ WINDOWS = [
 @pytest.mark.parametrize("windows", WINDOWS)
 def test_windows_of_any_size(rng, windows):
     sizes = {"image_shape": (8, 8, 2), "num_blocks": 1, "conditioned_blocks": None}
-    check(rng, cls=OtherWindowsModel, windows=windows, conditioning=None, **sizes)
+    check(rng, cls=Mine, kind=OtherWindows, made=windows, conditioning=None, **sizes)
+
+
+def hidden(kind=MaskedConv2D, size=3, **arguments):
+    return kind(4, size, name="hidden", **arguments)
+
+
+NOT_BY_PIXEL = r"can't be evaluated pixel by pixel.*"
+BY_EVALUATION = r"called through the evaluation.*'[^']*hidden'"
+REFUSED = [
+    *(
+        (OtherWindows, lambda change=change: {**NARROW, **change}, NOT_BY_PIXEL + "strict=True")
+        for change in (
+            {"stem": shifted(2, 1)},
+            {"lower": shifted(2, 2, strict=True)},
+            {"lower": {"kernel_size": 3, "mask": "A"}},
+        )
+    ),
+    # Kernels and caches of two calls would be mixed.
+    (Convolutions, lambda: {"others": 2 * [hidden()]}, NOT_BY_PIXEL + "called once"),
+    (Convolutions, lambda: {"others": [hidden(), hidden()]}, NOT_BY_PIXEL + "different names"),
+    # They would get single pixels, without their neighbors.
+    (Convolutions, lambda: {"others": [hidden()], "directly": True}, BY_EVALUATION),
+    (
+        Convolutions,
+        lambda: {"others": [hidden(Conv2D, padding="same")], "directly": True},
+        BY_EVALUATION,
+    ),
+]
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"stem": shifted(2, 1)},
-        {"lower": shifted(2, 2, strict=True)},
-        {"lower": {"kernel_size": 3, "mask": "A"}},
-    ],
-)
-def test_what_cannot_be_evaluated_pixel_by_pixel(change):
-    size = {"image_shape": (8, 8, 1), "num_classes": 2, "filters": 6, "num_blocks": 1}
-    model = OtherWindowsModel({**NARROW, **change}, **size)
-    with pytest.raises(ValueError, match=r"can't be evaluated pixel by pixel.*strict=True"):
-        IncrementalPass(model)
-
-
-class TwoCalls(AutoregressiveNetwork):
-    """Calls one convolution twice, or two of one name, whose kernels and caches would be mixed."""
-
-    def __init__(self, config, shared):
-        super().__init__(config)
-        self.stem = MaskedConv2D(4, 3, mask="A", name="stem")
-        first = MaskedConv2D(4, 3, name="same")
-        self.others = [first, first if shared else MaskedConv2D(4, 3, name="same")]
-        self.head = WeightNormalizedDense(config.num_parameters, name="head")
-
-    def build(self, image_shape, labels_shape=None):
-        self.call(ops.zeros((1, *image_shape[1:])))
-
-    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
-        x = evaluation.convolve(self.stem, pixels)
-        for layer in self.others:
-            x = evaluation.convolve(layer, x)
-        return evaluation.arithmetic.apply(self.head, x)
-
-
-class TwoCallsModel(AutoregressiveModel):
-    def __init__(self, shared):
-        self.shared = shared
-        super().__init__((4, 4, 1), 0, filters=4, num_blocks=1)
-
-    def make_network(self):
-        return TwoCalls(self.network_config(), self.shared)
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(("shared", "message"), [(True, "called once"), (False, "different names")])
-def test_convolutions_of_one_name_are_refused(shared, message):
-    with pytest.raises(ValueError, match=f"can't be evaluated pixel by pixel.*{message}"):
-        IncrementalPass(TwoCallsModel(shared))
-
-
-class Ignoring(TwoCalls):
-    """Calls its second convolution directly, without the evaluation."""
-
-    def __init__(self, config, convolution):
-        super().__init__(config, shared=True)
-        self.others = [convolution]
-
-    def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
-        x = evaluation.convolve(self.stem, pixels)
-        for layer in self.others:
-            x = ops.reshape(layer(x[:, 0] if isinstance(layer, Conv2D) else x), ops.shape(x))
-        return evaluation.arithmetic.apply(self.head, x)
-
-
-class IgnoringModel(AutoregressiveModel):
-    def __init__(self, convolution):
-        self.convolution = convolution
-        super().__init__((4, 4, 1), 0, filters=4, num_blocks=1)
-
-    def make_network(self):
-        return Ignoring(self.network_config(), self.convolution)
+@pytest.mark.parametrize(("kind", "made", "message"), REFUSED)
+def test_what_cannot_be_evaluated_pixel_by_pixel(kind, made, message):
+    with pytest.raises(ValueError, match=message):
+        IncrementalPass(Mine(kind, made(), image_shape=(8, 8, 1), num_blocks=1))
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("kind", [MaskedConv2D, Conv2D])
-def test_a_convolution_that_ignores_the_evaluation_is_refused(kind):
-    """The incremental pass would give it single pixels, without their neighbors."""
-    options = {"padding": "same"} if kind is Conv2D else {}
-    model = IgnoringModel(kind(4, 3, name="hidden", **options))
-    with pytest.raises(UserError, match=r"called through the evaluation.*'[^']*hidden'"):
-        IncrementalPass(model)
-    # A convolution of single pixels needs no neighbors.
-    IncrementalPass(IgnoringModel(kind(4, 1, name="hidden")))
+def test_a_convolution_of_single_pixels_needs_no_evaluation(kind):
+    made = {"others": [hidden(kind, 1)], "directly": True}
+    IncrementalPass(Mine(Convolutions, made, image_shape=(4, 4, 1), num_blocks=1))
 
 
 def test_mixed_precision(rng):

@@ -1,5 +1,6 @@
 """Tiny models and data that train in seconds."""
 
+import keras
 import numpy as np
 from layer_checks import randomize
 
@@ -86,3 +87,18 @@ def save_npz(path):
         arrays[f"y_{name}"] = split.labels
     np.savez(path, **arrays)
     return path
+
+
+class Batches(keras.utils.PyDataset):
+    """A `PyDataset` with batches of six images, alone or with values."""
+
+    def __init__(self, images, values):
+        super().__init__()
+        self.arrays = [images] if values is None else [images, values]
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        batch = tuple(array[6 * index : 6 * index + 6] for array in self.arrays)
+        return batch if len(batch) > 1 else batch[0]
