@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,13 +47,7 @@ def compress_files(options: CompressOptions) -> None:
     size, of_header = len(data), num_header_bytes(data)
     header = f"of which {of_header:,} are the header"
     bits = f"{8 * (size - of_header) / images.size:.3f} {bits_unit(model.num_levels)} without it"
-    ((option, value),) = options.given.items()
-    words = ["pixelcnnpp", "decompress", str(output), f"--{option}", str(value)]
-    words = shlex.join([*words, *["--tiled"] * tiled])
-    say(
-        f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {header}; {bits}. "
-        f"To decompress: {words} --output FOLDER"
-    )
+    say(f"Wrote {counted(len(images))} to {output}: {counted(size, 'byte')}, {header}; {bits}")
     changed = np.any(quantize(images, model.num_levels) != images, axis=(1, 2, 3)).sum()
     if changed:
         levels = f"the {model.num_levels} levels of the model"
@@ -93,8 +86,7 @@ def _require_lossless(file: Path, pixels: np.ndarray, tiled: bool) -> None:
         advice = "Convert the file first" + ("" if tiled else "; for larger images, add --tiled")
         raise UserError(
             f"{file} cannot be compressed without loss. Expected {height}×{width} pixels, "
-            f"8-bit {'gray' if channels == 1 else 'RGB'}. "
-            f"{advice}"
+            f"8-bit {'gray' if channels == 1 else 'RGB'}. {advice}"
         )
 
 

@@ -192,7 +192,7 @@ def _without_greeting() -> Iterator[None]:
 
 @contextmanager
 def writing(*outputs: Path | None) -> Iterator[None]:
-    """Locks the runs in whose folders a command writes; `None` for no output."""
+    """Imports the library, and locks the runs in whose folders a command writes."""
     with library():
         from keras_pixelcnnpp.training.run import locked_around
     with locked_around(*outputs):

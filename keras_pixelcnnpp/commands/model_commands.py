@@ -12,7 +12,6 @@ from keras_pixelcnnpp.commands.helpers import (
     Commands,
     SamplingFlags,
     in_a_folder,
-    library,
     option,
     output_path,
     with_options,
@@ -257,9 +256,9 @@ def sample(options: SampleOptions) -> None:
         )
     if options.overwrite and many:
         raise UserError("--overwrite replaces a file. Choose another folder as --output")
-    with library():
-        from keras_pixelcnnpp.commands.sampling import sample_folder, sample_grid
     with writing(output):
+        from keras_pixelcnnpp.commands.sampling import sample_folder, sample_grid
+
         sample_folder(options) if many else sample_grid(options)
 
 
@@ -270,9 +269,9 @@ def classify(options: ClassifyOptions) -> None:
 
     Give exactly one of --preset, --run and --model.
     """
-    with library():
-        from keras_pixelcnnpp.commands.scoring import classify_files
     with writing(options.csv):
+        from keras_pixelcnnpp.commands.scoring import classify_files
+
         classify_files(options)
 
 
@@ -290,9 +289,9 @@ def complete(options: CompleteOptions) -> None:
     """
     if options.rows is not None and options.mask is not None:
         raise UserError("Expected only one of the options --rows and --mask. Received: both")
-    with library():
-        from keras_pixelcnnpp.commands.sampling import complete_file
     with writing(options.output):
+        from keras_pixelcnnpp.commands.sampling import complete_file
+
         complete_file(options)
 
 
@@ -305,9 +304,9 @@ def score(options: ScoreOptions) -> None:
     read has the class -1 and an error message. A model of vectors gives all images the class -1.
     Give exactly one of --preset, --run and --model.
     """
-    with library():
-        from keras_pixelcnnpp.commands.scoring import score_files
     with writing(options.output):
+        from keras_pixelcnnpp.commands.scoring import score_files
+
         score_files(options)
 
 
@@ -322,9 +321,9 @@ def posterior(options: PosteriorOptions) -> None:
     Writes mean, standard deviation and interval of each component for each image or group, for a
     uniform prior if no other is given. Give exactly one of --preset, --run and --model.
     """
-    with library():
-        from keras_pixelcnnpp.commands.posterior import write_posterior
     with writing(options.output, options.figure):
+        from keras_pixelcnnpp.commands.posterior import write_posterior
+
         write_posterior(options)
 
 
@@ -338,9 +337,9 @@ def compress(options: CompressOptions) -> None:
     same model, but works on any machine and under any backend. Give exactly one of --preset, --run
     and --model.
     """
-    with library():
-        from keras_pixelcnnpp.commands.compression import compress_files
     with writing(options.output):
+        from keras_pixelcnnpp.commands.compression import compress_files
+
         compress_files(options)
 
 
@@ -353,7 +352,7 @@ def decompress(options: DecompressOptions) -> None:
     """
     if not options.file.is_file():
         raise UserError(f"{options.file}: no such file")
-    with library():
-        from keras_pixelcnnpp.commands.compression import decompress_file
     with writing(options.output):
+        from keras_pixelcnnpp.commands.compression import decompress_file
+
         decompress_file(options)

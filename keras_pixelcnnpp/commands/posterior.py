@@ -29,11 +29,14 @@ def write_posterior(options: PosteriorOptions) -> None:
     trained = TrainedModel.named(options)
     grid = grid_of(options.grid, vectors_of(trained.model).names)
     paths, images, vectors = _images(options, trained)
-    groups = None if options.groups is None else _lines(options.groups, len(images), "--groups")
-    prior = None
+    groups = prior = None
+    if options.groups is not None:
+        with as_user_error(f"{options.groups} cannot be read"):
+            lines = options.groups.read_text().splitlines()
+        groups = [*filter(None, map(str.strip, lines))]
     if options.prior is not None:
-        with as_user_error(f"{options.prior}: not numbers"):
-            prior = np.array([float(x) for x in _lines(options.prior, len(grid), "--prior")])
+        with as_user_error(f"{options.prior} cannot be read"):
+            prior = np.loadtxt(options.prior, ndmin=1)
     print(f"Scoring {counted(len(images))} under {len(grid):,} vectors")
     with graphs_as_traced():
         how: Any = {"observed": options.rows, "verbose": "auto"}
@@ -60,26 +63,11 @@ def _images(
     if not options.data.is_dir() and options.data.suffix.lower() not in SUFFIXES:
         dataset = load_dataset(options.data, make_splits=False)
         split = dataset.split(dataset.split_to_measure())
-        has_vectors = split.vectors is not None and split.vectors.shape[1] == len(
-            model.conditions.names
-        )
-        vectors = split.vectors if has_vectors else None
-        return [*split.paths], model.checked_images(split.images), vectors
+        has_vectors = np.shape(split.vectors)[1:] == (len(model.conditions.names),)
+        images = model.checked_images(split.images)
+        return [*split.paths], images, split.vectors if has_vectors else None
     images = read_files(images_in(options.data), trained.read)
     return [*map(str, images)], np.stack([*images.values()]), None
-
-
-def _lines(path: Path, count: int, option: str) -> list[str]:
-    """Returns the lines of a text file, which must be `count`."""
-    with as_user_error(f"{path} cannot be read"):
-        lines = path.read_text().split("\n")
-    lines = lines[:-1] if lines[-1] == "" else lines
-    if len(lines) != count or not all(map(str.strip, lines)):
-        raise UserError(
-            f"Invalid value for {option}. Expected {count:,} lines that are not empty. Received: "
-            f"{len(lines):,} lines in {path}"
-        )
-    return [line.strip() for line in lines]
 
 
 def intervals_figure(found: GridPosterior, level: float) -> Any:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -54,9 +53,9 @@ class _Worker:
         self.function = function
         self.trained = TrainedModel.find(source)
 
-    def __call__(self, batch: dict) -> dict:
-        result = self.function(self.trained, pickle.loads(batch["block"][0]))  # noqa: S301 - ours
-        return {"result": [pickle.dumps(result)]}
+    def apply(self, block: Any) -> Any:
+        """Returns the result for a block."""
+        return self.function(self.trained, block)
 
 
 def _start_ray(workers: int) -> ModuleType:
@@ -73,9 +72,9 @@ def _start_ray(workers: int) -> ModuleType:
     try:
         # Ray reads the environment when it is imported.
         import ray
-        import ray.data
+        import ray.util
     except ImportError as error:
-        raise not_installed("More than one worker", "ray[data]") from error
+        raise not_installed("More than one worker", "ray") from error
     try:
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except ConnectionError as error:
@@ -92,23 +91,14 @@ def _map_with_ray(
 ) -> Iterator:
     """Maps blocks with Ray, which replaces lost workers and repeats their blocks."""
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
-        resources = ray.cluster_resources()
         # On a cluster, each worker reserves one core.
         on_cluster = bool(os.environ.get("RAY_ADDRESS"))
         threads = 1 if on_cluster else max(1, os.cpu_count() // workers)
-        items = [{"block": pickle.dumps(block)} for block in blocks]
-        results = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _Worker,
-            fn_constructor_args=(function, source, threads),
-            batch_size=1,
-            num_cpus=1,
-            num_gpus=min(1, resources.get("GPU", 0) / workers),
-            compute=ray.data.ActorPoolStrategy(size=workers),
-        )
-        for row in results.iter_rows():
-            yield pickle.loads(row["result"])  # noqa: S301 - ours
+        gpus = min(1, ray.cluster_resources().get("GPU", 0) / workers)
+        repeated = {"max_restarts": -1, "max_task_retries": -1}
+        actor = ray.remote(num_cpus=1, num_gpus=gpus, **repeated)(_Worker)
+        actors = [actor.remote(function, source, threads) for _ in range(workers)]
+        pool = ray.util.ActorPool(actors)
+        yield from pool.map(lambda worker, block: worker.apply.remote(block), blocks)
     finally:
         ray.shutdown()

@@ -18,8 +18,9 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
+from keras_pixelcnnpp.recipes.recipe import READING
 from keras_pixelcnnpp.tiled.model import TiledModel
-from keras_pixelcnnpp.training.run import RunFolder, how_to_read
+from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import sha256
 
@@ -43,23 +44,23 @@ class TrainedModel(NamedTuple):
     @classmethod
     def find(cls, source: str | Path) -> "TrainedModel":
         """Loads a run's model, a preset or a `.keras` file; `UserError` if it does not exist."""
-        path, reading = Path(source), {}
+        path, facts = Path(source), {}
         # Images are read as in the training of the run.
         run = _run_of(path)
         if run.exists():
-            reading = how_to_read(run.read_config()["data"])
+            facts = run.read_config()["data"]
             model = load_trained_model(run.require_model("pixelcnnpp"))
         elif path.suffix == ".keras":
             model = load_trained_model(path)
         else:
-            model, reading = AutoregressiveModel.from_preset(source), Preset(source).reading
+            model, facts = AutoregressiveModel.from_preset(source), Preset(source).training
         if model.num_levels > 256 or not model.ordered_levels:
             raise UserError(
                 "Commands take models of image files, with at most 256 levels. Use this one in "
                 f"Python: `load_trained_model`. Received: num_levels={model.num_levels}, "
                 f"ordered_levels={model.ordered_levels}"
             )
-        return cls(model, str(source), reading)
+        return cls(model, str(source), {name: facts[name] for name in READING if name in facts})
 
     def read(self, file: Path | bytes, tiled: bool = False) -> np.ndarray:
         """Reads an image file as in training, uint8 `(height, width, channels)`.

@@ -11,7 +11,6 @@ from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.recipes.recipe import (
     FORMAT,
     OF_THE_DATA,
-    READING,
     PixelCNNRecipe,
     require_format,
 )
@@ -80,11 +79,6 @@ class Preset:
     def is_of(self, base: type) -> bool:
         """Returns whether the model's class is `base` or a subclass."""
         return isinstance(self.model_class, type) and issubclass(self.model_class, base)
-
-    @property
-    def reading(self) -> dict:
-        """Arguments of `read_image` with which the training images were read."""
-        return {name: self.training[name] for name in READING if name in self.training}
 
     def recipe(self) -> PixelCNNRecipe:
         """Returns the training options and the arguments of the model, for `pixelcnnpp train`."""

@@ -1,6 +1,6 @@
 """A model applied to frames that are larger than its images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,6 @@ from keras_pixelcnnpp.models.scoring import (
     evaluated,
     images_and_labels,
     images_at_once,
-    log_marginal_of_pixels,
     random_classes,
     score,
 )
@@ -40,7 +39,6 @@ _described = described_by(
         frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images, and
             the same dtype.
         batch_size: Integer, number of windows per batch.
-        observed: Must be `None`, because all pixels of frames are known.
     """,
     SamplingOptions,
     ScoringOptions,
@@ -111,15 +109,14 @@ class TiledModel:
         labels: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
-        observed: ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns the log-likelihood of each frame under its label.
 
         Returns:
             Float64 array `(N,)`, nats.
         """
-        options = ScoringOptions(batch_size=batch_size, verbose=verbose, observed=observed)
-        frames = self.checked(frames, observed)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
+        frames = self.checked(frames)
         found = np.zeros(len(frames))
         for rows, candidates in self._candidates(labels, len(frames)):
             scores = self._sums(frames[rows], candidates, options)
@@ -133,7 +130,6 @@ class TiledModel:
         labels: ArrayLike | None = None,
         batch_size: int = 32,
         verbose: int | str = 0,
-        observed: ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns bits per dimension of p(x), or of p(x | y) under given labels.
 
@@ -142,34 +138,11 @@ class TiledModel:
         Returns:
             Float64 array `(N,)`, bits/dim.
         """
-        frames = self.checked(frames, observed)
+        frames = self.checked(frames)
         if labels is None and self.model.conditions.are_labels:
             labels = ANY_CLASS
         log_probs = self.log_prob(frames, labels, batch_size, verbose)
         return bits_per_dim(log_probs, frames.shape[1:])
-
-    @_described
-    def pixel_log_probs(
-        self,
-        frames: np.ndarray,
-        labels: ArrayLike | None = None,
-        batch_size: int = 32,
-        verbose: int | str = 0,
-    ) -> np.ndarray:
-        """Returns the log-probability of each pixel given earlier pixels of its window, as a map.
-
-        The sum over a frame is its `log_prob`.
-
-        Returns:
-            Float32 array `(N, H, W)`, nats.
-        """
-        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
-        frames = self.checked(frames)
-        found = np.zeros(frames.shape[:3], "float32")
-        for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
-            by_class = self._maps(frames[rows], candidates, options)
-            found[rows] = self._in_order(by_class, log_marginal_of_pixels)
-        return found
 
     @_described
     def pixel_statistics(
@@ -203,7 +176,7 @@ class TiledModel:
             if _are_several(candidates):
                 at_once = max(1, at_once // candidates.shape[1])
                 before = self._maps(frames[rows], candidates, options)
-                before = self._in_order(before, lambda x: np.cumsum(x, -1, "float64") - x)
+                before = self._sums_before(before)
             fewer = replace(options, batch_size=min(batch_size, at_once))
             for batch, windows in self._windows(frames[rows], fewer):
                 inputs = images_and_labels(windows, _rows_of(candidates, batch))
@@ -220,7 +193,6 @@ class TiledModel:
         frames: np.ndarray,
         batch_size: int = 32,
         verbose: int | str = 0,
-        observed: ArrayLike | None = None,
     ) -> np.ndarray:
         """Returns the log-likelihood log p(x | y) of each frame for each class.
 
@@ -228,8 +200,8 @@ class TiledModel:
             Float64 array `(N, num_classes)`, nats.
         """
         self.model.conditions.require_classes()
-        options = ScoringOptions(batch_size=batch_size, verbose=verbose, observed=observed)
-        frames = self.checked(frames, observed)
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
+        frames = self.checked(frames)
         classes = self.model.conditions.candidates(len(frames))
         return self._sums(frames, classes, options)
 
@@ -353,13 +325,8 @@ class TiledModel:
         """
         return decompress_images(self.model, data, batch_size, verbose, tiled=True)[0]
 
-    def checked(self, frames: np.ndarray, observed: ArrayLike | None = None) -> np.ndarray:
+    def checked(self, frames: np.ndarray) -> np.ndarray:
         """Returns frames as an array `(N, H, W, channels)`, or raises a `UserError`."""
-        if observed is not None:
-            raise UserError(
-                "Invalid value for argument `observed`. Expected None, because all pixels of "
-                "frames must be known. Score rectangles of known pixels"
-            )
         require_no_mask(frames, "frames")
         if len({np.shape(frame) for frame in frames}) > 1:
             raise UserError("Expected frames of one size. Pass those of each size by themselves")
@@ -419,21 +386,19 @@ class TiledModel:
             yield batch, np.stack([frames[index, b.rows, b.columns] for index, b in batch])
             tick()
 
-    def _in_order(
-        self, maps: np.ndarray, function: Callable[[np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Applies a function of sequences of pixels `(N, K, 1, pixels)` in the order of the blocks.
+    def _sums_before(self, maps: np.ndarray) -> np.ndarray:
+        """Returns for each pixel the sum over the pixels that are earlier in order of the blocks.
 
-        `maps` are `(N, K, H, W)`, and the result has the shape `(N, ..., H, W)`.
+        `maps` and the result are `(N, K, H, W)`.
         """
         size = maps.shape[2:]
         pixels = np.arange(np.prod(size)).reshape(size)
         blocks = [block for row in self.blocks(size) for block in row]
         order = np.concatenate([pixels[block.inside].ravel() for block in blocks])
-        found = function(maps.reshape(*maps.shape[:2], 1, -1)[..., order])
-        result = np.empty_like(found)
-        result[..., order] = found
-        return result.reshape(*found.shape[:-2], *size)
+        ordered = maps.reshape(*maps.shape[:2], -1)[..., order]
+        result = np.empty(ordered.shape)
+        result[..., order] = np.cumsum(ordered, -1, "float64") - ordered
+        return result.reshape(maps.shape)
 
 
 def _are_several(candidates: np.ndarray | None) -> bool:

@@ -21,7 +21,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
-from keras_pixelcnnpp.recipes.recipe import COMMANDS, READING, recipe_of_run, require_format
+from keras_pixelcnnpp.recipes.recipe import COMMANDS, recipe_of_run, require_format
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import read_cells, read_json, write_csv
@@ -371,11 +371,6 @@ _IS_VALID = {
     "skip_corrupted": lambda value: isinstance(value, bool),
     "white_level": lambda value: value is None or (type(value) is int and value > 0),
 }
-
-
-def how_to_read(data: dict) -> dict:
-    """Returns the arguments of `read_image` in a section `data` or an export's configuration."""
-    return {name: data[name] for name in READING if name in data}
 
 
 def read_history(path: str | Path) -> list[dict]:

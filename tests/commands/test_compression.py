@@ -75,7 +75,6 @@ def test_images_that_are_larger_than_the_model(pixelcnnpp, run, tmp_path):
     command = ("compress", "--run", run, file, "--output", output)
     one_line(pixelcnnpp(*command), "cannot be compressed without loss", "add --tiled")
     out = done(pixelcnnpp(*command, "--tiled"))
-    assert "--tiled --output FOLDER" in out
     data = output.read_bytes()
     before = len(MAGIC) + DIGEST_BYTES
     coded = len(data) - before - 4 - struct.unpack_from("<I", data, before)[0]

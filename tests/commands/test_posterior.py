@@ -105,9 +105,9 @@ def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_
     assert row["group"] == "one set"
     assert float(row["share_mean"]) == pytest.approx(found.mean[0, 0], rel=1e-4)
     prior.write_text("1\nx\n1\n1\n1\n")
-    one_line(pixelcnnpp(*words, "--prior", prior, "--overwrite"), "prior.txt", "not numbers")
+    one_line(pixelcnnpp(*words, "--prior", prior, "--overwrite"), "prior.txt", "row 1")
     groups.write_text("one set\n" * 9)
-    one_line(pixelcnnpp(*words, "--overwrite"), "--groups", "10 lines")
+    one_line(pixelcnnpp(*words, "--overwrite"), "`groups`. Expected 10 values")
 
 
 def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tmp_path):

@@ -186,8 +186,8 @@ def test_frames_and_anomalies_given_the_vector(gated, rng):
     frames = np.where(rng.random((60, 5, 6, 1)) < 0.5, 255, 0).astype("uint8")
     vectors = rng.uniform([0.2, -0.3], [0.6, 0.3], (60, 2))
     total = tiled.log_prob(frames, vectors)
-    maps = tiled.pixel_log_probs(frames, vectors)
-    np.testing.assert_allclose(maps.sum(axis=(1, 2)), total, rtol=1e-5)
+    maps = tiled.pixel_statistics(frames, vectors).log_prob
+    np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), total, rtol=1e-5)
     one_by_one = [tiled.log_prob(frames[n : n + 1], vectors[n])[0] for n in range(3)]
     np.testing.assert_allclose(total[:3], one_by_one, rtol=1e-5)
     assert np.abs(tiled.log_prob(frames, vectors[::-1]) - total).max() > 0.01

@@ -55,8 +55,8 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
         for label in (0, 1, NONE):
             law = tiled.log_prob(frames, np.full(256, label), 256).astype("float64")
             assert abs(logsumexp(law)) < 1e-5
-            maps = tiled.pixel_log_probs(frames, np.full(256, label), 256)
-            np.testing.assert_allclose(maps.sum(axis=(1, 2)), law, atol=1e-5)
+            maps = tiled.pixel_statistics(frames, np.full(256, label), 0, 256).log_prob
+            np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), law, atol=1e-5)
             laws[overlap, label] = law
         mean = logsumexp([laws[overlap, 0], laws[overlap, 1]], axis=0) - np.log(2)
         np.testing.assert_allclose(laws[overlap, NONE], mean, atol=1e-5)
@@ -74,13 +74,14 @@ def test_a_map_has_the_conditionals_of_the_blocks():
     tiled = kp.TiledModel(model, 0)
     halves = [frames[:, :, :2], frames[:, :, 2:]]
     given = np.concatenate([model.pixel_log_probs(half, np.ones(256, int)) for half in halves], 2)
-    np.testing.assert_allclose(tiled.pixel_log_probs(frames, np.ones(256, int)), given, atol=1e-6)
+    maps = tiled.pixel_statistics(frames, np.ones(256, int)).log_prob[..., 0]
+    np.testing.assert_allclose(maps, given, atol=1e-6)
     # Without a label, the right half is weighted by the class posterior given the left one.
     left = np.stack([model.log_prob(halves[0], np.full(256, k)) for k in (0, 1)])
     right = np.stack([model.log_prob(halves[1], np.full(256, k)) for k in (0, 1)])
     expected = logsumexp(left + right, axis=0) - logsumexp(left, axis=0)
-    received = tiled.pixel_log_probs(frames, np.full(256, NONE))[:, :, 2:].sum(axis=(1, 2))
-    np.testing.assert_allclose(received, expected, atol=1e-5)
+    received = tiled.pixel_statistics(frames, np.full(256, NONE)).log_prob[:, :, 2:]
+    np.testing.assert_allclose(received.sum(axis=(1, 2, 3)), expected, atol=1e-5)
 
 
 @pytest.mark.once
@@ -88,10 +89,8 @@ def test_statistics_are_those_of_the_conditionals():
     """Sums over all frames: surprisals have mean 0 and the variance that the statistics promise."""
     frames, tiled = FRAMES.reshape(-1, 2, 4, 1), kp.TiledModel(binary_model(), 1)
     for label in (1, NONE):
-        maps = tiled.pixel_log_probs(frames, np.full(256, label), 256)
         found = tiled.pixel_statistics(frames, np.full(256, label), batch_size=100)
-        np.testing.assert_allclose(found.log_prob[..., 0], maps, atol=1e-5)
-        p = np.exp(maps.astype("float64"))  # of the pixel's value, of two
+        p = np.exp(found.log_prob[..., 0].astype("float64"))  # of the pixel's value, of two
         entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
         np.testing.assert_allclose(found.entropy[..., 0], entropy, atol=1e-5)
         variance = p * (1 - p) * (np.log(p) - np.log(1 - p)) ** 2
@@ -158,7 +157,8 @@ def test_totals_of_large_frames_are_not_rounded():
     options = {"filters": 2, "num_blocks": 1, "num_mixtures": 1, "label_loss_weight": 0.0}
     tiled = kp.TiledModel(kp.PixelCNN((128, 128, 1), num_classes=2, **options), 8)
     frames = random_frames(1, 500, 500)
-    evidence = np.subtract(*(tiled.pixel_log_probs(frames, k).sum(dtype="float64") for k in (0, 1)))
+    maps = [tiled.pixel_statistics(frames, k).log_prob for k in (0, 1)]
+    evidence = np.subtract(*(one.sum(dtype="float64") for one in maps))
     scores = tiled.class_log_likelihoods(frames)
     totals = [tiled.log_prob(frames, k) for k in (0, 1)]
     np.testing.assert_allclose(scores[0, 0] - scores[0, 1], evidence, atol=2e-3)
@@ -199,10 +199,6 @@ def test_refused(model):
     stack = random_frames(20, 20, 9)[..., 0]  # may be (H, W, N)
     with pytest.warns(UserWarning, match=r"read as 20 images, 20 pixels high and 9 wide.*move"):
         kp.AnomalyDetector(tiled).features(stack)
-    frames = random_frames(1, 9, 9)
-    for method in (tiled.log_prob, tiled.bits_per_dim, tiled.class_log_likelihoods):
-        with pytest.raises(UserError, match=r"`observed`\. Expected None.*rectangles"):
-            method(frames, observed=np.ones((9, 9), bool))
     spatial = tiny.untrained_model(conditioning="bias+spatial")
     mapped = kp.PixelCNN((4, 4, 1), conditions=kp.Maps((4, 4, 1), 0, 1), filters=4, num_blocks=1)
     for other in (spatial, mapped):
