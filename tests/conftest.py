@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: backend, seeds, tiny models."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -8,7 +9,7 @@ import signal
 import sys
 import tempfile
 import zlib
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -71,6 +72,8 @@ def collect_garbage():
     """Frees memory; later collections, whose time is that of all objects, look at new ones only."""
     gc.collect()
     gc.freeze()
+    with suppress(AttributeError, TypeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def pytest_collection_finish():

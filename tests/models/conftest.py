@@ -3,7 +3,7 @@ import pytest
 import tiny
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hybrid():
     """A `PixelCNNPlusPlus` whose logit scale, class biases and weights are not initial values."""
     model = tiny.tiny_model(label_loss_weight=0.7, dropout_rate=0.0)

@@ -82,30 +82,20 @@ def test_losses_of_regularizers_and_add_loss_count():
 
 @pytest.mark.once
 def test_arrays_are_trained_on_as_their_batches_are():
-    weights = np.linspace(0, 2, len(IMAGES))
-    batches = [
-        (IMAGES[start : start + 4], LABELS[start : start + 4], weight)
-        for start, weight in zip((0, 4, 8), np.split(weights.astype("float32"), 3), strict=True)
-    ]
+    weights = np.linspace(0, 2, 12)
     model = tiny.untrained_pixelcnn(dropout_rate=0.0)
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
     before, validation = model.get_weights(), (IMAGES[:7], LABELS[:7], weights[:7])
-    history = model.fit(
-        *(IMAGES, LABELS, 4, 1, 0),
-        validation_data=validation,
-        validation_batch_size=2,
-        shuffle=False,
-        sample_weight=weights,
-    ).history
+    how = {"validation_data": validation, "shuffle": False, "sample_weight": weights}
+    history = model.fit(IMAGES, LABELS, 4, 1, 0, validation_batch_size=2, **how).history
+    expected = model.evaluate(*validation[:2], 2, 0, validation[2])[0]
+    assert history["val_loss"] == [pytest.approx(expected, rel=1e-5)]
     by_arrays = model.get_weights()
     model.set_weights(before)
-    for x, y, weight in batches:
-        model.train_on_batch(x, y, weight)
-    for found, expected in zip(by_arrays, model.get_weights(), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-    x, y, weight = validation
-    result = model.evaluate(x, y, 2, 0, weight, return_dict=True)
-    assert history["val_loss"] == [pytest.approx(result["loss"], rel=1e-5)]
+    for rows in np.split(np.arange(12), 3):
+        model.train_on_batch(IMAGES[rows], LABELS[rows], weights[rows])
+    for found, wanted in zip(by_arrays, model.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 OFFSETS = np.array([0.1, -0.2, 0.4])

@@ -107,49 +107,26 @@ def test_levels_are_no_images_unless_they_really_are_dark():
     model.predict(levels, verbose=0)
 
 
-def test_a_callback_may_score_within_an_epoch():
-    """Under JAX, the variables have no values during Keras's loop."""
-    model, found = tiny.untrained_pixelcnn(), []
+def test_a_callback_may_use_the_model_within_an_epoch(tmp_path):
+    """Under JAX, the variables have no values during Keras's loop, until one use restores them."""
+    model, found = tiny.untrained_pixelcnn(image_shape=(2, 2, 1)), []
     model.compile("adam")
-    score = keras.callbacks.LambdaCallback(
-        on_train_batch_end=lambda step, logs: found.append(model.log_prob(IMAGES, LABELS))
-    )
-    model.fit(IMAGES, LABELS, batch_size=6, verbose=0, callbacks=[score])
+    images = IMAGES[:, :2, :2]
+    uses = [
+        lambda: found.append(model.log_prob(images, LABELS)),
+        lambda: model.sample(LABELS, seed=0),
+        lambda: model.compress(images, LABELS, verbose=0),
+        lambda: model.save_to_preset(tmp_path),
+        lambda: model.logit_scale,
+        lambda: model.class_bias,
+        lambda: found.append(model.log_prob(images, LABELS)),
+    ]
+    use = keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: uses.pop(0)())
+    model.fit(images, LABELS, batch_size=12, epochs=len(uses), verbose=0, callbacks=[use])
     assert np.abs(found[1] - found[0]).max() > 0
-    np.testing.assert_allclose(found[1], model.log_prob(IMAGES, LABELS), rtol=1e-5)
+    np.testing.assert_allclose(found[1], model.log_prob(images, LABELS), rtol=1e-5)
     # A file of a compiled model can be loaded under every backend.
     assert model.get_compile_config()["optimizer"]["module"] == "keras.optimizers"
-
-
-@pytest.mark.jax
-def test_a_callback_may_use_every_method(tmp_path):
-    model = tiny.untrained_pixelcnn(image_shape=(2, 2, 1))
-    images, mask = IMAGES[:, :2, :2], np.eye(2, dtype=bool)
-    how = {
-        **dict.fromkeys(("log_prob", "pixel_log_probs"), (images, LABELS)),
-        **dict.fromkeys(("class_log_likelihoods", "class_probabilities"), (images,)),
-        **dict.fromkeys(("bits_per_dim", "pixel_statistics", "compress"), (images,)),
-        "sample": (LABELS, 0, 1.0, 1.0),
-        "complete": (images, mask, LABELS),
-        "evidence_map": (images, LABELS, 0),
-        "decompress": (),
-        "save_to_preset": (tmp_path,),
-    }
-    model.compile(keras.optimizers.SGD(0.0))
-    model.fit(images, LABELS, verbose=0)
-    how["decompress"] = (model.compress(images, LABELS),)
-    wanted = [*how, "logit_scale", "class_bias"]
-
-    def use(step, logs):
-        if not wanted:
-            return
-        method = getattr(model, name := wanted.pop())
-        if callable(method):
-            method(*how[name])
-
-    every = keras.callbacks.LambdaCallback(on_train_batch_end=use)
-    model.fit(images, LABELS, batch_size=6, epochs=8, verbose=0, callbacks=[every])
-    assert not wanted
 
 
 @pytest.mark.parametrize("kind", ["model", pytest.param("CNN", marks=once)])

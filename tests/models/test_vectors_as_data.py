@@ -139,6 +139,7 @@ def test_a_condition_that_is_none_is_refused():
     for wrong in (
         lambda: one.sample(3),
         lambda: one.grid_posterior(IMAGES, [0.2, 0.5, 0.5, 0.8]),
+        lambda: kp.GridPosterior(np.array([[0.0], [0.5], [0.5]]), np.zeros((1, 3))),
         lambda: one.grid_posterior(IMAGES, [0.2, 0.8], groups=[np.nan] * 40),
         lambda: one.grid_posterior(IMAGES, [0.2, 0.8], groups=[None] * 40),
         lambda: one.fit(IMAGES, H[:, :1], class_weight={0: 2.0}, verbose=0),
@@ -203,11 +204,6 @@ def test_intervals_stay_on_the_grid():
 def test_a_coarse_grid_has_the_variance_of_its_cells():
     found = gaussian(np.linspace(0, 10, 11), 5.0, 0.01)
     assert found.covariance[0, 0, 0] == pytest.approx(1 / 12)
-
-
-def test_a_vector_twice_is_refused():
-    with pytest.raises(ValueError, match="a vector twice"):
-        kp.GridPosterior(np.array([[0.0], [0.5], [0.5]]), np.zeros((1, 3)))
 
 
 def test_another_prior_is_normalized():

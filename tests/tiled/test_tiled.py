@@ -192,7 +192,7 @@ def test_refused(model):
     with pytest.raises(UserError, match=r"Expected shape \(N, height, width, 1\)"):
         tiled.bits_per_dim(np.zeros((9, 9), "uint8"))
     masked = np.ma.masked_greater(random_frames(1, 9, 9), 200)
-    with pytest.raises(UserError, match=r"Received: a masked array\. Score rectangles without"):
+    with pytest.raises(UserError, match="Score rectangles without"):
         tiled.bits_per_dim(masked)
     with pytest.raises(UserError, match="Expected frames of one size"):
         tiled.log_prob([random_frames(1)[0], random_frames(1, 9, 9)[0]], [0, 0])
