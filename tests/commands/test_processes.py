@@ -210,7 +210,7 @@ class TestSample:
 def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ("score", "--model", model.source, "--data", data, "--output", tmp_path / "a.csv")
-    one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray")
+    one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray[data]>=")
     assert not (tmp_path / "a.csv").exists()
 
 
@@ -218,13 +218,13 @@ def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.skipif(
     # Not imported at the top, where warnings are errors.
-    importlib.util.find_spec("ray") is None,
+    importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None,
     reason="needs the extra `ray`",
 )
-@pytest.mark.filterwarnings("ignore")  # importing Ray gives warnings
+@pytest.mark.filterwarnings("ignore")  # of Ray
 def test_with_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     """Results are those of one process, also for relative paths, which workers have not."""
-    monkeypatch.setattr(sys, "path", [*sys.path])  # Ray adds folders of its own
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which Ray extends
     score_folder(model, data, tmp_path / "alone.csv")
     command = ["score", "--model", model.source, "--data", "data", "--output", "a.csv"]
     command = [sys.executable, "-m", "pixelcnnpp", *command, "--workers", "2"]

@@ -141,23 +141,3 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     assert "--classes-in-order" in report["command"]
     rows = read_rows(run.reports / "other" / "predictions.csv")
     assert [row["label_name"] for row in rows] == ["dark"] * 3
-
-
-@pytest.mark.slow
-def test_other_data_are_measured_whole_into_a_folder_of_their_own(pixelcnnpp, run, tmp_path):
-    command = ("evaluate", "classification", "--run", run.path)
-    done(pixelcnnpp(*command))
-    before = {path: path.read_bytes() for path in run.reports.iterdir()}
-    split = tiny.tiny_split(30, 1)
-    np.savez(tmp_path / "whole.npz", images=split.images, labels=split.labels)
-    np.savez(tmp_path / "test only.npz", x_test=split.images[:6], y_test=split.labels[:6])
-    out = done(pixelcnnpp(*command, "--data", tmp_path / "whole.npz", "--classes-in-order"))
-    assert "Scoring 30 images of the split all" in out
-    done(pixelcnnpp(*command, "--data", tmp_path / "test only.npz", "--classes-in-order"))
-    for name, expected in {"whole": ("all", 30), "test only": ("test", 6)}.items():
-        report = read_json(run.reports / name / "classification.json")
-        assert (report["split"], report["count"]) == expected
-    assert before == {path: path.read_bytes() for path in run.reports.iterdir() if path.is_file()}
-    # The run's own data, given by its path, is split as in the training.
-    source = run.read_config()["data"]["source"]
-    assert "9 images of the split validation" in done(pixelcnnpp(*command, "--data", source))

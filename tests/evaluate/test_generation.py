@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 import tiny
@@ -104,30 +103,6 @@ def report_of(run):
     return read_json(run.reports / "generation.json")
 
 
-def test_images_and_report(pixelcnnpp, run_without_baseline):
-    run = run_without_baseline
-    command = ("evaluate", "generation", "--run", run.path)
-    samples = run.reports / "samples"
-    assert pixelcnnpp(*command, "--per-class", 3, "--seed", 5)[0] == 0
-    assert {path.name for path in samples.iterdir()} == {
-        f"{name}_image_{number:02d}.png" for name in tiny.NAMES for number in (1, 2, 3)
-    }
-    report = report_of(run)
-    assert "metrics" not in report
-    assert (report["count"], report["per_class"], report["seed"]) == (9, 3, 5)
-    model = keras.models.load_model(run.model_keras)
-    labels = np.repeat(np.arange(3), 3)
-    images = model.sample(labels, seed=5)
-    bits = -model.log_prob(images, labels) / (16 * np.log(2))
-    assert report["bits_per_dim"] == pytest.approx(bits.mean(), rel=1e-4)
-    with Image.open(samples / "bright_image_02.png") as image:
-        assert (np.asarray(image) == images[7, ..., 0]).all()
-
-    # A smaller set replaces all files of a larger one.
-    assert pixelcnnpp(*command, "--per-class", 1)[0] == 0
-    assert len(list(samples.iterdir())) == 3
-
-
 def test_beside_real_images(measured):
     figures, model = measured.figures["generation"], measured.model
     completions, by_class = (figure.axes[0] for figure in figures[:2])
@@ -151,6 +126,14 @@ def test_beside_real_images(measured):
     assert None not in report["metrics"]["all"].values()
     named = report["class_consistency"]
     assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
+    bits = model.bits_per_dim(sampled.reshape(12, 4, 4, 1), np.arange(12) // 4).mean()
+    assert report["bits_per_dim"] == pytest.approx(bits, rel=1e-4)
+    samples = measured.run.reports / "samples"
+    assert {path.name for path in samples.iterdir()} == {
+        f"{name}_image_{number:02d}.png" for name in tiny.NAMES for number in (1, 2, 3, 4)
+    }
+    with Image.open(samples / "bright_image_02.png") as image:
+        np.testing.assert_array_equal(image, sampled[2, 1])
 
 
 def test_real_images_have_the_levels_of_the_samples(pixelcnnpp, run, tmp_path):
@@ -174,7 +157,10 @@ def test_training_images_are_no_reference(pixelcnnpp, run):
     assert not run.reports.exists()
 
 
-def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypatch):
+def test_old_results_stay_until_new_ones_are_complete(
+    pixelcnnpp, run_without_baseline, monkeypatch
+):
+    run = run_without_baseline
     old = [run.reports / "generation.json", run.reports / "completions.png"]
     old.append(run.reports / "samples" / "dark_image_09.png")
     for file in old:
@@ -185,8 +171,12 @@ def test_old_results_stay_until_new_ones_are_complete(pixelcnnpp, run, monkeypat
     def interrupted(*_):
         raise RuntimeError
 
-    monkeypatch.setattr(generation, "gallery_png", interrupted)
-    with pytest.raises(RuntimeError):
-        pixelcnnpp(*command)
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "gallery_png", interrupted)
+        with pytest.raises(RuntimeError):
+            pixelcnnpp(*command)
     assert [file.read_text() for file in old] == ["old"] * 3
-    assert len(list(old[2].parent.iterdir())) == 1
+    assert [*old[2].parent.iterdir()] == old[2:]
+    done(pixelcnnpp(*command))
+    assert "metrics" not in report_of(run)
+    assert len([*old[2].parent.iterdir()]) == 3  # not those of a larger set

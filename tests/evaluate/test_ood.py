@@ -77,10 +77,6 @@ class TestSets:
         noise = sets["noisy"].astype(int) - images
         assert noise.std() == pytest.approx(8, rel=0.2)
 
-    def test_two_channels(self, rng):
-        images = rng.integers(0, 256, (3, 4, 4, 2), dtype="uint8")
-        assert list(ood_inputs(images))[:2] == ["uniform noise", "one color"]
-
 
 def scores_of(sets, model, normal, by_classes=None, fit=False):
     """Returns the scores of sets of images, with detectors that are fitted to normal images."""
@@ -161,28 +157,22 @@ def test_command_with_other_data(pixelcnnpp, run, tmp_path, rng, figures):
     for name in ("photographs (--ood-data)", "photographs"):
         assert report["inputs"][name]["count"] == 20
     table = rows_by_set(folder / "ood.csv")
-    improbable, overview = figures
-    (axes,) = overview.axes
+    (axes,) = figures[-1].axes
     assert [text.get_text() for text in axes.get_yticklabels()] == [*table]
     own = [split.images[int(one["image"][-6:])][..., 0] for one in table["in_distribution"]]
     np.testing.assert_array_equal(tiles(axes.images[0].get_array(), 6)[0], own[:6])
-    order = np.argsort([float(one["p_value"]) for one in table["in_distribution"]], kind="stable")
-    shown = improbable.axes[0].images[0].get_array()
-    assert any((shown == own[row]).all() for row in order[:3])
     p_values = {name: [float(row["p_value"]) for row in rows] for name, rows in table.items()}
     own = np.array(p_values["in_distribution"])
     assert len(own) == 20
     assert report["in_distribution"]["detected"] == np.mean(own <= 0.05)
     assert f"False alarms at p ≤ 0.05: {np.mean(own <= 0.05):.1%}" in printed
-    noise = np.array(p_values["uniform noise"])
-    assert report["inputs"]["uniform noise"]["detected"] == np.mean(noise <= 0.05)
     limit = report["thresholds"]["anomaly_detector"]
     for rows in table.values():
         for row in rows:
             alarm = float(row["anomaly_detector"]) > limit * (1 + 1e-5)
             assert alarm == (float(row["p_value"]) <= 0.05)
     assert all(row["image"].startswith("test/") for row in table["in_distribution"])
-    title = improbable.axes[0].get_title(loc="left")
+    title = figures[0].axes[0].get_title(loc="left")
     assert title.endswith(f"p = {own.min():.3f}")
     row = next(one for one in table["in_distribution"] if title.startswith(one["image"]))
     bits = keras.models.load_model(run.model_keras).bits_per_dim(split.images)

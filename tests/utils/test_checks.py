@@ -110,7 +110,6 @@ def test_wrong_image_shapes(value):
     ("images", "num_levels", "ordered"),
     [
         (IMAGES, 5, True),
-        (IMAGES, 256, True),
         (IMAGES.astype("int64"), 17, True),
         (IMAGES[:0], 5, True),
         (np.zeros_like(IMAGES), 5, True),  # black images are valid
@@ -118,7 +117,6 @@ def test_wrong_image_shapes(value):
         (IMAGES.astype("uint16") * 19, 4096, True),
         (IMAGES.astype("int32") % 5, 5, False),
         (IMAGES.astype("uint16") + 50, 300, False),
-        (np.full_like(IMAGES, 255), 5, True),
         (np.full_like(IMAGES, 4095, "int16"), 4096, True),
         (np.ma.masked_array(IMAGES, mask=False), 5, True),
     ],
@@ -141,17 +139,12 @@ CONVERT = r"Convert all data with np\.interp\(images, \(LOW, HIGH\), \(0, {}\)\)
     ("images", "num_levels", "ordered", "message"),
     [
         (IMAGES / 255, 5, True, "integers 0–255 of shape.*dtype=float64. " + CONVERT.format(255)),
-        (IMAGES > 205, 5, True, "dtype=bool. " + CONVERT.format(255)),
-        (np.full(IMAGES.shape, "a"), 5, True, "Invalid images"),
         (IMAGES.astype(int) + 50, 5, True, r"0 to 255.*from 250 to 261, first at index 1\. Conv"),
-        (IMAGES.astype(int) - 201, 5, True, "0 to 255. Received: values from -1 to 10, first at i"),
         (IMAGES, 300, True, "0–299.*dtype=uint8, which has 256 values only"),
         (IMAGES / 255, 300, True, r"\(0, 299\).*Levels need only images.astype\('uint16'\)"),
-        (np.full(IMAGES.shape, 300), 300, True, "from 0 to 299. Received: values from 300 to 300"),
         (np.full(IMAGES.shape, 5), 5, False, "from 0 to 4. Received: values from 5 to 5.*index 0$"),
         (IMAGES / 300, 5, False, "Invalid codes. Expected integers 0–4.*dtype=float64$"),
         (np.where(IMAGES > 205, NAN, IMAGES), 5, True, "6 of 12.*first at index 1.*isfinite"),
-        (np.where(IMAGES > 205, INF, IMAGES), 5, True, "finite numbers.*NaN or infinity"),
         (np.ma.masked_greater(IMAGES, 205), 5, True, r"observed=~images\.mask\.any\(axis=-1\)$"),
         (np.ma.masked_greater(IMAGES[..., 0], 205), 5, True, r"observed=~images\.mask$"),
         ([np.ma.masked_greater(x, 205) for x in IMAGES], 5, True, "no masked values"),
@@ -159,8 +152,6 @@ CONVERT = r"Convert all data with np\.interp\(images, \(LOW, HIGH\), \(0, {}\)\)
         (IMAGES.reshape(2, 6), 5, True, r"images\.reshape\(-1, 2, 3, 1\)"),
         (np.tile(IMAGES, (1, 2, 1, 1)), 5, True, "need a TiledModel, and RandomCrops"),
         (IMAGES[:, :1], 5, True, r"of shape \(N, 2, 3, 1\). Received: shape=\(2, 1, 3, 1\), dtype"),
-        (IMAGES[0], 5, True, r"Received: shape=\(2, 3, 1\)"),
-        (None, 5, True, "Invalid images"),
         (7, 5, True, r"shape=\(\)"),
     ],
 )
@@ -190,17 +181,17 @@ def test_levels_in_place_of_images(brightest, num_levels, seems_levels):
 
 
 def test_shapes_of_tensors_may_be_unknown():
-    class Traced:
-        dtype = "int32"
-
-        def __init__(self, *shape):
-            self.shape = shape
+    def traced(*shape):
+        return SimpleNamespace(shape=shape, dtype="int32")
 
     for shape in ((None, *SHAPE), (None, None, 3, 1), (2, *SHAPE)):
-        checks.require_images(Traced(*shape), SHAPE)
+        checks.require_images(traced(*shape), SHAPE)
     for shape in ((None, 3, 3, 1), (None, 2, 3), (None, None, 3, 2)):
         with pytest.raises(UserError, match="Invalid images"):
-            checks.require_images(Traced(*shape), SHAPE)
+            checks.require_images(traced(*shape), SHAPE)
+    of_no_rank = SimpleNamespace(shape=SimpleNamespace(rank=None), dtype="uint8")  # of TensorFlow
+    with pytest.raises(UserError, match=r"Expected integers 0–255 of shape \(N, 2, 3, 1\)"):
+        checks.require_images(of_no_rank, SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +199,6 @@ def test_shapes_of_tensors_may_be_unknown():
     [
         ((9, 2, 3, 1), False),
         ((9, 3, 3, 1), True),
-        ((9, 2, 4, 1), True),
         ((9, 1, 9, 1), False),
         ((9, 3, 3, 2), False),
         ((9, None, 9, 1), False),
@@ -228,9 +218,7 @@ def test_larger_images(shape, expected):
         ([0, 2, 1], 0, [0, 2, 1]),
         (np.uint8([2, 2, 0]), 0, [2, 2, 0]),
         (1, 0, [1, 1, 1]),
-        (np.int64(2), 0, [2, 2, 2]),
         ("dog", 0, [1, 1, 1]),
-        (["dog", "cat", "owl"], 0, [1, 0, 2]),
         (["dog", 2, "0"], 0, [1, 2, 0]),
         ([-1, 0, 2], -1, [-1, 0, 2]),
         ([-1, 0, 2], 0, None),
@@ -240,11 +228,8 @@ def test_larger_images(shape, expected):
         ([0.0, 1.0, 2.0], 0, None),
         ([True, False, True], 0, None),
         ([[0], [1], [2]], 0, None),
-        (np.eye(3, dtype=int), 0, None),
         (["fox", "cat", "owl"], 0, None),
-        (["3", "cat", "owl"], 0, None),
         (np.ma.masked_equal([0, 1, 2], 1), 0, None),
-        (None, 0, None),
     ],
 )
 def test_labels(labels, lowest, expected):
@@ -276,10 +261,8 @@ def test_messages_about_labels():
     [
         (NAMES, "owl", 2),
         (NAMES, "2", 2),
-        (("7", "1"), "7", 0),
         (("7", "1"), "1", 1),
         (("7", "1"), "0", "Expected one of: 7, 1$"),  # only names, because a name is a number
-        (("0", "1"), "1", 1),
         (("0", "b"), "1", 1),
         (NAMES, "3", r"Unknown class '3'.*cat, dog, owl \(or 0 to 2\)$"),
         (NAMES, "-1", "Unknown class '-1'"),
@@ -303,9 +286,7 @@ def test_names_and_numbers_of_classes(names, name, expected):
         (["a"], "2 strings"),
         ("ab", "2 strings"),
         (["a", 3], "2 strings"),
-        (3, "2 strings"),
         (["a", "b\n"], "must be printable"),
-        (["a", "\x1b[2J"], "must be printable"),
         (["a", "a"], "must be unique"),
     ],
 )
@@ -408,7 +389,6 @@ def test_vectors(shape, dtype):
         (np.zeros((2, 2, 2)), r"Received: float64 \(2, 2, 2\)"),
         (np.zeros((2, 0)), "must be numbers"),
         (np.zeros((2, 2), bool), "Received: bool"),
-        (np.full((2, 2), "a"), "must be numbers"),
         (np.array([[0, 1], [NAN, 2]]), r"v_train, row 1: expected finite.*\[nan, 2.0\]"),
         (np.array([[0, INF], [1, 2]]), "row 0"),
     ],
@@ -430,9 +410,3 @@ def test_arguments_of_a_class_and_its_bases():
     found = checks.argument_defaults(Derived)
     assert list(found) == list(checks.argument_names(Derived)) == ["c", "b", "a"]
     assert (found["b"], found["a"]) == (2, checks.inspect.Parameter.empty)
-
-
-def test_images_of_unknown_rank_are_refused_in_words():
-    stream = SimpleNamespace(shape=SimpleNamespace(rank=None), dtype="uint8")  # of TensorFlow
-    with pytest.raises(UserError, match=r"Expected integers 0–255 of shape \(N, 8, 8, 1\)"):
-        checks.require_images(stream, (8, 8, 1))

@@ -19,13 +19,6 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
-def test_bounds_of_an_accuracy_lie_as_many_of_their_own_deviations_away():
-    """The bounds satisfy Wilson's definition."""
-    for bound in accuracy_interval(200, 599):
-        deviation = math.sqrt(bound * (1 - bound) / 599)
-        assert abs(bound - 200 / 599) == pytest.approx(1.959964 * deviation)
-
-
 @pytest.mark.tensorflow
 @pytest.mark.filterwarnings("ignore")
 def test_calibration_error_is_tfps(rng):
