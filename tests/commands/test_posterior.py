@@ -17,6 +17,7 @@ from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, recipe_of_run
 from keras_pixelcnnpp.train.data import load_training_data
 from keras_pixelcnnpp.train.run_training import Start, train_pixelcnnpp
 from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
@@ -186,16 +187,8 @@ def test_vectors_that_do_not_fit_are_refused(tmp_path, arrays, message):
 def test_a_grid_has_all_vectors_in_the_order_of_the_model():
     found = grid_of("b=1,a=0:1:3", ("a", "b"))
     np.testing.assert_array_equal(found, [[0, 1], [0.5, 1], [1, 1]])
-    for wrong in (
-        "a=0:1:3",
-        "a=log:0:1:3,b=1",
-        "a=log:1,b=1",
-        "a=0:1,b=1",
-        "a=0:1:1e9,b=1",
-        "a=x,b=1",
-        "a=nan,b=1",
-        "a=1,a=1,b=1",
-    ):
+    first = ("a=0:1:3", "a=log:0:1:3", "a=0:1", "a=0:1:1e9", "a=x", "a=nan", "a=1,a=1")
+    for wrong in (first[0], *(f"{text},b=1" for text in first[1:])):
         with pytest.raises(UserError, match="--grid"):
             grid_of(wrong, ("a", "b"))
 
@@ -211,9 +204,7 @@ def test_an_image_is_known_with_its_vector():
 
 
 def test_unlabeled_images_are_no_data_for_vectors():
-    from keras_pixelcnnpp.training.train import values_of
-
     model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), filters=2, num_blocks=1)
-    images = kp.data.LabeledImages(lattices(2)[0], np.full(2, -1), ("", ""))
+    images = kp.data.LabeledImages(IMAGES, np.full(4, -1), ("",) * 4)
     with pytest.raises(UserError, match="vectors"):
         values_of(images, model)

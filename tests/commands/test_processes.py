@@ -221,22 +221,25 @@ def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None,
     reason="needs the extra `ray`",
 )
-@pytest.mark.filterwarnings("ignore")  # of Ray
-def test_with_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
+def test_with_ray(model, data, tmp_path):
     """Results are those of one process, also for relative paths, which workers have not."""
-    monkeypatch.setattr(sys, "path", [*sys.path])  # which Ray extends
+
+    def command(*words, **environ):
+        words = [sys.executable, "-m", "pixelcnnpp", *words, "--model", model.source]
+        how = {"capture_output": True, "text": True, "cwd": data.parent}
+        return subprocess.run(
+            [*words, "--workers", "2"], check=False, env=os.environ | environ, **how
+        )
+
     score_folder(model, data, tmp_path / "alone.csv")
-    command = ["score", "--model", model.source, "--data", "data", "--output", "a.csv"]
-    command = [sys.executable, "-m", "pixelcnnpp", *command, "--workers", "2"]
-    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    result = command("score", "--data", "data", "--output", "a.csv")
     assert result.returncode == 2  # for the damaged images
     assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "alone.csv").read_text()
-    labels, options = np.arange(10) % 3, {"seed": 3, "block_size": 4}
-    for name, workers in (("one", 1), ("two", 2)):
-        sample_many(model, labels, tmp_path / name, workers=workers, **options)
+    sample_many(model, np.zeros(101, int), tmp_path / "one", seed=3)
+    words = ("sample", "--label", "0", "--count", "101", "--seed", "3", "--output")
+    command(*words, "two").check_returncode()
     one, two = (sorted((tmp_path / name).glob("*.png")) for name in ("one", "two"))
     assert [file.read_bytes() for file in one] == [file.read_bytes() for file in two]
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    command = ("sample", "--model", model.source, "--label", 0, "--output", tmp_path / "no")
-    one_line(pixelcnnpp(*command, "--workers", 2), "RAY_ADDRESS=127.0.0.1:9 cannot be reached")
+    failed = command(*words, "no", RAY_ADDRESS="127.0.0.1:9")
+    assert "error: The Ray cluster at RAY_ADDRESS=127.0.0.1:9 cannot be reached" in failed.stderr

