@@ -210,29 +210,48 @@ class TestSample:
 def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     command = ("score", "--model", model.source, "--data", data, "--output", tmp_path / "a.csv")
-    one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray[data]>=")
+    one_line(pixelcnnpp(*command, "--workers", 2), "pip install 'ray")
     assert not (tmp_path / "a.csv").exists()
+
+
+# The first worker that gets a block dies.
+LOSES_A_WORKER = """
+import os, signal
+from pathlib import Path
+from keras_pixelcnnpp.commands import scoring
+
+whole = scoring._score
+
+def score(data, *given):
+    killed = data.parent / "killed"
+    if not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(data, *given)
+
+scoring._score = score
+import pixelcnnpp; pixelcnnpp.main()
+"""
 
 
 @pytest.mark.extras
 @pytest.mark.slow
 @pytest.mark.skipif(
     # Not imported at the top, where warnings are errors.
-    importlib.util.find_spec("ray") is None or importlib.util.find_spec("pyarrow") is None,
+    importlib.util.find_spec("ray") is None,
     reason="needs the extra `ray`",
 )
 def test_with_ray(model, data, tmp_path):
     """Results are those of one process, also for relative paths, which workers have not."""
 
-    def command(*words, **environ):
-        words = [sys.executable, "-m", "pixelcnnpp", *words, "--model", model.source]
+    def command(*words, program="import pixelcnnpp; pixelcnnpp.main()", **environ):
+        words = [sys.executable, "-c", program, *words, "--model", model.source, "--workers", "2"]
         how = {"capture_output": True, "text": True, "cwd": data.parent}
-        return subprocess.run(
-            [*words, "--workers", "2"], check=False, env=os.environ | environ, **how
-        )
+        return subprocess.run(words, check=False, env=os.environ | environ, **how)
 
     score_folder(model, data, tmp_path / "alone.csv")
-    result = command("score", "--data", "data", "--output", "a.csv")
+    result = command("score", "--data", "data", "--output", "a.csv", program=LOSES_A_WORKER)
+    assert (tmp_path / "killed").exists()
     assert result.returncode == 2  # for the damaged images
     assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "alone.csv").read_text()
