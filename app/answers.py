@@ -13,7 +13,6 @@ from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import check_channels, opened
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.evaluate.figures import maps_figure, new_figure
-from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.errors import UserError
 
 NUM_IMAGES = 16  # per click on "Sample"
@@ -49,13 +48,12 @@ class Classification(NamedTuple):
 class Answers:
     """Answers the requests of the page with a trained model of gray or RGB images."""
 
-    def __init__(self, trained: TrainedModel, tiled: bool = False):
+    def __init__(self, trained: TrainedModel):
         check_channels(trained.model.image_shape)
         self.trained = trained
         self.model = trained.model
-        self.tiled = tiled  # whether images are scored at their own size
 
-    def read(self, path: str | None, invert: bool = False, tiled: bool = False) -> np.ndarray:
+    def read(self, path: str | None, invert: bool = False) -> np.ndarray:
         """Reads an image file, uint8 `(H, W, C)`; see `TrainedModel.read`."""
         if path is None:
             raise UserError("Choose an image first.")
@@ -63,7 +61,7 @@ class Answers:
             content = Path(path).read_bytes()
         except OSError as error:
             raise UserError("The image no longer exists. Choose it again.") from error
-        pixels = self.trained.read(content, tiled)
+        pixels = self.trained.read(content)
         return 255 - pixels if invert else pixels
 
     @property
@@ -145,8 +143,7 @@ class Answers:
 
     def score(self, image: np.ndarray) -> tuple[float, Figure]:
         """Bits/dim of p(x) of an image, uint8 `(H, W, C)`, and where the image is surprising."""
-        scorer = TiledModel(self.model) if self.tiled else self.model
-        found = scorer.pixel_statistics(image[None])
+        found = self.model.pixel_statistics(image[None])
         bits = float(bits_per_dim(found.log_prob.sum(dtype="float64"), image.shape))
         title = f"standardized surprisal {found.standardized_surprisal[0]:+.1f};\n"
         title += "bright pixels are more surprising than noise"

@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar
 from typer import Option
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, option, with_options
-from keras_pixelcnnpp.commands.model_commands import ModelOptions, TiledOptions
+from keras_pixelcnnpp.commands.model_commands import ModelOptions
 from keras_pixelcnnpp.utils.errors import not_installed
 
 app = Commands()
 
 
 @dataclass(frozen=True, kw_only=True)
-class AppOptions(TiledOptions):
+class AppOptions(ModelOptions):
     """Options of `app`."""
 
     least: ClassVar = 0
@@ -34,8 +34,7 @@ def launch(options: AppOptions) -> None:
     """Serve a page to sample, classify and complete images.
 
     Give at most one of --preset, --run and --model. Default: the preset fashion_mnist. Press Ctrl-C
-    to stop the server. With --tiled, images are scored at their own size. The page sends no data to
-    other machines.
+    to stop the server. The page sends no data to other machines.
     """
     if find_spec("gradio") is None:
         raise not_installed("The page", "gradio")
@@ -44,5 +43,5 @@ def launch(options: AppOptions) -> None:
         from keras_pixelcnnpp.app.answers import Answers
         from keras_pixelcnnpp.app.page import serve
         from keras_pixelcnnpp.commands.trained_model import TrainedModel
-    answers = Answers(TrainedModel.named(chosen), options.tiled)
+    answers = Answers(TrainedModel.named(chosen))
     serve(answers, options.host, options.port, options.open_browser)

@@ -140,7 +140,7 @@ def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
 
     @_showing_errors
     def score(path: str | None, invert: bool) -> tuple:
-        return answers.score(answers.read(path, invert, answers.tiled))
+        return answers.score(answers.read(path, invert))
 
     button.click(score, [image, invert], [bits, improbable], api_name="score", **ASKS_MODEL)
 

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
-from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure, print_table
+from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions
 from keras_pixelcnnpp.evaluate.metrics import classifiers as metrics
 from keras_pixelcnnpp.evaluate.subject import Subject
@@ -22,7 +22,6 @@ from keras_pixelcnnpp.utils.errors import say
 from keras_pixelcnnpp.utils.files import counted, write_bytes, write_predictions
 
 PREDICTIONS = {"pixelcnnpp": "predictions.csv", "baseline": "predictions_baseline.csv"}
-COVERAGES = (0.5, 0.8, 0.9, 0.95)
 # With more classes, the numbers of a confusion matrix are illegible and take seconds to render.
 WRITTEN_CLASSES = 30
 
@@ -133,8 +132,6 @@ def classifier_details(
 ) -> dict:
     """Returns further metrics of a classifier, ready for JSON."""
     areas = metrics.one_vs_rest_auc(labels, probabilities)
-    coverage, accuracy = metrics.selective_accuracy(labels, probabilities)
-    at_coverage = {str(c): float(accuracy[np.searchsorted(coverage, c)]) for c in COVERAGES}
     predicted = probabilities.argmax(axis=1)
     # By number, because scikit-learn's report also has an entry "accuracy", which a class may have.
     present = np.unique(labels)
@@ -144,27 +141,18 @@ def classifier_details(
     return {
         "classification_report": by_class,
         "roc_auc": {"classes": dict(zip(class_names, areas, strict=True))},
-        "selective_accuracy": {"area": float(accuracy.mean()), "at_coverage": at_coverage},
     }
 
 
 def _print_comparison(report: dict, titles: dict[str, str]) -> None:
-    rows = [
-        (
-            titles[name],
-            f"{numbers['accuracy']:.2%}",
-            "–".join(f"{100 * bound:.1f}" for bound in numbers["accuracy_ci95"]),
-            f"{numbers['log_loss']:.4f}",
-            f"{numbers['ece']:.4f}",
-            "–" if numbers["bits_per_dim"] is None else f"{numbers['bits_per_dim']:.4f}",
-        )
-        for name, numbers in report["models"].items()
-    ]
-    print_table(
-        ("", "accuracy", "95% interval (%)", "log loss", "ECE", bits_unit(report["num_levels"])),
-        rows,
-        title=f"{counted(report['count'])} of the split {report['split']}",
-    )
+    print(f"{counted(report['count'])} of the split {report['split']}:")
+    for name, numbers in report["models"].items():
+        low, high = (f"{100 * bound:.1f}" for bound in numbers["accuracy_ci95"])
+        accuracy = f"accuracy {numbers['accuracy']:.2%} ({low}–{high})"
+        errors = f"log loss {numbers['log_loss']:.4f}, ECE {numbers['ece']:.4f}"
+        bits = numbers["bits_per_dim"]
+        unit = "" if bits is None else f", {bits:.4f} {bits_unit(report['num_levels'])}"
+        say(f"  {titles[name]}: {accuracy}, {errors}{unit}")
     if report.get("trained_on"):
         print(f"Warning: {report['trained_on']} of {counted(report['count'])} were trained on.")
     if (difference := report["accuracy_difference"]) is not None:

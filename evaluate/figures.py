@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,26 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
-from rich.console import Console
-from rich.table import Table
 
 from keras_pixelcnnpp.data.images import image_grid
-from keras_pixelcnnpp.utils.errors import printable
 
 DPI = 100
-
-
-def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]], **look: Any) -> None:
-    """Prints a table whose first column has the row names. `look` has arguments of `rich.Table`."""
-    table = Table(**look)
-    for index, heading in enumerate(headings):
-        shape = {"justify": "right", "overflow": "fold"} if index else {"no_wrap": True}
-        longest = max(map(len, heading.split()), default=0)  # no line break inside a word
-        table.add_column(printable(heading), min_width=longest, **shape)
-    for row in rows:
-        table.add_row(*map(printable, row))
-    # Names may look like markup: rich would drop [old] and fail on [/b].
-    Console(markup=False, emoji=False).print(table)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -38,10 +22,10 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
-    """Renders a figure as PNG data."""
+def figure_png(figure: Figure, dpi: int = DPI, **how: Any) -> bytes:
+    """Renders a figure as PNG data. `how` has arguments of `Figure.savefig`."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, **how)
     return buffer.getvalue()
 
 
@@ -94,18 +78,10 @@ def gallery_png(
     rows, columns, *shape = pixels.shape
     grid = image_grid(pixels.reshape(rows * columns, *shape), columns)
     height, width, _ = grid.shape
-    # One screen pixel per image pixel, since scaling makes the file many times larger. A letter is
-    # at most 11 pixels wide. The labels above, at 30 degrees, are half as high as they are long.
-    left, long, right = (
-        15 + 11 * max(map(len, names), default=0)
-        for names in (row_labels, column_labels, column_labels[-1:])
-    )
-    above = 15 + long // 2 if column_labels else 15
-    full_width, full_height = left + width + right, above + height + 10
-    figure = new_figure(full_width / DPI, full_height / DPI)
+    # One screen pixel per image pixel, since scaling makes the file many times larger.
+    figure = new_figure(width / DPI, height / DPI)
     figure.set_layout_engine("none")
-    place = left / full_width, 10 / full_height, width / full_width, height / full_height
-    axes = figure.add_axes(place)
+    axes = figure.add_axes((0, 0, 1, 1))
     show_pixels(axes, grid)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -114,7 +90,7 @@ def gallery_png(
     axes.set_yticks((np.arange(rows) + 0.5) * height / rows, row_labels, **words)
     lefts = np.arange(len(column_labels)) * width / columns
     axes.set_xticks(lefts, column_labels, rotation=30, ha="left", **words)
-    return figure_png(figure)
+    return figure_png(figure, bbox_inches="tight")
 
 
 def history_png(histories: Mapping[str, list[dict]], quantity: str, label: str) -> bytes | None:
@@ -135,11 +111,9 @@ def history_png(histories: Mapping[str, list[dict]], quantity: str, label: str) 
             name = prefix + quantity
             measured = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
             if measured:
-                # A line would not show a single epoch.
-                marker = "o" if len(measured) == 1 else ""
-                epochs, values = zip(*measured, strict=True)
-                look = f"C{index}{style}{marker}"
-                axes.plot(epochs, values, look, label=f"{title}, {part}")
+                # With a marker, because a line would not show a single epoch.
+                look = f"C{index}{style}."
+                axes.plot(*zip(*measured, strict=True), look, label=f"{title}, {part}")
     if not axes.lines:
         return None
     # The values of the first epochs, above all with averaged weights, would compress all others, so

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 from keras import ops
-from rich.box import SIMPLE_HEAD
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.images import UNKNOWN_GRAY
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
-from keras_pixelcnnpp.evaluate.figures import gallery_png, print_table
+from keras_pixelcnnpp.evaluate.figures import gallery_png
 from keras_pixelcnnpp.evaluate.measurements import SampledOptions
 from keras_pixelcnnpp.evaluate.metrics.classifiers import classification_metrics
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, fidelity_metrics
@@ -141,37 +140,23 @@ def compare(
     by_class: bool = True,
     seed: int = 0,
 ) -> dict:
-    """Compares samples with `real` images by features of a CNN, overall and for each class.
+    """Compares samples with `real` images by features of a CNN.
 
     The distance between two finite sets is never 0 and depends on their sizes, so each metric is
     also reported for equally many images of `train`. If images have labels, the report has the
     class consistency, too.
     """
     reals = real_reference_images(train, samples.labels, by_class, seed)
-    sets = {
-        "real": (baseline_features(cnn, real.images), real.labels),
-        "reference": (baseline_features(cnn, reals.images), reals.labels),
-        "generated": (baseline_features(cnn, samples.images), samples.labels),
-    }
-
-    def measured(label: int | None) -> dict:
-        of_label = {
-            name: features if label is None else features[labels == label]
-            for name, (features, labels) in sets.items()
-        }
-        real, reference, generated = of_label.values()
-        # Metrics of fewer images would not be comparable.
-        reference = reference if len(reference) == len(generated) else reference[:0]
-        numbers = fidelity_metrics(real, generated)
-        return {**numbers, "real_reference": fidelity_metrics(real, reference)}
-
-    # A class called "all" must not replace the entry of all classes.
-    groups = {"all": None}
-    for label in np.unique(samples.labels) if by_class else ():
-        groups.setdefault(samples.class_names[label], label)
+    # Metrics of fewer images would not be comparable.
+    reals = reals if len(reals) == len(samples) else reals.take(slice(0))
+    features = baseline_features(cnn, real.images)
+    of_real, of_samples = (
+        fidelity_metrics(features, baseline_features(cnn, images))
+        for images in (reals.images, samples.images)
+    )
     report = {
         "features": {"name": "baseline_cnn", "dimensions": cnn.widths[-1]},
-        "metrics": {name: measured(label) for name, label in groups.items()},
+        "metrics": {"all": {**of_samples, "real_reference": of_real}},
     }
     if by_class and (real.labels >= 0).any():
         report["class_consistency"] = {
@@ -193,25 +178,15 @@ def _print_report(report: dict) -> None:
     bits = f"{report['bits_per_dim']:.4f} {unit} under their own class"
     print(f"{counted(report['count'])} in {report['seconds']:.1f} s, {bits}")
     if "metrics" in report:
-        rows = [
-            (name, *(f"{_short(of[m])}/{_short(real[m])}" for m in FIDELITY_METRICS))
-            for name, of in report["metrics"].items()
-            for real in (of["real_reference"],)
-        ]
-        title = f"Sampled/real training images, compared with split {report['reference']['split']}"
-        caption = "Measured on features of the baseline CNN, so the Fréchet distance is not FID."
-        headings = ("class", "Fréchet", *FIDELITY_METRICS[1:])
-        look = {"box": SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False}
-        print_table(headings, rows, title=title, caption=caption, **look)
+        of = report["metrics"]["all"]
+        print(f"Compared with the split {report['reference']['split']}, and real training images:")
+        for name in FIDELITY_METRICS:
+            values = (of[name], of["real_reference"][name])
+            shown = ["–" if value is None else f"{value:.4g}" for value in values]
+            print(f"  {name.replace('_', ' ')}: {shown[0]}; of real images {shown[1]}")
     if named := report.get("class_consistency"):
         print(
             f"Class consistency: the baseline CNN assigns {named['sampled']['accuracy']:.1%} of "
             f"the samples to their class, and {named['real']['accuracy']:.1%} of the real images; "
             f"{named['chance']:.1%} is chance."
         )
-
-
-def _short(number: float | None) -> str:
-    if number is None:
-        return "–"
-    return f"{number:.2g}" if abs(number) < 100 else f"{number:.0f}"

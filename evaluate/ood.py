@@ -15,7 +15,7 @@ from keras_pixelcnnpp.data.images import resize_images
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.estimators.anomalies import FEATURES, AnomalyDetector
-from keras_pixelcnnpp.evaluate.figures import figure_png, gallery_png, maps_figure, print_table
+from keras_pixelcnnpp.evaluate.figures import figure_png, gallery_png, maps_figure
 from keras_pixelcnnpp.evaluate.generation import baseline_features
 from keras_pixelcnnpp.evaluate.likelihood import two_or_more
 from keras_pixelcnnpp.evaluate.measurements import OODOptions
@@ -128,14 +128,12 @@ def _other_sets(subject: Subject, images: np.ndarray, options: OODOptions) -> di
 
 def _print_report(report: dict) -> None:
     """Prints the AUROC of each detector, and the rates at which p-values detect the sets."""
-    headings = [*(name.replace("_", " ") for name in report["detectors"]), f"p ≤ {FALSE_ALARMS}"]
     print("AUROC against in-distribution images; 0.5 is guessing")
-    for part in (slice(4), slice(4, None)):  # all columns would be wider than a terminal
-        rows = []
-        for name, numbers in report["inputs"].items():
-            values = [*numbers["auroc"].values(), numbers["detected"]]
-            rows.append([name, *("–" if x is None else f"{x:.3f}" for x in values[part])])
-        print_table(["", *headings[part]], rows)
+    for name, numbers in report["inputs"].items():
+        areas = [f"{d.replace('_', ' ')} {area:.3f}" for d, area in numbers["auroc"].items()]
+        say(f"  {name}: {', '.join(areas)}")
+        if numbers["detected"] is not None:
+            print(f"    p ≤ {FALSE_ALARMS}: {numbers['detected']:.1%}")
     if (share := report[OWN]["detected"]) is not None:
         print(f"False alarms at p ≤ {FALSE_ALARMS}: {share:.1%} of other images of the split")
 

@@ -2,14 +2,12 @@
 
 import base64
 import functools
-import io
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
 
 from keras_pixelcnnpp import __version__
 from keras_pixelcnnpp.distributions.bits import bits_unit
@@ -101,23 +99,19 @@ def _parts(results: dict[str, dict], facts: dict, folder: Path) -> dict[str, Any
     return parts
 
 
-def _image(path: Path) -> dict | None:
-    with as_user_error(f"{path} is damaged"):
-        return _image_of(path.read_bytes()) if path.is_file() else None
+def _uri(png: bytes) -> str:
+    """Returns a PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _image_of(png: bytes) -> dict:
-    """Returns a PNG file as a data URI, with its size in pixels."""
-    with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
-        width, height = image.size
-    uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    return {"uri": uri, "width": width, "height": height}
+def _image(path: Path) -> str | None:
+    return _uri(path.read_bytes()) if path.is_file() else None
 
 
-def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, dict]:
+def _curves(histories: dict[str, list[dict]], unit: str) -> dict[str, str]:
     labels = {"bits_per_dim": unit, "accuracy": "accuracy", "cross_entropy": "cross-entropy (nats)"}
     curves = {label: history_png(histories, quantity, label) for quantity, label in labels.items()}
-    return {label: _image_of(png) for label, png in curves.items() if png}
+    return {label: _uri(png) for label, png in curves.items() if png}
 
 
 def _notes(subject: Subject, results: dict[str, dict]) -> list[str]:

@@ -95,5 +95,5 @@ def data(options: DataOptions) -> None:
     The files are named like images/train/3/00012.png, and train --data images reads them.
     """
     with library():
-        from keras_pixelcnnpp.train.image_files import write_images
+        from keras_pixelcnnpp.train.data import write_images
     write_images(options)

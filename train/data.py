@@ -1,19 +1,21 @@
-"""Loads the data and the preset that a training starts from."""
+"""Loads the data and the preset that a training starts from, and writes data as image files."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_pixelcnnpp.data.dataset import Dataset
+from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.folders import file_inside
-from keras_pixelcnnpp.data.images import open_image, opened
+from keras_pixelcnnpp.data.images import check_channels, open_image, opened, png_bytes
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, Reading, Recipe
+from keras_pixelcnnpp.train.commands import DataOptions
 from keras_pixelcnnpp.utils.errors import UserError, say
+from keras_pixelcnnpp.utils.files import atomic_path, counted, safe_names
 
 
 def load_training_data(recipe: Reading) -> Dataset:
@@ -128,3 +130,30 @@ def _smaller_file(folder: Path, paths: tuple[str, ...], size: tuple[int, int]) -
             if min(image.size) < min(size) or max(image.size) < max(size):
                 return path
     return None
+
+
+def write_images(options: DataOptions) -> None:
+    """Writes the images of all splits. The new folder is written completely or not at all."""
+    if options.output.exists():
+        raise UserError(f"{options.output} exists already. Choose a new folder as --output")
+    dataset = load_training_data(options)
+    check_channels(dataset.image_shape)
+    if any(split.vectors is not None for split in dataset.splits.values()):
+        raise UserError(f"Expected images with or without labels. {options.data} has vectors")
+    with atomic_path(options.output) as folder:
+        written = 0
+        for name, split in dataset.splits.items():
+            first = split.take(slice(options.count))
+            names = _names(dataset, first)
+            for row, image in enumerate(first.images):
+                path = folder / name / names[row] / f"{row:05}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png_bytes(image))
+            written += len(first)
+    say(f"Wrote {counted(written)} of {', '.join(dataset.splits)} to {options.output}")
+
+
+def _names(dataset: Dataset, images: LabeledImages) -> list[str]:
+    """Returns the name of the class folder of each image, which is "." for unlabeled images."""
+    names = [*safe_names(dataset.class_names), "."]
+    return [names[label] for label in images.labels]

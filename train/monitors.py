@@ -8,9 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX import SummaryWriter, summary
 
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import image_grid
@@ -132,8 +130,6 @@ class TensorBoardLog(keras.callbacks.Callback):
     epochs, it samples images of each class with the same random numbers.
     """
 
-    # tensorboardX.SummaryWriter writes in a background thread, so a killed process loses events.
-
     PER_CLASS = 9
 
     def __init__(
@@ -146,10 +142,8 @@ class TensorBoardLog(keras.callbacks.Callback):
         super().__init__()
         self.monitor = monitor
         self.sample_every = sample_every
-        self._writers = {}
-        for part in ("train", "validation"):
-            (log_dir / part).mkdir(parents=True, exist_ok=True)
-            self._writers[part] = EventsWriter(str(log_dir / part / "events"), f".{time.time_ns()}")
+        parts = ("train", "validation")
+        self._writers = {part: SummaryWriter(str(log_dir / part)) for part in parts}
         values = {
             name: ",".join(map(str, value)) if isinstance(value, list | tuple) else value
             for name, value in hyperparameters.items()
@@ -157,30 +151,27 @@ class TensorBoardLog(keras.callbacks.Callback):
         # Only the values of a session without a group name: otherwise TensorBoard would merge runs
         # with the same values into one row with their mean.
         _, session, _ = summary.hparams(values, {})
-        self._add("validation", session)
+        self._writers["validation"].file_writer.add_summary(session)
 
     def __del__(self) -> None:
         for writer in self._writers.values():
             writer.close()
-
-    def _add(self, part: str, content: summary.Summary, step: int = 0) -> None:
-        event = Event(wall_time=time.time(), step=step, summary=content)
-        self._writers[part].write_event(event)
-        self._writers[part].flush()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
             part = "validation" if name.startswith("val_") else "train"
             if math.isfinite(value):
-                content = summary.scalar(f"epoch_{name.removeprefix('val_')}", float(value))
-                self._add(part, content, epoch)
+                tag = f"epoch_{name.removeprefix('val_')}"
+                self._writers[part].add_scalar(tag, float(value), epoch)
         # Images that are neither gray nor RGB are left out.
         has_samples = self.sample_every and self.model.image_shape[-1] in (1, 3)
         if has_samples and (epoch + 1) % self.sample_every == 0:
             for name, grid in self._samples().items():
-                content = summary.image(f"samples/{name}", grid, dataformats="HWC")
-                self._add("validation", content, epoch)
+                images = self._writers["validation"]
+                images.add_image(f"samples/{name}", grid, epoch, dataformats="HWC")
+        for writer in self._writers.values():
+            writer.flush()  # a killed process would lose what a background thread has not written
 
     def _samples(self) -> dict[str, np.ndarray]:
         """Returns a grid of samples of each class, or for vectors of the validation images."""

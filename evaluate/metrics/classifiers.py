@@ -127,19 +127,3 @@ def auroc_interval(
         error = np.sqrt(np.var(below, ddof=1) / many + np.var(above, ddof=1) / few)
     half = norm.isf(0.025) * error / (area * (1 - area))
     return area, (float(expit(logit(area) - half)), float(expit(logit(area) + half)))
-
-
-def selective_accuracy(
-    labels: np.ndarray, probabilities: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the coverage `k / count` and the accuracy of the `k` most confident images.
-
-    Both are float `[count]`. The mean accuracy is 1 minus the area under the risk-coverage curve of
-    Geifman and El-Yaniv 2017. Images of equal confidence count with their mean accuracy.
-    """
-    confidence = probabilities.max(axis=1)
-    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    _, group, size = np.unique(-confidence, return_inverse=True, return_counts=True)
-    shared = (np.bincount(group, weights=correct) / size)[np.sort(group)]
-    answered = np.arange(1, len(labels) + 1)
-    return answered / len(labels), np.cumsum(shared) / answered

@@ -163,8 +163,6 @@ def complete_file(options: CompleteOptions) -> None:
     label = ANY_CLASS if name is None else class_label(model.class_names, name)
     image = trained.read(options.image)
     known = _known_pixels(options, trained)
-    if name is not None:
-        say(f"Class: {model.class_names[label]}")
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
     labels = vector
     if vector is None:

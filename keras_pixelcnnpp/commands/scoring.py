@@ -62,16 +62,13 @@ def classify_files(options: ClassifyOptions) -> None:
     known = labels >= 0
     table = Table()
     table.add_column("image", overflow="fold")
-    for heading in ("true class", "class") if known.any() else ("class",):
-        table.add_column(heading)
+    table.add_column("class")
     table.add_column("probability", justify="right")
     table.add_column(bits_unit(model.num_levels), justify="right")
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
-    for name, true, label, probabilities, bits in zip(names, labels, *columns, strict=True):
-        classes = [model.class_names[label]]
-        if known.any():
-            classes.insert(0, model.class_names[true] if true >= 0 else "")
-        table.add_row(printable(name), *classes, f"{probabilities[label]:.1%}", f"{bits:.3f}")
+    for name, label, probabilities, bits in zip(names, *columns, strict=True):
+        numbers = f"{probabilities[label]:.1%}", f"{bits:.3f}"
+        table.add_row(printable(name), model.class_names[label], *numbers)
     Console(markup=False, emoji=False).print(table)
     if options.csv is not None:
         of_model = result["probabilities"], model.class_names, result["bits_per_dim"], trained_on

@@ -20,7 +20,6 @@ from PIL import Image
 from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answers
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
-from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
@@ -96,13 +95,6 @@ class TestClassify:
         (nats,) = [image.get_array() for image in found.evidence.axes[1].images]
         assert nats.sum() == pytest.approx(gain[0], rel=1e-3, abs=1e-4)
         assert f"against {NAMES[other]} " in found.evidence.axes[0].get_title(loc="left")
-
-    def test_score_of_an_image_that_is_larger_than_the_model(self, model, tmp_path):
-        tiled = Answers(TrainedModel(model, "tiny", {}), tiled=True)
-        frame = np.random.default_rng(0).integers(0, 256, (9, 6)).astype("uint8")
-        Image.fromarray(frame).save(tmp_path / "large.png")
-        bits, _ = tiled.score(tiled.read(tmp_path / "large.png", tiled=True))
-        assert bits == pytest.approx(TiledModel(model).bits_per_dim(frame[None])[0], rel=1e-5)
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(tiny.untrained_pixelcnn, num_classes=0, conditioning="none")

@@ -131,7 +131,6 @@ def test_complete(pixelcnnpp, trained, archive, tmp_path):
     Image.fromarray(unknown.astype("uint8") * 255).save(mask)
     options = ("--mask", mask, "--guidance", 2, "--particles", 32)
     out = done(pixelcnnpp(*command, *of_class, *options))
-    assert "Class: bright" in out
     assert "Unknown: 4 of 16 pixels" in out
     how = {"seed": 4, "guidance": 2.0, "num_particles": 32}
     expected = trained.complete(images, ~unknown, [2, 2], **how)[..., 0]

@@ -44,10 +44,6 @@ class TestNumbers:
         assert by_class["b"]["precision"] == pytest.approx(2 / 3)
         assert list(by_class) == ["a", "b"]
         assert details["roc_auc"] == {"classes": {"a": 1, "b": 1, "c": None}}
-        # In order of confidence, 0.9, 0.8 and 0.6 are right, and 0.5 is wrong.
-        assert details["selective_accuracy"]["area"] == pytest.approx((1 + 1 + 1 + 3 / 4) / 4)
-        at_coverage = {"0.5": 1, "0.8": 0.75, "0.9": 0.75, "0.95": 0.75}
-        assert details["selective_accuracy"]["at_coverage"] == at_coverage
 
 
 def test_names_are_not_mathematics_and_none_is_left_out(monkeypatch):

@@ -5,12 +5,6 @@ from keras_pixelcnnpp.evaluate import figures
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
-def test_names_in_tables_are_not_markup(capsys):
-    figures.print_table(("", "[b]head"), [("cat [old]", ":smile:"), ("[/b]", "1")], title="[i]t")
-    shown = capsys.readouterr().out
-    assert all(text in shown for text in ("[b]head", "cat [old]", ":smile:", "[/b]", "[i]t"))
-
-
 def test_curves_show_what_was_measured(monkeypatch):
     made = []
     monkeypatch.setattr(figures, "figure_png", lambda figure, dpi: made.append(figure) or b"png")

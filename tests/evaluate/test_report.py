@@ -168,7 +168,6 @@ def test_what_users_named_is_text(pixelcnnpp, finished_run, tmp_path):
     [
         ("classification.json", b'{"split"'),
         ("generation.json", b'{"metrics": [3]}'),
-        ("samples.png", b"no image"),
     ],
 )
 def test_damaged_file_is_named(pixelcnnpp, finished, name, content):

@@ -1,4 +1,3 @@
-import itertools
 import math
 
 import numpy as np
@@ -13,7 +12,6 @@ from keras_pixelcnnpp.evaluate.metrics.classifiers import (
     expected_calibration_error,
     mean_log_loss,
     one_vs_rest_auc,
-    selective_accuracy,
 )
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
@@ -42,15 +40,6 @@ def test_a_class_without_images_has_no_area(rng):
     assert areas[1] is None
     assert None not in (areas[0], areas[2])
     assert one_vs_rest_auc(np.zeros(3, int), np.eye(3)[:, :2]) == [None, None]
-
-
-def test_ties_are_the_mean_over_all_orders():
-    # One confident and right; three equally unconfident, of which one is right.
-    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4], [0.6, 0.4]])
-    labels = np.array([0, 0, 1, 1])
-    orders = [[1, *order] for order in itertools.permutations([1, 0, 0])]
-    expected = np.mean(np.cumsum(orders, axis=1) / [1, 2, 3, 4], axis=0)
-    assert selective_accuracy(labels, probabilities)[1] == pytest.approx(expected)
 
 
 def test_accuracy_difference_is_the_normal_interval_of_many_images(rng):
