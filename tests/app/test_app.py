@@ -175,16 +175,13 @@ def check_grid(path, images):
 # Warnings of Gradio and its dependencies.
 @pytest.mark.filterwarnings("ignore")
 class TestPage:
-    def test_classify(self, connect, upload, model):
+    def test_classify_and_complete(self, connect, upload, model):
         given = upload(png_bytes(IMAGES[2]))
         posterior, *plots = connect().predict(given, False, api_name="/classify")
         expected = model.class_probabilities(IMAGES[2:3])[0]
         found = {row["label"]: row["confidence"] for row in posterior["confidences"]}
         assert [found[name] for name in NAMES] == pytest.approx(expected, abs=1e-4)
         assert all(plot["plot"].startswith("data:image/") for plot in plots)
-
-    def test_complete(self, connect, upload, model):
-        given = upload(png_bytes(IMAGES[2]))
         painted = editor_value(upload, ~KNOWN)
         path, _, posterior = connect().predict(
             given, False, painted, 1, 5, 1, 0, api_name="/complete"

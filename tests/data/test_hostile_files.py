@@ -96,14 +96,6 @@ def npy(array):
     return buffer.getvalue()
 
 
-def npy_of_shape(shape):
-    """Returns an .npy file whose header declares more data than the file has."""
-    buffer = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    return buffer.getvalue() + bytes(16)
-
-
 @hostile.examples(200)
 @given(content=hostile.damaged([npz()]))
 def test_any_npz(folder, content):
@@ -115,13 +107,12 @@ def test_any_npz(folder, content):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"x_train": npy_of_shape((10**6, 1000, 1000, 1))}, "cannot be read"),
         ({"padding": b"\x93NUMPY" + bytes(2**28)}, "would unpack to"),
         ({"class_names": b"4"}, "Expected 2 strings"),
         ({"x_train": np.array([{"a": 1}], dtype=object)}, "cannot be read"),
         ({"class_names": np.array(["cat", "dog\n\x1b[2J"])}, "must be printable"),
     ],
-    ids=["terabyte", "zip bomb", "no array", "objects", "control"],
+    ids=["zip bomb", "no array", "objects", "control"],
 )
 def test_hostile_npz(tmp_path, entries, message):
     path = tmp_path / "data.npz"

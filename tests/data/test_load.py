@@ -259,41 +259,40 @@ def test_other_numbers_are_refused_with_code_that_works(tmp_path, given, low, hi
     np.testing.assert_array_equal(converted[0].ravel(), np.round(expected))
 
 
-class TestSixteenBits:
-    VALUES = (np.arange(20 * 16, dtype="uint16") * 200).reshape(20, 4, 4)
+VALUES = (np.arange(20 * 16, dtype="uint16") * 200).reshape(20, 4, 4)
 
-    def test_files_keep_their_values(self, tmp_path):
-        for index, values in enumerate(self.VALUES):
-            suffix = "tif" if index % 2 else "png"
-            Image.fromarray(values).save(tmp_path / f"{index:02d}.{suffix}")
-        dataset = load_dataset(tmp_path, image_size=4, as_uint16=True, make_splits=False)
-        images = dataset.split("all").images
-        assert images.dtype == np.uint16
-        np.testing.assert_array_equal(images[..., 0], self.VALUES)
-        smaller = load_dataset(tmp_path, image_size=2, as_uint16=True, make_splits=False)
-        means = self.VALUES.astype("float64").mean(axis=(1, 2))
-        assert smaller.split("all").images.mean(axis=(1, 2, 3)) == pytest.approx(means, abs=1)
-        Image.fromarray(self.VALUES[0].astype("uint8")).save(tmp_path / "eight.png")
-        with pytest.raises(UserError, match=r"gray image of 16 bits\. Received: mode L"):
-            load_dataset(tmp_path, as_uint16=True)
-        (tmp_path / "eight.png").unlink()
-        Image.fromarray(self.VALUES[0, :3]).save(tmp_path / "other.png")
-        with pytest.raises(UserError, match=r"of one size, 4×4, or the argument image_size"):
-            load_dataset(tmp_path, as_uint16=True)
 
-    def test_arrays(self, tmp_path):
-        others = {"x_val": None, "x_test": None}
-        path = write_npz(tmp_path, x_train=self.VALUES, **others)
-        dataset = load_dataset(path, as_uint16=True)
-        assert len(dataset.splits) == 2
-        assert dataset.split("train").images.dtype == np.uint16
-        assert load_dataset(path, image_size=2, as_uint16=True).image_shape == (2, 2, 1)
-        path = write_npz(tmp_path, x_train=np.zeros((20, 4, 4), "uint8"), **others)
-        with pytest.raises(
-            UserError, match=r"x_train must be uint16\. Received: uint8, .* 0 to 0$"
-        ):
-            load_dataset(path, as_uint16=True)
-        path = write_npz(tmp_path, x_train=np.tile(self.VALUES[..., None], 3), **others)
-        assert load_dataset(path, as_uint16=True, channels=3).image_shape == (4, 4, 3)
-        with pytest.raises(UserError, match="gray images, because others of 16 bits"):
-            load_dataset(path, as_uint16=True, image_size=2)
+def test_files_of_16_bits_keep_their_values(tmp_path):
+    for index, values in enumerate(VALUES):
+        suffix = "tif" if index % 2 else "png"
+        Image.fromarray(values).save(tmp_path / f"{index:02d}.{suffix}")
+    dataset = load_dataset(tmp_path, image_size=4, as_uint16=True, make_splits=False)
+    images = dataset.split("all").images
+    assert images.dtype == np.uint16
+    np.testing.assert_array_equal(images[..., 0], VALUES)
+    smaller = load_dataset(tmp_path, image_size=2, as_uint16=True, make_splits=False)
+    means = VALUES.astype("float64").mean(axis=(1, 2))
+    assert smaller.split("all").images.mean(axis=(1, 2, 3)) == pytest.approx(means, abs=1)
+    Image.fromarray(VALUES[0].astype("uint8")).save(tmp_path / "eight.png")
+    with pytest.raises(UserError, match=r"gray image of 16 bits\. Received: mode L"):
+        load_dataset(tmp_path, as_uint16=True)
+    (tmp_path / "eight.png").unlink()
+    Image.fromarray(VALUES[0, :3]).save(tmp_path / "other.png")
+    with pytest.raises(UserError, match=r"of one size, 4×4, or the argument image_size"):
+        load_dataset(tmp_path, as_uint16=True)
+
+
+def test_arrays_of_16_bits(tmp_path):
+    others = {"x_val": None, "x_test": None}
+    path = write_npz(tmp_path, x_train=VALUES, **others)
+    dataset = load_dataset(path, as_uint16=True)
+    assert len(dataset.splits) == 2
+    assert dataset.split("train").images.dtype == np.uint16
+    assert load_dataset(path, image_size=2, as_uint16=True).image_shape == (2, 2, 1)
+    path = write_npz(tmp_path, x_train=np.zeros((20, 4, 4), "uint8"), **others)
+    with pytest.raises(UserError, match=r"x_train must be uint16\. Received: uint8, .* 0 to 0$"):
+        load_dataset(path, as_uint16=True)
+    path = write_npz(tmp_path, x_train=np.tile(VALUES[..., None], 3), **others)
+    assert load_dataset(path, as_uint16=True, channels=3).image_shape == (4, 4, 3)
+    with pytest.raises(UserError, match="gray images, because others of 16 bits"):
+        load_dataset(path, as_uint16=True, image_size=2)

@@ -94,19 +94,6 @@ def test_another_format_is_refused(preset, run, tmp_path):
             read()
 
 
-@pytest.mark.parametrize("name", preset_names())
-def test_a_preset_gets_back_what_it_gave(name):
-    """The options of a training with a preset are those of the preset."""
-    preset = Preset(name)
-    recipe = PixelCNNRecipe().for_data(preset.recipe(), num_classes=4)
-    usual = PixelCNNRecipe.DEFAULTS
-    given = {n: v for n, v in preset.training.items() if v != usual.get(n)}
-    found = recipe.values(recipe.names("of_preset"))
-    found = {n: v for n, v in found.items() if n == "epochs" or v != usual.get(n)}
-    assert found == {**given, "epochs": recipe.epochs}
-    assert recipe.model_arguments().items() <= preset.arguments.items()
-
-
 def test_the_help_shows_the_defaults(pixelcnnpp):
     """Those of both recipes, and none for an option whose help says more."""
     for command, size in (("train-baseline", 64), ("train", 8)):  # those of `photographs`
