@@ -15,21 +15,6 @@ from keras_pixelcnnpp.utils.files import write_json
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
-def test_a_run_knows_its_classes_and_how_its_images_were_read(pixelcnnpp, trained, tmp_path):
-    data = tiny.tiny_data_config(tiny.tiny_dataset()) | {"resize": "stretch"}
-    write_json(tmp_path / "config.json", {"data": data})
-    trained.save(tmp_path / "model.keras")
-    assert TrainedModel.find(tmp_path).model.class_names == ("dark", "gray", "bright")
-    assert TrainedModel.find(tmp_path / "model.keras").reading == {"resize": "stretch"}
-    wide, table = tmp_path / "wide.png", tmp_path / "out.csv"
-    wide.write_bytes(png_bytes(np.random.default_rng(0).integers(0, 256, (4, 12, 1), "uint8")))
-    assert pixelcnnpp("classify", "--run", tmp_path, wide, "--csv", table)[0] == 0
-    image = read_image(wide, (4, 4, 1), "stretch")
-    expected = trained.class_probabilities(image[None])[0]
-    (row,) = read_rows(table)
-    assert [float(row[f"p_{label}"]) for label in range(3)] == pytest.approx(expected, abs=1e-5)
-
-
 def test_classify(pixelcnnpp, trained, archive, tmp_path):
     """Folders give the true labels, and the last line is the accuracy."""
     split, labels = tiny.tiny_split(6), [0, 1, 2, 0, 1, -1]
@@ -63,18 +48,26 @@ def test_classify(pixelcnnpp, trained, archive, tmp_path):
     assert "Accuracy" not in out
 
 
-def test_classify_says_which_images_were_trained_on(pixelcnnpp, run, tmp_path):
+def test_a_run_knows_its_images_and_how_they_were_read(pixelcnnpp, run, rng, tmp_path):
     """PNG files of an array's images are recognized."""
-    dataset = tiny.tiny_dataset()
+    dataset, config = tiny.tiny_dataset(), run.read_config()
     run.write_listing(dataset.listing())
+    write_json(run.config_json, {**config, "data": {**config["data"], "resize": "stretch"}})
     for name, row in (("train", 0), ("train", 5), ("validation", 0)):
         file = tmp_path / f"{name}{row}.png"
         file.write_bytes(png_bytes(dataset.split(name).images[row]))
-    table = tmp_path / "out.csv"
+    wide, table = tmp_path / "wide.png", tmp_path / "out.csv"
+    wide.write_bytes(png_bytes(rng.integers(0, 256, (4, 12, 1), "uint8")))
     files = sorted(tmp_path.glob("*.png"))
     out = done(pixelcnnpp("classify", "--run", run.path, *files, "--csv", table))
-    assert "Warning: 2 of 3 images were trained on." in out
-    assert [row["trained_on"] for row in read_rows(table)] == ["1", "1", "0"]
+    assert "Warning: 2 of 4 images were trained on." in out
+    *rows, row = read_rows(table)
+    assert [row["trained_on"] for row in rows] == ["1", "1", "0"]
+    trained = TrainedModel.find(run.model_keras)
+    assert trained.reading == {"resize": "stretch"}
+    image = read_image(wide, (4, 4, 1), "stretch")
+    expected = trained.model.class_probabilities(image[None])[0]
+    assert [float(row[f"p_{label}"]) for label in range(3)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_images_of_channels_that_no_png_file_has(pixelcnnpp, tmp_path):

@@ -10,7 +10,7 @@ from command_line import done
 from keras_pixelcnnpp.models.archive import NETWORKS
 from keras_pixelcnnpp.presets import Preset, preset_names
 from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
-from keras_pixelcnnpp.train.data import load_larger, load_preset
+from keras_pixelcnnpp.train.data import load_preset
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import read_json, write_json
 
@@ -104,7 +104,7 @@ def test_the_help_shows_the_defaults(pixelcnnpp):
     assert "0 with --unlabeled-weight. [" in text
 
 
-EMPTY, CROPPED = PixelCNNRecipe(), PixelCNNRecipe(data="digits", crop_margin=2)
+EMPTY = PixelCNNRecipe()
 
 
 @pytest.mark.parametrize(
@@ -118,15 +118,10 @@ EMPTY, CROPPED = PixelCNNRecipe(), PixelCNNRecipe(data="digits", crop_margin=2)
             lambda: load_preset("digits", "digits", "pixelcnn"),
             "The network of preset digits is pixelcnnpp. Received: pixelcnn$",
         ),
-        (
-            lambda: load_larger(CROPPED, CROPPED, None),
-            "folder of image.*crop_margin=2, data=digits",
-        ),
         (lambda: PixelCNNRecipe(epochs=0), "integer of at least 1. Received: epochs=0"),
         (lambda: BaselineRecipe(horizontal_flip="yes"), "Expected true or false. Received: hor"),
         (lambda: BaselineRecipe(ema_momentum=2), "a number from 0 to 1. Received: ema_momentum=2"),
         (lambda: BaselineRecipe.of({"filters": 3}), "Unknown options of a recipe: filters"),
-        (lambda: Preset("fashon_mnist"), "Received: 'fashon_mnist'"),
     ],
 )
 def test_refused(call, message):

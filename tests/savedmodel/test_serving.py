@@ -65,7 +65,6 @@ def test_inputs_of_arrays(exported):
     "request_json",
     [
         [],
-        {},
         {"signature_name": 3, "instances": [1]},
         {"instances": [[[[300]] * 4] * 4]},
         {"signature_name": "classify_bytes", "instances": [{"b64": "?"}]},

@@ -69,8 +69,12 @@ def test_random_crops_are_of_whole_images(tmp_path):
         assert run.load_data().fingerprint() == dataset.fingerprint()
         config = {"data": data_section(given, dataset), "baseline": {"options": {}}}
         assert recipe_of_run(config, "baseline").random_crops
+    crops = replace(given, crop_margin=2)
     with pytest.raises(UserError, match=r"`crop_margin`.*none with --random-crops"):
-        load_larger(replace(given, crop_margin=2), given, dataset)
+        load_larger(crops, given, dataset)
+    crops = BaselineRecipe(data=str(array), crop_margin=2)
+    with pytest.raises(UserError, match=r"folder of image.*crop_margin=2, data="):
+        load_larger(crops, crops, dataset)
     with pytest.raises(UserError, match=r"000.png: Expected at least 11×11 pixels"):
         load_training_data(BaselineRecipe(data=str(folder), image_size=11, random_crops=True))
 
