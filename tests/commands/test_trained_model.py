@@ -134,10 +134,10 @@ def test_complete(pixelcnnpp, trained, archive, tmp_path):
     Image.fromarray(unknown.astype("uint8")).save(mask)  # 1 is not white
     one_line(pixelcnnpp(*command, "--mask", mask), f"no unknown pixel in {mask}")
     # Without --label, the class is one of the posterior.
-    done(pixelcnnpp(*command, "--seed", 4, "--count", 1))
-    expected = trained.complete(images[:1], 2, [-1], seed=4)[..., 0]
+    done(pixelcnnpp(*command, "--seed", 7, "--count", 2))
+    expected = trained.complete(images, 2, [-1, -1], seed=7)[..., 0]
     grid = np.asarray(Image.open(output))[::16, ::16]
-    np.testing.assert_array_equal(grid[1:5, 6:10], expected[0])
+    np.testing.assert_array_equal(grid[6:10, 1:5], expected[1])
 
 
 @pytest.mark.parametrize(
