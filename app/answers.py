@@ -17,7 +17,6 @@ from keras_pixelcnnpp.utils.errors import UserError
 
 NUM_IMAGES = 16  # per click on "Sample"
 NUM_COMPLETIONS = 5
-CANVAS_SIZE = 280  # approximate size of the painted image in pixels
 ANY = -1  # stands for any label or a random seed
 
 
@@ -63,11 +62,6 @@ class Answers:
             raise UserError("The image no longer exists. Choose it again.") from error
         pixels = self.trained.read(content)
         return 255 - pixels if invert else pixels
-
-    @property
-    def enlargement(self) -> int:
-        """Factor by which the image to paint on is enlarged."""
-        return max(1, CANVAS_SIZE // max(self.model.image_shape[:2]))
 
     def known_pixels(self, layer: bytes | None) -> np.ndarray:
         """Returns which pixels are not painted over, bool `(H, W)`.

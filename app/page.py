@@ -22,7 +22,6 @@ import gradio as gr
 from gradio.components.base import server
 
 from keras_pixelcnnpp.app.answers import ANY, Answers, Samples
-from keras_pixelcnnpp.app.layers import Layers
 from keras_pixelcnnpp.commands.helpers import only_local_names
 from keras_pixelcnnpp.data.images import as_image, image_grid
 from keras_pixelcnnpp.distributions.bits import bits_unit
@@ -31,10 +30,11 @@ from keras_pixelcnnpp.utils.errors import UserError
 MAX_CLASSES = 10  # bars in a plot of class probabilities
 COLUMNS = 8  # of sampled images
 MAX_UPLOAD_MB = 20  # photographs of a phone are smaller
+CANVAS_SIZE = 280  # approximate size of the painted image in pixels
 BRUSH = 20  # radius of the brush in pixels
 PAINT = "#ff3d00"
-# Requests run one at a time, since each uses all cores, and to bound the memory.
-ASKS_MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+MAX_BYTES = 64 << 20  # of all layers; one of a few strokes has a few kilobytes
+MAX_LAYERS = 10_000
 
 
 def serve(answers: Answers, host: str, port: int | None, open_browser: bool) -> None:
@@ -111,11 +111,10 @@ def _sample_tab(answers: Answers) -> None:
         with gr.Column(scale=2, min_width=300):
             shown = _sampled_images()
 
-    @_showing_errors
     def sample(label: int, *how: Any) -> tuple[Image.Image, str]:
         return _show(answers, answers.sample(label, *how))
 
-    button.click(sample, [label, *how], shown, api_name="sample", **ASKS_MODEL)
+    _on_click(button, sample, [label, *how], shown)
 
 
 def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
@@ -124,12 +123,10 @@ def _classify_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
     evidence = gr.Plot(label="Evidence of each pixel", show_label=False)
     by_rows = gr.Plot(label="p(class | first rows)")
 
-    @_showing_errors
     def classify(path: str | None, invert: bool) -> tuple:
         return answers.classify(answers.read(path, invert))
 
-    outputs = [posterior, evidence, by_rows]
-    button.click(classify, [image, invert], outputs, api_name="classify", **ASKS_MODEL)
+    _on_click(button, classify, [image, invert], [posterior, evidence, by_rows])
 
 
 def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
@@ -138,11 +135,10 @@ def _score_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
     bits = gr.Number(label=f"{unit}, p(x)", precision=3, interactive=False)
     improbable = gr.Plot(label="Where the image is surprising", show_label=False)
 
-    @_showing_errors
     def score(path: str | None, invert: bool) -> tuple:
         return answers.score(answers.read(path, invert))
 
-    button.click(score, [image, invert], [bits, improbable], api_name="score", **ASKS_MODEL)
+    _on_click(button, score, [image, invert], [bits, improbable])
 
 
 def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> None:
@@ -158,7 +154,6 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
         visible=bool(answers.model.num_classes),
     )
 
-    @_showing_errors
     def complete(
         path: str | None, invert: bool, painted: bytes | None, label: int, *how: Any
     ) -> tuple:
@@ -166,14 +161,13 @@ def _complete_part(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> No
         found = answers.complete(pixels, known, label, *how)
         return *_show(answers, found), found.probabilities
 
-    given = [image, invert, editor, label, *how]
-    button.click(complete, given, [*shown, posterior], api_name="complete", **ASKS_MODEL)
+    _on_click(button, complete, [image, invert, editor, label, *how], [*shown, posterior])
 
 
 def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageEditor:
     """Creates an editor that shows the image as the model sees it, enlarged."""
     height, width, _ = answers.model.image_shape
-    enlarge = answers.enlargement
+    enlarge = max(1, CANVAS_SIZE // max(height, width))
     editor = gr.ImageEditor(
         label="Paint over the unknown part",
         format="png",
@@ -243,6 +237,13 @@ def _show(answers: Answers, samples: Samples) -> tuple[Image.Image, str]:
     return as_image(image_grid(samples.images, min(COLUMNS, len(samples.images)))), words
 
 
+def _on_click(button: gr.Button, listener: Callable, inputs: list, outputs: list) -> None:
+    # Requests run one at a time, since each uses all cores, and to bound the memory.
+    one_at_a_time: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+    listen = _showing_errors(listener)
+    button.click(listen, inputs, outputs, api_name=listener.__name__, **one_at_a_time)
+
+
 def _showing_errors(listener: Callable) -> Callable:
     """Wraps a listener to show errors of its input in the page."""
 
@@ -254,3 +255,45 @@ def _showing_errors(listener: Callable) -> Callable:
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
 
     return answer
+
+
+class Layers:
+    """The layers that browsers have painted, as contents of files.
+
+    After each stroke, a browser sends its layer under a new number, and with a request only the
+    last number. The oldest layers are dropped, because most are not requested. Gradio's own editor
+    keeps all, also the files of the background, and decodes them in every format of Pillow.
+    """
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def accept(self, sent: Any) -> None:
+        """Keeps the file of the first layer, and ignores all others."""
+        facts, files = getattr(sent, "data", None), getattr(sent, "files", None)
+        if not (isinstance(facts, dict) and files and facts.get("type") == "layer"):
+            return
+        if facts.get("index") != "0":
+            return
+        with self._lock:
+            self._contents[str(facts.get("id"))[:64]] = files[0][1]
+            while len(self._contents) > MAX_LAYERS or self._num_bytes() > MAX_BYTES:
+                self._contents.pop(next(iter(self._contents)))
+
+    def _num_bytes(self) -> int:
+        return sum(map(len, self._contents.values()))
+
+    def take(self, value: Any) -> bytes | None:
+        """Returns the layer in the value of an editor, or `None` if nothing is painted.
+
+        Programs send the path of an uploaded file instead of a number.
+        """
+        if value is None:
+            return None
+        if value.id is not None:
+            with self._lock:
+                return self._contents.pop(value.id, None)
+        if len(value.layers) > 1:
+            raise UserError(f"Expected one layer. Received: {len(value.layers)}")
+        return Path(value.layers[0].path).read_bytes() if value.layers else None

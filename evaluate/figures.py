@@ -112,8 +112,9 @@ def history_png(histories: Mapping[str, list[dict]], quantity: str, label: str) 
             measured = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
             if measured:
                 # With a marker, because a line would not show a single epoch.
-                look = f"C{index}{style}."
-                axes.plot(*zip(*measured, strict=True), look, label=f"{title}, {part}")
+                epochs, values = zip(*measured, strict=True)
+                look = f"C{index}{style}"
+                axes.plot(epochs, values, look, marker=".", label=f"{title}, {part}")
     if not axes.lines:
         return None
     # The values of the first epochs, above all with averaged weights, would compress all others, so

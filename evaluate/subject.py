@@ -153,12 +153,12 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
     """Returns the known facts about a model without a run, in the form of `config.json`."""
     facts = {} if preset is None else preset.metadata
     training = facts.get("training", {})
-    options = {name: value for name, value in training.items() if name not in READING}
     # Weights may have been trained for more epochs than the recipe of the preset.
-    options |= {"epochs": facts.get("epochs", training.get("epochs"))}
-    options |= {"network": model.network_name}
+    more = {"epochs": facts.get("epochs", training.get("epochs")), "network": model.network_name}
+    options = {name: v for name, v in (training | more).items() if name not in READING}
     has_vectors = not model.conditions.num_candidates
-    options |= {} if has_vectors or model.num_classes else {"conditioning": "none"}
+    if not (has_vectors or model.num_classes):
+        options["conditioning"] = "none"
     return {
         "data": {
             "source": facts.get("data", "an unnamed data set"),

@@ -142,13 +142,12 @@ def train_pixelcnnpp(dataset: Dataset, recipe: PixelCNNRecipe, start: Start) -> 
     # Unconditional models use all images, labeled or not.
     has_labels = recipe.conditioning != "none" and dataset.num_classes > 0
     images = _training_images(dataset, recipe, has_labels and not recipe.unlabeled_weight)
-    validation = dataset.images("validation", with_labels=has_labels)
-    conditions = _conditions(dataset, recipe)
     with backend.precision(recipe.precision):
-        model = _make_model(dataset, conditions, recipe)
+        model = _make_model(dataset, recipe)
     goes_on = start.resume and start.run.has_checkpoint("pixelcnnpp")
     if recipe.initial_weights and not goes_on:
         copy_initial_weights(recipe.initial_weights, model)
+    validation = dataset.images("validation", with_labels=has_labels)
     _begin(model, dataset, images, recipe, start)
     _train_into(model, dataset, images, validation, recipe, start)
     return model
@@ -175,21 +174,14 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
     return dataset.images("train", with_labels=with_labels, **choice)
 
 
-def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> Conditions:
-    """Returns what the model is conditioned on."""
-    if recipe.conditioning == "none" or not (dataset.vector_names or dataset.num_classes):
-        return Unconditional()
-    return dataset.numbers or Labels(dataset.num_classes, dataset.class_names)
-
-
-def _make_model(
-    dataset: Dataset, conditions: Conditions, recipe: PixelCNNRecipe
-) -> AutoregressiveModel:
+def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
-    kind = NETWORKS[recipe.network]
-    options = recipe.model_arguments()
+    conditions: Conditions = Unconditional()
+    if recipe.conditioning != "none" and (dataset.vector_names or dataset.num_classes):
+        conditions = dataset.numbers or Labels(dataset.num_classes, dataset.class_names)
+    options = {"conditions": conditions, **recipe.model_arguments()}
     try:
-        return kind(image_shape=dataset.image_shape, conditions=conditions, **options)
+        return NETWORKS[recipe.network](image_shape=dataset.image_shape, **options)
     except ValueError as error:  # such as one of the user's own strategy
         raise UserError(one_line(error)) from error
 

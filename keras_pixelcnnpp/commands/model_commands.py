@@ -210,25 +210,17 @@ def presets() -> None:
 
     Options of pixelcnnpp train override the values of a preset.
     """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in ("preset", "what it is", "accuracy", "bits/dim", "split"):
-        table.add_column(heading, no_wrap=heading != "what it is", overflow="fold")
     for path in sorted(Path(__file__).parents[1].glob("presets/*/metadata.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
-        row = [path.parent.name, facts["description"]]
+        text = f"{path.parent.name}: {facts['description']}"
         if "sha256" in facts and not path.with_name("model.weights.h5").is_file():
-            row[1] += "; weights: in the repository"
+            text += "; weights: in the repository"
         if "metrics" in facts:
             config = json.loads(path.with_name("config.json").read_text(encoding="utf-8"))
             numbers, uniform = facts["metrics"], math.log2(config["config"]["num_levels"])
-            bits = f"{numbers['bits_per_dim']:.3f} of {uniform:.3g}"
-            row += [f"{numbers['accuracy']:.1%}", bits, facts["split"]]
-        table.add_row(*row)
-    Console().print(table)
+            bits = f"{numbers['bits_per_dim']:.3f} of {uniform:.3g} bits/dim"
+            text += f". Split {facts['split']}: accuracy {numbers['accuracy']:.1%}, {bits}"
+        print(text)
 
 
 @app.command(

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from keras_pixelcnnpp.commands.model_commands import ClassifyOptions, ScoreOptions
 from keras_pixelcnnpp.commands.posterior import value_of
@@ -25,7 +23,7 @@ from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.identity import trained_on_text
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.errors import UserError, printable, say
+from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import (
     check_output,
     class_numbers,
@@ -44,7 +42,7 @@ _TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogat
 
 
 def classify_files(options: ClassifyOptions) -> None:
-    """Classifies image files, and prints a table, and the accuracy if folders give labels.
+    """Classifies image files, and prints a line for each, and the accuracy if folders give labels.
 
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
@@ -60,16 +58,11 @@ def classify_files(options: ClassifyOptions) -> None:
         result = trained.classify(pixels)
     trained_on = trained.trained_on(pixels, images)
     known = labels >= 0
-    table = Table()
-    table.add_column("image", overflow="fold")
-    table.add_column("class")
-    table.add_column("probability", justify="right")
-    table.add_column(bits_unit(model.num_levels), justify="right")
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
+    unit = bits_unit(model.num_levels)
     for name, label, probabilities, bits in zip(names, *columns, strict=True):
-        numbers = f"{probabilities[label]:.1%}", f"{bits:.3f}"
-        table.add_row(printable(name), model.class_names[label], *numbers)
-    Console(markup=False, emoji=False).print(table)
+        found = f"{model.class_names[label]}, {probabilities[label]:.1%}"
+        say(f"{name}: {found}, {bits:.3f} {unit}")
     if options.csv is not None:
         of_model = result["probabilities"], model.class_names, result["bits_per_dim"], trained_on
         write_predictions(options.csv, names, labels, *of_model)
