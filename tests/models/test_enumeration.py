@@ -30,16 +30,8 @@ SLOW = [
 
 
 def model_of(cls, head, image_shape, conditioning):
-    """Returns a model in which the pixels and the label matter, as in a trained one."""
-    model = enumeration.enumerable_model(
-        image_shape, cls, head=head, conditioning=conditioning, unlabeled_weight=1.0
-    )
-    for variable in model.network.trainable_variables:
-        if variable.name == "gain":  # the initial gains are small
-            variable.assign(np.ones(variable.shape))
-        elif variable.name not in ("direction", "bias"):  # tables of labels
-            variable.assign(3.0 * variable)
-    return model
+    options = {"head": head, "conditioning": conditioning, "unlabeled_weight": 1.0}
+    return enumeration.as_trained(enumeration.enumerable_model(image_shape, cls, **options), 3.0)
 
 
 class Case:

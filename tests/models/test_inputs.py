@@ -107,6 +107,8 @@ def test_levels_are_no_images_unless_they_really_are_dark():
     model.predict(levels, verbose=0)
 
 
+@pytest.mark.jax
+@pytest.mark.torch
 def test_a_callback_may_use_the_model_within_an_epoch(tmp_path):
     """Under JAX, the variables have no values during Keras's loop, until one use restores them."""
     model, found = tiny.untrained_pixelcnn(image_shape=(2, 2, 1)), []

@@ -3,10 +3,10 @@
 Warnings are errors in tests, so nothing is noted without a reason.
 """
 
-import itertools
 import re
 from pathlib import Path
 
+import enumeration
 import keras
 import numpy as np
 import pytest
@@ -280,7 +280,7 @@ def test_score_function_is_the_derivative():
             slope = (high - low) / (2 * step)
             np.testing.assert_allclose(scores[:, component], slope, atol=noise)
             assert np.ptp(slope) > 100 * noise
-    every = np.array(list(itertools.product([0, 255], repeat=4)), "uint8").reshape(-1, 2, 2, 1)
+    every = enumeration.binary_images((2, 2, 1))
     mean = np.exp(model.log_prob(every, [0.4, 0.6])) @ model.score_function(every, [0.4, 0.6])
     np.testing.assert_allclose(mean, 0, atol=1e-5)
     groups = np.arange(40) % 3

@@ -23,14 +23,39 @@ def enumerable_model(image_shape=(2, 2, 1), cls=PixelCNNPlusPlus, **arguments):
     }
     if cls is PixelCNNPlusPlus:
         options |= {"filters": 4, "num_resolutions": 1, "conditioned_blocks": "all"}
-    model = cls(image_shape, **{**options, **arguments})
-    # Weights from NumPy, so that the model is the same under every backend.
+    return with_weights(cls(image_shape, **{**options, **arguments}))
+
+
+def with_weights(model):
+    """Returns a model with random weights from NumPy, which are the same under every backend."""
     rng = np.random.default_rng(0)
     of_head = getattr(model.distribution, "trainable_variables", [])
     for variable in model.network.trainable_variables + of_head:
         if variable.name != "gain":
             variable.assign(0.3 * rng.normal(size=variable.shape))
     return model
+
+
+def as_trained(model, factor):
+    """Returns a model in which the pixels and the label matter, as in a trained one."""
+    for variable in model.network.trainable_variables:
+        if variable.name == "gain":  # the initial gains are small
+            variable.assign(np.ones(variable.shape))
+        elif variable.name not in ("direction", "bias"):  # tables of labels
+            variable.assign(factor * variable)
+    return model
+
+
+def binary_images(image_shape):
+    """Returns all images of black and white sub-pixels, in the order of their binary numbers."""
+    values = itertools.product([0, 255], repeat=int(np.prod(image_shape)))
+    return np.array(list(values), "uint8").reshape(-1, *image_shape)
+
+
+def chi_square_of_binary(images, log_probs):
+    """Returns the p-value of a chi-square test of samples, given the law of `binary_images`."""
+    powers = 2 ** np.arange(images[0].size)[::-1]
+    return chi_square_of_numbers((images.reshape(len(images), -1) > 0) @ powers, log_probs)
 
 
 def all_images(image_shape=(2, 2, 1)):

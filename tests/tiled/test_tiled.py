@@ -1,20 +1,18 @@
 """Frames larger than the model: exact likelihoods, samples that follow them, and compression."""
 
 import hashlib
-import itertools
 
 import numpy as np
 import pytest
 import tiny
+from enumeration import as_trained, binary_images, chi_square_of_binary, with_weights
 from scipy.special import logsumexp
-from scipy.stats import chisquare
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.distributions.levels import quantize, to_images
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.utils.errors import UserError
 
 NONE = -1
-FRAMES = to_images(np.array(list(itertools.product(range(2), repeat=8))), 2)
 NETWORKS = [
     (kp.PixelCNNPlusPlus, {"filters": 4, "num_resolutions": 1, "conditioned_blocks": "all"}),
     pytest.param(kp.GatedPixelCNN, {"head": "categorical"}, marks=pytest.mark.once),
@@ -24,32 +22,13 @@ NETWORKS = [
 def binary_model(cls=kp.PixelCNN, filters=8, num_classes=2, **arguments):
     """Creates a model of 2×2 binary images, whose weights do not depend on the backend."""
     options = {"num_blocks": 1, "num_mixtures": 2, "label_loss_weight": 0.0, "filters": filters}
-    model = cls((2, 2, 1), num_classes, num_levels=2, **options, **arguments)
-    rng = np.random.default_rng(0)
-    for variable in model.network.trainable_variables:
-        if variable.name != "gain":
-            variable.assign(0.3 * rng.normal(size=variable.shape))
-    return model
-
-
-def p_value(frames, log_probs):
-    """Returns the p-value of a chi-square test of samples of 8 binary pixels."""
-    numbers = (frames.reshape(-1, 8) > 0) @ (1 << np.arange(8)[::-1])
-    counts, law = np.bincount(numbers, minlength=256), np.exp(log_probs)
-    assert counts[law == 0].sum() == 0
-    return chisquare(counts[law > 0], law[law > 0] / law.sum() * len(frames)).pvalue
+    return with_weights(cls((2, 2, 1), num_classes, num_levels=2, **options, **arguments))
 
 
 @pytest.mark.parametrize(("cls", "arguments"), NETWORKS)
 def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, arguments):
-    frames = FRAMES.reshape(-1, 2, 4, 1)
-    model = binary_model(cls, **arguments)
-    for variable in model.network.trainable_variables:  # the label matters, as after training
-        if variable.name == "gain":
-            variable.assign(np.ones(variable.shape))
-        elif variable.name not in ("direction", "bias"):
-            variable.assign(10.0 * variable)
-    laws = {}
+    frames, laws = binary_images((2, 4, 1)), {}
+    model = as_trained(binary_model(cls, **arguments), 10.0)
     for overlap in (0, 1):
         tiled = kp.TiledModel(model, overlap)
         for label in (0, 1, NONE):
@@ -61,8 +40,8 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
         mean = logsumexp([laws[overlap, 0], laws[overlap, 1]], axis=0) - np.log(2)
         np.testing.assert_allclose(laws[overlap, NONE], mean, atol=1e-5)
         samples = tiled.sample((2, 4), np.full(15_000, NONE), seed=1, batch_size=15_000)
-        assert p_value(samples, mean) > 1e-3
-        assert p_value(samples, laws[overlap, 1]) < 1e-4
+        assert chi_square_of_binary(samples, mean) > 1e-3
+        assert chi_square_of_binary(samples, laws[overlap, 1]) < 1e-4
     expected = -mean / (8 * np.log(2))
     np.testing.assert_allclose(tiled.bits_per_dim(frames, batch_size=256), expected, atol=1e-5)
 
@@ -70,7 +49,7 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
 @pytest.mark.once
 def test_a_map_has_the_conditionals_of_the_blocks():
     """Windows of 2×2 without overlap divide 2×4 pixels into two halves."""
-    frames, model = FRAMES.reshape(-1, 2, 4, 1), binary_model()
+    frames, model = binary_images((2, 4, 1)), binary_model()
     tiled = kp.TiledModel(model, 0)
     halves = [frames[:, :, :2], frames[:, :, 2:]]
     given = np.concatenate([model.pixel_log_probs(half, np.ones(256, int)) for half in halves], 2)
@@ -87,7 +66,7 @@ def test_a_map_has_the_conditionals_of_the_blocks():
 @pytest.mark.once
 def test_statistics_are_those_of_the_conditionals():
     """Sums over all frames: surprisals have mean 0 and the variance that the statistics promise."""
-    frames, tiled = FRAMES.reshape(-1, 2, 4, 1), kp.TiledModel(binary_model(), 1)
+    frames, tiled = binary_images((2, 4, 1)), kp.TiledModel(binary_model(), 1)
     for label in (1, NONE):
         found = tiled.pixel_statistics(frames, np.full(256, label), batch_size=100)
         p = np.exp(found.log_prob[..., 0].astype("float64"))  # of the pixel's value, of two
@@ -101,14 +80,14 @@ def test_statistics_are_those_of_the_conditionals():
 
 @pytest.mark.once
 def test_samples_below_a_known_part_follow_the_conditional():
-    frames = FRAMES.reshape(-1, 4, 2, 1)
+    frames = binary_images((4, 2, 1))
     tiled = kp.TiledModel(binary_model(), 1)
     law = tiled.log_prob(frames, np.full(256, NONE), 256).astype("float64")
     given = frames[77]
     law[(frames[:, :2] != given[:2]).any(axis=(1, 2, 3))] = -np.inf
     above = np.repeat(given[None, :2], 4000, axis=0)
     samples = tiled.sample((4, 2), np.full(4000, NONE), 2, batch_size=4000, above=above)
-    assert p_value(samples, law) > 1e-3
+    assert chi_square_of_binary(samples, law - logsumexp(law)) > 1e-3
     with pytest.raises(UserError, match=r"the upper 2, 3, 4 rows, where blocks end"):
         tiled.sample((4, 2), [0], above=given[None, :1])
     with pytest.raises(UserError, match=r"Expected 3 frames"):
