@@ -194,17 +194,15 @@ class TestSample:
         with pytest.raises(UserError, match="samples already"):
             sample_many(model, labels, tmp_path)
         other = model._replace(model=tiny.untrained_pixelcnn(class_names=tiny.NAMES))
-        for one, options, name in (
-            (model, {"seed": 1}, "seed"),
-            (model, {"how": {"temperature": 0.9}}, "temperature"),
-            (model, {"how": {"guidance": 1.0}}, "guidance"),
-            (other, {}, "model"),
+        for one, given, options, name in (
+            (model, [0] * 2, {"seed": 1}, "seed"),
+            (model, [0] * 2, {"how": {"temperature": 0.9}}, "temperature"),
+            (model, [0] * 3, {}, "count"),
+            (model, [1] * 2, {}, "label"),
+            (other, [0] * 2, {}, "model"),
         ):
             with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
-                sample_many(one, labels, tmp_path, resume=True, **options)
-        for more, name in (([0] * 3, "count"), ([1] * 2, "label")):
-            with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
-                sample_many(model, np.array(more), tmp_path, resume=True)
+                sample_many(one, np.array(given), tmp_path, resume=True, **options)
 
 
 def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):

@@ -50,8 +50,7 @@ class TestSets:
         sets, again = ood_inputs(images), ood_inputs(images)
         assert len(sets) == 10
         for name, given in sets.items():
-            assert given.shape == images.shape, name
-            assert given.dtype == np.uint8, name
+            assert (given.shape, given.dtype) == (images.shape, np.uint8), name
             assert np.any(given != images), name
             np.testing.assert_array_equal(given, again[name])
         assert np.any(sets["digits"] != ood_inputs(images, seed=1)["digits"])
