@@ -151,6 +151,8 @@ class SubPixels(WholePixels):
     def law(self, log_probs: Tensor, inputs: Tensors, carry: Tensors) -> Tensor:
         """Returns the log-probabilities `(batch, count)` from which a digit is sampled, nats.
 
+        Those of known digits are the weights of particles.
+
         Args:
             log_probs: Float tensor `(batch, candidates, count)`, those of the head.
             inputs: See `choose`.

@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from keras_pixelcnnpp.distributions.counts import TOTAL
 from keras_pixelcnnpp.distributions.heads import HEADS, CategoricalHead
+from keras_pixelcnnpp.distributions.mixture import MixtureHead
 from keras_pixelcnnpp.distributions.tables import UNIT
 from keras_pixelcnnpp.layers.fixed_point import LIMIT
 
@@ -19,7 +20,7 @@ SCALES = [0, 1 / UNIT, 0.01, 1, 20, LIMIT, 16 * LIMIT]
 
 
 def new_head(name, channels, num_levels):
-    given = {"num_mixtures": 4} if name == "logistic_mixture" else {}
+    given = {"num_mixtures": 4} if issubclass(HEADS[name], MixtureHead) else {}
     return HEADS[name](channels, num_levels, **given)
 
 
