@@ -93,9 +93,7 @@ class Subject(TrainedImages):
     @cached_property
     def cnn(self) -> BaselineCNN | None:
         """The baseline CNN of the run, or `None`."""
-        if self.run is None:
-            return None
-        if not self.run.baseline_keras.exists():
+        if self.run is None or not self.run.baseline_keras.exists():
             return None
         return load_trained_model(self.run.baseline_keras, BaselineCNN)
 
