@@ -7,6 +7,7 @@ from keras_pixelcnnpp.distributions.levels import quantize, to_images, to_levels
 IMAGES = np.arange(256, dtype="uint8")
 
 
+@pytest.mark.once
 def test_levels_are_rounded_as_by_numpy_and_come_back_exactly():
     for num_levels in range(2, 257):
         steps = num_levels - 1
@@ -35,6 +36,7 @@ def test_tensors_become_what_arrays_become(num_levels):
     np.testing.assert_array_equal(ops.convert_to_numpy(kept), quantize(IMAGES, num_levels))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("convert", "values", "num_levels", "message"),
     [
@@ -54,6 +56,7 @@ def test_what_is_no_level_or_image_is_refused(convert, values, num_levels, messa
         convert(np.array(values), num_levels)
 
 
+@pytest.mark.once
 def test_missing_values_are_refused_with_code_that_replaces_them():
     levels = np.array([np.nan, 1.0, np.inf])
     with pytest.raises(ValueError, match=r"NaN or infinity in 2 of 3 values.* with ") as caught:

@@ -326,20 +326,15 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam, request):
     _, levels = request.node.callspec.params["seam"]
     bad = images.astype("int32")
     bad[8, 1, 2] = LEVELS[levels][2]
-    data = [(bad, values)]
     if model.conditions.are_labels:
-        data.append((images, LABELS + LABELS // 2))
+        bad_values = LABELS + LABELS // 2
     elif values is None:
-        data.append((images, np.where(np.arange(12) == 7, 0, -1)))
+        bad_values = np.where(np.arange(12) == 7, 0, -1)
     else:
-        data.append(
-            (
-                images,
-                np.where(np.arange(12).reshape(-1, *[1] * (values.ndim - 1)) == 7, np.nan, values),
-            )
-        )
+        bad_values = values.copy()
+        bad_values[7] = np.nan
     before = model.get_weights()
-    for pair in data:
+    for pair in ((bad, values), (images, bad_values)):
         for method in (model.fit, model.evaluate):
             refusal(method, Batches(*pair), verbose=0)
     for found, expected in zip(model.get_weights(), before, strict=True):
