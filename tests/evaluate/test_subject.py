@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from command_line import done, one_line
@@ -84,6 +85,16 @@ def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
     tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save(run.model_keras)
     done(pixelcnnpp(*report))
     assert page.read_text(encoding="utf-8").count("Outdated") == 2
+
+
+def test_two_channels(pixelcnnpp, tmp_path):
+    split = tiny.tiny_split(30)
+    data = {"images": np.repeat(split.images, 2, axis=-1), "labels": split.labels}
+    np.savez(tmp_path / "two.npz", **data, class_names=tiny.NAMES)
+    model = tiny.untrained_pixelcnn(image_shape=(4, 4, 2), class_names=tiny.NAMES)
+    model.save(tmp_path / "model.keras")
+    command = ("--model", tmp_path / "model.keras", "--data", tmp_path / "two.npz")
+    one_line(pixelcnnpp("evaluate", "generation", *command), "PNG files", "channels")
 
 
 @pytest.mark.slow
