@@ -10,6 +10,8 @@ import strip
 import tiny
 from matplotlib.colors import to_hex
 
+import keras_pixelcnnpp as kp
+
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
@@ -72,12 +74,16 @@ def test_strip(tmp_path, figures):
     arrays = {"x_test": rng.integers(0, 256, (10, 28, 28)).astype("uint8"), "y_test": np.arange(10)}
     arrays |= {"x_train": arrays["x_test"].repeat(10, 0), "y_train": arrays["y_test"].repeat(10)}
     np.savez(tmp_path / "garments.npz", **arrays)
-    strip.main(str(tmp_path / "garments.npz"), 200, 1, tmp_path / "strip.png")
+    shape, maps = (28, 28, 1), kp.Maps((28, 28, 1), low=0, high=255)
+    denoising = kp.GatedPixelCNN(shape, conditions=maps, filters=2, num_blocks=1)
+    denoising.save(tmp_path / "denoising.keras")
+    data = str(tmp_path / "garments.npz")
+    strip.main(tmp_path / "denoising.keras", data, 200, 1, tmp_path / "strip.png")
     panels = figures[0].axes
     for row, image in enumerate(arrays["x_test"]):  # the upper half is known, the lower completed
         known, completed = (panels[place + row].images[0].get_array() for place in (10, 20))
         np.testing.assert_array_equal(known[:14, :, 0], image[:14])
         np.testing.assert_array_equal(completed[:14], image[:14])
-    for panel in panels[31::2]:
+    for panel in panels[51::2]:
         for line in panel.lines:
             assert line.get_ydata().sum() == pytest.approx(1)
