@@ -215,6 +215,11 @@ class PixelCNNClassifier(ImageClassifier):
             weights = check_array(sample_weight, ensure_2d=False, ensure_non_negative=True)
             sample_weight = column_or_1d(weights)
             check_consistent_length(images, sample_weight)
+            if not np.any(sample_weight):
+                raise ValueError(
+                    "Invalid value for argument `sample_weight`. Expected a weight above 0. "
+                    "Received: only zeros"
+                )
         classes, labels = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(

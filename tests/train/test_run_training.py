@@ -203,8 +203,7 @@ def test_a_model_of_random_crops_and_its_cnn(tmp_path, pixelcnnpp, monkeypatch, 
     done(pixelcnnpp(*command[:-1], 2, "--resume"))
     assert len(run.history("pixelcnnpp")) == 2
     assert run.load_data().split("validation").images.shape == (9, 2, 2, 1)
-    crops = [*data[:-2], "--run", run.path]
-    done(pixelcnnpp("train-baseline", *crops, "--epochs", 1))
+    done(pixelcnnpp("train-baseline", *data[:-2], "--run", run.path, "--epochs", 1))
 
 
 class Seen(keras.callbacks.Callback):
