@@ -175,14 +175,15 @@ class LikelihoodModel(ImageModel):
             training: Boolean, whether dropout is active.
 
         Returns:
-            Float32 tensor `(batch, K, height, width, num_parameters)`.
+            Float32 tensor `(batch, K, height, width, num_parameters)`. Images with values out of
+            range give NaN.
         """
         self.require_images(images)
         network = self._compiled_network() or self.network
         parameters = network(self.network_input(images), labels, training=training)
         if labels is not None and labels.shape[1] != parameters.shape[1]:
             parameters = ops.repeat(parameters, labels.shape[1], axis=1)
-        return parameters
+        return self.nan_where_invalid(images, parameters)
 
     def pixel_log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False
@@ -200,8 +201,7 @@ class LikelihoodModel(ImageModel):
             Float32 tensor `(batch, K, height, width)`, nats; K is 1 for an unconditional model.
         """
         parameters = self.pixel_parameters(images, labels, training)
-        log_prob = self.distribution.log_prob(parameters, self.network_input(images))
-        return self.nan_where_invalid(images, log_prob)
+        return self.distribution.log_prob(parameters, self.network_input(images))
 
     def log_likelihood(
         self, images: Tensor, labels: Tensor | None = None, training: bool = False

@@ -159,3 +159,13 @@ def test_compiled_metrics_compare_probabilities_with_labels(kind):
         model.compile("sgd", metrics=["sparse_categorical_accuracy"])
         with pytest.raises(ValueError, match="weighted_metrics"):
             model.evaluate(IMAGES, labels, verbose=0)
+
+
+def test_parameters_of_values_out_of_range(model):
+    """A tensor of other values is no image, so it has no parameters; those beside it do."""
+    images = IMAGES[:3].astype("int32")
+    images[1, 0, 0, 0], images[2, 3, 3, 0] = -1, 256
+    given = keras.ops.convert_to_tensor(images), keras.ops.zeros((3, 2), "int32")
+    parameters = keras.ops.convert_to_numpy(model.pixel_parameters(*given))
+    assert np.isfinite(parameters[0]).all()
+    assert np.isnan(parameters[1:]).all()
