@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 import tiny
 from backend_tools import eager
+from command_line import report_of
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,7 +20,6 @@ from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.train.data import load_training_data
 from keras_pixelcnnpp.train.run_training import Start, train_baseline, train_pixelcnnpp
 from keras_pixelcnnpp.training.run import RunFolder
-from keras_pixelcnnpp.utils.files import read_json
 
 MODEL = {"network": "pixelcnn", "filters": 4, "num_blocks": 1, "num_mixtures": 1}
 HYBRID = {"label_loss_weight": 0.5, "likelihood_epochs": 1, "learn_class_bias": True}
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
 
     def report(self, name):
         """Returns the content of the file of a measurement."""
-        return read_json(self.run.reports / f"{name}.json")
+        return report_of(self.run, name)
 
 
 @pytest.fixture(autouse=True)

@@ -3,18 +3,13 @@ import json
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line, read_rows
+from command_line import done, one_line, read_rows, report_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from keras_pixelcnnpp.evaluate import classification
 from keras_pixelcnnpp.evaluate.classification import Predictions, compare, confusion_matrix_png
-from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
-
-
-def report_of(run, name="classification"):
-    return read_json(run.reports / f"{name}.json")
 
 
 class TestNumbers:
@@ -60,12 +55,9 @@ def test_names_are_not_mathematics_and_none_is_left_out(monkeypatch):
 
 class TestCommand:
     def test_files_and_numbers(self, measured):
-        assert "paired bootstrap" in measured.printed["classification"]
-        assert "━━━━━━━ 0s" not in measured.printed["classification"]  # Keras's progress bar
         report = measured.report("classification")
         assert (report["split"], report["count"]) == ("validation", 9)
         models = report["models"]
-        assert all(numbers["images_per_second"] > 0 for numbers in models.values())
         split, reports = tiny.tiny_split(9, 1), measured.run.reports
         assert report["trained_on"] == 0
         assert {row["trained_on"] for row in read_rows(reports / "predictions.csv")} == {"0"}
@@ -79,8 +71,6 @@ class TestCommand:
         assert models["pixelcnnpp"]["bits_per_dim"] == pytest.approx(bits, rel=1e-5)
         difference = models["pixelcnnpp"]["accuracy"] - models["baseline"]["accuracy"]
         assert report["accuracy_difference"]["value"] == pytest.approx(difference)
-        for stem in ("reliability", *(f"confusion_{model}" for model in models)):
-            assert (reports / f"{stem}.png").exists()
 
     def test_labels_a_class_and_a_cnn_are_missing(self, pixelcnnpp, run_without_baseline, tmp_path):
         """Unlabeled images are predicted but not counted."""
@@ -92,7 +82,7 @@ class TestCommand:
         options = ("--run", run.path, "--data", tmp_path / "other.npz")
         done(pixelcnnpp("evaluate", "classification", *options))
         run.reports /= "other"
-        report = report_of(run)
+        report = report_of(run, "classification")
         assert (report["count"], report["accuracy_difference"]) == (6, None)
         assert list(report["models"]) == ["pixelcnnpp"]
         assert report["models"]["pixelcnnpp"]["roc_auc"]["classes"]["bright"] is None
@@ -130,10 +120,6 @@ def test_other_data_with_classes_of_other_names(pixelcnnpp, run, tmp_path):
     command = ("evaluate", "classification", "--run", run.path, "--data", path)
     one_line(pixelcnnpp(*command), "Received: cat. --classes-in-order")
     out = done(pixelcnnpp(*command, "--classes-in-order"))
-    page = (run.reports / "other" / "index.html").read_text(encoding="utf-8")
     assert "Classes by order: cat as dark." in out
-    assert "Classes by order: cat as dark." in page
-    report = read_json(run.reports / "other" / "classification.json")
-    assert "--classes-in-order" in report["command"]
     rows = read_rows(run.reports / "other" / "predictions.csv")
     assert [row["label_name"] for row in rows] == ["dark"] * 3

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import done, one_line, report_of
 from images import tiles
 from PIL import Image
 from samples import REFERENCE, TRAIN, FirstPixels, pixels, sampled
@@ -20,10 +20,9 @@ from keras_pixelcnnpp.evaluate.generation import (
 from keras_pixelcnnpp.evaluate.measurements import SampledOptions
 from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, frechet_distance
 from keras_pixelcnnpp.evaluate.subject import Subject
-from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
-from keras_pixelcnnpp.utils.files import read_json, write_json
+from keras_pixelcnnpp.utils.files import write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
@@ -88,10 +87,6 @@ def test_images_without_labels_are_left_out_of_a_reference_if_others_have_them()
     assert len(reference_images(dataset, "none")) == 5
 
 
-def report_of(run):
-    return read_json(run.reports / "generation.json")
-
-
 def test_beside_real_images(measured):
     figures, model = measured.figures["generation"], measured.model
     completions, by_class = (figure.axes[0] for figure in figures[:2])
@@ -109,8 +104,6 @@ def test_beside_real_images(measured):
     sampled = model.sample(np.arange(12) // 4, seed=0).reshape(3, 4, 4, 4)
     np.testing.assert_array_equal(tiles(by_class.images[0].get_array(), 4), sampled)
     report = measured.report("generation")
-    dimensions = load_trained_model(measured.run.baseline_keras, BaselineCNN).widths[-1]
-    assert report["features"] == {"name": "baseline_cnn", "dimensions": dimensions}
     assert report["reference"] == {"split": "validation", "count": 9}
     assert None not in report["metrics"]["all"].values()
     named = report["class_consistency"]
@@ -163,5 +156,5 @@ def test_old_results_stay_until_new_ones_are_complete(
     assert [file.read_text() for file in old] == ["old"] * 3
     assert [*old[2].parent.iterdir()] == old[2:]
     done(pixelcnnpp(*command))
-    assert "metrics" not in report_of(run)
+    assert "metrics" not in report_of(run, "generation")
     assert len([*old[2].parent.iterdir()]) == 3  # not those of a larger set

@@ -65,26 +65,22 @@ def test_output_never_overwrites_a_model(pixelcnnpp, run, tmp_path):
 def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
     cnn = run.baseline_keras.read_bytes()
     run.baseline_keras.unlink()
-    commands = {
-        name: ("evaluate", name, "--run", run.path) for name in ("classification", "likelihood")
-    }
-    for command in commands.values():
-        done(pixelcnnpp(*command))
-    page = run.reports / "index.html"
-    assert "Comparison with the CNN" not in page.read_text(encoding="utf-8")
-    report = ("evaluate", "report", "--run", run.path)
-    done(pixelcnnpp(*report))
-    assert "Outdated" not in page.read_text(encoding="utf-8")
+
+    def page_after(name):
+        done(pixelcnnpp("evaluate", name, "--run", run.path))
+        return (run.reports / "index.html").read_text(encoding="utf-8")
+
+    page_after("likelihood")
+    page = page_after("classification")
+    assert "Comparison with the CNN" not in page
+    assert "Outdated" not in page
     run.baseline_keras.write_bytes(cnn)
-    done(pixelcnnpp(*report))
-    assert page.read_text(encoding="utf-8").count("Outdated") == 2
-    done(pixelcnnpp(*commands["classification"]))
-    text = page.read_text(encoding="utf-8")
-    assert "Comparison with the CNN" in text
-    assert text.count("Outdated") == 1
+    assert page_after("report").count("Outdated") == 2
+    page = page_after("classification")
+    assert "Comparison with the CNN" in page
+    assert page.count("Outdated") == 1
     tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save(run.model_keras)
-    done(pixelcnnpp(*report))
-    assert page.read_text(encoding="utf-8").count("Outdated") == 2
+    assert page_after("report").count("Outdated") == 2
 
 
 def test_two_channels(pixelcnnpp, tmp_path):

@@ -1,6 +1,7 @@
-"""Checks of results of the fixture `pixelcnnpp`, and CSV files that commands write."""
+"""Checks of results of the fixture `pixelcnnpp`, and files that commands write."""
 
 import csv
+import json
 
 
 def done(result):
@@ -24,3 +25,8 @@ def read_rows(path):
     """Returns the rows of a CSV file as dicts."""
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return list(csv.DictReader(file))
+
+
+def report_of(run, name):
+    """Returns the content of the file of a measurement."""
+    return json.loads((run.reports / f"{name}.json").read_text(encoding="utf-8"))
