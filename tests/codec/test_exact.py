@@ -122,18 +122,13 @@ def test_levels_are_rounded_as_by_integers(num_levels):
 
 
 @pytest.mark.once
-def test_saturation_and_what_cannot_be_exact():
-    """Large features have exact sums, and weights that are too large are rejected."""
+def test_large_features_have_exact_sums():
     model, images = make(PixelCNN, filters=12)
     stem = model.network.stem
     stem.bias.assign(stem.bias + 900.0)
     for block in model.network.blocks:
         block["widen"].gain.assign(block["widen"].gain * 100)
     assert model.compress(images, np.zeros(3, int), verbose=0)
-    for value in (1e4, np.nan):
-        stem.bias.assign(stem.bias * value)
-        with pytest.raises(UserError, match=r"below 1024\. Received: .* in .*stem"):
-            ExactModel(model)
 
 
 @pytest.mark.once
@@ -147,9 +142,10 @@ def test_the_largest_weights_that_are_accepted_have_exact_sums():
     ExactModel(model)
     assert np.float32(largest) == largest
     assert MAX_WEIGHT * LIMIT * UNIT**2 <= 2**53
-    head.bias.assign(0 * head.bias + MAX_WEIGHT)
-    with pytest.raises(UserError, match=r"below 1024\. Received: 1024\.0 in .*head"):
-        ExactModel(model)
+    for value in (MAX_WEIGHT, np.nan):
+        head.bias.assign(0 * head.bias + value)
+        with pytest.raises(UserError, match=r"below 1024\. Received: .* in .*head"):
+            ExactModel(model)
 
 
 @pytest.mark.once

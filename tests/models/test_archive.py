@@ -21,13 +21,6 @@ def test_another_kind_of_model(archive):
         load_trained_model(archive, BaselineCNN)
 
 
-def with_config(folder, **config):
-    """Writes an archive with a configuration and without weights; returns its path."""
-    with zipfile.ZipFile(folder / "model.keras", "w") as archive:
-        archive.writestr("config.json", json.dumps(config))
-    return folder / "model.keras"
-
-
 @pytest.mark.parametrize(
     ("class_name", "registered_name"),
     [
@@ -49,13 +42,15 @@ def test_another_class_is_refused_before_anything_is_made_of_it(
             return cls()
 
     layer = {"module": None, "class_name": "Watched", "registered_name": "mine>Watched"}
-    path = with_config(
-        tmp_path,
-        module="keras" if registered_name is None else None,
-        class_name=class_name,
-        config={"layers": [{**layer, "config": {}}]},
-        registered_name=registered_name,
-    )
+    config = {
+        "module": "keras" if registered_name is None else None,
+        "class_name": class_name,
+        "config": {"layers": [{**layer, "config": {}}]},
+        "registered_name": registered_name,
+    }
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
     objects = keras.saving.custom_object_scope({"mine>Watched": Watched})
     with objects, pytest.raises(UserError, match=f"a {class_name}, not a PixelCNN") as error:
         load_trained_model(path)

@@ -29,16 +29,6 @@ def test_what_is_done_with_images_is_done_with_what_the_model_keeps(hybrid):
         np.testing.assert_array_equal(received, expected)
 
 
-@pytest.mark.once
-def test_what_comes_out_are_images(hybrid):
-    sampled = hybrid.sample(np.repeat(LABELS, 4), seed=0, verbose=0)
-    completed = hybrid.complete(IMAGES, 2, LABELS, seed=0, verbose=0)
-    for images in (sampled, completed):
-        np.testing.assert_array_equal(quantize(images, 5), images)
-    assert (sampled.dtype, sampled.max()) == ("uint8", 255)
-    np.testing.assert_array_equal(completed[:, :2], KEPT[:, :2])
-
-
 def test_every_one_of_4096_levels_has_its_probability():
     """Checks the last pixel, on which no other pixel depends."""
     model = tiny.tiny_model(tiny.untrained_pixelcnn, num_levels=4096, head="logistic_mixture")

@@ -1,7 +1,7 @@
 """Compares training and scoring under torch with and without `jit_compile=True`."""
 
 import shutil
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -63,16 +63,12 @@ def test_threads_share_what_is_compiled_to_score():
     split = tiny.tiny_split(20)
     expected = model.log_prob(split.images)
     model.compile("sgd", jit_compile=True)
-    received = [None, None]
 
-    def score(number):
-        received[number] = model.log_prob(split.images, batch_size=5)
+    def score(_):
+        return model.log_prob(split.images, batch_size=5)
 
-    threads = [threading.Thread(target=score, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        received = list(pool.map(score, range(2)))
     (compiled,) = model.compiled_functions.get("network", None)._functions.values()
     assert compiled[0] is not None
     np.testing.assert_allclose(received, [expected, expected], rtol=1e-5)

@@ -34,7 +34,7 @@ def run(layer, *inputs, **call_arguments):
     return ops.convert_to_numpy(ops.cast(output, "float32"))
 
 
-def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", **call_arguments):
+def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16"):
     """Checks output shape, serialization and mixed precision of a layer.
 
     Args:
@@ -43,24 +43,23 @@ def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", *
         inputs: Input arrays of the call.
         output_shape: Expected shape, a tuple.
         output_dtype: Expected dtype under `mixed_bfloat16`.
-        **call_arguments: Further arguments of the call.
     """
     layer = cls(**arguments)
-    output = run(layer, *inputs, **call_arguments)
+    output = run(layer, *inputs)
     assert output.shape == output_shape
     assert output.dtype == np.float32
     symbols = [keras.KerasTensor((None, *array.shape[1:]), str(array.dtype)) for array in inputs]
-    assert layer(*symbols, **call_arguments).shape == (None, *output_shape[1:])
+    assert layer(*symbols).shape == (None, *output_shape[1:])
 
     randomize(layer)
-    output = run(layer, *inputs, **call_arguments)
+    output = run(layer, *inputs)
     restored = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
-    run(restored, *inputs, **call_arguments)
+    run(restored, *inputs)
     restored.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(run(restored, *inputs, **call_arguments), output)
+    np.testing.assert_array_equal(run(restored, *inputs), output)
 
     mixed = cls(**arguments, dtype="mixed_bfloat16")
-    run(mixed, *inputs, **call_arguments)
+    run(mixed, *inputs)
     mixed.set_weights(layer.get_weights())
     assert {variable.dtype for variable in mixed.trainable_variables} <= {"float32"}
     # A network calls its layers with features in their compute dtype.
@@ -68,8 +67,8 @@ def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16", *
         ops.cast(array, mixed.compute_dtype) if array.dtype.kind == "f" else array
         for array in map(ops.convert_to_numpy, inputs)
     ]
-    tensor = mixed(*map(ops.convert_to_tensor, tensors), **call_arguments)
+    tensor = mixed(*map(ops.convert_to_tensor, tensors))
     assert keras.backend.standardize_dtype(tensor.dtype) == output_dtype
     # bfloat16 has eight bits, and a few rounding errors add up.
     tolerance = 0.05 * np.abs(output).max()
-    np.testing.assert_allclose(run(mixed, *inputs, **call_arguments), output, atol=tolerance)
+    np.testing.assert_allclose(run(mixed, *inputs), output, atol=tolerance)

@@ -47,23 +47,6 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
 
 
 @pytest.mark.once
-def test_a_map_has_the_conditionals_of_the_blocks():
-    """Windows of 2×2 without overlap divide 2×4 pixels into two halves."""
-    frames, model = binary_images((2, 4, 1)), binary_model()
-    tiled = kp.TiledModel(model, 0)
-    halves = [frames[:, :, :2], frames[:, :, 2:]]
-    given = np.concatenate([model.pixel_log_probs(half, np.ones(256, int)) for half in halves], 2)
-    maps = tiled.pixel_statistics(frames, np.ones(256, int)).log_prob[..., 0]
-    np.testing.assert_allclose(maps, given, atol=1e-6)
-    # Without a label, the right half is weighted by the class posterior given the left one.
-    left = np.stack([model.log_prob(halves[0], np.full(256, k)) for k in (0, 1)])
-    right = np.stack([model.log_prob(halves[1], np.full(256, k)) for k in (0, 1)])
-    expected = logsumexp(left + right, axis=0) - logsumexp(left, axis=0)
-    received = tiled.pixel_statistics(frames, np.full(256, NONE)).log_prob[:, :, 2:]
-    np.testing.assert_allclose(received.sum(axis=(1, 2, 3)), expected, atol=1e-5)
-
-
-@pytest.mark.once
 def test_statistics_are_those_of_the_conditionals():
     """Sums over all frames: surprisals have mean 0 and the variance that the statistics promise."""
     frames, tiled = binary_images((2, 4, 1)), kp.TiledModel(binary_model(), 1)
