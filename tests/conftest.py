@@ -69,16 +69,16 @@ def pytest_collection_modifyitems(config, items):
 
 
 def collect_garbage():
-    """Frees memory; later collections, whose time is that of all objects, look at new ones only."""
+    """Frees memory, and returns it to the operating system."""
     gc.collect()
-    gc.freeze()
     with suppress(AttributeError, TypeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def pytest_collection_finish():
-    """Keeps what has been imported."""
+    """Keeps what has been imported, at which later collections need not look again."""
     collect_garbage()
+    gc.freeze()
 
 
 class SharedFixtures:
