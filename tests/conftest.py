@@ -147,10 +147,13 @@ def leaves_nothing_to_the_next_test(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def leaves_nothing_to_the_next_file(tmp_path_factory):
-    """The same for fixtures of a file; also releases its graphs."""
+    """The same for fixtures of a file; also releases the graphs of the file before.
+
+    At the end of a file, pytest still has the fixtures of its last test.
+    """
+    collect_garbage()
     yield from leaves_nothing(tmp_path_factory.getbasetemp())
     keras.utils.clear_session(free_memory=False)
-    collect_garbage()
 
 
 @pytest.fixture(autouse=True)

@@ -189,7 +189,7 @@ METHODS = {
     "pixel_log_probs": ({}, KINDS),
     "pixel_statistics": ({}, KINDS),
     "bits_per_dim": ({}, KINDS),
-    "complete": ({"observed": 2, "seed": 0, "verbose": 0}, KINDS),
+    "complete": ({"observed": 3, "seed": 0, "verbose": 0}, KINDS),
     "compress": ({"verbose": 0}, ("none", "labels")),
     "class_log_likelihoods": ({}, ("labels",)),
     "class_probabilities": ({}, ("labels",)),
