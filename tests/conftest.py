@@ -107,7 +107,12 @@ def process_state():
     """Returns what a test must leave as it was."""
     state = {
         "current folder": Path.cwd(),
-        "environment": {**os.environ, "PYTEST_CURRENT_TEST": ""},
+        # torch's compiler passes an address to its own code in a variable.
+        "environment": {
+            **os.environ,
+            "PYTEST_CURRENT_TEST": "",
+            "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR": "",
+        },
         # The import of TensorFlow Probability imports setuptools, which adds its own packages.
         "import path": [path for path in sys.path if not path.endswith("setuptools/_vendor")],
         "signal handlers": [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)],

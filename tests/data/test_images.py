@@ -4,7 +4,13 @@ from hostile import encoded
 from images import write_image
 from PIL import Image
 
-from keras_pixelcnnpp.data.images import image_grid, png_bits, read_image, resize_images
+from keras_pixelcnnpp.data.images import (
+    image_grid,
+    png_bits,
+    read_image,
+    resize_images,
+    resized_note,
+)
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.once
@@ -127,6 +133,14 @@ def test_grid_has_every_image_in_its_place():
     small = image_grid(pixels[1:2, :16, :8])  # each pixel becomes 4×4, since 4 × 16 = 64
     assert small.shape == (4 * 18, 4 * 10, 1)
     assert [small[3, 20, 0], small[4, 4, 0], small[67, 35, 0], small[68, 20, 0]] == [255, 1, 1, 255]
+
+
+def test_resized_images_are_told():
+    found = [
+        resized_note(sizes, (8, 8)) for sizes in ([(8, 8)], [(4, 6), (8, 8)], [(4, 6), (9, 5)])
+    ]
+    one, two = "Images resized from 6×4 to 8×8.", "Images resized from 2 sizes, such as 5×9 to 8×8."
+    assert found == [(), (one,), (two,)]
 
 
 def test_bad_arguments():

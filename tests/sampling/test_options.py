@@ -1,5 +1,7 @@
-"""Limits of the options of sampling and scoring, and values in place of `None`."""
+"""The arguments of public methods are the fields of the options, with their defaults and limits."""
 
+import inspect
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,23 @@ import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 
 pytestmark = pytest.mark.once
+
+Model, Tiled = kp.AutoregressiveModel, kp.TiledModel
+METHODS = [
+    *((method, SamplingOptions) for method in (Model.sample, Model.complete, Tiled.sample)),
+    (Model.class_log_likelihoods, ScoringOptions),
+    (Model.class_probabilities, ScoringOptions),
+    (Model.bits_per_dim, ScoringOptions),
+]
+
+
+@pytest.mark.parametrize(("method", "options"), METHODS)
+def test_methods_have_every_field(method, options):
+    parameters = inspect.signature(method).parameters
+    for field in fields(options):
+        # A progress bar for each wave of blocks would be too much.
+        if (method, field.name) != (Tiled.sample, "verbose"):
+            assert parameters[field.name].default == field.default
 
 
 def sampling(**arguments):
