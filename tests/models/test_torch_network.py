@@ -80,11 +80,11 @@ def test_threads_share_what_is_compiled_to_score():
     assert np.abs(changed - expected).max() > 1e-3
 
 
-def test_without_a_compiler_the_network_runs_as_it_is(monkeypatch):
+def test_without_a_compiler_the_network_runs_as_it_is():
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    with pytest.warns(UserWarning, match="No working C\\+\\+ compiler found"):
+    without = config.patch({"cpp.cxx": ("no-such-compiler",)})
+    with without, pytest.warns(UserWarning, match="No working C\\+\\+ compiler found"):
         model, history = trained(jit_compile=True)
     assert_trained_alike(model, history)
 
