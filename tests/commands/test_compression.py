@@ -10,18 +10,15 @@ from PIL import Image
 from keras_pixelcnnpp.codec.container import DIGEST_BYTES, MAGIC, compress_images
 from keras_pixelcnnpp.commands.compression import _paths_inside
 from keras_pixelcnnpp.distributions.levels import to_images
+from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.utils.errors import UserError
-from keras_pixelcnnpp.utils.files import write_json
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
 
-@pytest.fixture(scope="module")
-def run(trained, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    write_json(folder / "config.json", {"data": tiny.tiny_data_config(tiny.tiny_dataset())})
-    trained.save(folder / "model.keras")
-    return folder
+@pytest.fixture
+def run(trained_run):
+    return trained_run.path
 
 
 @pytest.fixture
@@ -121,19 +118,18 @@ def test_bad_input(pixelcnnpp, run, files, tmp_path):
     name = tmp_path / "\x1b.png"
     name.write_bytes(files[0].read_bytes())
     one_line(pixelcnnpp(*command, name, *output), r"Rename the file '\x1b.png'")
-    output = ("--output", tmp_path / "out")
-    command = ("decompress", "--run", run)
-    one_line(pixelcnnpp(*command, files[0], *output), "a.png: The data contain no ")
+    command = ("decompress", "--run", run, files[0], "--output", tmp_path / "out")
+    one_line(pixelcnnpp(*command), "a.png: The data contain no ")
 
 
-def test_names_that_lead_out_of_the_folder_or_were_not_given(pixelcnnpp, trained, run, tmp_path):
+def test_names_that_lead_out_of_the_folder_or_were_not_given(pixelcnnpp, run, tmp_path):
     file, back = tmp_path / "images.pxc", tmp_path / "back"
-    images = tiny.tiny_split(1).images
-    file.write_bytes(compress_images(trained, images, names=["../b.png"], verbose=0))
+    images, model = tiny.tiny_split(1).images, load_trained_model(run / "model.keras")
+    file.write_bytes(compress_images(model, images, names=["../b.png"], verbose=0))
     command = ("decompress", file, "--run", run, "--output", back)
     one_line(pixelcnnpp(*command), "Invalid file name", "'../b.png'")
     assert not back.exists()
-    file.write_bytes(trained.compress(images, verbose=0))
+    file.write_bytes(model.compress(images, verbose=0))
     done(pixelcnnpp(*command))
     np.testing.assert_array_equal(pixels(back / "00000.png")[..., :1], images[0])
 

@@ -7,31 +7,18 @@ from PIL import Image
 
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
 from keras_pixelcnnpp.models.archive import load_trained_model
-from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe
-from keras_pixelcnnpp.train.data import load_training_data
-from keras_pixelcnnpp.train.run_training import Start, train_pixelcnnpp
-from keras_pixelcnnpp.training.run import RunFolder
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
-OPTIONS = {"network": "gated_pixelcnn", "filters": 4, "num_blocks": 1, "num_levels": 2}
 RNG = np.random.default_rng(0)
 MAPS = RNG.integers(0, 256, (12, 4, 2)).astype("uint8")
 IMAGES = np.where(MAPS.repeat(2, axis=2) > 127, 255, 0).astype("uint8")
 
 
 @pytest.fixture(scope="module")
-def run_of_maps(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("maps")
-    arrays = folder / "pairs.npz"
+def run_of_maps(run_of_arrays):
     splits = {"x_train": IMAGES, "maps_train": MAPS, "x_val": IMAGES[:4], "maps_val": MAPS[:4]}
-    np.savez(arrays, **splits)
-    recipe = PixelCNNRecipe(data=str(arrays), epochs=1, batch_size=6, **OPTIONS)
-    dataset = load_training_data(recipe)
-    recipe = recipe.for_data(PixelCNNRecipe(), 0, False, has_vectors=True)
-    run = RunFolder(folder / "run")
-    train_pixelcnnpp(dataset, recipe, Start(run, verbose=0))
-    return run
+    return run_of_arrays(splits)
 
 
 def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
@@ -48,8 +35,7 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
     completed = "--output", tmp_path / "completed.png"
     done(pixelcnnpp("complete", images / "one.png", *named, *given, *completed))
     done(pixelcnnpp("score", *named, *given, "--data", images, "--output", scores))
-    row = read_rows(scores)[0]
-    assert [*row] == ["path", "predicted", "predicted_name", "bits_per_dim", "log_prob", "error"]
+    (row,) = read_rows(scores)
     log_prob = model.log_prob(IMAGES[:1, ..., None], MAPS[:1])[0]
     assert float(row["log_prob"]) == pytest.approx(log_prob, rel=1e-5)
     one_line(pixelcnnpp("sample", *named), "Missing option --map")
@@ -65,10 +51,8 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
 @pytest.mark.tensorflow
 def test_a_saved_model_takes_maps(run_of_maps, pixelcnnpp):
     done(pixelcnnpp("export", "--run", run_of_maps.path))
-    model, served = (
-        load_trained_model(run_of_maps.model_keras),
-        SavedModelClassifier(run_of_maps.savedmodel),
-    )
+    model = load_trained_model(run_of_maps.model_keras)
+    served = SavedModelClassifier(run_of_maps.savedmodel)
     images, maps = IMAGES[:3, ..., None], MAPS[:3, ..., None]
     found = served.call("log_prob", images=images, maps=maps)["log_likelihood"]
     np.testing.assert_allclose(found, model.log_prob(images, maps), rtol=1e-5)

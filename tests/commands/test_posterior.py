@@ -13,17 +13,11 @@ from keras_pixelcnnpp.data.identity import ListedImage, are_among, pixel_hashes
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, recipe_of_run
-from keras_pixelcnnpp.train.data import load_training_data
-from keras_pixelcnnpp.train.run_training import Start, train_pixelcnnpp
-from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.recipes.recipe import recipe_of_run
 from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
-
-OPTIONS = {"network": "gated_pixelcnn", "filters": 4, "num_blocks": 1, "num_levels": 2}
-TRAINING = {"epochs": 1, "batch_size": 20, "learning_rate": 0.01, "sample_every": 1}
 
 
 def lattices(count, seed=0):
@@ -39,23 +33,17 @@ IMAGES = lattices(4)[0]
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "lattices.npz"
+def run_of_vectors(run_of_arrays):
     (train, conditions), (validation, others) = lattices(40), lattices(10, 1)
     others[3, 0] = 0.907  # outside of the range of the training vectors
     given = {"conditions_train": conditions, "conditions_val": others}
-    np.savez(path, x_train=train, x_val=validation, **given)
-    return path
+    given |= {"x_train": train, "x_val": validation}
+    return run_of_arrays(given, conditions="share,contrast", sample_every=1)
 
 
 @pytest.fixture(scope="module")
-def run_of_vectors(arrays, tmp_path_factory):
-    recipe = PixelCNNRecipe(data=str(arrays), conditions="share,contrast", **OPTIONS, **TRAINING)
-    dataset = load_training_data(recipe)
-    recipe = recipe.for_data(PixelCNNRecipe(), 0, False, has_vectors=True)
-    run = RunFolder(tmp_path_factory.mktemp("run"))
-    train_pixelcnnpp(dataset, recipe, Start(run, verbose=0))
-    return run
+def arrays(run_of_vectors):
+    return run_of_vectors.read_config()["data"]["source"]
 
 
 def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_path):
@@ -111,7 +99,7 @@ def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_
     one_line(pixelcnnpp(*words, "--overwrite"), "`groups`. Expected 10 values")
 
 
-def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tmp_path):
+def test_commands_take_a_vector_or_refuse(run_of_vectors, pixelcnnpp, tmp_path):
     named, vector = ("--run", run_of_vectors.path), ("--condition", "contrast=0,share=0.8")
     samples = tmp_path / "samples.npy"
     done(pixelcnnpp("sample", *named, *vector, "--count", 3, "--output", samples, "--seed", 1))
@@ -128,10 +116,9 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, arrays, pixelcnnpp, tm
     score = ("score", *named, "--data", tmp_path, "--output", tmp_path / "scores.csv")
     one_line(pixelcnnpp(*score), "--condition share=…")
     done(pixelcnnpp(*score, *vector))
-    bits = {row["path"]: float(row["bits_per_dim"]) for row in read_rows(tmp_path / "scores.csv")}
-    expected = model.bits_per_dim(lattices(1)[0], [0.8, 0])
-    np.testing.assert_allclose(bits["image.png"], expected, rtol=1e-5)
     row = next(row for row in read_rows(tmp_path / "scores.csv") if row["path"] == "image.png")
+    expected = model.bits_per_dim(lattices(1)[0], [0.8, 0])
+    np.testing.assert_allclose(float(row["bits_per_dim"]), expected, rtol=1e-5)
     assert [float(row[name]) for name in ("share", "contrast")] == [0.8, 0]
     nats = model.log_prob(lattices(1)[0], [0.8, 0])[0]
     assert float(row["log_prob"]) == pytest.approx(nats, rel=1e-5)
@@ -178,10 +165,9 @@ def test_columns_of_a_csv_file_are_vectors(tmp_path):
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(tmp_path, arrays, message):
-    path = tmp_path / "data.npz"
-    np.savez(path, images=lattices(4)[0], **arrays)
+    np.savez(tmp_path / "data.npz", images=IMAGES, **arrays)
     with pytest.raises(UserError, match=message):
-        load_dataset(path, make_splits=False)
+        load_dataset(tmp_path / "data.npz", make_splits=False)
 
 
 def test_a_grid_has_all_vectors_in_the_order_of_the_model():

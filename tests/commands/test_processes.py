@@ -68,7 +68,7 @@ class TestScore:
         mean = float(out.split("Mean: ")[1].split()[0])
         assert mean == pytest.approx(bits.mean(), abs=6e-4)  # printed with three decimals
         assert [int(row["predicted"]) for row in good] == probabilities.argmax(axis=1).tolist()
-        names = [("dark", "gray", "bright")[label] for label in probabilities.argmax(axis=1)]
+        names = [tiny.NAMES[label] for label in probabilities.argmax(axis=1)]
         assert [row["predicted_name"] for row in good] == names
         assert [float(row["bits_per_dim"]) for row in good] == pytest.approx(bits, abs=1e-4)
         received = [[float(row[f"p_{label}"]) for label in range(3)] for row in good]
@@ -153,12 +153,13 @@ class TestScore:
 class TestSample:
     def test_images_are_those_of_the_model(self, pixelcnnpp, model, trained, tmp_path):
         command = ("sample", "--model", model.source, "--output", tmp_path)
-        command += ("--label", "bright", "--label", 0, "--count", 2)
-        assert "Wrote 4 images of bright, dark to" in done(pixelcnnpp(*command, "--seed", 7))
+        command += ("--label", "bright", "--label", 0, "--label", "dark", "--count", 2)
+        assert "Wrote 6 images of bright, dark, dark to" in done(pixelcnnpp(*command, "--seed", 7))
         # With the previous seed.
-        assert "Wrote 0 images of bright, dark to" in done(pixelcnnpp(*command, "--resume"))
-        levels = trained.sample([2, 2, 0, 0], seed=7)
-        names = [f"{name}_image_0{index}.png" for name in ("bright", "dark") for index in (1, 2)]
+        assert "Wrote 0 images of bright, dark, dark to" in done(pixelcnnpp(*command, "--resume"))
+        levels = trained.sample([2, 2, 0, 0, 0, 0], seed=7)
+        names = [f"bright_image_0{number}.png" for number in (1, 2)]
+        names += [f"dark_image_0{number}.png" for number in (1, 2, 3, 4)]
         assert {path.name for path in tmp_path.glob("*.png")} == set(names)
         for name, pixels in zip(names, levels[..., 0], strict=True):
             np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), pixels)

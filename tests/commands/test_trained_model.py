@@ -95,12 +95,9 @@ def test_sample(pixelcnnpp, trained, archive, tmp_path):
     np.testing.assert_array_equal(grid[1:5, 1:5], sampled[0])
     np.testing.assert_array_equal(grid[6:10, 1:5], sampled[3])
     # A class that is given twice has twice the images.
-    words = ["sample", "--model", archive, "--label", "gray", "--label", "1", "--count", 2]
-    words += ["--seed", 4, "--output", tmp_path]
-    done(pixelcnnpp(*words[:-1], tmp_path / "a.npy"))
+    words = ("--label", "gray", "--label", "1", "--count", 2, "--seed", 4)
+    done(pixelcnnpp("sample", "--model", archive, *words, "--output", tmp_path / "a.npy"))
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), trained.sample([1] * 4, seed=4))
-    done(pixelcnnpp(*words))
-    assert len([*tmp_path.glob("gray_image_*.png")]) == 4
 
 
 def test_complete(pixelcnnpp, trained, archive, tmp_path):
@@ -109,8 +106,7 @@ def test_complete(pixelcnnpp, trained, archive, tmp_path):
     output = tmp_path / "completions.png"
     command = ("complete", path, "--model", archive, "--output", output, "--overwrite")
     of_class = ("--label", "bright", "--count", 2, "--seed", 4)
-    out = done(pixelcnnpp(*command, *of_class, "--particles", 3))
-    assert "2 completions" in out
+    done(pixelcnnpp(*command, *of_class, "--particles", 3))
     grid = np.asarray(Image.open(output))[::16, ::16]
     images = np.stack([levels] * 2)
     expected = trained.complete(images, 2, [2, 2], seed=4)[..., 0]
@@ -141,42 +137,32 @@ def test_complete(pixelcnnpp, trained, archive, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fragments"),
+    ("words", "message"),
     [
-        (["sample"], ["Expected exactly one of", "Received: 0"]),
-        (["sample", "--model", "a.h5"], ["--model. Expected a .keras file. Received: a.h5"]),
+        ("sample", "Expected exactly one of the options --preset NAME, --run FOLDER"),
+        ("sample --model a.h5", "--model. Expected a .keras file. Received: a.h5"),
         # The output is checked before the model is loaded.
-        (["sample", "--preset", "nowhere", "--output", "no/a.png"], ["a.png: the folder"]),
-        (["sample", "--preset", "digits", "--resume"], ["--resume", "samples.png"]),
-        (
-            ["complete", "a.png", "--preset", "nowhere", "--output", "c.jpg"],
-            ["Invalid value for --output. Expected a .png file. Received: c.jpg"],
-        ),
-        (["classify", "--run", "digits", "a.png"], ["No run in digits", "with --preset"]),
+        ("sample --preset nowhere --output no/a.png", "a.png: the folder"),
+        ("complete a.png --preset nowhere --output c.jpg", "Expected a .png file. Received: c.jpg"),
+        ("sample --preset digits --resume", "--resume"),
+        ("classify --run digits a.png", "No run in digits"),
     ],
 )
-def test_mistakes(pixelcnnpp, arguments, fragments):
-    one_line(pixelcnnpp(*arguments), *fragments)
+def test_mistakes(pixelcnnpp, words, message):
+    one_line(pixelcnnpp(*words.split()), message)
 
 
 @pytest.mark.parametrize(
-    ("command", "option", "suffix"),
-    [
-        ("sample", "--output", ".png"),
-        ("classify", "--csv", ".csv"),
-        ("complete", "--output", ".png"),
-        ("compress", "--output", ".pxc"),
-        ("score", "--output", ".csv"),
-    ],
+    ("command", "suffix"),
+    [("sample", ".png"), ("complete", ".png"), ("classify", ".csv"), ("compress", ".pxc")],
 )
-def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command, option, suffix):
+def test_existing_files_and_inputs_are_kept(pixelcnnpp, archive, tmp_path, command, suffix):
     """Files of models and images have other suffixes than what commands write."""
-    images, output = tmp_path / "images", tmp_path / f"b{suffix}"
-    image = images / "a.png"
-    images.mkdir()
+    image, output = tmp_path / "a.png", tmp_path / f"b{suffix}"
     Image.fromarray(tiny.IMAGES[0, ..., 0]).save(image)
     output.write_text("old")
-    given = {"sample": [], "score": ["--data", images]}.get(command, [image])
+    given = [] if command == "sample" else [image]
+    option = "--csv" if command == "classify" else "--output"
     words = [command, "--model", archive, *given, option]
     one_line(pixelcnnpp(*words, output), "--overwrite")
     assert output.read_text() == "old"

@@ -3,6 +3,12 @@
 import csv
 import json
 
+# Options of `train` for a model that is trained for a moment.
+SMALL_OPTIONS = (
+    *("--network", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
+    *("--epochs", 1, "--batch-size", 12),
+)
+
 
 def done(result):
     """Checks that a command succeeded; returns its output."""
