@@ -144,8 +144,8 @@ def test_complete(pixelcnnpp, trained, archive, tmp_path):
         # The output is checked before the model is loaded.
         ("sample --preset nowhere --output no/a.png", "a.png: the folder"),
         ("complete a.png --preset nowhere --output c.jpg", "Expected a .png file. Received: c.jpg"),
-        ("sample --preset digits --resume", "--resume"),
-        ("classify --run digits a.png", "No run in digits"),
+        ("sample --preset digits --resume", "--resume need a folder of images as --output"),
+        ("classify --run digits a.png", "A preset is named with --preset"),
     ],
 )
 def test_mistakes(pixelcnnpp, words, message):

@@ -1,7 +1,8 @@
 """Checks of results of the fixture `pixelcnnpp`, and files that commands write."""
 
 import csv
-import json
+
+from keras_pixelcnnpp.utils.files import read_json
 
 # Options of `train` for a model that is trained for a moment.
 SMALL_OPTIONS = (
@@ -35,4 +36,4 @@ def read_rows(path):
 
 def report_of(run, name):
     """Returns the content of the file of a measurement."""
-    return json.loads((run.reports / f"{name}.json").read_text(encoding="utf-8"))
+    return read_json(run.reports / f"{name}.json")

@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import tiny
-from command_line import SMALL_OPTIONS
 
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 
@@ -30,7 +29,7 @@ np.savez = savez_or_die
 RUN = "import pixelcnnpp; pixelcnnpp.main()"
 # A small network with all kinds of randomness: dropout and candidate labels.
 OPTIONS = [
-    *SMALL_OPTIONS,
+    *("--network", "pixelcnn", "--filters", 4, "--num-blocks", 1, "--num-mixtures", 1),
     *("--epochs", 10, "--likelihood-epochs", 5, "--batch-size", 4, "--label-loss-weight", 0.3),
     *("--num-candidates", 2, "--dropout-rate", 0.3, "--ema-momentum", 0.9, "--sample-every", 0),
 ]
