@@ -268,7 +268,8 @@ def test_score_function_is_the_derivative():
     options = {"num_levels": 2, "filters": (4,), "num_blocks": 1, "num_resolutions": 1}
     vectors = kp.Vectors(2, low=0, high=1)
     model = kp.PixelCNNPlusPlus((2, 2, 1), conditions=vectors, conditioning="bias", **options)
-    model, step = randomize(model, scale=0.4), 1e-2
+    # With a step of 1e-2, the third derivative adds more than the noise for some weights.
+    model, step = randomize(model, scale=0.4), 4e-3
     noise = 5e-4  # of float32, divided by the step
     for known in ({}, {"observed": 1}):
         scores = model.score_function(IMAGES, [0.4, 0.6], **known)
