@@ -90,30 +90,24 @@ class Case:
 
 
 def cases(*every_backend, once=(), slow=()):
-    """Returns the mark that runs a test with these cases, the last ones in `make test-all`."""
+    """Returns the mark that runs a test with these cases, the last ones in `make test-all`.
+
+    pytest runs all tests of a case before those of the next one, so only one model is in memory.
+    """
     more = [pytest.param(case, marks=pytest.mark.once) for case in once]
     more += [pytest.param(case, marks=[pytest.mark.once, pytest.mark.slow]) for case in slow]
     return pytest.mark.parametrize(
         "case",
         [*every_backend, *more],
         indirect=True,
+        scope="module",
         ids=lambda case: f"{case[0].__name__}-{case[1:3]}",
     )
 
 
 @pytest.fixture(scope="module")
-def made():
-    return functools.cache(Case)
-
-
-@pytest.fixture
-def case(request, made):
-    return made(*request.param)
-
-
-@pytest.fixture
-def first(made):
-    return made(*FIRST)
+def case(request):
+    return Case(*request.param)
 
 
 def restricted(log_probs, allowed):
@@ -192,12 +186,12 @@ def test_guided_samples_follow_their_law(case):
     assert enumeration.chi_square(images, case.guided(0, 1.0, 0.1)) > 1e-3
 
 
-@pytest.mark.once
-def test_guidance_of_many_levels_is_that_of_their_digits(first, monkeypatch):
+@cases(once=[FIRST])
+def test_guidance_of_many_levels_is_that_of_their_digits(case, monkeypatch):
     monkeypatch.setattr(LogisticMixtureHead, "levels_at_once", 2)
     how = {"guidance": 2.0, "guidance_logit_scale": 1.0, "batch_size": 10_000, "verbose": 0}
     images = model_of(*FIRST).sample(np.ones(SOME, int), seed=5, **how)
-    assert enumeration.chi_square(images, first.guided(1, 2.0, 1.0, digits=2)) > 1e-3
+    assert enumeration.chi_square(images, case.guided(1, 2.0, 1.0, digits=2)) > 1e-3
 
 
 def every_mask(image_shape):
@@ -242,51 +236,53 @@ def test_likelihood_of_any_part_is_a_sum_over_the_others(case):
     np.testing.assert_allclose(received, [expected[last][1], marginal], atol=0.05)
 
 
-@pytest.mark.once
-def test_guided_completions_follow_the_law_of_the_unknown_pixels(first):
+@cases(once=[FIRST])
+def test_guided_completions_follow_the_law_of_the_unknown_pixels(case):
     """Samples with guidance have a law over images as well."""
-    mask, given = np.array([[False, True], [False, True]]), first.images[217]
-    allowed = np.all((first.images == given)[:, mask], axis=(1, 2))
-    law, half = (restricted(first.guided(0, w, 0.5), allowed) for w in (3.0, 1.5))
+    mask, given = np.array([[False, True], [False, True]]), case.images[217]
+    allowed = np.all((case.images == given)[:, mask], axis=(1, 2))
+    law, half = (restricted(case.guided(0, w, 0.5), allowed) for w in (3.0, 1.5))
     images = np.repeat(given[None], 1000, axis=0)
-    how = {"guidance": 3.0, "guidance_logit_scale": 0.5, "batch_size": 200_000, "verbose": 0}
-    received = first.model.complete(images, mask, 0, seed=3, num_particles=128, **how)
+    how = {"guidance": 3.0, "guidance_logit_scale": 0.5, "batch_size": 50_000, "verbose": 0}
+    received = case.model.complete(images, mask, 0, seed=3, num_particles=128, **how)
     assert enumeration.chi_square(received, law) > 1e-3
     assert enumeration.chi_square(received, half) < 1e-4
 
 
+@cases(FIRST)
 @pytest.mark.parametrize("mask", [[[True, False], [False, False]], [[False, False], [True, True]]])
-def test_several_completions_of_an_image_follow_its_law(first, mask):
+def test_several_completions_of_an_image_follow_its_law(case, mask):
     """They are independent if the known pixels come first, otherwise drawn from one run."""
-    given = first.images[[201, 27]]
+    given = case.images[[201, 27]]
     images = np.repeat(given, 100, axis=0)
-    how = {"num_samples": 8, "num_particles": 512, "batch_size": 100_000, "verbose": 0}
-    received = first.model.complete(images, np.array(mask), 0, seed=3, **how)
+    how = {"num_samples": 8, "num_particles": 512, "batch_size": 50_000, "verbose": 0}
+    received = case.model.complete(images, np.array(mask), 0, seed=3, **how)
     assert received.shape == (200, 8, 2, 2, 1)
     for image, samples in zip(given, received.reshape(2, 800, 2, 2, 1), strict=True):
-        allowed = np.all((first.images == image)[:, mask], axis=(1, 2))
-        assert enumeration.chi_square(samples, restricted(first.laws[0], allowed)) > 1e-3
+        allowed = np.all((case.images == image)[:, mask], axis=(1, 2))
+        assert enumeration.chi_square(samples, restricted(case.laws[0], allowed)) > 1e-3
 
 
-@pytest.mark.once
-def test_collapsed_particles_are_reported(first):
+@cases(once=[FIRST])
+def test_collapsed_particles_are_reported(case):
     """The effective number of particles counts: one of two is about as good as all."""
     mask = np.array([[False, False], [True, True]])
     message = r"in 2 of 2 runs\..* about [12]\.\d of 2, .* Use more particles$"
     with pytest.warns(UserWarning, match=message):  # which is an error in all other tests
-        first.model.complete(first.images[:2], mask, 0, 0, num_particles=2, num_samples=8)
+        case.model.complete(case.images[:2], mask, 0, 0, num_particles=2, num_samples=8)
 
 
-def test_classes_of_completions_are_those_of_the_known_pixels(first):
+@cases(FIRST)
+def test_classes_of_completions_are_those_of_the_known_pixels(case):
     """Not those of p(y), for the image whose known pixels say most about its class."""
-    joint = np.reshape(first.laws[:2], (2, 64, 4))  # classes, three known pixels, the last one
+    joint = np.reshape(case.laws[:2], (2, 64, 4))  # classes, three known pixels, the last one
     known = logsumexp(joint, axis=2, keepdims=True)
     exact = logsumexp(joint, axis=0) - logsumexp(known, axis=0)
     by_prior = logsumexp(joint - known, axis=0) - np.log(2)
     row = np.argmax(np.sum(np.exp(exact) * (exact - by_prior), axis=1))
-    images, mask = first.images[4 * row : 4 * row + 1], np.array([[True, True], [True, False]])
+    images, mask = case.images[4 * row : 4 * row + 1], np.array([[True, True], [True, False]])
     how = {"num_samples": SOME, "batch_size": 10_000, "verbose": 0}
-    (received,) = first.model.complete(images, mask, NONE, seed=0, **how)
+    (received,) = case.model.complete(images, mask, NONE, seed=0, **how)
     last = enumeration.image_numbers(received) - 4 * row
     assert enumeration.chi_square_of_numbers(last, exact[row]) > 1e-3
     assert enumeration.chi_square_of_numbers(last, by_prior[row]) < 1e-5
