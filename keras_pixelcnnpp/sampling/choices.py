@@ -204,18 +204,6 @@ class GuidedSubPixels(SubPixels):
     def first(self, batch_size: int | Tensor) -> Tensors:
         return {"log_likelihood": ops.zeros((batch_size, self.num_classes))}
 
-    def choose(
-        self,
-        parameters: Tensor,
-        noise: Tensor,
-        known: Known | None,
-        inputs: Tensors,
-        carry: Tensors,
-    ) -> tuple[Tensor, Tensors, Tensor]:
-        if parameters.shape[1] == 1:  # the network does not use the label
-            parameters = ops.repeat(parameters, self.num_classes, axis=1)
-        return super().choose(parameters, noise, known, inputs, carry)
-
     def law(self, log_probs: Tensor, inputs: Tensors, carry: Tensors) -> Tensor:
         of_class = ops.equal(inputs["label"], ops.arange(self.num_classes, dtype="int32"))
         of_class = ops.cast(of_class, "float32")[..., None]  # (batch, num_classes, 1)
@@ -226,8 +214,8 @@ class GuidedSubPixels(SubPixels):
         return ops.log_softmax(own + inputs["guidance"] * (own - marginal), axis=-1)
 
     def after(self, digit: Tensor, log_probs: Tensor, carry: Tensors) -> Tensors:
-        index = ops.repeat(digit[:, None], self.num_classes, axis=1)
-        of_digit = ops.take_along_axis(log_probs, index, axis=2)[..., 0]
+        # A network that does not use the label has one candidate for all classes.
+        of_digit = ops.take_along_axis(log_probs, digit[:, None], axis=2)[..., 0]
         return {**carry, "log_likelihood": carry["log_likelihood"] + of_digit}
 
 
