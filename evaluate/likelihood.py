@@ -16,7 +16,6 @@ from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.statistics import PixelStatistics
-from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import counted, write_bytes
 
@@ -29,7 +28,7 @@ def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     images = two_or_more(subject)
     total, images = len(images), images.some(options.count, options.seed)
     model = subject.model
-    values = None if model.conditions.num_candidates else values_of(images, model)
+    values = model.conditions.from_data(images) if model.conditions.needs_values else None
     trained_on, images = subject.trained_on(images, subject.dataset), images.images
     print(f"Scoring {len(images):,} of {counted(total)} of the split {subject.split}")
     how: Any = {"batch_size": options.batch_size, "verbose": "auto"}

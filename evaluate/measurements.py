@@ -82,7 +82,7 @@ class Measurement:
     def reason(self, subject: "Subject") -> str | None:
         """Returns `reason_against`, or that the measurement takes no models of vectors."""
         conditions = subject.model.conditions
-        if not conditions.num_candidates and not self.takes_vectors:
+        if conditions.needs_values and not self.takes_vectors:
             return f"evaluate {self.name} does not measure models conditioned on {conditions.kind}"
         return self.reason_against(subject)
 

@@ -154,7 +154,7 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
     # Weights may have been trained for more epochs than the recipe of the preset.
     more = {"epochs": facts.get("epochs", training.get("epochs")), "network": model.network_name}
     options = {name: v for name, v in (training | more).items() if name not in READING}
-    has_vectors = not model.conditions.num_candidates
+    has_vectors = model.conditions.needs_values
     if not (has_vectors or model.num_classes):
         options["conditioning"] = "none"
     return {

@@ -36,7 +36,7 @@ from keras_pixelcnnpp import codec, data, distributions, export, layers  # noqa:
 from keras_pixelcnnpp.estimators.anomalies import AnomalyDetector
 from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-from keras_pixelcnnpp.layers.conditions import Labels, Maps, Unconditional, Vectors
+from keras_pixelcnnpp.layers.conditions import Joint, Labels, Maps, Unconditional, Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior
@@ -55,6 +55,7 @@ __all__ = [
     "BaselineCNN",
     "GatedPixelCNN",
     "GridPosterior",
+    "Joint",
     "Labels",
     "LikelihoodFirst",
     "Maps",

@@ -18,7 +18,6 @@ from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.optimizers import averaged_weights
 from keras_pixelcnnpp.training.run import read_history
-from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.files import write_json
 
 
@@ -78,8 +77,8 @@ class ValidationMonitor(keras.callbacks.Callback):
     def _measure(self) -> dict[str, float]:
         model, images, labels = self.model, self.validation.images, self.validation.labels
         conditions = getattr(model, "conditions", None)  # `None` for the baseline CNN
-        if conditions is not None and not conditions.are_labels:
-            values = values_of(self.validation, model) if not conditions.num_candidates else None
+        if conditions is not None and not conditions.num_classes:
+            values = conditions.from_data(self.validation)
             bits = model.bits_per_dim(images, values, self.batch_size, verbose=0)
             return {"bits_per_dim": float(np.mean(bits))}
         measured = {}
@@ -176,7 +175,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     def _samples(self) -> dict[str, np.ndarray]:
         """Returns a grid of samples of each class, or for vectors of the validation images."""
         vectors = self.monitor.validation.vectors
-        if vectors is None or self.model.conditions.num_candidates:
+        if not self.model.conditions.needs_values:
             return ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0).grids()
         images = self.model.sample(vectors[: self.PER_CLASS], seed=0, verbose=0)
         return {"vectors": image_grid(images)}

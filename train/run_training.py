@@ -226,7 +226,8 @@ def _train_into(
 ) -> None:
     """Trains a model with logs and checkpoints, and saves it to the run folder."""
     run, section = start.run, recipe.section
-    scored = model.conditions.num_candidates if isinstance(model, AutoregressiveModel) else 1
+    is_network = isinstance(model, AutoregressiveModel)
+    scored = len(model.conditions.all_classes) if is_network else 1
     count = max_validation_examples(recipe.max_validation_examples, len(images), scored)
     monitor = ValidationMonitor(validation, count, recipe.batch_size)
     if start.verbose:

@@ -39,7 +39,7 @@ class ImageCoder:
     ) -> list[bytes]:
         """Encodes images to a list of streams, those of the first image first.
 
-        `labels` are int32 `(N,)`, zeros for an unconditional model.
+        `labels` are int32 `(N,)`, the values of the condition, 0 for an unconditional model.
         """
         limit = rows_at_once(self.exact.image_shape, self.exact.widths, "float64")
         at_once = max(1, min(len(levels) * len(blocks[0]), limit))
@@ -93,7 +93,7 @@ class ImageCoder:
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
-                inputs["levels"][:, None], self.exact.labels(inputs), arithmetic
+                inputs["levels"][:, None], inputs["labels"][:, None], arithmetic
             )
         return as_whole_numbers(parameters)
 
@@ -177,7 +177,7 @@ class PixelDecoder:
         batch_size = ops.shape(inputs["labels"])[0]
         with self.exact.weights(inputs):
             levels, _ = self._pass.run(
-                self.exact.labels(inputs), batch_size, self._choose, kernels=inputs["kernels"]
+                inputs["labels"][:, None], batch_size, self._choose, kernels=inputs["kernels"]
             )
         return ops.transpose(levels, (2, 0, 1, 3))
 

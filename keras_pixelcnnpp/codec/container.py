@@ -24,7 +24,6 @@ import zlib
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.blocks import rows_of_blocks
 from keras_pixelcnnpp.codec.coder import ImageCoder
@@ -45,7 +44,7 @@ MAX_HEADER_BYTES = 16 << 20
 def compress_images(
     model: PixelModel,
     images: np.ndarray,
-    labels: ArrayLike | None = None,
+    condition: Any = None,
     names: list[str] | None = None,
     verbose: int | str = "auto",
     overlap: int | None = None,
@@ -62,10 +61,9 @@ def compress_images(
     count, coder = len(images), _coder(model)
     if names is not None and [type(name) for name in names] != [str] * count:
         raise invalid_argument("names", names, f"a list of {count} strings")
-    if model.conditions.are_labels and labels is None:
-        labels = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
-    labels = model.conditions.checked(labels, count, unknown=False)
-    labels = np.zeros(count, "int32") if labels is None else labels
+    if condition is None and model.conditions.num_classes:
+        condition = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
+    labels = model.conditions.parse(condition, count, unknown=False)
     # A length has at most 12 characters.
     if len(json.dumps(names)) + 12 * count * len(blocks) > MAX_HEADER_BYTES - 2**16:
         raise UserError(f"Expected fewer images for one file. Received: {count} images")

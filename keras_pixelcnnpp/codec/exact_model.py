@@ -15,7 +15,7 @@ from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
 from keras_pixelcnnpp.sampling.model import PixelModel
-from keras_pixelcnnpp.utils.backend import Tensor, inner_layers
+from keras_pixelcnnpp.utils.backend import inner_layers
 from keras_pixelcnnpp.utils.checks import argument_defaults
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -39,14 +39,13 @@ class ExactModel:
         self.network = model.network
         self.image_shape = model.image_shape
         self.num_levels = model.num_levels
-        if not model.conditions.num_candidates:
+        if not model.conditions.compressible:
             raise UserError(
                 "Compression needs class labels or an unconditional model, because the encoding of "
                 f"numbers is not exact. Received: a model of {model.conditions.description}"
             )
-        self.num_labels = model.conditions.num_candidates
+        self.num_labels = len(model.conditions.all_classes)
         self.widths = (*model.widths, model.distribution.num_parameters)
-        self._knows_labels = model.conditions.spec(None, 1) is not None
         self._kernels, self._variables, self._tables = {}, [], []
         for layer in inner_layers(model.network):
             _require_own(layer)
@@ -70,10 +69,6 @@ class ExactModel:
     def inputs(self, labels: np.ndarray) -> dict:
         """Returns the inputs of a compiled function: labels `(batch,)` and weights."""
         return {"labels": labels, "kernels": self._kernels, "tables": self._tables}
-
-    def labels(self, inputs: dict) -> Tensor | None:
-        """Returns the network's labels `(batch, 1)`, or `None`, from `inputs`."""
-        return inputs["labels"][:, None] if self._knows_labels else None
 
     @contextlib.contextmanager
     def weights(self, inputs: dict) -> Iterator[None]:

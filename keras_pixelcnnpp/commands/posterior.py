@@ -27,7 +27,7 @@ def write_posterior(options: PosteriorOptions) -> None:
     for output in filter(None, (options.output, options.figure)):
         check_output(output, options.overwrite, [options.data])
     trained = TrainedModel.named(options)
-    grid = grid_of(options.grid, vectors_of(trained.model).names)
+    grid = grid_of(options.grid, vectors_of(trained.model.conditions).names)
     paths, images, vectors = _images(options, trained)
     groups = prior = None
     if options.groups is not None:
@@ -99,23 +99,24 @@ def value_of(options: ConditionOptions, conditions: Conditions) -> np.ndarray | 
     Raises:
         UserError: If the model needs a vector or a map and none is given, or the reverse.
     """
-    given = {"--condition": options.condition, "--map": options.map}
-    wanted = conditions.option
-    for name, value in given.items():
-        if value is not None and name != wanted:
+    given = {"vectors": ("--condition", options.condition), "maps": ("--map", options.map)}
+    for kind, (name, value) in given.items():
+        if value is not None and kind != conditions.kind:
             raise UserError(
                 f"Invalid value for {name}. Expected none for a model of "
                 f"{conditions.description}. Received: {value}"
             )
-    if wanted is None:
+    if conditions.kind not in given:
         return None
-    if given[wanted] is None:
+    name, value = given[conditions.kind]
+    if value is None:
+        example = ",".join(f"{one}=…" for one in conditions.names)
+        example = example if conditions.kind == "vectors" else "FILE.npy"
         raise UserError(
-            f"Missing option {wanted} {conditions.option_example}: the model is conditioned on "
-            f"{conditions.description}"
+            f"Missing option {name} {example}: the model is conditioned on {conditions.description}"
         )
     if options.map is not None:
-        return conditions.read(_read_map(options.map, conditions), 1)[0]
+        return conditions.parse(_read_map(options.map, conditions), 1)[0]
     return grid_of(options.condition, conditions.names, "--condition", most=1)[0]
 
 

@@ -50,7 +50,7 @@ def sample_grid(options: SampleOptions) -> None:
     if vector is None:
         chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
     elif options.label:
-        raise model.conditions.refusal()
+        model.conditions.require_classes()
     seed = _chosen_seed(options.seed)
     how: Any = options.of_sampler()
     with graphs_as_traced():
@@ -147,9 +147,11 @@ def sample_many(
 
 def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions]) -> np.ndarray:
     labels, start, options = block
-    wanted = labels if trained.model.num_classes else len(labels)
-    wanted = choose_classes(trained.model, wanted, options, first=start)
-    return sample_images(trained.model, wanted, options, first=start)[0]
+    model = trained.model
+    given = labels if model.num_classes else None
+    values = choose_classes(model, model.condition_values(given, len(labels)), options, first=start)
+    positions = start + np.arange(len(labels))
+    return sample_images(model, values, options, positions=positions)[0]
 
 
 def complete_file(options: CompleteOptions) -> None:
@@ -159,7 +161,7 @@ def complete_file(options: CompleteOptions) -> None:
     model, name, count = trained.model, options.label, options.count
     vector = value_of(options, model.conditions)
     if vector is not None and name is not None:
-        raise model.conditions.refusal()
+        model.conditions.require_classes()
     label = ANY_CLASS if name is None else class_label(model.class_names, name)
     image = trained.read(options.image)
     known = _known_pixels(options, trained)

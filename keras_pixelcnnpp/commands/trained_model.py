@@ -81,8 +81,7 @@ class TrainedModel(NamedTuple):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the model's classes; empty for a model without classes."""
-        conditions = self.model.conditions
-        return conditions.class_names if conditions.are_labels else ()
+        return self.model.class_names
 
     def trained_on(self, images: np.ndarray, files: Iterable[Path]) -> np.ndarray | None:
         """Returns which images were trained on, boolean `(N,)`; `None` for a model without a run.

@@ -121,7 +121,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "Anomalies are found by statistics that depend on the order of the levels. "
                 "Expected a model of images. Received: a model with ordered_levels=False"
             )
-        how = {} if labels is None else {"labels": labels}
+        how = {} if labels is None else {"condition": labels}
         how |= {"seed": self.seed, "batch_size": self.batch_size}
         statistics = self.model.pixel_statistics(X, **how)
         return image_features(statistics, X, getattr(self.model, "num_levels", 256))

@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.models.scoring import class_scores
 from keras_pixelcnnpp.sampling.choices import WholePixels
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
 from keras_pixelcnnpp.utils.checks import require_integer
@@ -69,10 +70,10 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     config = config or {}
     data = config.get("data", {})
     resize = data.get("resize", "center_crop")
-    class_names = model.conditions.names if model.conditions.are_labels else ()
+    class_names = model.class_names
     facts = {
         "class_names": list(class_names),
-        "conditions": model.conditions.arguments(),
+        "conditions": model.encoder.learned.arguments(),
         "image_shape": list(model.image_shape),
         "num_levels": model.num_levels,
         "ordered_levels": model.ordered_levels,
@@ -111,6 +112,11 @@ def _check(model: keras.Model, path: Path) -> None:
             f"SavedModel alone. Received: a folder with other content, such as {others[0].name}"
         )
     require_integer("num_levels", model.num_levels, low=2, high=256)
+    if not model.conditions.exportable:
+        raise UserError(
+            "A SavedModel cannot have this condition. Expected labels, vectors, maps, or none. "
+            f"Received: a model of {model.conditions.description}"
+        )
 
 
 # Upper bound of the pixels, for all images and classes, that are scored at once. Measured on a CPU
@@ -122,24 +128,35 @@ _MAX_SAMPLES = 100
 def _endpoints(model: keras.Model, resize: str) -> dict:
     """Returns a dict from names to the traced endpoints of the model."""
     shape, conditions = model.image_shape, model.conditions
-    num_classes = conditions.num_classes if conditions.are_labels else 0
-    value_spec = conditions.spec(None, 1)  # without conditions, the labels are all -1
-    kind = conditions.kind
+    num_classes = conditions.num_classes
     image_size = shape[0] * shape[1]
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
+    given_specs = [
+        tf.TensorSpec((None, *size), dtype, name)
+        for name, (size, dtype) in conditions.served().items()
+    ]
+    # What else the model needs to compare classes.
+    other_specs = [spec for spec in given_specs if spec.name != "labels"]
 
-    def classify_part(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        log_likelihood = model(images)
+    def values_of(given: Sequence[tf.Tensor]) -> tf.Tensor:
+        return model.encoder.scaled_tensor(given[0] if len(given) == 1 else tuple(given))
+
+    def classify_part(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
+        labels = tf.zeros((tf.shape(images)[0],), tf.int32)
+        given = iter(others)
+        values = values_of([labels if s.name == "labels" else next(given) for s in given_specs])
+        log_likelihood = class_scores(model, images, values)
         return {
             "log_likelihood": log_likelihood,
             "probabilities": tf.nn.softmax(model.posterior(log_likelihood)),
             "bits_per_dim": bits_per_dim(log_marginal(log_likelihood), shape),
         }
 
-    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    def classify(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
         at_once = _MAX_PIXELS // (image_size * num_classes)
-        result = _in_parts(classify_part, [images], at_once, outputs)
+        inputs = images_and_values(images, others, 0)
+        result = _in_parts(classify_part, inputs, at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
 
@@ -147,33 +164,31 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         images, good = decode_images(image_bytes, shape, resize)
         return _without_bad(classify(images), good)
 
-    def images_and_values(images: tf.Tensor, values: tf.Tensor) -> list[tf.Tensor]:
-        same = tf.debugging.assert_equal(
-            tf.shape(images)[0], tf.shape(values)[0], f"Expected one {kind[:-1]} for each image."
-        )
-        with tf.control_dependencies([same]):
-            lowest = 0 if num_classes else -1
-            return [tf.identity(images), _checked_values(model, values, lowest)]
+    def images_and_values(
+        images: tf.Tensor, given: Sequence[tf.Tensor], lowest: int
+    ) -> list[tf.Tensor]:
+        message = f"Expected one {conditions.noun} for each image."
+        same = [
+            tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(x)[0], message) for x in given
+        ]
+        with tf.control_dependencies(same):
+            return [tf.identity(images), *_checked_values(model, given, lowest)]
 
-    def log_prob(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
-        def score(images: tf.Tensor, values: tf.Tensor) -> dict[str, tf.Tensor]:
-            values = None if value_spec is None else conditions.scaled_tensor(values)[:, None]
+    def log_prob(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+        def score(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
+            values = values_of(given)[:, None]
             return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
-        inputs, at_once = images_and_values(images, values), _MAX_PIXELS // image_size
+        inputs = images_and_values(images, given, lowest_known)
+        at_once = _MAX_PIXELS // image_size
         return _in_parts(score, inputs, at_once, {"log_likelihood": of_image})
 
     # Traced once for both endpoints. Without XLA, which would compile for half a minute in each
     # process that samples.
     sampler = tf.function(PixelSampler(model, WholePixels(model.distribution)), autograph=False)
 
-    def complete(
-        images: tf.Tensor,
-        values: tf.Tensor,
-        observed_rows: tf.Tensor,
-        seed: tf.Tensor,
-        temperature: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
+    def complete(images: tf.Tensor, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        *given, observed_rows, seed, temperature = inputs
         message = f"observed_rows must be from 0 to {shape[0]}."
         checks = [
             tf.debugging.assert_positive(temperature, "temperature must be positive."),
@@ -181,7 +196,16 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             tf.debugging.assert_less_equal(observed_rows, shape[0], message),
         ]
         with tf.control_dependencies(checks):
-            images, values = images_and_values(images, values)
+            images, *given = images_and_values(images, given, lowest_known)
+        return completed(images, values_of(given), observed_rows, seed, temperature)
+
+    def completed(
+        images: tf.Tensor,
+        values: tf.Tensor,
+        observed_rows: tf.Tensor,
+        seed: tf.Tensor,
+        temperature: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
         row_is_known = tf.range(shape[0]) < observed_rows
 
         def complete_part(
@@ -194,41 +218,44 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
                 "known": known,
                 "noise": _noise(model, seed, positions),
                 "temperature": tf.fill([count], temperature),
+                "values": values,
             }
-            if value_spec is not None:
-                sampler_inputs["label"] = conditions.scaled_tensor(values)
             return {"images": sampler(sampler_inputs)["images"]}
 
-        inputs = [images, values, tf.range(tf.shape(values)[0])]
+        inputs = [images, values, tf.range(tf.shape(images)[0])]
         return _in_parts(
             complete_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, tf.uint8)}
         )
 
-    def sample(values: tf.Tensor, seed: tf.Tensor, temperature: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = _checked_values(model, values, lowest=-1)
-        count = tf.shape(values)[0]
-        if num_classes:
-            random = _random_classes(model, seed, tf.range(count))
-            values = tf.where(values < 0, random, values)
+    def sample(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        *given, seed, temperature = inputs
+        positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
+        count = tf.shape(given[0])[0]
         nothing = tf.zeros((count, *shape), tf.uint8)
-        return complete(nothing, values, tf.constant(0), seed, temperature)
+        with tf.control_dependencies([positive]):
+            nothing, *given = images_and_values(nothing, given, -1)
+        values = values_of(given)
+        if num_classes:
+            classes = conditions.class_of(values)
+            random = _random_classes(model, seed, tf.range(count))
+            classes = tf.where(classes < 0, random, classes)
+            values = conditions.with_class(values, classes[:, None])[:, 0]
+        return completed(nothing, values, tf.constant(0), seed, temperature)
 
+    lowest_known = 0 if num_classes else -1  # the only label without classes
     images = tf.TensorSpec((None, *shape), tf.uint8, "images")
-    values = tf.TensorSpec((None,), tf.int32, kind)
-    if value_spec is not None:
-        values = tf.TensorSpec((None, *value_spec.shape[2:]), conditions.dtype, kind)
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")
     rows = tf.TensorSpec((), tf.int32, "observed_rows")
     endpoints = {
-        "complete": _endpoint(complete, images, values, rows, seed, temperature),
-        "log_prob": _endpoint(log_prob, images, values),
-        "sample": _endpoint(sample, values, seed, temperature),
+        "complete": _endpoint(complete, images, *given_specs, rows, seed, temperature),
+        "log_prob": _endpoint(log_prob, images, *given_specs),
+        "sample": _endpoint(sample, *given_specs, seed, temperature),
     }
     if num_classes:
-        endpoints["classify"] = _endpoint(classify, images)
-    if num_classes and shape[-1] in (1, 3):
+        endpoints["classify"] = _endpoint(classify, images, *other_specs)
+    if num_classes and not other_specs and shape[-1] in (1, 3):
         endpoints["classify_bytes"] = _endpoint(classify_bytes, image_bytes)
     return endpoints
 
@@ -279,20 +306,21 @@ def _in_parts(
     return {name: part.values[:rows] for name, part in parts.items()}
 
 
-def _checked_values(model: keras.Model, values: tf.Tensor, lowest: int) -> tf.Tensor:
-    """Returns labels or numbers. The graph raises an error for labels out of range, and NaN."""
-    if values.dtype.is_floating:
-        finite = tf.reduce_all(tf.math.is_finite(values))
-        checks = [tf.debugging.Assert(finite, [f"{model.conditions.kind} must be finite numbers."])]
-    else:
-        highest = model.num_classes - 1
-        message = f"labels must be from {lowest} to {highest}."
-        checks = [
-            tf.debugging.assert_greater_equal(values, lowest, message),
-            tf.debugging.assert_less_equal(values, highest, message),
-        ]
+def _checked_values(model: keras.Model, given: Sequence[tf.Tensor], lowest: int) -> list[tf.Tensor]:
+    """Returns labels and numbers. The graph raises an error for labels out of range, and NaN."""
+    checks = []
+    for x in given:
+        if x.dtype.is_floating:
+            finite = tf.reduce_all(tf.math.is_finite(x))
+            message = f"{model.conditions.kind} must be finite numbers."
+            checks.append(tf.debugging.Assert(finite, [message]))
+        else:
+            highest = model.num_classes - 1
+            message = f"labels must be from {lowest} to {highest}."
+            checks.append(tf.debugging.assert_greater_equal(x, lowest, message))
+            checks.append(tf.debugging.assert_less_equal(x, highest, message))
     with tf.control_dependencies(checks):
-        return tf.identity(values)
+        return [tf.identity(x) for x in given]
 
 
 def _without_bad(result: dict[str, tf.Tensor], good: tf.Tensor) -> dict[str, tf.Tensor]:

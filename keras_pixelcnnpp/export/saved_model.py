@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS, Conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import Conditions, conditions_of
 from keras_pixelcnnpp.training.run import RunFolder, check_data
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
@@ -184,12 +184,13 @@ class SavedModelClassifier(ImageClassifier):
         """
         return self._in_batches("classify_bytes", "image_bytes", np.array(list(contents), object))
 
-    def sample(self, labels: ArrayLike, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
-        """Samples an image for each label or vector.
+    def sample(self, condition: Any, seed: int = 0, temperature: float = 1.0) -> np.ndarray:
+        """Samples an image for each value of the condition.
 
         Args:
-            labels: Int array `(N,)`, or class names; -1 samples a random class. For a model of
-                `Vectors`, float array `(N, size)`; for an unconditional model, the integer N.
+            condition: Labels, int `(N,)` or class names, of which -1 samples a random class;
+                vectors, float `(N, size)`; or maps `(N, height, width, channels)`. For an
+                unconditional model, the integer N.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -199,16 +200,16 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: If an argument is out of range.
         """
-        wanted = self.conditions.requested(labels)
-        if isinstance(wanted, int):  # a number of images, without conditions
-            wanted = np.full(wanted, ANY_CLASS)
-        return self._sampled("sample", wanted, seed, temperature)
+        count = self.conditions.number_of(condition)
+        given = None if self.conditions.num_rows == 0 else condition
+        parsed = self.conditions.parse(given, count)
+        return self._sampled("sample", parsed, seed, temperature)
 
     def complete(
         self,
         images: np.ndarray,
         observed_rows: int,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         seed: int = 0,
         temperature: float = 1.0,
     ) -> np.ndarray:
@@ -217,8 +218,9 @@ class SavedModelClassifier(ImageClassifier):
         Args:
             images: uint8 array `(N, height, width, channels)`, 0 to 255.
             observed_rows: Integer, number of rows that are kept, counted from the top.
-            labels: Int array `(N,)`, class names, or one label for all images. For a model of
-                `Vectors`, float array `(N, size)`. `None` for an unconditional model.
+            condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; or maps `(N,
+                height, width, channels)`; or one value for all images. `None` for an unconditional
+                model.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine a completion.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -230,18 +232,18 @@ class SavedModelClassifier(ImageClassifier):
         """
         images = self._checked(images)
         require_integer("observed_rows", observed_rows, low=0, high=self.image_shape[0])
-        values = self.conditions.read(labels, len(images), unknown=False)
-        values = np.full(len(images), ANY_CLASS) if values is None else values
+        parsed = self.conditions.parse(condition, len(images), unknown=False)
         given = {"images": images, "observed_rows": observed_rows}
-        return self._sampled("complete", values, seed, temperature, **given)
+        return self._sampled("complete", parsed, seed, temperature, **given)
 
     def _sampled(
-        self, endpoint: str, values: np.ndarray, seed: int, temperature: float, **inputs: Any
+        self, endpoint: str, parsed: Any, seed: int, temperature: float, **inputs: Any
     ) -> np.ndarray:
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
-        self.conditions.note_outside(values)
-        inputs[self.conditions.kind] = values
+        prepared = self.conditions.prepared(parsed)
+        parts = prepared if isinstance(prepared, tuple) else (prepared,)
+        inputs |= dict(zip(self.conditions.served(), parts, strict=True))
         inputs |= {"seed": seed, "temperature": float(temperature)}
         return self.call(endpoint, **inputs)["images"]
 

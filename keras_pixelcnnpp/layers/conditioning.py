@@ -1,4 +1,4 @@
-"""Strategies of conditioning the network on a label, one layer for each."""
+"""Strategies of conditioning the network, one layer for each."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from keras_pixelcnnpp.layers.conditions import (
     conditions_of,
 )
 from keras_pixelcnnpp.layers.evaluation import Evaluation
-from keras_pixelcnnpp.utils.backend import Shape, Tensor
+from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
-class LabelConditioning(keras.layers.Layer):
-    """Base class of the conditioning strategies, which modify features depending on the label.
+class Conditioning(keras.layers.Layer):
+    """Base class of the conditioning strategies, which modify features depending on the condition.
 
     A strategy acts at one `place` of the network:
 
@@ -39,7 +39,7 @@ class LabelConditioning(keras.layers.Layer):
 
     Call arguments:
         x: Features `(batch, candidates, height, width, channels)`. `candidates` is 1 until a
-            layer uses the label.
+            layer uses the condition.
         condition: The encoded condition, `evaluation.condition`: for labels, int `(batch,
             candidates, 1, 1)`.
         evaluation: The network's `Evaluation`, whose `position` locates `x` in the image.
@@ -76,44 +76,56 @@ class LabelConditioning(keras.layers.Layer):
         """Creates a weight with one entry of `shape` for each label."""
         return self.conditions.entries(self, name, shape, initializer)
 
-    def look_up(self, table: keras.Variable, condition: Tensor, dtype: str) -> Tensor:
+    def look_up(self, table: keras.Variable, condition: Nest, dtype: str) -> Tensor:
         """Returns the entries for `condition`, `(batch, candidates, 1, 1, channels)`."""
         return ops.cast(self.conditions.look_up(table, condition), dtype)
 
-    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
-        if condition_shape is None:
-            return x_shape
-        return (x_shape[0], condition_shape[1], *x_shape[2:])
+    def look_up_once(self, table: keras.Variable | Tensor, condition: Nest, dtype: str) -> Tensor:
+        """Returns the entries for a condition that is the same everywhere, `(batch, K, ...)`."""
+        once = keras.tree.map_structure(lambda part: part[:, :, 0, 0], condition)
+        return ops.cast(self.conditions.look_up(table, once), dtype)
+
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Nest = None) -> Shape:
+        return (x_shape[0], max(x_shape[1], _num_candidates(condition_shape)), *x_shape[2:])
+
+
+def _num_candidates(condition_shape: Nest) -> int:
+    """Returns the number of candidates, from the shape of a condition or of its parts."""
+    if condition_shape is None:
+        return 1
+    if isinstance(condition_shape[0], int | None):
+        return condition_shape[1]
+    return max(map(_num_candidates, condition_shape))
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class OneHotConditioning(LabelConditioning):
+class OneHotConditioning(Conditioning):
     """Appends the one-hot encoding of the label as constant channels."""
 
     place = "input"
 
-    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Nest, evaluation: Evaluation = Evaluation()) -> Tensor:
         code = self.conditions.code(condition, x.dtype)
         # Adding zeros broadcasts both to the same candidates and positions.
         return ops.concatenate(
             [x + ops.zeros_like(code[..., :1]), code + ops.zeros_like(x[..., :1])], axis=-1
         )
 
-    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Nest = None) -> Shape:
         *leading, channels = super().compute_output_shape(x_shape, condition_shape)
         return (*leading, channels + self.conditions.code_size)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class EmbeddingConditioning(LabelConditioning):
+class EmbeddingConditioning(Conditioning):
     """Adds `e_y`, a learned vector for each label, to the features after the stem."""
 
     place = "stem"
 
-    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Nest = None) -> None:
         self.table = self.add_table("table", (x_shape[-1],), "random_normal")
 
-    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Nest, evaluation: Evaluation = Evaluation()) -> Tensor:
         return x + self.look_up(self.table, condition, x.dtype)
 
 
@@ -130,7 +142,7 @@ class BiasConditioning(EmbeddingConditioning):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class FilmConditioning(LabelConditioning):
+class FilmConditioning(Conditioning):
     """Feature-wise linear modulation, `(1 + gamma_y) * h + beta_y`; gamma and beta start at 0.
 
     Reference:
@@ -139,11 +151,11 @@ class FilmConditioning(LabelConditioning):
 
     place = "hidden"
 
-    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Nest = None) -> None:
         self.gamma = self.add_table("gamma", (x_shape[-1],), "zeros")
         self.beta = self.add_table("beta", (x_shape[-1],), "zeros")
 
-    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Nest, evaluation: Evaluation = Evaluation()) -> Tensor:
         gamma = self.look_up(self.gamma, condition, x.dtype)
         return (1 + gamma) * x + self.look_up(self.beta, condition, x.dtype)
 
@@ -164,12 +176,12 @@ class AdaptiveNormConditioning(FilmConditioning):
     EPSILON = 1e-5
     mixes_channels = True
 
-    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Nest, evaluation: Evaluation = Evaluation()) -> Tensor:
         return super().call(evaluation.arithmetic.normalize(x, self.EPSILON), condition, evaluation)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class SpatialConditioning(LabelConditioning):
+class SpatialConditioning(Conditioning):
     """Adds `E_y[i, j]`, a learned vector for each label and position, which starts at 0.
 
     Reference:
@@ -179,19 +191,19 @@ class SpatialConditioning(LabelConditioning):
 
     place = "bottleneck"
 
-    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Nest = None) -> None:
         self.table = self.add_table("table", tuple(x_shape[-3:]), "zeros")
 
-    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Nest, evaluation: Evaluation = Evaluation()) -> Tensor:
         table = ops.convert_to_tensor(self.table)  # (labels, height, width, channels)
         for axis, index in enumerate(evaluation.position, start=1):
             if index is not None:
                 table = ops.expand_dims(ops.take(table, index, axis=axis), axis)
-        return x + ops.cast(self.conditions.look_up(table, condition[:, :, 0, 0]), x.dtype)
+        return x + self.look_up_once(table, condition, x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class CrossAttentionConditioning(LabelConditioning):
+class CrossAttentionConditioning(Conditioning):
     """Adds `W softmax(q K_y^T / sqrt(d)) V_y`: cross-attention to four tokens of the label.
 
     With a single token, the softmax would be constant and the result a bias.
@@ -203,7 +215,7 @@ class CrossAttentionConditioning(LabelConditioning):
     place = "bottleneck"
     num_tokens = 4
 
-    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+    def build(self, x_shape: Shape, condition_shape: Nest = None) -> None:
         channels = x_shape[-1]
         self.query = self.add_weight(name="query", shape=(channels, channels))
         self.keys = self.add_table("keys", (self.num_tokens, channels), "random_normal")
@@ -212,13 +224,12 @@ class CrossAttentionConditioning(LabelConditioning):
             name="output", shape=(channels, channels), initializer="zeros"
         )
 
-    def call(self, x: Tensor, condition: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
+    def call(self, x: Tensor, condition: Nest, evaluation: Evaluation = Evaluation()) -> Tensor:
         # The attention of a pixel does not depend on its position or on other pixels.
         height, width, channels = x.shape[2:]
         arithmetic = evaluation.arithmetic
         keys, values = (
-            ops.cast(self.conditions.look_up(table, condition[:, :, 0, 0]), x.dtype)
-            for table in (self.keys, self.values)
+            self.look_up_once(table, condition, x.dtype) for table in (self.keys, self.values)
         )
         queries = arithmetic.matmul(x, ops.cast(self.query, x.dtype))
         queries = ops.reshape(queries, (-1, x.shape[1], height * width, channels))
@@ -230,7 +241,7 @@ class CrossAttentionConditioning(LabelConditioning):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class MixtureHeadConditioning(LabelConditioning):
+class MixtureHeadConditioning(Conditioning):
     """Adds `W_y f` to the mixture parameters, where `f` are the last features; `W_y` starts at 0.
 
     This is late conditioning: the network itself does not depend on the label, and is evaluated
@@ -259,7 +270,7 @@ class MixtureHeadConditioning(LabelConditioning):
     def build(
         self,
         x_shape: Shape,
-        condition_shape: Shape | None = None,
+        condition_shape: Nest = None,
         features_shape: Shape | None = None,
     ) -> None:
         self.kernels = self.add_table("kernels", (features_shape[-1], x_shape[-1]), "zeros")
@@ -267,14 +278,14 @@ class MixtureHeadConditioning(LabelConditioning):
     def call(
         self,
         x: Tensor,
-        condition: Tensor,
+        condition: Nest,
         evaluation: Evaluation = Evaluation(),
         features: Tensor | None = None,
     ) -> Tensor:
         _, candidates, height, width, channels = features.shape
-        kernels = self.conditions.look_up(self.kernels, condition[:, :, 0, 0])
+        kernels = self.look_up_once(self.kernels, condition, x.dtype)
         pixels = ops.reshape(features, (-1, candidates, height * width, channels))
-        change = evaluation.arithmetic.matmul(pixels, ops.cast(kernels, x.dtype))
+        change = evaluation.arithmetic.matmul(pixels, kernels)
         return x + ops.reshape(change, (-1, change.shape[1], height, width, x.shape[-1]))
 
 
@@ -324,7 +335,7 @@ def parse_conditioning(
 
 
 def condition(
-    strategies: Sequence[LabelConditioning],
+    strategies: Sequence[Conditioning],
     x: Tensor,
     evaluation: Evaluation,
     **features: Tensor,

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+import keras
 from keras import ops
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.convolutions import DownRightShiftedConv2D, ShiftedConv2D
-from keras_pixelcnnpp.utils.backend import Tensor, Tensors
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, Tensors
 from keras_pixelcnnpp.utils.indexing import read, read_at, writable_like, write, written
 
 # Cached inputs of each convolution, by the layer's path, and cached outputs of lower resolutions.
@@ -67,7 +68,7 @@ class Evaluation:
     def __init__(
         self,
         arithmetic: FloatArithmetic = FloatArithmetic(),
-        condition: Sequence[Tensor] = (),
+        condition: Sequence[Nest] = (),
         position: Position = (None, None),
     ):
         self.arithmetic = arithmetic
@@ -84,21 +85,24 @@ class Evaluation:
         return row, column
 
     @property
-    def condition(self) -> Tensor | None:
+    def condition(self) -> Nest:
         """The encoded condition at the evaluated positions; `None` for an unconditional model.
 
-        `(batch, candidates, height, width, ...)`. Height and width are 1 if it is the same
-        everywhere.
+        A tensor `(batch, candidates, height, width, ...)`, or a tuple with one for each part of the
+        condition. Height and width are 1 if it is the same everywhere.
         """
         if not self._condition:
             return None
         here = self._condition[min(self.resolution, len(self._condition) - 1)]
-        if here.shape[2:4] == (1, 1):
-            return here
+        return keras.tree.map_structure(self._at_position, here)
+
+    def _at_position(self, encoded: Tensor) -> Tensor:
+        if encoded.shape[2:4] == (1, 1):
+            return encoded
         for axis, index in enumerate(self.position, start=2):
             if index is not None:
-                here = read_at(here, axis, index, 1)
-        return here
+                encoded = read_at(encoded, axis, index, 1)
+        return encoded
 
     def convolve(self, layer: ShiftedConv2D, x: Tensor) -> Tensor:
         """Applies a shifted or masked convolution to `x`."""
@@ -128,7 +132,7 @@ class _PartialEvaluation(Evaluation):
         row: Tensor,
         num_lower: int,
         arithmetic: FloatArithmetic,
-        condition: Sequence[Tensor] = (),
+        condition: Sequence[Nest] = (),
     ):
         super().__init__(arithmetic, condition, (row, None))
         self.cache = {name: dict(entries) for name, entries in cache.items()}
@@ -231,7 +235,7 @@ class HorizontalEvaluation(_PartialEvaluation):
         row: Tensor,
         num_lower: int,
         arithmetic: FloatArithmetic,
-        condition: Sequence[Tensor] = (),
+        condition: Sequence[Nest] = (),
     ):
         super().__init__(cache, row, num_lower, arithmetic, condition)
         self._groups = _groups(stack, arithmetic)

@@ -19,7 +19,7 @@ from keras_pixelcnnpp.distributions.tables import (
     tanh_table,
 )
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.conditioning import LabelConditioning
+from keras_pixelcnnpp.layers.conditioning import Conditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.utils.backend import Tensor, matmul
 from keras_pixelcnnpp.utils.indexing import look_up
@@ -55,7 +55,7 @@ class FixedPointArithmetic(FloatArithmetic):
     def apply(self, layer: keras.layers.Layer, *inputs: Any, **arguments: Any) -> Any:
         # `layer.call`, because `layer(...)` would cast the inputs to the layer's compute dtype.
         arguments = self.with_itself(layer, arguments)
-        if not isinstance(layer, WeightNormalized | LabelConditioning):
+        if not isinstance(layer, WeightNormalized | Conditioning):
             return layer.call(*inputs, **arguments)
         x, *others = inputs
         return _round(layer.call(_saturate(x), *others, **arguments))

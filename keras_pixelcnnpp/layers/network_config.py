@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import keras
 
-from keras_pixelcnnpp.layers.conditioning import STRATEGIES, LabelConditioning, parse_conditioning
+from keras_pixelcnnpp.layers.conditioning import STRATEGIES, Conditioning, parse_conditioning
 from keras_pixelcnnpp.layers.conditions import Conditions, Unconditional, conditions_of
 
 
@@ -67,12 +67,12 @@ class NetworkConfig:
 
     def strategies(
         self, place: str, dtype: keras.DTypePolicy | str | None = None, prefix: str = ""
-    ) -> list[LabelConditioning]:
+    ) -> list[Conditioning]:
         """Creates the layers of the conditioning strategies that act at `place`.
 
         `prefix` is prepended to the layers' names, for owners that have the same place twice.
         """
-        if self.conditions.spec(None, 1) is None:
+        if not self.conditions.num_rows:
             return []
         return [
             STRATEGIES[name](self.conditions, name=f"{prefix}{name}_{place}", dtype=dtype)

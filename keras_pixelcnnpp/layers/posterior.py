@@ -95,11 +95,12 @@ class LabelPosterior(keras.layers.Layer):
         return ops.exp(self.log_logit_scale) * log_likelihood + class_bias
 
     def probabilities(self, log_likelihood: np.ndarray) -> np.ndarray:
-        """Returns p(y | x) over all classes; both are NumPy arrays `(..., num_classes)`."""
+        """Returns p(y | x) over all classes, float64; both are arrays `(..., num_classes)`."""
         return softmax(self.class_logits(log_likelihood), axis=-1)
 
     def class_logits(self, log_likelihood: np.ndarray) -> np.ndarray:
-        """Returns the logits over all classes; both are NumPy arrays `(..., num_classes)`."""
-        # Computed in NumPy, because JAX would compile it for each number of images.
-        logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale))
-        return logit_scale * log_likelihood + ops.convert_to_numpy(self.class_bias)
+        """Returns the logits over all classes, float64; both are arrays `(..., num_classes)`."""
+        # In NumPy, because JAX would compile it for each number of images, and in float64.
+        logit_scale = np.exp(ops.convert_to_numpy(self.log_logit_scale).astype("float64"))
+        class_bias = ops.convert_to_numpy(self.class_bias).astype("float64")
+        return logit_scale * log_likelihood + class_bias

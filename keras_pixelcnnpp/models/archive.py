@@ -74,10 +74,16 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
                 "Invalid value for option `initial_weights`. Expected the weights of a model with "
                 f"{name}={expected}. Received: {source}, with {name}={received}"
             )
-    if trained.class_names != model.class_names:
+    kinds = [type(one.conditions) for one in (model, trained)]
+    if kinds[0] is not kinds[1]:
+        raise UserError(
+            "Invalid value for option `initial_weights`. Expected the weights of a model of "
+            f"{model.conditions.description}. Received: {source}, a model of "
+            f"{trained.conditions.description}"
+        )
+    if trained.conditions.names != model.conditions.names:
         say(
-            f"Note: the class names differ. The classes of {source} "
-            f"({', '.join(trained.class_names)}) are used, in this order, for: "
-            f"{', '.join(model.class_names)}."
+            f"Note: the names differ. Those of {source} ({', '.join(trained.conditions.names)}) "
+            f"are used, in this order, for: {', '.join(model.conditions.names)}."
         )
     copy_weights(trained, model)

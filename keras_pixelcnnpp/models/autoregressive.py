@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.models.scoring import choose_classes
-from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_LABELS, ScoringModel
+from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_CONDITION, ScoringModel
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
 from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
@@ -33,7 +33,7 @@ from keras_pixelcnnpp.utils.checks import (
 )
 from keras_pixelcnnpp.utils.docstrings import described_by
 
-_described = described_by(SamplingOptions, ScoringOptions, IMAGES_AND_LABELS)
+_described = described_by(SamplingOptions, ScoringOptions, IMAGES_AND_CONDITION)
 
 
 class _Presets:
@@ -68,7 +68,7 @@ class AutoregressiveModel(ScoringModel):
     @_described
     def sample(
         self,
-        labels: ArrayLike,
+        condition: Any,
         seed: int | None = None,
         temperature: float = 1.0,
         guidance: float = 0.0,
@@ -76,12 +76,13 @@ class AutoregressiveModel(ScoringModel):
         batch_size: int = 100,
         verbose: int | str = "auto",
     ) -> np.ndarray:
-        """Samples images of the given classes.
+        """Samples images, given the condition of each.
 
         Args:
-            labels: Int array `(N,)`, or class names. -1 samples the class at random, and thus from
-                p(x). A single label gives one image. For an unconditional model, the integer N; for
-                a model of `Vectors`, float array `(N, size)`.
+            condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
+                and thus from p(x); vectors, float `(N, size)`; or maps `(N, height, width,
+                channels)`. A single value gives one image. For an unconditional model, the integer
+                N.
 
         Returns:
             uint8 array `(N, height, width, channels)`.
@@ -97,15 +98,17 @@ class AutoregressiveModel(ScoringModel):
             batch_size=batch_size,
             verbose=verbose,
         ).checked(self)
-        values = self.conditions.scaled(self.conditions.requested(labels))
-        return sample_images(self, choose_classes(self, values, options), options)[0]
+        count = self.conditions.number_of(condition)
+        given = None if self.conditions.num_rows == 0 else condition
+        values = choose_classes(self, self.condition_values(given, count), options)
+        return sample_images(self, values, options)[0]
 
     @_described
     def complete(
         self,
         images: np.ndarray,
         observed: ArrayLike,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         seed: int | None = None,
         temperature: float = 1.0,
         guidance: float = 0.0,
@@ -124,10 +127,10 @@ class AutoregressiveModel(ScoringModel):
         particles of an image have fewer than two effective ancestors, or `num_samples` / 4.
 
         Args:
-            labels: Int array `(N,)`, class names, or one label for all images. -1 samples a class
-                by Bayes' rule from the known pixels, with equally likely classes: p(y | known) of
-                the model itself, not the tempered `class_probabilities`. `None` for an
-                unconditional model; float array `(N, size)` for a model of `Vectors`.
+            condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; or maps `(N,
+                height, width, channels)`; or one value for all images. The label -1, or no label,
+                samples a class by Bayes' rule from the known pixels, with equally likely classes:
+                p(y | known) of the model itself, not the tempered `class_probabilities`.
             num_samples: Integer K, number of completions of each image, or `None` for one without
                 an axis. They are independent if all known pixels come first. Otherwise, they are
                 drawn from the weighted particles of one run, and share the class of label -1.
@@ -137,7 +140,7 @@ class AutoregressiveModel(ScoringModel):
             channels)`. Known pixels are those of `images`, rounded to the model's levels.
         """
         images = self.checked_images(images)
-        labels = self.conditions.checked(labels, len(images))
+        values = self.condition_values(condition, len(images))
         known = checked_observed(observed, len(images), self.image_shape)
         require_integer("num_particles", num_particles)
         if num_samples is not None:
@@ -153,11 +156,9 @@ class AutoregressiveModel(ScoringModel):
         count, particles = num_samples or 1, num_particles
         if is_prefix(known):  # independent samples without particles
             rows, count, particles = np.arange(len(images)).repeat(count), 1, 0
-            images, known = images[rows], known[rows]
-            labels = None if labels is None else labels[rows]
-        given = images, known, max(1, particles)
-        labels = choose_classes(self, len(images) if labels is None else labels, options, *given)
-        samples, _ = sample_images(self, labels, options, images, known, particles, count)
+            images, known, values = images[rows], known[rows], values[rows]
+        values = choose_classes(self, values, options, images, known, max(1, particles))
+        samples, _ = sample_images(self, values, options, images, known, particles, count)
         shape = self.image_shape if num_samples is None else (num_samples, *self.image_shape)
         return samples.reshape(-1, *shape)
 
@@ -165,7 +166,7 @@ class AutoregressiveModel(ScoringModel):
     def compress(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         verbose: int | str = "auto",
         verify: bool = True,
     ) -> bytes:
@@ -175,8 +176,8 @@ class AutoregressiveModel(ScoringModel):
         `decompress` needs a model with the same weights; machine and backend may differ.
 
         Args:
-            labels: Int array `(N,)`, class names, or one label for all images. Labels are stored in
-                the file. `None` chooses for each image the class with the shortest code.
+            condition: Int array `(N,)`, class names, or one label for all images. Labels are stored
+                in the file. `None` chooses for each image the class with the shortest code.
             verify: Boolean, whether to decompress the result before it is returned, which takes
                 most of the time. It is the default, because originals may be deleted afterwards.
 
@@ -200,7 +201,7 @@ class AutoregressiveModel(ScoringModel):
         Reference:
             Duda 2013, Asymmetric numeral systems, https://arxiv.org/abs/1311.2540
         """
-        return compress_images(self, images, labels, verbose=verbose, verify=verify)
+        return compress_images(self, images, condition, verbose=verbose, verify=verify)
 
     @_described
     def decompress(

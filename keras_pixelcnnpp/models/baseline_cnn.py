@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_pixelcnnpp.layers.conditions import label_targets
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.metrics import MeanOverBatch
 from keras_pixelcnnpp.utils.backend import SeedGenerator, Shape, Tensor, with_shape
@@ -281,7 +282,7 @@ class BaselineCNN(ImageModel):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training) if given else 0.0
         if self.loss is not None:
             return loss
-        labels, valid = self.targets(y, lowest=0)
+        labels, valid = label_targets(y, self.num_classes, lowest=0)
         smoothing = self.label_smoothing if training else 0.0
         targets = ops.one_hot(labels, self.num_classes)
         targets = (1 - smoothing) * targets + smoothing / self.num_classes

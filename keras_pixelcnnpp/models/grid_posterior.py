@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.layers.conditions import Vectors
+from keras_pixelcnnpp.layers.conditions import Conditions, Joint, Vectors
+from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.scoring import evaluated, score_observed
 from keras_pixelcnnpp.sampling.options import ScoringOptions
@@ -269,9 +270,13 @@ def grid_vectors(vectors: Vectors, grid: Any) -> np.ndarray:
         and len(grid) == vectors.size
         and all(isinstance(values, np.ndarray) and values.ndim == 1 for values in grid)
     ):
-        return vectors.requested(grid)
+        return _parsed(vectors, grid)
     axes = np.meshgrid(*(np.atleast_1d(values) for values in grid), indexing="ij")
-    return vectors.requested(np.stack(axes, axis=-1).reshape(-1, vectors.size))
+    return _parsed(vectors, np.stack(axes, axis=-1).reshape(-1, vectors.size))
+
+
+def _parsed(vectors: Vectors, grid: Any) -> np.ndarray:
+    return vectors.parse(grid, vectors.number_of(grid)).astype("float64")
 
 
 def checked_log_prior(log_prior: ArrayLike, count: int) -> np.ndarray:
@@ -296,9 +301,10 @@ def posterior_on_grid(
     log_prior: ArrayLike | None,
     groups: ArrayLike | None,
     options: ScoringOptions,
+    condition: Any = None,
 ) -> GridPosterior:
     """Computes the posterior; see `AutoregressiveModel.grid_posterior`. `images` are checked."""
-    vectors = vectors_of(model)
+    vectors = vectors_of(model.conditions)
     grid = grid_vectors(vectors, grid)
     if len(np.unique(grid, axis=0)) < len(grid):  # before the work
         raise invalid_argument("grid", grid, "different vectors")
@@ -309,8 +315,7 @@ def posterior_on_grid(
         expected = "an integer, a boolean mask, or None"
         raise invalid_argument("observed", options.observed, expected)
     names, rows = rows_of_groups(groups, len(images))
-    candidates = np.broadcast_to(vectors.scaled(grid), (len(images), *grid.shape))
-    scores, _ = score_observed(model, images, candidates, options)
+    scores = _scores_on_grid(model, images, grid, options, condition)
     found = GridPosterior(grid, summed(scores, rows) + prior, names, vectors.names)
     certain = found.log_prob.max(axis=1, initial=-np.inf) > np.log(0.5)
     if len(grid) > 2 and certain.sum() > len(certain) / 2:
@@ -320,6 +325,40 @@ def posterior_on_grid(
             stacklevel=3,
         )
     return found
+
+
+def _scores_on_grid(
+    model: LikelihoodModel,
+    images: np.ndarray,
+    grid: np.ndarray,
+    options: ScoringOptions,
+    condition: Any,
+) -> np.ndarray:
+    """Returns the log-likelihood of each image under each vector, float32 `(N, K)`, nats."""
+    count, size, conditions = len(images), len(grid), model.conditions
+    if not isinstance(conditions, Joint):
+        if condition is not None:
+            raise invalid_argument("condition", condition, "None for a model of vectors alone")
+        candidates = np.broadcast_to(model.encoder.scaled(grid), (count, *grid.shape))
+        return score_observed(model, images, candidates, options)[0]
+    # Candidates of an image differ only in their classes, so each vector has a copy of the image.
+    rows = np.arange(count).repeat(size)
+    others = conditions.parse_without(Vectors, condition, count)
+    tiled = np.tile(grid, (count, 1))
+    parsed = tuple(tiled if one is None else one[rows] for one in others)
+    values = model.encoder.scaled(parsed)
+    observed = options.observed
+    if observed is not None:
+        observed = checked_observed(observed, count, model.image_shape)[rows]
+        options = replace(options, observed=observed)
+    scores = np.zeros(len(rows), "float32")
+    for chosen, candidates in conditions.groups(values):
+        of_rows = options
+        if observed is not None:
+            of_rows = replace(options, observed=observed[chosen])
+        found, _ = score_observed(model, images[rows[chosen]], candidates, of_rows)
+        scores[chosen] = log_marginal(found)
+    return scores.reshape(count, size)
 
 
 def rows_of_groups(groups: ArrayLike | None, count: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -345,14 +384,17 @@ def summed(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return sums
 
 
-def vectors_of(model: LikelihoodModel) -> Vectors:
-    """Returns the conditions of a model of vectors, or raises a `UserError`."""
-    if not isinstance(model.conditions, Vectors):
+def vectors_of(conditions: Conditions) -> Vectors:
+    """Returns conditions that are vectors, or the part that is, or raises a `UserError`."""
+    for part in conditions.parts if isinstance(conditions, Joint) else ():
+        if isinstance(part, Vectors):
+            return part
+    if not isinstance(conditions, Vectors):
         raise UserError(
             "Expected a model conditioned on `Vectors`. Received: a model of "
-            f"{model.conditions.description}"
+            f"{conditions.description}"
         )
-    return model.conditions
+    return conditions
 
 
 def scores_of_vectors(
@@ -364,10 +406,14 @@ def scores_of_vectors(
     options: ScoringOptions,
 ) -> np.ndarray:
     """Computes `AutoregressiveModel.score_function`. `images` are checked."""
-    conditions = vectors_of(model)
-    values = conditions.read(vectors, len(images))
+    if not isinstance(model.conditions, Vectors):
+        raise UserError(
+            "Expected a model conditioned on `Vectors` alone. Received: a model of "
+            f"{model.conditions.description}"
+        )
+    given = model.conditions.parse(vectors, len(images)).astype("float64")
     rows = rows_of_groups(groups, len(images))[1]
-    inputs = {"images": images, "labels": conditions.for_step(values)}
+    inputs = {"images": images, "values": model.encoder.scaled(given)[:, None]}
     known = np.ones(images.shape[:3], bool)
     if observed is not None:
         known = checked_observed(observed, len(images), model.image_shape)
@@ -376,11 +422,11 @@ def scores_of_vectors(
             raise invalid_argument("observed", observed, expected)
     inputs["known"] = known.astype("float32")
     found = evaluated(model, _gradients, inputs, options.batch_size, options.verbose)[:, 0]
-    return summed(found * conditions.slopes(values), rows)  # the chain rule
+    return summed(found * model.encoder.slopes(given), rows)  # the chain rule
 
 
 def _gradients(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     def log_likelihood(values: Tensor) -> Tensor:
         return model.pixel_log_likelihood(inputs["images"], values)[:, 0] * inputs["known"]
 
-    return gradient(log_likelihood, inputs["labels"])
+    return gradient(log_likelihood, inputs["values"])

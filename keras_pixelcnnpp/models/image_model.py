@@ -142,7 +142,8 @@ class ImageModel(keras.Model):
         self._require_compiled("fit")
         given = inspect.signature(super().fit).bind(x, y, *args, **kwargs).arguments
         if given.get("class_weight") and not self.num_classes:
-            raise invalid_argument("class_weight", given["class_weight"], "None without classes")
+            expected = "None, because the model has no classes"
+            raise invalid_argument("class_weight", given["class_weight"], expected)
         x, y = self._checked(x, y, "fit", self.lowest_training_label)
         self._before_training(x, y)
         validation = given.get("validation_data")
@@ -260,23 +261,6 @@ class ImageModel(keras.Model):
         shape = (-1, *[1] * (len(outputs.shape) - 1))
         return ops.where(ops.reshape(valid, shape), outputs, float("nan"))
 
-    def targets(self, y: Tensor | None, lowest: int) -> tuple[Tensor, Tensor]:
-        """Clips labels to `lowest` and above, int32 `(batch,)`, and returns which ones were valid.
-
-        Labels that are missing, not integers, or several for each image raise a `UserError`.
-        """
-        if y is None:
-            raise UserError(f"A model of {self.num_classes} classes needs labels. Received: y=None")
-        # After batches (N,) and (N, 1), TensorFlow traces a step for labels of unknown rank.
-        if getattr(y.shape, "rank", 1) is not None:
-            require_one_label(y.shape)
-        dtype = keras.backend.standardize_dtype(y.dtype)
-        if not keras.backend.is_int_dtype(dtype):
-            raise UserError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
-        labels = ops.reshape(ops.cast(y, "int32"), (-1,))
-        inside = ops.clip(labels, lowest, self.num_classes - 1)
-        return inside, labels == inside
-
     def _before_training(self, x: Any, y: Any) -> None:
         """Hook: called before the first step, with checked arrays or batches."""
 
@@ -322,7 +306,7 @@ class ImageModel(keras.Model):
                 f"`model.{name}(images, labels)`. Received: y=None"
             )
         require_no_mask(y, "labels")
-        y = np.asarray(_to_numpy(y))
+        y = np.asarray(to_numpy(y))
         require_one_label(y.shape)
         y = y.reshape(-1) if y.ndim == 2 else y
         y = checked_labels(y, count, self.num_classes, self.class_names, lowest)
@@ -336,7 +320,7 @@ class ImageModel(keras.Model):
         # With 256 levels, dark images are not taken for levels.
         num_levels = self.num_values if self.allow_dark_images else self.num_levels
         images = checked_images(
-            _to_numpy(x), self.image_shape, num_levels, strict, self.ordered_levels
+            to_numpy(x), self.image_shape, num_levels, strict, self.ordered_levels
         )
         if not len(images):
             raise UserError(f"`{name}` needs images. Received: x.shape={tuple(x.shape)}")
@@ -379,5 +363,6 @@ class ImageModel(keras.Model):
                     variable.assign(value)
 
 
-def _to_numpy(x: Any) -> Any:
+def to_numpy(x: Any) -> Any:
+    """Returns tensors as arrays, and other objects as they are."""
     return ops.convert_to_numpy(x) if ops.is_tensor(x) else x

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import cast, levels_of, to_images
-from keras_pixelcnnpp.layers.conditions import Conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import ConditionEncoder, Conditions, conditions_of
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
@@ -26,7 +26,7 @@ from keras_pixelcnnpp.utils.checks import (
     require_number,
 )
 from keras_pixelcnnpp.utils.compiled_functions import CompiledFunctions
-from keras_pixelcnnpp.utils.errors import invalid_argument
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
 class LikelihoodModel(ImageModel):
@@ -58,7 +58,7 @@ class LikelihoodModel(ImageModel):
         super().__init__(**kwargs)
         self.conditions = conditions_of(num_classes, class_names, conditions)
         if conditioning is None:
-            conditioning = "none" if self.conditions.is_constant else self._default_conditioning
+            conditioning = self._default_conditioning if self.conditions.num_rows > 1 else "none"
         if head is None:
             head = "logistic_mixture" if ordered_levels else "categorical"
         require_choice("head", head, tuple(HEADS))
@@ -111,7 +111,7 @@ class LikelihoodModel(ImageModel):
 
     def arguments(self, omitted: Collection[str] = ()) -> dict[str, Any]:
         of_conditions = inspect.signature(conditions_of).parameters
-        return {**super().arguments({*omitted, *of_conditions}), **self.conditions.arguments()}
+        return {**super().arguments({*omitted, *of_conditions}), **self.encoder.learned.arguments()}
 
     def build(self, input_shape: Any) -> None:
         height, width, channels = self.image_shape
@@ -119,13 +119,26 @@ class LikelihoodModel(ImageModel):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 for an unconditional model."""
+        """Number of classes; 0 if the condition has no classes."""
         return self.conditions.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.conditions.class_names
+
+    @property
+    def encoder(self) -> ConditionEncoder:
+        """The layer that encodes the condition, which has the bounds that `fit` has found."""
+        return self.network.encoder
+
+    def condition_values(self, condition: Any, count: int, **how: bool) -> np.ndarray:
+        """Returns the condition of `count` images that a user gave as the network takes it.
+
+        `how` has arguments of `Conditions.parse`.
+        """
+        self.require_values()
+        return self.encoder.scaled(self.conditions.parse(condition, count, **how))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -164,14 +177,15 @@ class LikelihoodModel(ImageModel):
         return ops.expand_dims(levels, 1)
 
     def pixel_parameters(
-        self, images: Tensor, labels: Tensor | None = None, training: bool = False
+        self, images: Tensor, values: Tensor | None = None, training: bool = False
     ) -> Tensor:
-        """Computes the parameters of each pixel's distribution, given earlier pixels and a label.
+        """Computes the parameters of each pixel's distribution, given earlier pixels and a value.
 
         Args:
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
-            labels: Int tensor `(batch, K)`, candidate labels of each image, or `None` for an
-                unconditional model.
+            values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
+                returns them, with an axis of candidates: int `(batch, K)` for labels, float
+                `(batch, K, ...)` for others. `None` for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:
@@ -180,34 +194,44 @@ class LikelihoodModel(ImageModel):
         """
         self.require_images(images)
         network = self._compiled_network() or self.network
-        parameters = network(self.network_input(images), labels, training=training)
-        if labels is not None and labels.shape[1] != parameters.shape[1]:
-            parameters = ops.repeat(parameters, labels.shape[1], axis=1)
+        if values is None:
+            values = self._value_of_none(images)
+        parameters = network(self.network_input(images), values, training=training)
+        if values.shape[1] != parameters.shape[1]:  # the network does not use the condition
+            parameters = ops.repeat(parameters, values.shape[1], axis=1)
         return self.nan_where_invalid(images, parameters)
 
+    def _value_of_none(self, images: Tensor) -> Tensor:
+        if self.conditions.num_rows:
+            raise UserError(
+                f"A model of {self.conditions.description} needs values. Received: values=None"
+            )
+        return ops.zeros((ops.shape(images)[0], 1), "int32")
+
     def pixel_log_likelihood(
-        self, images: Tensor, labels: Tensor | None = None, training: bool = False
+        self, images: Tensor, values: Tensor | None = None, training: bool = False
     ) -> Tensor:
-        """Computes the log-likelihood of each pixel given earlier pixels and candidate labels.
+        """Computes the log-likelihood of each pixel given earlier pixels and candidate values.
 
         Args:
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255. Images with values
                 out of range give NaN.
-            labels: Int tensor `(batch, K)`, candidate labels of each image, or `None` for an
-                unconditional model.
+            values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
+                returns them, with an axis of candidates: int `(batch, K)` for labels, float
+                `(batch, K, ...)` for others. `None` for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:
             Float32 tensor `(batch, K, height, width)`, nats; K is 1 for an unconditional model.
         """
-        parameters = self.pixel_parameters(images, labels, training)
+        parameters = self.pixel_parameters(images, values, training)
         return self.distribution.log_prob(parameters, self.network_input(images))
 
     def log_likelihood(
-        self, images: Tensor, labels: Tensor | None = None, training: bool = False
+        self, images: Tensor, values: Tensor | None = None, training: bool = False
     ) -> Tensor:
         """Sums `pixel_log_likelihood` over the pixels: float32 tensor `(batch, K)`, nats."""
-        return ops.sum(self.pixel_log_likelihood(images, labels, training), axis=(2, 3))
+        return ops.sum(self.pixel_log_likelihood(images, values, training), axis=(2, 3))
 
     def _compiled_network(self) -> Callable | None:
         """Returns the network for torch's compiler with `jit_compile=True`, else `None`."""

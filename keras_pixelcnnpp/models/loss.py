@@ -6,7 +6,6 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.metrics import MeanOverBatch
 from keras_pixelcnnpp.utils.backend import Tensor
@@ -28,25 +27,17 @@ def batch_loss(
         sample_weight = ops.ones((ops.shape(images)[0],))
     # Class weights from NumPy arrive as float64.
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-    if not model.conditions.are_labels:
-        # Where p(x) is not a mean over candidates, `call` returns no log-likelihoods.
-        values, valid = model.conditions.targets(y)
-        is_scored = not training and model.conditions.num_candidates
-        log_likelihood = y_pred if is_scored else model.log_likelihood(images, values, training)
-        log_prob = log_likelihood[:, 0]
-        if values is None and y is not None:
-            valid = model.targets(y, ANY_CLASS)[1]
-        if valid is not None:
-            log_prob = ops.where(valid, log_prob, float("nan"))
-        return _mean_loss(model, _bits(model, log_prob, given), given)
-    lowest = model.lowest_training_label if training else model.lowest_label
-    labels, valid = model.targets(y, lowest)
+    values, valid = model.encoder.targets(y, ops.shape(images)[0])
+    labels = model.conditions.class_of(values)
+    valid = valid & (labels >= (model.lowest_training_label if training else model.lowest_label))
     labeled, true = labels >= 0, ops.maximum(labels, 0)
     if training:
-        log_likelihood, logits, position = _compare_candidates(model, images, true)
+        log_likelihood, logits = _compare_candidates(model, images, values, true)
+        position = None  # the true class is the first candidate
     else:
-        logits = None if model.conditions.is_constant else model.posterior(y_pred)
-        log_likelihood, position = y_pred, true
+        log_likelihood = y_pred
+        logits = model.posterior(y_pred) if y_pred.shape[1] > 1 else None
+        position = true
     log_prob = ops.where(labeled, _entry(log_likelihood, position), log_marginal(log_likelihood))
     losses = _bits(model, ops.where(valid, log_prob, float("nan")), given)
     if logits is not None:
@@ -62,18 +53,20 @@ def batch_loss(
 
 
 def _compare_candidates(
-    model: "TrainableModel", images: Tensor, true: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    model: "TrainableModel", images: Tensor, values: Tensor, true: Tensor
+) -> tuple[Tensor, Tensor | None]:
     """Returns log-likelihoods and logits `(batch, K)` of the candidates, for training.
 
-    The true label is the first candidate, so its position is `None`. The logits are `None` if the
-    loss does not compare labels.
+    The first candidate is the true class, int `(batch,)`. The logits are `None` if the loss does
+    not compare classes.
     """
     if not model.compares_labels:
-        return model.log_likelihood(images, true[:, None], True), None, None
-    candidates = model.conditions.choose(true, model.num_compared, model.seed_generator)
+        candidates = model.conditions.with_class(values, true[:, None])
+        return model.log_likelihood(images, candidates, True), None
+    classes = model.conditions.choose_classes(true, model.num_compared, model.seed_generator)
+    candidates = model.conditions.with_class(values, classes)
     log_likelihood = model.log_likelihood(images, candidates, True)
-    return log_likelihood, model.posterior(log_likelihood, candidates), None
+    return log_likelihood, model.posterior(log_likelihood, classes)
 
 
 def _bits(model: "TrainableModel", log_prob: Tensor, weight: Tensor) -> Tensor:

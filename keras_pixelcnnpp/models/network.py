@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
-from keras_pixelcnnpp.layers.conditioning import PLACES, LabelConditioning, parse_conditioning
+from keras_pixelcnnpp.layers.conditioning import PLACES, Conditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.level_embedding import LevelEmbedding
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
@@ -15,7 +15,7 @@ from keras_pixelcnnpp.utils.backend import Nest, Tensor
 class AutoregressiveNetwork(keras.layers.Layer):
     """Base class of causal networks, which compute each pixel's parameters from earlier pixels.
 
-    The parameters at pixel `(i, j)` depend on earlier pixels in raster order and on the label.
+    The parameters at pixel `(i, j)` depend on earlier pixels in raster order and on the condition.
     Subclasses define two stacks, which the sampler evaluates row by row and pixel by pixel:
 
     - `call_vertical_stack(pixels, evaluation, training)` returns features of the rows above, nested
@@ -35,13 +35,14 @@ class AutoregressiveNetwork(keras.layers.Layer):
     Call arguments:
         levels: Tensor of whole numbers `(batch, 1, height, width, channels)`, from 0 to
             `num_levels - 1`.
-        labels: Int tensor `(batch, candidates)`, or `None`.
+        values: Values of the condition, as the network takes them: `(batch, candidates, ...)`, for
+            labels int `(batch, candidates)`.
         arithmetic: Arithmetic of the layers and nonlinearities.
         training: Boolean, whether dropout is active.
 
     Returns:
         Float32 tensor `(batch, candidates, height, width, num_parameters)`. `candidates` is 1 if
-        the network does not use the labels.
+        the network does not use the condition.
     """
 
     places: tuple[str, ...] = PLACES  # supported places of conditioning
@@ -51,7 +52,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         config: NetworkConfig,
         **kwargs: Any,
     ):
-        # Keras would round numbers in `labels` in mixed precision, before they are encoded.
+        # Keras would round numbers in `values` in mixed precision, before they are encoded.
         super().__init__(autocast=False, **kwargs)
         places = [place for place in self.places if place in config.conditions.places]
         description = config.conditions.description
@@ -68,33 +69,21 @@ class AutoregressiveNetwork(keras.layers.Layer):
                 config.num_levels, config.image_shape[-1], name="level_embedding", dtype="float32"
             )
 
-    def conditioned(self, place: str, prefix: str = "") -> list[LabelConditioning]:
+    def conditioned(self, place: str, prefix: str = "") -> list[Conditioning]:
         """Creates the layers of the conditioning strategies that act at a place."""
         return self.config.strategies(place, self.dtype_policy, prefix)
 
     def call(
         self,
         levels: Tensor,
-        labels: Tensor | None = None,
+        values: Tensor,
         arithmetic: FloatArithmetic = FloatArithmetic(),
         training: bool = False,
     ) -> Tensor:
-        evaluation = Evaluation(arithmetic, self.encoded(labels))
+        evaluation = Evaluation(arithmetic, self.encoder(values))
         pixels = self.to_pixels(levels, evaluation)
         vertical = self.call_vertical_stack(pixels, evaluation, training)
         return self.call_horizontal_stack(pixels, vertical, evaluation, training)
-
-    def encoded(self, labels: Tensor | None) -> list[Tensor]:
-        """Encodes the condition once for all strategies; see `Evaluation`.
-
-        Returns:
-            A tensor for each resolution, `(batch, candidates, height, width, ...)`, whose height
-            and width are 1 if the condition is the same everywhere. Labels stay as they are. The
-            list is empty for an unconditional model.
-        """
-        if labels is None:
-            return []
-        return [labels[:, :, None, None]] if self.encoder is None else self.encoder(labels)
 
     def to_pixels(self, levels: Tensor, evaluation: Evaluation = Evaluation()) -> Tensor:
         """Converts the levels of images, or of a part of them, to the network's input.

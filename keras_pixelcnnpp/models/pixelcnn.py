@@ -130,10 +130,10 @@ class MaskedNetwork(AutoregressiveNetwork):
         given = {"groups": self.groups, "dtype": self.dtype_policy, **options}
         return MaskedConv2D(filters, kernel_size, name=name, **given)
 
-    def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
+    def build(self, levels_shape: Shape, values_shape: Shape | None = None) -> None:
         # A symbolic call builds every layer.
-        labels = self.conditions.spec(None, 1)
-        self.call(keras.KerasTensor(image_shape, "int32"), labels)
+        values = self.conditions.spec(None, 1)
+        self.call(keras.KerasTensor(levels_shape, "int32"), values)
 
     def parameters(self, x: Tensor, evaluation: Evaluation) -> Tensor:
         """Applies the last layers, which compute the parameters of each pixel."""

@@ -255,10 +255,10 @@ class PixelCNNPlusPlusNetwork(AutoregressiveNetwork):
         )
         self.head_conditioning = self.conditioned("head")
 
-    def build(self, image_shape: Shape, labels_shape: Shape | None = None) -> None:
-        *leading, height, width, channels = image_shape
+    def build(self, levels_shape: Shape, values_shape: Shape | None = None) -> None:
+        *leading, height, width, channels = levels_shape
         if self.level_embedding is not None:
-            channels = self.level_embedding.compute_output_shape(image_shape)[-1]
+            channels = self.level_embedding.compute_output_shape(levels_shape)[-1]
         pixel_shape = (*leading, height, width, channels + 1)
         for strategy in self.input_conditioning:
             strategy.build(pixel_shape)

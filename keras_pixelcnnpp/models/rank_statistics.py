@@ -91,5 +91,5 @@ def rank_statistics(
         Calibration, https://arxiv.org/abs/1804.06788
     """
     found = model.grid_posterior(images, grid, **options)
-    vectors = vectors_of(model).read(h, len(found.log_prob))
+    vectors = vectors_of(model.conditions).parse(h, len(found.log_prob))
     return RankStatistics(found.below(vectors), found.names)

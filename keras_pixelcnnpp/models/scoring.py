@@ -30,51 +30,63 @@ def images_at_once(model: LikelihoodModel) -> int:
     return rows_at_once(model.image_shape, (*model.widths, model.distribution.num_parameters))
 
 
-def class_scores(model: LikelihoodModel, images: Tensor, training: bool = False) -> Tensor:
+def class_scores(
+    model: LikelihoodModel,
+    images: Tensor,
+    values: Tensor | None = None,
+    training: bool = False,
+) -> Tensor:
     """Computes the log-likelihood of images under every class, in parts to bound the memory.
 
-    `images` is an integer tensor `(batch, height, width, channels)`. The result is a float32 tensor
-    `(batch, num_classes)`, nats; `(batch, 1)` for an unconditional model. With `training`, dropout
-    is active, and everything is computed at once, as in the loss.
+    `images` is an integer tensor `(batch, height, width, channels)`, and `values` `(batch, ...)`
+    are those of the condition, of which other classes are taken; none if a model needs none. The
+    result is a float32 tensor `(batch, K)`, nats, with K = 1 for a model without classes. With
+    `training`, dropout is active, and everything is computed at once, as in the loss.
     """
-    candidates = model.conditions.num_candidates
+    candidates = len(model.conditions.all_classes)
     size = max(1, images_at_once(model) // candidates)
     rows = ops.shape(images)[0]
+    if values is None:
+        values = ops.zeros((rows,), "int32")
     is_known = images.shape[0] is not None
     if training or (is_known and rows <= size):
-        return _scores_of(model, images, training)
+        return _scores_of(model, images, values, training)
     # TensorFlow may not know the number of images yet. There is one part if they are few.
     count = (rows + size - 1) // size
     count = count if is_known else ops.maximum(count, 1)
     size = (rows + count - 1) // count
     # The last part is padded with the last image.
     positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
-    parts = ops.reshape(ops.take(images, positions, axis=0), (count, size, *model.image_shape))
-    scores = in_turn(lambda part: _scores_of(model, part), parts)
+    parts = [
+        ops.reshape(ops.take(x, positions, axis=0), (count, size, *x.shape[1:]))
+        for x in (images, values)
+    ]
+    scores = in_turn(lambda part: _scores_of(model, *part), parts)
     return ops.reshape(scores, (-1, candidates))[:rows]
 
 
-def _scores_of(model: LikelihoodModel, images: Tensor, training: bool = False) -> Tensor:
-    labels = model.conditions.tensor_of_candidates(ops.shape(images)[0])
-    if training:
-        return model.log_likelihood(images, labels, True)
-    return for_labels(model, partial(model.log_likelihood, images), labels)
-
-
-def for_labels(
-    model: LikelihoodModel, function: Callable[[Tensor | None], Tensor], labels: Tensor | None
+def _scores_of(
+    model: LikelihoodModel, images: Tensor, values: Tensor, training: bool = False
 ) -> Tensor:
-    """Returns `function(labels)`, `(batch, K, ...)`, evaluated in parts to bound the memory.
+    values = model.conditions.with_class(values, model.conditions.all_classes)
+    if training:
+        return model.log_likelihood(images, values, True)
+    return for_values(model, partial(model.log_likelihood, images), values)
 
-    `labels` are `(batch, K)`, or `None` for an unconditional model.
+
+def for_values(
+    model: LikelihoodModel, function: Callable[[Tensor], Tensor], values: Tensor
+) -> Tensor:
+    """Returns `function(values)`, `(batch, K, ...)`, evaluated in parts to bound the memory.
+
+    `values` are `(batch, K, ...)`.
     """
-    at_once = images_at_once(model)
-    if labels is None or labels.shape[1] <= at_once:
-        return function(labels)
-    candidates = labels.shape[1]
+    at_once, candidates = images_at_once(model), values.shape[1]
+    if candidates <= at_once:
+        return function(values)
     steps = -(-candidates // at_once)
-    labels = ops.take(labels, np.arange(steps * at_once) % candidates, axis=1)
-    parts = ops.moveaxis(ops.reshape(labels, (-1, steps, at_once, *labels.shape[2:])), 1, 0)
+    values = ops.take(values, np.arange(steps * at_once) % candidates, axis=1)
+    parts = ops.moveaxis(ops.reshape(values, (-1, steps, at_once, *values.shape[2:])), 1, 0)
     found = ops.moveaxis(in_turn(function, parts), 0, 1)
     return ops.reshape(found, (-1, steps * at_once, *found.shape[3:]))[:, :candidates]
 
@@ -82,34 +94,27 @@ def for_labels(
 def score(
     model: LikelihoodModel,
     images: np.ndarray,
-    labels: np.ndarray | None,
+    values: np.ndarray,
     options: ScoringOptions,
     per: str = "image",
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """Returns log-likelihoods of images, rows or pixels under their labels, float32, nats.
+    """Returns log-likelihoods of images, rows or pixels under their values, float32, nats.
 
-    `images` are uint8 `(N, height, width, channels)`, and `labels` int32 `(N, K)`, or `None` for
-    an unconditional model, for which K is 1. The result is `(N, K)` for `per="image"`, `(N, K,
-    height)` for `"row"`, and `(N, K, height, width)` for `"pixel"`. Optional `finish` replaces the
-    result of each batch.
+    `images` are uint8 `(N, height, width, channels)`, and `values` `(N, K, ...)`. The result is
+    `(N, K)` for `per="image"`, `(N, K, height)` for `"row"`, and `(N, K, height, width)` for
+    `"pixel"`. Optional `finish` replaces the result of each batch.
     """
-    candidates = 1 if labels is None else labels.shape[1]
     if len(images) == 0:
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
-        return np.zeros((0, candidates, *place), "float32")
-    inputs = images_and_labels(images, labels)
+        return np.zeros((0, values.shape[1], *place), "float32")
+    inputs = {"images": images, "values": values}
 
     def finished(result: np.ndarray, _: dict[str, np.ndarray]) -> np.ndarray:
         return result if finish is None else finish(result)
 
     how = options.batch_size, options.verbose
     return evaluated(model, SCORERS[per], inputs, *how, finished)
-
-
-def images_and_labels(images: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Returns the inputs of a function that is evaluated by `evaluated`."""
-    return {"images": images} if labels is None else {"images": images, "labels": labels}
 
 
 def evaluated(
@@ -123,10 +128,10 @@ def evaluated(
     """Evaluates a function of a model and a dict of tensors in batches of bounded memory.
 
     The model keeps the compiled function. `inputs` are arrays with the same number of rows, and
-    `batch_size` is the number of rows per batch, less for `"images"` with several `"labels"`, int32
-    `(N, K)`. Optional `finish(result, inputs)` replaces the result of each batch, in NumPy.
+    `batch_size` is the number of rows per batch, less for `"images"` with several `"values"` `(N,
+    K, ...)`. Optional `finish(result, inputs)` replaces the result of each batch, in NumPy.
     """
-    candidates = inputs["labels"].shape[1] if "labels" in inputs else 1
+    candidates = inputs["values"].shape[1] if "values" in inputs else 1
     if "images" in inputs:
         batch_size = min(batch_size, max(1, images_at_once(model) // candidates))
     xla, count = bool(model.jit_compile), len(next(iter(inputs.values())))
@@ -145,7 +150,7 @@ def evaluated(
 
 def _pixel_scores(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     function = partial(model.pixel_log_likelihood, inputs["images"])
-    return for_labels(model, function, inputs.get("labels"))
+    return for_values(model, function, inputs["values"])
 
 
 def _row_scores(model: LikelihoodModel, inputs: Tensors) -> Tensor:
@@ -162,13 +167,12 @@ SCORERS = {"image": _image_scores, "row": _row_scores, "pixel": _pixel_scores}
 def score_observed(
     model: LikelihoodModel,
     images: np.ndarray,
-    labels: np.ndarray | None,
+    values: np.ndarray,
     options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log-likelihoods of parts of images, and those without one run each, nats.
 
-    `labels` are `(N, K)`, or `None` for an unconditional model. `observed` of the options may be a
-    sequence of M numbers of rows.
+    `values` are `(N, K, ...)`. `observed` of the options may be a sequence of M numbers of rows.
 
     Returns:
         Float32 array `(N, K)`, or `(N, M, K)` if `observed` is a sequence: the log of the mean of
@@ -177,18 +181,18 @@ def score_observed(
     """
     observed = options.observed
     if observed is None:
-        scores = score(model, images, labels, options)
+        scores = score(model, images, values, options)
     elif np.ndim(observed) < 2:
         rows = checked_rows(observed, model.image_shape[0])
-        scores = _up_to_rows(rows, score(model, images, labels, options, "row"))
+        scores = _up_to_rows(rows, score(model, images, values, options, "row"))
     else:
         known = checked_observed(observed, len(images), model.image_shape)
         if not is_prefix(known):
-            return _estimates(model, images, labels, known, options)
+            return _estimates(model, images, values, known, options)
         if known.ndim == 4:  # a single particle is exact, because no sampled pixel precedes
             one = replace(options, num_particles=1, standard_error=False)
-            return _estimates(model, images, labels, known, one)
-        by_pixel = score(model, images, labels, options, "pixel")
+            return _estimates(model, images, values, known, one)
+        by_pixel = score(model, images, values, options, "pixel")
         scores = np.einsum("nkij,nij->nk", by_pixel, known, dtype="float64").astype("float32")
     return scores, scores[None]
 
@@ -196,19 +200,16 @@ def score_observed(
 def _estimates(
     model: LikelihoodModel,
     images: np.ndarray,
-    labels: np.ndarray | None,
+    values: np.ndarray,
     known: np.ndarray,
     options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates the results of `score_observed` by sequential Monte Carlo."""
-    candidates, runs = 1 if labels is None else labels.shape[1], options.runs
+    candidates, runs = values.shape[1], options.runs
     rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
-    if labels is None:
-        labels = len(rows)
-    else:
-        labels = np.concatenate([labels.reshape(-1, *labels.shape[2:])] * runs)
+    values = np.concatenate([values.reshape(-1, *values.shape[2:])] * runs)
     given = options.of_particles, images[rows], known[rows], options.num_particles
-    _, estimates = sample_images(model, labels, *given)
+    _, estimates = sample_images(model, values, *given)
     estimates = estimates.reshape(runs, -1, candidates).astype("float64")
     scores = _log_mean(estimates)
     if runs == 1:
@@ -236,34 +237,35 @@ def jackknife_error(without: np.ndarray) -> np.ndarray:
 
 def choose_classes(
     model: LikelihoodModel,
-    labels: np.ndarray | Any,
+    values: np.ndarray,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
     num_particles: int = 1,
-    first: int | np.ndarray = 0,
-) -> np.ndarray | Any:
-    """Replaces labels -1 by random classes, sampled given the known pixels.
+    first: int = 0,
+) -> np.ndarray:
+    """Replaces classes -1 in values by random classes, sampled given the known pixels.
 
-    The arguments are documented in `sample_images`; the seed of `options` is not `None`.
+    The arguments are documented in `sample_images`, except for `first`, the position of the first
+    image in a larger set; the seed of `options` is not `None`.
     """
-    rows = () if np.ndim(labels) == 0 else model.conditions.unknown(labels)
+    rows = np.flatnonzero(model.conditions.class_of(values) < 0)
     if not len(rows):
-        return labels
-    scores = np.zeros((len(rows), model.conditions.num_candidates))
+        return values
+    scores = np.zeros((len(rows), len(model.conditions.all_classes)))
     if images is not None:
-        classes = model.conditions.candidates(len(rows))
+        candidates = model.conditions.with_class(values[rows], model.conditions.all_classes)
         how = ScoringOptions(
             batch_size=options.batch_size,
             observed=known[rows],
             num_particles=num_particles,
             seed=options.seed,
         )
-        scores, _ = score_observed(model, images[rows], classes, how)
-    labels = labels.copy()
-    positions = np.arange(len(labels)) + first
-    labels[rows] = random_classes(scores, options.seed, positions[rows])
-    return labels
+        scores, _ = score_observed(model, images[rows], candidates, how)
+    values = values.copy()
+    classes = random_classes(scores, options.seed, first + rows)
+    values[rows] = model.conditions.with_class(values[rows], classes[:, None])[:, 0]
+    return values
 
 
 def random_classes(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.grid_posterior import (
     GridPosterior,
@@ -19,7 +18,6 @@ from keras_pixelcnnpp.models.grid_posterior import (
 )
 from keras_pixelcnnpp.models.scoring import (
     evaluated,
-    images_and_labels,
     jackknife_error,
     log_marginal_of_pixels,
     score,
@@ -37,17 +35,18 @@ from keras_pixelcnnpp.utils.checks import checked_observed
 from keras_pixelcnnpp.utils.docstrings import described_by
 
 #: Descriptions of two arguments of many methods.
-IMAGES_AND_LABELS = """
+IMAGES_AND_CONDITION = """
 Args:
     images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
         `num_levels` if these are more than 256, or codes below `num_levels` for a model with
         `ordered_levels=False`. Images of one channel need no channel axis.
-    labels: Int array `(N,)`, class names, or one label for all images. -1 stands for p(x), the mean
-        of p(x | y) over equally likely classes. `None` for an unconditional model. For a model of
-        `Vectors`, float array `(N, size)`, or one vector for all images.
+    condition: What the model is conditioned on, one value for each image, or one for all: labels,
+        int `(N,)` or class names; vectors, float `(N, size)`; or maps `(N, height, width,
+        channels)`. The label -1, or no label, stands for the mean of p(x | y) over equally likely
+        classes. `None` for an unconditional model.
 """
 
-_described = described_by(ScoringOptions, IMAGES_AND_LABELS)
+_described = described_by(ScoringOptions, IMAGES_AND_CONDITION)
 
 
 class ScoringModel(TrainableModel):
@@ -57,14 +56,14 @@ class ScoringModel(TrainableModel):
     def log_prob(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         batch_size: int = 32,
         verbose: int | str = 0,
         observed: ArrayLike | None = None,
         num_particles: int = 64,
         seed: int = 0,
     ) -> np.ndarray:
-        """Returns the log-likelihood log p(x | y) of each image, or of a part, under its label.
+        """Returns the log-likelihood log p(x | y) of each image, or of a part, given its condition.
 
         Several vectors for each image are `(N, K, size)`, and several maps `(N, K, …)`.
 
@@ -79,14 +78,14 @@ class ScoringModel(TrainableModel):
             seed=seed,
         )
         images = self.checked_images(images)
-        labels = self.conditions.checked(labels, len(images), several=True)
+        values = self.condition_values(condition, len(images), several=True)
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
             options = replace(options, observed=known)
-        if self.conditions.have_candidates(labels):
-            return score_observed(self, images, labels, options)[0]
+        if self.conditions.have_candidates(values):
+            return score_observed(self, images, values, options)[0]
         result = np.zeros(len(images), "float32")
-        for rows, candidates in self.conditions.groups(labels, len(images)):
+        for rows, candidates in self.conditions.groups(values):
             of_rows = options if observed is None else replace(options, observed=known[rows])
             scores, _ = score_observed(self, images[rows], candidates, of_rows)
             result[rows] = log_marginal(scores)
@@ -96,7 +95,7 @@ class ScoringModel(TrainableModel):
     def pixel_log_probs(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
@@ -111,9 +110,9 @@ class ScoringModel(TrainableModel):
         """
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         images = self.checked_images(images)
-        labels = self.conditions.checked(labels, len(images))
+        values = self.condition_values(condition, len(images))
         result = np.zeros(images.shape[:3], "float32")
-        for rows, candidates in self.conditions.groups(labels, len(images)):
+        for rows, candidates in self.conditions.groups(values):
             given = images[rows], candidates, options, "pixel"
             result[rows] = score(self, *given, finish=log_marginal_of_pixels)
         return result
@@ -122,7 +121,7 @@ class ScoringModel(TrainableModel):
     def pixel_statistics(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         seed: int = 0,
         batch_size: int = 32,
         verbose: int | str = 0,
@@ -133,7 +132,7 @@ class ScoringModel(TrainableModel):
         and the earlier channels of its pixel: the log-probability of its value, the entropy and the
         variance of -log p under the distribution, and the probability integral transform. They tell
         whether an image is surprising, or only noisy. Without labels, the distribution is that of
-        p(x); vectors must be given.
+        p(x).
 
         Args:
             seed: Integer >= 0, random seed of the probability integral transform. Its random
@@ -155,13 +154,11 @@ class ScoringModel(TrainableModel):
         """
         options = ScoringOptions(batch_size=batch_size, verbose=verbose, seed=seed)
         images = self.checked_images(images)
-        if labels is None and self.conditions.are_labels:
-            labels = ANY_CLASS
-        labels = self.conditions.checked(labels, len(images))
+        values = self.condition_values(condition, len(images))
         found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
         how = options.batch_size, options.verbose, finish
-        for rows, candidates in self.conditions.groups(labels, len(images)):
-            inputs = images_and_labels(images[rows], candidates)
+        for rows, candidates in self.conditions.groups(values):
+            inputs = {"images": images[rows], "values": candidates}
             found[rows] = evaluated(self, parameters_of, inputs, *how)
         return with_pit(found, images, seed)
 
@@ -175,6 +172,7 @@ class ScoringModel(TrainableModel):
         num_particles: int = 64,
         seed: int = 0,
         standard_error: bool = False,
+        condition: Any = None,
     ) -> Any:
         """Returns the log-likelihood log p(x | y) of images, or of parts of them, for each class.
 
@@ -192,7 +190,6 @@ class ScoringModel(TrainableModel):
         Reference:
             Doucet & Johansen 2011, A Tutorial on Particle Filtering and Smoothing.
         """
-        self.conditions.require_classes()
         options = ScoringOptions(
             batch_size=batch_size,
             verbose=verbose,
@@ -201,7 +198,7 @@ class ScoringModel(TrainableModel):
             seed=seed,
             standard_error=standard_error,
         )
-        return self._of_observed(np.asarray, images, options)
+        return self._of_classes(np.asarray, images, condition, options)
 
     @_described
     def class_probabilities(
@@ -213,6 +210,7 @@ class ScoringModel(TrainableModel):
         num_particles: int = 64,
         seed: int = 0,
         standard_error: bool = False,
+        condition: Any = None,
     ) -> Any:
         """Returns the posterior p(y | x), as `predict`, given whole images or parts of them.
 
@@ -231,7 +229,6 @@ class ScoringModel(TrainableModel):
         model.class_probabilities(images, observed=mask)                  # given any pixels
         ```
         """
-        self.conditions.require_classes()
         options = ScoringOptions(
             batch_size=batch_size,
             verbose=verbose,
@@ -240,13 +237,17 @@ class ScoringModel(TrainableModel):
             seed=seed,
             standard_error=standard_error,
         )
-        return self._of_observed(self.posterior.probabilities, images, options)
+
+        def probabilities(scores: np.ndarray) -> np.ndarray:
+            return self.posterior.probabilities(scores).astype("float32")
+
+        return self._of_classes(probabilities, images, condition, options)
 
     @_described
     def bits_per_dim(
         self,
         images: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         batch_size: int = 32,
         verbose: int | str = 0,
         observed: ArrayLike | None = None,
@@ -254,10 +255,9 @@ class ScoringModel(TrainableModel):
         seed: int = 0,
         standard_error: bool = False,
     ) -> Any:
-        """Returns bits per dimension of p(x), or of p(x | y) under given labels.
+        """Returns bits per dimension of p(x), or of p(x | y) given the condition of each image.
 
-        The bits of known sub-pixels are divided by their number. Without labels, they are those of
-        p(x); vectors must be given.
+        The bits of known sub-pixels are divided by their number.
 
         Returns:
             Float64 array `(N,)`, bits/dim; NaN for images without known pixels.
@@ -280,25 +280,40 @@ class ScoringModel(TrainableModel):
         def statistic(scores: np.ndarray) -> np.ndarray:
             return bits_per_dim(log_marginal(scores), self.image_shape) / share
 
-        values = None
-        if labels is not None and not np.array_equal(labels, ANY_CLASS):
-            values = self.conditions.checked(labels, len(images), unknown=False)[:, None]
-        return self._of_observed(statistic, images, options, values)
+        values = self.condition_values(condition, len(images))
+        candidates = values[:, None]
+        classes = self.conditions.class_of(values)[:, None]
+        if (classes < 0).any():  # the mean of equal values is the value
+            classes = np.where(classes < 0, self.conditions.all_classes, classes)
+            candidates = self.conditions.with_class(values, classes)
+        return self._of_observed(statistic, images, candidates, options)
+
+    def _of_classes(
+        self,
+        statistic: Callable[[np.ndarray], np.ndarray],
+        images: np.ndarray,
+        condition: Any,
+        options: ScoringOptions,
+    ) -> Any:
+        """Returns a statistic of the log-likelihoods of all classes, given the other parts."""
+        self.conditions.require_classes()
+        images = self.checked_images(images)
+        values = self.condition_values(condition, len(images))
+        candidates = self.conditions.with_class(values, self.conditions.all_classes)
+        return self._of_observed(statistic, images, candidates, options)
 
     def _of_observed(
         self,
         statistic: Callable[[np.ndarray], np.ndarray],
         images: np.ndarray,
+        candidates: np.ndarray,
         options: ScoringOptions,
-        labels: np.ndarray | None = None,
     ) -> Any:
         """Returns a statistic of log-likelihoods `(..., K)`, and its standard error.
 
-        `labels` are the values `(N, K, ...)`; `None` stands for all candidates.
+        `candidates` are values `(N, K, ...)`.
         """
-        images = self.checked_images(images)
-        labels = self.conditions.candidates(len(images)) if labels is None else labels
-        scores, without = score_observed(self, images, labels, options)
+        scores, without = score_observed(self, images, candidates, options)
         result = statistic(scores)
         if not options.standard_error:
             return result
@@ -316,6 +331,7 @@ class ScoringModel(TrainableModel):
         verbose: int | str = 0,
         num_particles: int = 64,
         seed: int = 0,
+        condition: Any = None,
     ) -> GridPosterior:
         """Returns the posterior of the vector h of each image, or group of images, on a grid.
 
@@ -331,6 +347,9 @@ class ScoringModel(TrainableModel):
                 nats, up to a constant. By default, the prior is uniform in h: a vector of a grid
                 that is not evenly spaced has the prior probability of its cell.
             groups: Optional array `(N,)`, integers or strings, the group of each image.
+            condition: The other parts of `Joint` conditions, in their order: a label or a map, or
+                a tuple of both, for each image or for all. The label -1, or `None`, stands for the
+                mean over the classes. `None` for a model of `Vectors`.
 
         Returns:
             `GridPosterior` of N images, or of the groups in sorted order.
@@ -349,7 +368,7 @@ class ScoringModel(TrainableModel):
             Papamakarios et al. 2019, Sequential Neural Likelihood,
             https://arxiv.org/abs/1805.07226
         """
-        vectors_of(self)
+        vectors_of(self.conditions)
         options = ScoringOptions(
             batch_size=batch_size,
             verbose=verbose,
@@ -358,7 +377,7 @@ class ScoringModel(TrainableModel):
             seed=seed,
         )
         images = self.checked_images(images)
-        return posterior_on_grid(self, images, grid, log_prior, groups, options)
+        return posterior_on_grid(self, images, grid, log_prior, groups, options, condition)
 
     @_described
     def score_function(
@@ -393,8 +412,8 @@ class ScoringModel(TrainableModel):
     def evidence_map(
         self,
         images: np.ndarray,
-        labels: ArrayLike,
-        against: ArrayLike,
+        condition: Any,
+        against: Any,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
@@ -408,7 +427,7 @@ class ScoringModel(TrainableModel):
         difference by the logit scale, and adds the difference of the class biases.
 
         Args:
-            labels: The classes y: int array `(N,)`, class names, or one label for all images. -1
+            condition: The classes y: int array `(N,)`, class names, or one label for all images. -1
                 stands for p(x).
             against: The classes y', in the same form.
 
@@ -423,5 +442,5 @@ class ScoringModel(TrainableModel):
         ```
         """
         self.conditions.require_classes()
-        evidence = self.pixel_log_probs(images, labels, batch_size, verbose)
+        evidence = self.pixel_log_probs(images, condition, batch_size, verbose)
         return evidence - self.pixel_log_probs(images, against, batch_size, verbose)

@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter
 from scipy.special import log_softmax, logsumexp
 
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
-from keras_pixelcnnpp.models.scoring import evaluated, for_labels
+from keras_pixelcnnpp.models.scoring import evaluated, for_values
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
 MAX_PROBABILITIES = 2_000_000  # of levels and mixture components, computed at once
@@ -96,15 +96,15 @@ def uniform_numbers(images: np.ndarray, seed: int) -> np.ndarray:
 
 def parameters_of(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     """Computes the parameters of each pixel and log p of the pixel, `(batch, K, H, W, P + 1)`."""
-    images, labels = inputs["images"], inputs.get("labels")
+    images = inputs["images"]
     levels = ops.expand_dims(model.to_levels(images), 1)
 
-    def evaluate(labels: Tensor | None) -> Tensor:
-        parameters = model.pixel_parameters(images, labels)
+    def evaluate(values: Tensor) -> Tensor:
+        parameters = model.pixel_parameters(images, values)
         log_prob = model.distribution.log_prob(parameters, levels)
         return ops.concatenate([parameters, log_prob[..., None]], axis=-1)
 
-    return for_labels(model, evaluate, labels)
+    return for_values(model, evaluate, inputs["values"])
 
 
 def _level_log_probs(model: LikelihoodModel, inputs: Tensors) -> Tensor:

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
+from keras_pixelcnnpp.models.image_model import to_numpy
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.loss import batch_loss
 from keras_pixelcnnpp.models.metrics import MeanMetric
@@ -44,7 +45,7 @@ class TrainableModel(LikelihoodModel):
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        num_values = max(1, self.conditions.num_candidates)
+        num_values = len(self.conditions.all_classes)
         compared = num_values > 1
         if label_loss_weight is None:
             label_loss_weight = 0.3 if compared else 0.0
@@ -52,7 +53,7 @@ class TrainableModel(LikelihoodModel):
         require_number("unlabeled_weight", unlabeled_weight, "[0, inf)")
         if initial_logit_scale is not None:
             require_number("initial_logit_scale", initial_logit_scale, "(0, inf)")
-        if label_loss_weight and not self.conditions.num_candidates:
+        if label_loss_weight and not compared and self.conditions.needs_values:
             expected = f"0 for a model of {self.conditions.description}"
             raise invalid_argument("label_loss_weight", label_loss_weight, expected)
         if unlabeled_weight and not compared:
@@ -70,7 +71,7 @@ class TrainableModel(LikelihoodModel):
         self.learn_logit_scale = plain(learn_logit_scale)
         self.learn_class_bias = plain(learn_class_bias)
         self.likelihood_only = self._traced_likelihood_only = False
-        self._in_step = False
+        self._in_step = self._in_training = False
         # Also with `label_loss_weight=0`, which gives no gradients, because it may change later.
         self.posterior = LabelPosterior(
             num_values,
@@ -112,20 +113,20 @@ class TrainableModel(LikelihoodModel):
     # evaluates the network in place of `call`, because it has the labels.
     @property
     def train_step(self) -> Callable:
-        return partial(self._run_step, super().train_step)
+        return partial(self._run_step, super().train_step, True)
 
     @property
     def test_step(self) -> Callable:
-        if self.conditions.num_candidates:
-            return partial(super().test_step)
-        return partial(self._run_step, super().test_step)
+        if self.conditions.needs_values:  # `call` has no values, and the loss has
+            return partial(self._run_step, super().test_step, False)
+        return partial(super().test_step)
 
-    def _run_step(self, step: Callable, *args: Any) -> Any:
-        self._in_step = True
+    def _run_step(self, step: Callable, training: bool, *args: Any) -> Any:
+        self._in_step, self._in_training = True, training
         try:
             return step(*args)
         finally:
-            self._in_step = False
+            self._in_step = self._in_training = False
 
     def make_train_function(self, force: bool = False) -> None:
         """Compiles the training step, again if `likelihood_only` has changed."""
@@ -147,8 +148,8 @@ class TrainableModel(LikelihoodModel):
         self.require_images(images)
         if self._in_step:
             return images
-        self._require_candidates()
-        return class_scores(self, images, training)
+        self._require_no_values()
+        return class_scores(self, images, training=training)
 
     def compute_output_spec(self, images: Any, training: bool = False) -> keras.KerasTensor:
         self.require_images(images)  # JAX could not compare an unknown number of images
@@ -156,38 +157,40 @@ class TrainableModel(LikelihoodModel):
 
     @property
     def _num_outputs(self) -> int:
-        return max(1, self.conditions.num_candidates)
+        return len(self.conditions.all_classes)
 
-    def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> np.ndarray:
-        if self.conditions.are_labels:
-            return super()._checked_targets(y, count, name, lowest)
-        y = ops.convert_to_numpy(y) if ops.is_tensor(y) else y
-        if not self.conditions.is_constant:
-            return self.conditions.read(y, count)
-        if y is not None and not np.array_equal(y, np.full(count, ANY_CLASS)):
+    def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> Any:
+        if y is None and self.conditions.num_rows:
             raise UserError(
-                f"`{name}` of an unconditional model takes images without labels. Expected "
-                f"y=None. Received: y of shape {np.shape(y)}"
+                f"`{name}` of a model of {self.conditions.description} needs a "
+                f"{self.conditions.noun} for each image: `model.{name}(images, "
+                f"{self.conditions.kind})`. Received: y=None"
             )
-        # Keras drops sample weights without labels.
-        return np.full(count, ANY_CLASS, "int32")
+        y = keras.tree.map_structure(to_numpy, y) if isinstance(y, tuple) else to_numpy(y)
+        return self.conditions.parse(y, count, unknown=lowest < 0)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
-        self._require_candidates()
+        self._require_no_values()
         return super().predict(x, *args, **kwargs)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
-        self._require_candidates()
+        self._require_no_values()
         return super().predict_on_batch(x)
 
-    def _require_candidates(self) -> None:
-        if not self.conditions.num_candidates:
-            raise self.conditions.refusal()
+    def _require_no_values(self) -> None:
+        """Raises a `UserError` for a method of images alone, if the model needs values."""
+        if not self.conditions.needs_values:
+            return
+        self.conditions.require_classes()
+        raise UserError(
+            f"A model of {self.conditions.description} needs more than images. Expected: "
+            "class_probabilities(images, condition). Received: images alone"
+        )
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
-        return (
-            self.posterior.probabilities(outputs) if self.conditions.are_labels else outputs[:, 0]
-        )
+        if not self.conditions.num_classes:
+            return outputs[:, 0]
+        return self.posterior.probabilities(outputs).astype("float32")
 
     def _should_torch_compile(self) -> bool:
         return False  # torch's compiler finds only graph breaks in Keras's step
@@ -214,28 +217,40 @@ class TrainableModel(LikelihoodModel):
                     f"on bits per dimension. Expected None. Received: {name}={value!r}"
                 )
         has_metrics = kwargs.get("metrics") or kwargs.get("weighted_metrics")
-        if has_metrics and not self.conditions.are_labels:
+        if has_metrics and not self.conditions.num_classes:
             raise UserError(
-                "`metrics` compare labels. Expected none for an unconditional model or vectors"
+                "`metrics` compare labels. Expected none for a model of "
+                f"{self.conditions.description}"
             )
         super().compile(optimizer, **kwargs)
 
     def _for_step(self, y: Any) -> Any:
-        return self.conditions.for_step(y)
+        if y is None:
+            return None
+        values = self.encoder.scaled(y)
+        if self._unweighted_metrics and (self.conditions.class_of(values) < 0).any():
+            raise UserError("`metrics` count unlabeled images. Compile with `weighted_metrics`")
+        return self.encoder.for_step(values)
 
     @property
     def lowest_training_label(self) -> int:
         return ANY_CLASS if self.unlabeled_weight else 0
 
+    def targets_of(self, images: Any) -> np.ndarray:
+        """Returns the condition of `LabeledImages` as the `y` of steps, and learns its bounds."""
+        parsed = self.conditions.parse(self.conditions.from_data(images), len(images))
+        self.encoder.learn(parsed)
+        return self.encoder.for_step(self.encoder.scaled(parsed))
+
     def _before_training(self, x: Any, y: Any) -> None:
-        self.conditions.learn(y)
+        self.encoder.learn(y)
         self.likelihood_only = False  # `LikelihoodFirst` sets it for its `fit`
 
     @property
     def compares_labels(self) -> bool:
         """Whether training evaluates each image under several labels."""
         weight = max(self.weight_in_training, self.unlabeled_weight)
-        return self.conditions.num_candidates > 1 and weight > 0
+        return self._num_outputs > 1 and weight > 0
 
     @property
     def weight_in_training(self) -> float:
@@ -245,7 +260,7 @@ class TrainableModel(LikelihoodModel):
     @property
     def num_compared(self) -> int:
         """Number of candidate labels of each image in training."""
-        most = self.conditions.num_candidates
+        most = self._num_outputs
         return min(self.num_candidates or (most if self.unlabeled_weight else 10), most)
 
     def compute_loss(
@@ -266,12 +281,13 @@ class TrainableModel(LikelihoodModel):
             sample_weight: Float tensor `(batch,)`, or `None`.
             training: Boolean. Training compares candidate labels, evaluation all classes.
         """
-        if y_pred is None and not training and self.conditions.num_candidates:
-            y_pred = self(x, training=False)
-        if not training and self.conditions.are_labels:
+        if not training and (y_pred is None or self.conditions.needs_values):
+            y_pred = class_scores(self, x, self.encoder.targets(y, ops.shape(x)[0])[0])
+        if not training and self.conditions.num_classes:
             # Not in `compute_metrics`, in which JAX has only the variables of metrics.
+            labels = self.conditions.class_of(self.encoder.targets(y, ops.shape(x)[0])[0])
             probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
-            super().compute_metrics(x, y, probabilities, sample_weight)
+            super().compute_metrics(x, labels, probabilities, sample_weight)
         return batch_loss(self, x, y, y_pred, sample_weight, training)
 
     def compute_metrics(
@@ -285,9 +301,9 @@ class TrainableModel(LikelihoodModel):
         `candidate_accuracy` and `candidate_cross_entropy`. Both are left out if training does not
         compare labels, because `label_loss_weight` and `unlabeled_weight` are 0.
         """
-        if len(y_pred.shape) < 4:
+        if not self._in_training:
             return self.get_metrics_result()
-        # In training, `y_pred` is the images. The first metric is Keras's mean of the loss.
+        # The first metric is Keras's mean of the loss.
         of_all = self.metrics[0], self.loss_metrics["bits_per_dim"]
         results = {metric.name: metric.result() for metric in of_all}
         return results | {name: metric.result() for name, metric in self.label_metrics.items()}
@@ -299,9 +315,9 @@ class TrainableModel(LikelihoodModel):
         They are NaN in steps on the likelihood alone.
         """
         weight = max(self.label_loss_weight, self.unlabeled_weight)
-        if self.conditions.num_candidates < 2 or not weight:
+        if self._num_outputs < 2 or not weight:
             return {}
-        is_part = self.num_compared < self.conditions.num_candidates
+        is_part = self.num_compared < self._num_outputs
         prefix = "candidate_" if is_part else ""
         return {prefix + name: self.loss_metrics[name] for name in ("cross_entropy", "accuracy")}
 
@@ -309,6 +325,6 @@ class TrainableModel(LikelihoodModel):
     def loss_metrics(self) -> dict[str, MeanMetric]:
         """The metrics that the loss updates, by name."""
         names = ["bits_per_dim"]
-        if self.conditions.num_candidates > 1:
+        if self._num_outputs > 1:
             names += ["cross_entropy", "accuracy"]
         return {name: getattr(self, f"_{name}_metric") for name in names}

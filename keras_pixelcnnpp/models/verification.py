@@ -37,7 +37,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
 
     Args:
         model: An `AutoregressiveModel`.
-        seed: Integer, random seed of the image, its label and the changes of the weights.
+        seed: Integer, random seed of the image, its condition and the changes of the weights.
 
     Raises:
         ValueError: If a check fails. The message names the check.
@@ -55,19 +55,19 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
         weight.assign(ops.convert_to_numpy(weight) + 0.1 * rng.normal(size=weight.shape))
     values = copy.to_images(np.arange(copy.num_levels))
     image = rng.choice(values, copy.image_shape)
-    labels = copy.conditions.example(rng, 1)
-    _require_causality(copy, image, values, labels)
+    given = copy.conditions.example(rng, 1)
+    _require_causality(copy, image, values, given)
     _require_consistent_head(copy, rng)
-    _require_same_pass(copy, image, labels)
-    _require_same_when_loaded(copy, image, labels)
+    _require_same_pass(copy, image, given)
+    _require_same_when_loaded(copy, image, given)
 
 
 def _require_causality(
-    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, labels: np.ndarray | None
+    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, given: np.ndarray
 ) -> None:
     height, width, channels = model.image_shape
     groups = model.network.groups
-    before = _parameters(model, image, labels)
+    before = _parameters(model, image, given)
     if not np.isfinite(before).all():
         raise UserError("Expected finite parameters of the distribution. Received: NaN or infinity")
     # A different order of summation changes the last bits.
@@ -75,7 +75,7 @@ def _require_causality(
     for index in range(image.size):
         changed = image.copy()
         changed.flat[index] = values[0] if image.flat[index] != values[0] else values[-1]
-        difference = np.abs(_parameters(model, changed, labels) - before)
+        difference = np.abs(_parameters(model, changed, given) - before)
         pixel, channel = divmod(index, channels)
         # Later channel groups of the same pixel may depend on the sub-pixel.
         own = pixel * groups + (channel + 1 if groups > 1 else 1)
@@ -132,9 +132,7 @@ def _require_consistent_head(model: AutoregressiveModel, rng: np.random.Generato
         )
 
 
-def _require_same_pass(
-    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
-) -> None:
+def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: np.ndarray) -> None:
     height, width, channels = model.image_shape
     incremental_pass = IncrementalPass(model)
 
@@ -146,16 +144,14 @@ def _require_same_pass(
         return pixel, write(found, index, ops.reshape(parameters, (-1,)))
 
     def run(inputs: dict[str, Tensor]) -> Tensor:
-        given, found = (inputs["pixels"],), ops.zeros((height * width, num_parameters))
-        return incremental_pass.run(inputs.get("labels"), 1, choose, given, found)[1]
+        pixels, found = (inputs["pixels"],), ops.zeros((height * width, num_parameters))
+        return incremental_pass.run(inputs["values"], 1, choose, pixels, found)[1]
 
     num_parameters = model.network.num_parameters
     levels = model.to_levels(image).reshape(height * width, channels)
-    inputs = {"pixels": levels.astype("float32")}
-    if labels is not None:
-        inputs["labels"] = labels[:, None]
+    inputs = {"pixels": levels.astype("float32"), "values": given[:, None]}
     found = ops.convert_to_numpy(compiled(run, model.variables)(inputs))
-    expected = _parameters(model, image, labels)
+    expected = _parameters(model, image, given)
     difference = np.abs(found.reshape(expected.shape) - expected).max(axis=-1)
     if not difference.max() <= 1e-3 * np.abs(expected).max():
         pixel = divmod(int(difference.argmax()), width)
@@ -167,13 +163,13 @@ def _require_same_pass(
 
 
 def _require_same_when_loaded(
-    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
+    model: AutoregressiveModel, image: np.ndarray, given: np.ndarray
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
         loaded = keras.models.load_model(path)
-    if not np.array_equal(_parameters(loaded, image, labels), _parameters(model, image, labels)):
+    if not np.array_equal(_parameters(loaded, image, given), _parameters(model, image, given)):
         raise UserError(
             "The model changes when it is saved and loaded. Expected every layer with weights to "
             "be an attribute, or in a list or dict that is an attribute, and to be built by "
@@ -181,10 +177,8 @@ def _require_same_when_loaded(
         )
 
 
-def _parameters(
-    model: AutoregressiveModel, image: np.ndarray, labels: np.ndarray | None
-) -> np.ndarray:
+def _parameters(model: AutoregressiveModel, image: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Returns the parameters of each pixel as an array `(height, width, num_parameters)`."""
-    labels = None if labels is None else ops.convert_to_tensor(labels[:, None])
-    parameters = model.pixel_parameters(ops.convert_to_tensor(image[None]), labels)
+    inputs = image[None], given[:, None]
+    parameters = model.pixel_parameters(*map(ops.convert_to_tensor, inputs))
     return ops.convert_to_numpy(parameters)[0, 0]

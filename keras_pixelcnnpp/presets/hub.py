@@ -56,7 +56,7 @@ def _hub(uri: str, done: str) -> Iterator[ModuleType]:
 
 def card(name: str, model: keras.Model) -> str:
     """Returns the README.md of a new preset, to be completed. The Hub reads its header."""
-    compares = model.conditions.num_candidates > 1
+    compares = model.num_classes > 1
     task = "image-classification" if compares else "unconditional-image-generation"
     return f"""---
 library_name: keras

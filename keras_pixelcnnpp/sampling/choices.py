@@ -1,7 +1,7 @@
 """How the value of a pixel is chosen from its parameters: as a whole, or sub-pixel by sub-pixel."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.distributions.head import Head, first_level_above
+from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
@@ -36,16 +37,16 @@ class WholePixels:
 
     @property
     def candidates(self) -> int:
-        """Number of labels under which each image is evaluated."""
+        """Number of values under which each image is evaluated."""
         return 1
 
     def inputs(self, options: SamplingOptions, count: int) -> dict[str, np.ndarray]:
         """Returns what `choose` needs of the options, a number for each image, `(count,)`."""
         return {"temperature": np.full(count, options.temperature, "float32")}
 
-    def labels(self, labels: Tensor) -> Tensor:
-        """Returns the labels `(batch, candidates)` of the pass, from those of the images."""
-        return labels
+    def values(self, values: Tensor) -> Tensor:
+        """Returns the values `(batch, candidates, ...)` of the pass, from those of the images."""
+        return values[:, None]
 
     def first(self, batch_size: int | Tensor) -> Tensors:
         """Returns the entries of `carry` before the first pixel, `(batch, ...)`."""
@@ -65,7 +66,7 @@ class WholePixels:
             parameters: Float tensor `(batch, candidates, num_parameters)`.
             noise: Float tensor `(batch, noise_size)`, uniform in (0, 1).
             known: See `Known`; `None` if nothing is known.
-            inputs: Dict of tensors `(batch, 1)`, those of the method `inputs` and `"label"`.
+            inputs: Dict of tensors `(batch, 1, ...)`, those of the method `inputs` and `"values"`.
             carry: Dict of tensors, those of `first` and others.
 
         Returns:
@@ -179,18 +180,18 @@ class GuidedSubPixels(SubPixels):
 
     Args:
         head, has_temperature: See `SubPixels`.
-        num_classes: Integer, number of classes.
+        conditions: The model's conditions, which have at least two classes.
 
     Reference:
         Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598.
         There, w has the same meaning, and q comes from an unconditional model.
     """
 
-    num_classes: int = 2
+    conditions: Conditions = field(kw_only=True)
 
     @property
     def candidates(self) -> int:
-        return self.num_classes
+        return self.conditions.num_classes
 
     def inputs(self, options: SamplingOptions, count: int) -> dict[str, np.ndarray]:
         return super().inputs(options, count) | {
@@ -198,14 +199,15 @@ class GuidedSubPixels(SubPixels):
             "guidance_logit_scale": np.full(count, options.guidance_logit_scale, "float32"),
         }
 
-    def labels(self, labels: Tensor) -> Tensor:
-        return ops.zeros_like(labels) + ops.arange(self.num_classes, dtype="int32")
+    def values(self, values: Tensor) -> Tensor:
+        return self.conditions.with_class(values, self.conditions.all_classes)
 
     def first(self, batch_size: int | Tensor) -> Tensors:
-        return {"log_likelihood": ops.zeros((batch_size, self.num_classes))}
+        return {"log_likelihood": ops.zeros((batch_size, self.candidates))}
 
     def law(self, log_probs: Tensor, inputs: Tensors, carry: Tensors) -> Tensor:
-        of_class = ops.equal(inputs["label"], ops.arange(self.num_classes, dtype="int32"))
+        own_class = self.conditions.class_of(inputs["values"][:, 0])[:, None]
+        of_class = ops.equal(own_class, ops.arange(self.candidates, dtype="int32"))
         of_class = ops.cast(of_class, "float32")[..., None]  # (batch, num_classes, 1)
         scaled = inputs["guidance_logit_scale"] * carry["log_likelihood"]
         weights = ops.log_softmax(scaled, axis=1)
@@ -225,5 +227,5 @@ def choice_for(model: PixelModel, options: SamplingOptions, by_channel: bool) ->
     if options.guidance:
         # Likelihoods at temperature 1 are computed only once.
         tempered = options.temperature != 1
-        return GuidedSubPixels(head, tempered, model.conditions.num_candidates)
+        return GuidedSubPixels(head, tempered, conditions=model.conditions)
     return SubPixels(head) if by_channel else WholePixels(head)

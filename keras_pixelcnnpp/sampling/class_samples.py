@@ -48,7 +48,7 @@ class ClassSamples:
             chosen: Labels of the classes to sample, by default all.
             **arguments: Other arguments of `AutoregressiveModel.sample`, such as `seed`.
         """
-        names = model.class_names if model.num_classes else ("any",)
+        names = model.class_names or ("any",)
         labels = np.repeat(chosen if len(chosen) else range(len(names)), per_class)
         wanted = labels if model.num_classes else per_class
         return cls(model.sample(wanted, **arguments), labels, names)

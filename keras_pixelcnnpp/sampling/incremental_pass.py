@@ -34,7 +34,7 @@ class IncrementalPass:
 
     Args:
         model: An `AutoregressiveModel`.
-        candidates: Integer, number of labels under which each image is evaluated.
+        candidates: Integer, number of values under which each image is evaluated.
         arithmetic: Arithmetic of the network's layers and nonlinearities.
 
     Raises:
@@ -55,7 +55,7 @@ class IncrementalPass:
 
     def run(
         self,
-        labels: Tensor | None,
+        values: Tensor,
         batch_size: int | Tensor,
         choose: Callable[..., tuple[Tensor, Nest]],
         given: Nest = (),
@@ -66,7 +66,7 @@ class IncrementalPass:
         """Runs over all pixels of a batch of images.
 
         Args:
-            labels: Int tensor `(batch, candidates)`, or `None` for an unconditional model.
+            values: Values of the condition, `(batch, candidates, ...)`.
             batch_size: Integer or scalar tensor.
             choose: Function `(parameters, row, column, carry, *given)`, called with the parameters
                 `(batch, candidates, 1, 1, num_parameters)` of a pixel and its (traced) position. It
@@ -85,7 +85,7 @@ class IncrementalPass:
             The levels `(height, width, batch, channels)`, and the last `carry`.
         """
         given = {
-            "condition": self.network.encoded(labels),
+            "condition": self.network.encoder(values),
             "kernels": kernels or self.structure.kernels(),
             "choose": given,
         }

@@ -51,7 +51,7 @@ class SamplingOptions:
         require_number("guidance", self.guidance, "[0, inf)")
         if self.guidance_logit_scale is not None:
             require_number("guidance_logit_scale", self.guidance_logit_scale, "[0, inf)")
-        if self.guidance and model.conditions.num_candidates < 2:
+        if self.guidance and model.conditions.num_classes < 2:
             expected = f"0 for a model of {model.conditions.description}"
             raise invalid_argument("guidance", self.guidance, expected)
         seed, scale = self.seed, self.guidance_logit_scale

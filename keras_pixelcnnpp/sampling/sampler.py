@@ -29,38 +29,36 @@ from keras_pixelcnnpp.utils.indexing import read
 @full_float32()
 def sample_images(
     model: PixelModel,
-    labels: np.ndarray | Any,
+    values: np.ndarray,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
     num_particles: int = 0,
     num_samples: int = 1,
-    first: int | np.ndarray = 0,
+    positions: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Samples or completes images. The model keeps the compiled samplers.
 
     Args:
         model: An `AutoregressiveModel`.
-        labels: Checked values of the model's `Conditions`, such as int `(N,)`; the integer N for an
-            unconditional model.
+        values: Array `(N, ...)`, the values of the condition, as the network takes them.
         options: The other arguments.
         images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
         known: The result of `checked_observed`, or `None`.
         num_particles: Integer, number of particles of an image, or 0 to ignore known pixels after
             unknown ones.
         num_samples: Integer, number of images to sample from the particles of each image.
-        first: Integer, position of the first image in a larger set, which determines its noise; or
-            int array `(N,)`, a number for each image that is added to its position.
+        positions: Int array `(N,)`, the position of each image in a larger set, which determines
+            its noise; by default, those in `values`.
 
     Returns:
         uint8 array `(N * num_samples, height, width, channels)`, and the estimated log-probability
         of the known pixels, float32 `(N,)`, nats. The latter is 0 without particles.
     """
     options = options.checked(model)
-    is_number = np.ndim(labels) == 0
-    count, seed = int(labels) if is_number else len(labels), int(options.seed)
+    count, seed = len(values), int(options.seed)
     choice = choice_for(model, options, known is not None and known.ndim == 4)
-    inputs = choice.inputs(options, count) | ({} if is_number else {"label": labels})
+    inputs = choice.inputs(options, count) | {"values": values}
     if images is not None:
         known = known if known.ndim == 4 else known[..., None]
         inputs.update(image=images, known=np.broadcast_to(known, images.shape))
@@ -73,7 +71,7 @@ def sample_images(
         return np.zeros((0, *model.image_shape), dtype), np.zeros(0, "float32")
 
     noise_shape = (*model.image_shape[:2], choice.noise_size)
-    positions = (np.arange(count) + first).tolist()
+    positions = (np.arange(count) if positions is None else positions).tolist()
 
     def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
         noise = [_noise(noise_shape, seed, positions[row], num_particles) for row in rows]
@@ -147,7 +145,7 @@ def _rows_at_once(count: int, batch_size: int) -> int:
 
 
 class PixelSampler:
-    """Computes images from labels and uniform noise, for generation and completion.
+    """Computes images from values of the condition and noise, for generation and completion.
 
     All random numbers are in the noise, so images do not depend on the batch size.
 
@@ -159,7 +157,7 @@ class PixelSampler:
 
     Call arguments:
         inputs: Dict of tensors:
-            `"label"`, the condition, such as int `(batch,)`, absent for an unconditional model;
+            `"values"`, those of the condition, `(batch, ...)`, such as int `(batch,)`;
             `"noise"`, uniform in (0, 1), `(batch, height, width, n)`, or with particles
             `(batch, particles, height, width, n)`, where n is the `noise_size` of `choice`;
             the inputs of `choice`, float `(batch,)`, such as `"temperature"`;
@@ -190,16 +188,16 @@ class PixelSampler:
         self.incremental_pass = IncrementalPass(model, choice.candidates)
 
     def __call__(self, inputs: Tensors) -> Tensors:
-        # 1. Labels, inputs and state of each image, or of each of its particles.
+        # 1. Values, inputs and state of each image, or of each of its particles.
         num_images = ops.shape(inputs["noise"])[0]
         batch_size = num_images * (self.particles.count if self.particles else 1)
         by_pixel, carry = self._by_pixel(inputs), self.choice.first(batch_size)
-        labels = self.choice.labels(by_pixel["label"]) if "label" in inputs else None
+        values = self.choice.values(by_pixel["values"][:, 0])
         if self.particles:
             carry.update(self.particles.first(num_images))
         # 2. All pixels.
         levels, carry = self.incremental_pass.run(
-            labels,
+            values,
             batch_size,
             self._choose,
             (by_pixel,),

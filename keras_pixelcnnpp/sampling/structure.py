@@ -16,7 +16,7 @@ from keras_pixelcnnpp.layers.convolutions import (
     WeightNormalized,
 )
 from keras_pixelcnnpp.layers.evaluation import Convolution, Evaluation, LowerResolutions, Stack
-from keras_pixelcnnpp.utils.backend import Tensor, inner_layers
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, inner_layers
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -26,7 +26,7 @@ class Structure:
     Args:
         network: An `AutoregressiveNetwork`.
         image_shape: `(height, width, channels)`.
-        candidates: Integer, number of labels under which each image is evaluated.
+        candidates: Integer, number of values under which each image is evaluated.
 
     Attributes:
         layers: List of the layers that the network applies.
@@ -42,9 +42,9 @@ class Structure:
     ):
         self._applied = _AppliedLayers()
         self.vertical, self.horizontal = Stack(), Stack()
-        labels = network.conditions.spec(1, candidates)
+        values = network.conditions.spec(1, candidates)
         levels = keras.KerasTensor((1, 1, *image_shape), "int32")
-        _Symbolic(self._call, network)(levels, labels)
+        _Symbolic(self._call, network)(levels, values)
         self.layers = list(self._applied.layers.values())
         self._require_recorded(network)
         self.num_resolutions = 1 + max(
@@ -56,8 +56,8 @@ class Structure:
             default=0,
         )
 
-    def _call(self, network: keras.layers.Layer, levels: Tensor, labels: Tensor | None) -> Tensor:
-        given = self._applied, network.encoded(labels)
+    def _call(self, network: keras.layers.Layer, levels: Tensor, values: Tensor) -> Tensor:
+        given = self._applied, network.encoder(values)
         pixels = network.to_pixels(levels, Evaluation(*given))
         down, right = (DownShiftedConv2D,), (DownRightShiftedConv2D, MaskedConv2D)
         vertical = _Recording(self.vertical, pixels, down, *given)
@@ -69,9 +69,8 @@ class Structure:
         """Raises a `UserError` for a convolution that would get pixels without their neighbors."""
         stacks = self.vertical, self.horizontal
         recorded = {id(one.layer) for stack in stacks for one in stack.convolutions}
-        encoder = network.encoder  # it is evaluated once, for whole images
-        encoding = [] if encoder is None else map(id, inner_layers(encoder))
-        recorded = recorded.union(encoding)
+        # The encoder is evaluated once, for whole images.
+        recorded = recorded.union(map(id, inner_layers(network.encoder)))
         for layer in inner_layers(network):
             size = np.max(getattr(layer, "kernel_size", 1))
             has_neighbors = size > 1 or getattr(layer, "strict", False)
@@ -102,8 +101,8 @@ class _Symbolic(keras.layers.Layer):
         # A closure, because Keras would track the network as a part of this layer.
         self._function = lambda *inputs: function(network, *inputs)
 
-    def call(self, levels: Tensor, labels: Tensor | None) -> Tensor:
-        return self._function(levels, labels)
+    def call(self, levels: Tensor, values: Tensor) -> Tensor:
+        return self._function(levels, values)
 
 
 class _AppliedLayers(FloatArithmetic):
@@ -139,7 +138,7 @@ class _Recording(Evaluation):
         pixels: Tensor,
         kinds: tuple[type, ...],
         arithmetic: FloatArithmetic,
-        condition: Sequence[Tensor],
+        condition: Sequence[Nest],
     ):
         super().__init__(arithmetic, condition)
         self.stack = stack

@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS, Group
+from keras_pixelcnnpp.layers.conditions import Group
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
     evaluated,
-    images_and_labels,
     images_at_once,
     random_classes,
     score,
 )
-from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_LABELS
+from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_CONDITION
 from keras_pixelcnnpp.models.statistics import (
     PixelStatistics,
     parameters_of,
@@ -42,7 +41,7 @@ _described = described_by(
     """,
     SamplingOptions,
     ScoringOptions,
-    IMAGES_AND_LABELS,
+    IMAGES_AND_CONDITION,
 )
 
 
@@ -81,12 +80,12 @@ class TiledModel:
     model = kp.PixelCNNPlusPlus.from_preset("photographs_likelihood")
     tiled = kp.TiledModel(model)
     tiled.bits_per_dim(frames)                 # uint8 (N, 427, 640, 3) -> (N,)
-    tiled.sample((64, 96), labels=[0, 1])      # uint8 (2, 64, 96, 3)
+    tiled.sample((64, 96), [0, 1])      # uint8 (2, 64, 96, 3)
     ```
     """
 
     def __init__(self, model: AutoregressiveModel, overlap: int | None = None):
-        if "spatial" in model.conditioning.split("+") or model.conditions.has_position:
+        if "spatial" in model.conditioning.split("+") or not model.conditions.tileable:
             raise UserError(
                 "Expected a model that is not conditioned on the position in an image. Received: "
                 f"conditioning={model.conditioning!r}, {model.conditions.description}"
@@ -106,7 +105,7 @@ class TiledModel:
     def log_prob(
         self,
         frames: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
@@ -118,7 +117,7 @@ class TiledModel:
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         frames = self.checked(frames)
         found = np.zeros(len(frames))
-        for rows, candidates in self._candidates(labels, len(frames)):
+        for rows, candidates in self._candidates(condition, len(frames)):
             scores = self._sums(frames[rows], candidates, options)
             found[rows] = log_marginal(scores)
         return found
@@ -127,36 +126,32 @@ class TiledModel:
     def bits_per_dim(
         self,
         frames: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> np.ndarray:
-        """Returns bits per dimension of p(x), or of p(x | y) under given labels.
-
-        Without labels, they are those of p(x); vectors must be given.
+        """Returns bits per dimension of p(x), or of p(x | y) given the condition of each frame.
 
         Returns:
             Float64 array `(N,)`, bits/dim.
         """
         frames = self.checked(frames)
-        if labels is None and self.model.conditions.are_labels:
-            labels = ANY_CLASS
-        log_probs = self.log_prob(frames, labels, batch_size, verbose)
+        log_probs = self.log_prob(frames, condition, batch_size, verbose)
         return bits_per_dim(log_probs, frames.shape[1:])
 
     @_described
     def pixel_statistics(
         self,
         frames: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         seed: int = 0,
         batch_size: int = 32,
         verbose: int | str = 0,
     ) -> PixelStatistics:
         """Returns how probable each sub-pixel is, and how probable the model expects it to be.
 
-        Without labels, the distribution is that of p(x); vectors must be given. With the
-        label -1, the class is inferred first, in another pass over the frames.
+        Without labels, or with the label -1, the distribution is that of p(x), and the class is
+        inferred first, in another pass over the frames.
 
         Args:
             seed: Integer >= 0, random seed of the probability integral transform. Its random
@@ -166,20 +161,19 @@ class TiledModel:
             `PixelStatistics`: a named tuple of float32 arrays of the frames' shape.
         """
         options = ScoringOptions(batch_size=batch_size, verbose=verbose, seed=seed)
-        if labels is None and self.model.conditions.are_labels:
-            labels = ANY_CLASS
         frames = self.checked(frames)
         found = np.zeros((*frames.shape, 4), "float32")
-        for rows, candidates in _one_by_one(self._candidates(labels, len(frames))):
+        for rows, candidates in _one_by_one(self._candidates(condition, len(frames))):
             before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
             at_once = images_at_once(self.model)
-            if _are_several(candidates):
+            if candidates.shape[1] > 1:
                 at_once = max(1, at_once // candidates.shape[1])
                 before = self._maps(frames[rows], candidates, options)
                 before = self._sums_before(before)
             fewer = replace(options, batch_size=min(batch_size, at_once))
             for batch, windows in self._windows(frames[rows], fewer):
-                inputs = images_and_labels(windows, _rows_of(candidates, batch))
+                of_windows = candidates[[index for index, _ in batch]]
+                inputs = {"images": windows, "values": of_windows}
                 weights = np.stack([before[index][:, b.rows, b.columns] for index, b in batch])
                 parameters = evaluated(self.model, parameters_of, inputs, batch_size)
                 parts = statistics_of_batch(self.model, parameters, inputs, weights)
@@ -199,17 +193,18 @@ class TiledModel:
         Returns:
             Float64 array `(N, num_classes)`, nats.
         """
-        self.model.conditions.require_classes()
+        conditions = self.model.conditions
+        conditions.require_classes()
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         frames = self.checked(frames)
-        classes = self.model.conditions.candidates(len(frames))
-        return self._sums(frames, classes, options)
+        values = self.model.condition_values(None, len(frames))
+        return self._sums(frames, conditions.with_class(values, conditions.all_classes), options)
 
     @_described
     def sample(
         self,
         size: int | tuple[int, int],
-        labels: ArrayLike,
+        condition: Any,
         seed: int | None = None,
         temperature: float = 1.0,
         guidance: float = 0.0,
@@ -224,9 +219,9 @@ class TiledModel:
 
         Args:
             size: Pair `(H, W)`, height and width of the frames, or an integer for both.
-            labels: Int array `(N,)`, or class names. -1 samples the class at random, or by Bayes'
-                rule if a part is known. A single label gives one frame. For an unconditional model,
-                the integer N; for a model of `Vectors`, float array `(N, size)`.
+            condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
+                or by Bayes' rule if a part is known; or vectors, float `(N, size)`. A single value
+                gives one frame. For an unconditional model, the integer N.
             above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
                 frame. It must end where a row of blocks ends, so that the frames are exact samples
                 of p(unknown | known, y).
@@ -247,9 +242,9 @@ class TiledModel:
             batch_size=batch_size,
             verbose=verbose,
         ).checked(model)
-        wanted = model.conditions.scaled(model.conditions.requested(labels))
-        is_number = np.ndim(wanted) == 0
-        count = int(wanted) if is_number else len(wanted)
+        count = model.conditions.number_of(condition)
+        given = None if model.conditions.num_rows == 0 else condition
+        wanted = model.condition_values(given, count)
         shape = (count, height, width, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
@@ -261,21 +256,23 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = model.checked_images(above, size=(rows, width))
             frames[:, :rows], first = model.to_images(model.to_levels(above)), ends.index(rows) + 1
-        if not is_number and (unknown := model.conditions.unknown(wanted)).size:
-            scores = np.zeros((len(unknown), model.conditions.num_candidates))
+        unknown = np.flatnonzero(model.conditions.class_of(wanted) < 0)
+        if len(unknown):
+            scores = np.zeros((len(unknown), model.num_classes))
             if first:
                 scores = self.class_log_likelihoods(above[unknown], batch_size)
-            wanted[unknown] = random_classes(scores, options.seed, unknown)
+            classes = random_classes(scores, options.seed, unknown)
+            wanted[unknown] = model.conditions.with_class(wanted[unknown], classes[:, None])[:, 0]
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
-            of_windows = len(windows) if is_number else np.concatenate([wanted] * len(wave))
+            of_windows = np.concatenate([wanted] * len(wave))
             # The noise of a window depends on its frame and the number of its block. NumPy splits
             # a position into 32 bits each, and `sampling/` uses the second numbers below 256.
             numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
             positions = np.add.outer(np.array(numbers) << 40, np.arange(count)).ravel()
-            offsets = positions - np.arange(len(positions))
-            images, _ = sample_images(model, of_windows, options, windows, known, first=offsets)
+            how = {"images": windows, "known": known, "positions": positions}
+            images, _ = sample_images(model, of_windows, options, **how)
             for (*_, block), sampled in zip(wave, np.split(images, len(wave)), strict=True):
                 frames[:, *block.inside] = sampled[:, block.above :, block.left :]
         return frames
@@ -284,7 +281,7 @@ class TiledModel:
     def compress(
         self,
         frames: np.ndarray,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         verbose: int | str = "auto",
         names: list[str] | None = None,
         verify: bool = True,
@@ -295,8 +292,8 @@ class TiledModel:
         on a diagonal are decoded at once.
 
         Args:
-            labels: Int array `(N,)`, class names, or one label for all frames. Labels are stored in
-                the file. `None` chooses for each frame the most probable class.
+            condition: Int array `(N,)`, class names, or one label for all frames. Labels are stored
+                in the file. `None` chooses for each frame the most probable class.
             names: Optional list of N strings, the names of the frames, for the command
                 `decompress`.
             verify: Boolean, whether to decompress the result before it is returned.
@@ -305,10 +302,10 @@ class TiledModel:
             Bytes.
         """
         frames = self.checked(frames)
-        if self.model.conditions.are_labels and labels is None:
-            labels = self.class_log_likelihoods(frames).argmax(axis=1)
+        if condition is None and self.model.num_classes:
+            condition = self.class_log_likelihoods(frames).argmax(axis=1)
         return compress_images(
-            self.model, frames, labels, names, verbose, self.overlap, verify=verify
+            self.model, frames, condition, names, verbose, self.overlap, verify=verify
         )
 
     @_described
@@ -339,37 +336,35 @@ class TiledModel:
         self.blocks(array.shape[1:3])
         return self.model.checked_images(array, size=array.shape[1:3])
 
-    def _candidates(self, labels: ArrayLike | None, count: int) -> Iterator[Group]:
-        """Yields positions of frames, and the labels `(rows, K)` over which the mean is taken."""
-        conditions = self.model.conditions
-        return conditions.groups(conditions.checked(labels, count), count)
+    def _candidates(self, condition: Any, count: int) -> Iterator[Group]:
+        """Yields positions of frames, and the values `(rows, K, ...)` under which they are scored.
 
-    def _sums(
-        self, frames: np.ndarray, labels: np.ndarray | None, options: ScoringOptions
-    ) -> np.ndarray:
-        """Returns log-likelihoods of frames under labels `(N, K)` or `None`, float64 `(N, K)`."""
-        sums = np.zeros((len(frames), 1 if labels is None else labels.shape[1]))
-        for index, _, scores in self._scores(frames, labels, options):
+        The mean is taken over the second axis of the values.
+        """
+        return self.model.conditions.groups(self.model.condition_values(condition, count))
+
+    def _sums(self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions) -> np.ndarray:
+        """Returns log-likelihoods of frames under values `(N, K, ...)`, float64 `(N, K)`."""
+        sums = np.zeros((len(frames), values.shape[1]))
+        for index, _, scores in self._scores(frames, values, options):
             sums[index] += scores.sum(axis=(1, 2), dtype="float64")
         return sums
 
-    def _maps(
-        self, frames: np.ndarray, labels: np.ndarray | None, options: ScoringOptions
-    ) -> np.ndarray:
-        """Returns log-probabilities of pixels under labels, float32 `(N, K, H, W)`, nats."""
-        candidates = 1 if labels is None else labels.shape[1]
-        maps = np.zeros((len(frames), candidates, *frames.shape[1:3]), "float32")
-        for index, block, scores in self._scores(frames, labels, options):
+    def _maps(self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions) -> np.ndarray:
+        """Returns log-probabilities of pixels under values, float32 `(N, K, H, W)`, nats."""
+        maps = np.zeros((len(frames), values.shape[1], *frames.shape[1:3]), "float32")
+        for index, block, scores in self._scores(frames, values, options):
             maps[index][:, *block.inside] = scores
         return maps
 
     def _scores(
-        self, frames: np.ndarray, labels: np.ndarray | None, options: ScoringOptions
+        self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions
     ) -> Iterator[tuple[int, Block, np.ndarray]]:
         """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
         silent = replace(options, verbose=0)
         for batch, windows in self._windows(frames, options):
-            scores = score(self.model, windows, _rows_of(labels, batch), silent, "pixel")
+            of_windows = values[[index for index, _ in batch]]
+            scores = score(self.model, windows, of_windows, silent, "pixel")
             for (index, block), pixels in zip(batch, scores, strict=True):
                 yield index, block, pixels[:, block.above :, block.left :]
 
@@ -401,17 +396,9 @@ class TiledModel:
         return result.reshape(maps.shape)
 
 
-def _are_several(candidates: np.ndarray | None) -> bool:
-    return candidates is not None and candidates.shape[1] > 1
-
-
 def _one_by_one(groups: Iterator[Group]) -> Iterator[Group]:
     """Yields single frames where maps of several classes are needed, to bound the memory."""
     for rows, candidates in groups:
-        parts = np.split(np.arange(len(rows)), len(rows) if _are_several(candidates) else 1)
+        parts = np.split(np.arange(len(rows)), len(rows) if candidates.shape[1] > 1 else 1)
         for part in parts:
-            yield rows[part], None if candidates is None else candidates[part]
-
-
-def _rows_of(labels: np.ndarray | None, batch: list[tuple[int, Block]]) -> np.ndarray | None:
-    return None if labels is None else labels[[index for index, _ in batch]]
+            yield rows[part], candidates[part]

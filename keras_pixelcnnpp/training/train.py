@@ -12,7 +12,6 @@ from scipy.special import log_softmax
 
 from keras_pixelcnnpp.data.batches import ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
-from keras_pixelcnnpp.layers.conditions import Numbers
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.recipes.recipe import PixelCNNRecipe, Recipe
 from keras_pixelcnnpp.training.checkpoints import (
@@ -24,7 +23,7 @@ from keras_pixelcnnpp.training.checkpoints import (
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_values
-from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+from keras_pixelcnnpp.utils.errors import invalid_argument
 
 # Number of images for fitting class biases, since scoring images under every class is slow.
 BIAS_IMAGES = 5000
@@ -85,10 +84,9 @@ def _batches(
     model: keras.Model, images: LabeledImages, recipe: Recipe, sample_weight: np.ndarray | None
 ) -> ImageBatches:
     """Returns the batches of a training; see `train`."""
-    labels = values_of(images, model)
-    if images.vectors is labels:
-        model.conditions.learn(labels)
-        labels = model.conditions.for_step(labels)
+    labels = images.labels
+    if isinstance(model, AutoregressiveModel):
+        labels = model.targets_of(images)
     if recipe.horizontal_flip and not getattr(model, "ordered_levels", True):
         expected = "False for codes (ordered_levels=False), whose mirror image has other codes"
         raise invalid_argument("horizontal_flip", recipe.horizontal_flip, expected)
@@ -104,24 +102,6 @@ def _batches(
         expected = "the images at their own size, for the random crops of the recipe"
         raise invalid_argument("images.larger", images.larger, expected)
     return RandomCrops(images.larger, model.image_shape[:2], labels, **how)
-
-
-def values_of(images: LabeledImages, model: keras.Model) -> np.ndarray:
-    """Returns the labels, vectors or maps that a model needs for images, or -1 for p(x).
-
-    Raises:
-        UserError: If the model is conditioned on vectors or maps, and the images have none.
-    """
-    conditions = getattr(model, "conditions", None)
-    if not isinstance(conditions, Numbers):
-        return images.labels if model.num_classes else np.full(len(images), -1, "int32")
-    if images.vectors is None:
-        raise UserError(
-            f"The model is conditioned on {conditions.description}. Expected a "
-            f"{conditions.noun} for each image: arrays conditions_… or maps_… in an .npz file, "
-            "columns of a CSV file, or a folder maps next to images. Received: none"
-        )
-    return images.vectors
 
 
 def fit_epochs(

@@ -51,7 +51,7 @@ def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_pa
     assert recipe_of_run(config, "pixelcnnpp").conditions == "share,contrast"
     model = load_trained_model(run_of_vectors.model_keras)
     vectors = np.load(arrays)["conditions_train"]
-    bounds = model.conditions.low, model.conditions.high
+    bounds = model.encoder.bounds
     np.testing.assert_array_equal(bounds, [vectors.min(axis=0), vectors.max(axis=0)])
     assert model.conditions.names == ("share", "contrast")
     model.save_to_preset(tmp_path / "preset")

@@ -143,7 +143,7 @@ def test_loss_and_metrics(unlabeled_weight):
 
 def chosen(conditions, labels, count, seed_generator):
     labels = ops.convert_to_tensor(labels)
-    return ops.convert_to_numpy(conditions.choose(labels, count, seed_generator))
+    return ops.convert_to_numpy(conditions.choose_classes(labels, count, seed_generator))
 
 
 def test_the_true_label_comes_first_and_the_others_are_equally_likely():

@@ -120,7 +120,7 @@ def test_values_between_codes_are_refused():
     codes = kp.Maps.of_codes((2, 2, 1), 4)
     for wrong in (np.full((3, 2, 2, 1), 0.5), np.full((3, 2, 2, 1), 4)):
         with pytest.raises(ValueError, match="codes from 0 to 3"):
-            codes.read(wrong, 3)
+            codes.parse(wrong, 3)
 
 
 @pytest.mark.once

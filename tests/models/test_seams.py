@@ -28,6 +28,10 @@ KINDS = {
     "labels": ({"num_classes": 3}, LABELS),
     "vectors": ({"num_classes": None, "conditions": kp.Vectors(2, low=-1, high=1)}, VECTORS),
     "maps": ({"num_classes": None, "conditions": kp.Maps((4, 4, 1), 0, 1)}, MAPS),
+    "joint": (
+        {"num_classes": None, "conditions": kp.Joint(kp.Labels(3), kp.Maps((4, 4, 1), 0, 1))},
+        (LABELS, MAPS),
+    ),
 }
 #: The numbers of levels: arguments of a model, the images, and the first value that no image has.
 LEVELS = {
@@ -42,7 +46,7 @@ SEAMS = [
     *(("labels", "2"), ("maps", "2"), ("none", "codes"), ("labels", "codes")),
     *(("vectors", "4096"), ("none", "4096")),
 ]
-FEW = [*SEAMS[:4], ("none", "codes"), ("vectors", "4096")]
+FEW = [*SEAMS[: len(KINDS)], ("none", "codes"), ("vectors", "4096")]
 few_seams = pytest.mark.parametrize("seam", FEW, indirect=True, ids="-".join)
 
 
@@ -57,14 +61,15 @@ def data_loader(images, values):
 
     if images.dtype == "uint16":
         pytest.skip("torch's collation does not know uint16")
-    arrays = [torch.tensor(array) for array in (images, values) if array is not None]
-    data = torch.utils.data.TensorDataset(*arrays) if len(arrays) > 1 else images
-    return torch.utils.data.DataLoader(data, batch_size=6)
+    if values is None:
+        return torch.utils.data.DataLoader(images, batch_size=6)
+    pairs = [(images[row], tiny.taken(values, row)) for row in range(12)]
+    return torch.utils.data.DataLoader(pairs, batch_size=6)
 
 
 def generator(images, values):
-    arrays = [images] if values is None else [images, values]
-    return (tuple(array[row : row + 6] for array in arrays) for row in (0, 6))
+    arrays = (images,) if values is None else (images, values)
+    return (tiny.taken(arrays, slice(row, row + 6)) for row in (0, 6))
 
 
 def sequence(images, values):
@@ -119,9 +124,7 @@ def bits_of(model, images, values):
 
 
 def predicted(model, images):
-    return (
-        model.class_probabilities(images) if model.conditions.are_labels else model.log_prob(images)
-    )
+    return model.class_probabilities(images) if model.num_classes else model.log_prob(images)
 
 
 @runs_out
@@ -145,8 +148,9 @@ def test_streams(seam, container):
         assert loss == pytest.approx(expected, rel=1e-4)
     for given in (values, wrong):  # `predict` ignores values
         data = container(images, given)
-        if not model.conditions.num_candidates:  # p(x) is no mean over finitely many values
-            assert "class-conditional" in refusal(model.predict, data, verbose=0)
+        if model.conditions.needs_values:  # p(x) is no mean over finitely many values
+            message = refusal(model.predict, data, verbose=0)
+            assert "class-conditional" in message or "class_probabilities" in message
         elif container is sequence:
             refusal(model.predict, data, verbose=0)
         else:
@@ -165,21 +169,22 @@ def test_arrays(seam):
     same = [values]
     if values is None:
         same += [np.full(12, -1)]  # as in the batches of an unlabeled split
-    elif model.conditions.are_labels:
+    elif kind_of(values) == "labels":
         same += [values[:, None], np.array(model.class_names)[values]]
     for y in same:
         for method in (model.evaluate, model.train_on_batch, model.test_on_batch):
             how = {"verbose": 0} if method == model.evaluate else {}
             found = method(images, y, return_dict=True, **how)
             assert found["bits_per_dim"] == pytest.approx(expected, rel=1e-4)
-    if not model.conditions.num_candidates:
+    if model.conditions.needs_values:
         for method in (model.predict, model.predict_on_batch, model):
-            assert "class-conditional" in refusal(method, images)
+            message = refusal(method, images)
+            assert "class-conditional" in message or "class_probabilities" in message
         return
     for found in (model.predict(images, verbose=0), model.predict_on_batch(images)):
         np.testing.assert_allclose(found, predicted(model, images), rtol=1e-4, atol=1e-6)
     called = keras.ops.convert_to_numpy(model(images))
-    scores = model.class_log_likelihoods if model.conditions.are_labels else model.log_prob
+    scores = model.class_log_likelihoods if model.num_classes else model.log_prob
     np.testing.assert_allclose(called, scores(images).reshape(called.shape), rtol=1e-4)
 
 
@@ -191,8 +196,8 @@ METHODS = {
     "bits_per_dim": ({}, KINDS),
     "complete": ({"observed": 3, "seed": 0, "verbose": 0}, KINDS),
     "compress": ({"verbose": 0}, ("none", "labels")),
-    "class_log_likelihoods": ({}, ("labels",)),
-    "class_probabilities": ({}, ("labels",)),
+    "class_log_likelihoods": ({}, ("labels", "joint")),
+    "class_probabilities": ({}, ("labels", "joint")),
     "evidence_map": ({"against": 0}, ("labels",)),
     "score_function": ({}, ("vectors",)),
     "grid_posterior": ({"grid": VECTORS}, ("vectors",)),
@@ -211,11 +216,19 @@ WRONG_OPTIONS = {
 WRONG_LABELS = [LABELS[:5], LABELS + 1, LABELS - 2, LABELS / 2, np.eye(3)[LABELS]]
 
 
+def kind_of(values):
+    """Returns the kind of condition that has these values."""
+    return next(kind for kind, (_, own) in KINDS.items() if own is values)
+
+
 def wrong_values(model, values):
     """Returns values that do not fit a model, for arrays of images."""
     if values is None:
         return [LABELS, np.eye(3)[LABELS]]
-    if model.conditions.are_labels:
+    if kind_of(values) == "joint":
+        pairs = [(label, MAPS) for label in WRONG_LABELS]
+        return [*pairs, (LABELS, MAPS[:5]), (LABELS, MAPS * np.nan), (LABELS, None), LABELS, None]
+    if model.num_classes:
         return WRONG_LABELS
     return [values[:5], values * np.nan, values[:, :1], -1, None]
 
@@ -232,10 +245,10 @@ def test_methods_of_arrays(seam, method):
     """Lists are arrays; batches, other images and other values are refused."""
     model, images, values = seam
     call, (how, kinds) = getattr(model, method), METHODS[method]
-    name = "vectors" if method == "score_function" else "labels"
-    how = how if method in WITHOUT_VALUES else {**how, name: values}
-    kind = "vectors" if values is VECTORS else "maps" if values is MAPS else None
-    if (kind or ("none" if values is None else "labels")) not in kinds:
+    name = "vectors" if method == "score_function" else "condition"
+    kind = kind_of(values)
+    how = how if method in WITHOUT_VALUES and kind != "joint" else {**how, name: values}
+    if kind not in kinds:
         assert "Received" in refusal(call, images, **how)
         return
     found = arrays_of(call(images, **how))
@@ -246,7 +259,7 @@ def test_methods_of_arrays(seam, method):
         refusal(call, wrong, **how)
     for wrong in wrong_values(model, values) if name in how else ():
         message = refusal(call, images, **{**how, name: wrong})
-        assert any(word in message for word in ("labels", "vector", "map"))
+        assert any(word in message for word in ("label", "condition", "vector", "map"))
     for wrong in WRONG_OPTIONS.get(method, ()):
         (name,) = wrong
         assert f"`{name}`" in refusal(call, images, **{**how, **wrong})
@@ -257,14 +270,14 @@ def test_samples(seam):
     model, images, values = seam
     samples = model.sample(12 if values is None else values, seed=0, verbose=0)
     assert (samples.shape, samples.dtype) == (images.shape, images.dtype)
-    if model.conditions.are_labels:
+    if kind_of(values) == "labels":
         names = np.array(model.class_names)[values]
         np.testing.assert_array_equal(model.sample(names, seed=0, verbose=0), samples)
         assert "Unknown class" in refusal(model.sample, "cat")
     wrong = [[0, 1], 0.5, None] if values is None else wrong_values(model, values)[1:]
     for labels in wrong:
         refusal(model.sample, labels)
-    if not model.conditions.are_labels:
+    if not model.num_classes:
         assert "`guidance`" in refusal(model.sample, 12 if values is None else values, guidance=1.0)
 
 
@@ -301,7 +314,7 @@ def refuses_values(model, images, values, wrong):
         for method in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
             refusal(method, images, y)
         refusal(model.fit, images, values, validation_data=(images, y), verbose=0)
-        if y is None or np.shape(y)[:1] == (12,):
+        if all(np.shape(part)[:1] in ((), (12,)) for part in keras.tree.flatten(y)):
             refusal(model.fit, (batch for batch in [(images, y)]), verbose=0)
 
 
@@ -313,8 +326,9 @@ def test_what_is_wrong_has_no_door(seam):
     refuses_images(model, images, values)
     wrong = wrong_values(model, values)
     refuses_values(model, images, values, wrong if values is None else [*wrong, None])
-    if model.conditions.are_labels:  # an unlabeled image, without `unlabeled_weight`
-        refusal(model.fit, images, np.maximum(LABELS - 2, -1))
+    if model.num_classes:  # an unlabeled image, without `unlabeled_weight`
+        unlabeled = np.maximum(LABELS - 2, -1)
+        refusal(model.fit, images, (unlabeled, MAPS) if kind_of(values) == "joint" else unlabeled)
 
 
 @once
@@ -326,7 +340,9 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam, request):
     _, levels = request.node.callspec.params["seam"]
     bad = images.astype("int32")
     bad[8, 1, 2] = LEVELS[levels][2]
-    if model.conditions.are_labels:
+    if kind_of(values) == "joint":
+        bad_values = (LABELS, np.where(np.arange(12)[:, None, None, None] == 7, np.nan, MAPS))
+    elif model.num_classes:
         bad_values = LABELS + LABELS // 2
     elif values is None:
         bad_values = np.where(np.arange(12) == 7, 0, -1)

@@ -178,7 +178,7 @@ def test_vectors_differ_in_mixed_precision():
         vectors.encoder((2, 2, 1)),
         BiasConditioning(vectors, dtype="mixed_bfloat16"),
     )
-    values = vectors.checked(np.linspace(0.5, 0.52, 41), 41)
+    values = encoder.scaled(vectors.parse(np.linspace(0.5, 0.52, 41), 41))
     (code,) = randomize(encoder)(ops.convert_to_tensor(values)[None])
     features = ops.zeros((1, 1, 1, 1, 64), "bfloat16")
     strategy(features, code)

@@ -89,6 +89,11 @@ def save_npz(path):
     return path
 
 
+def taken(values, rows):
+    """Returns the rows of an array, or of each array of a tuple."""
+    return keras.tree.map_structure(lambda x: x[rows], values)
+
+
 class Batches(keras.utils.PyDataset):
     """A `PyDataset` with batches of six images, alone or with values."""
 
@@ -100,5 +105,6 @@ class Batches(keras.utils.PyDataset):
         return 2
 
     def __getitem__(self, index):
-        batch = tuple(array[6 * index : 6 * index + 6] for array in self.arrays)
+        rows = slice(6 * index, 6 * index + 6)
+        batch = tuple(taken(array, rows) for array in self.arrays)
         return batch if len(batch) > 1 else batch[0]

@@ -1,29 +1,32 @@
-"""What a model is conditioned on: nothing, a class label, a vector, or a map."""
+"""What a model is conditioned on: nothing, a class label, a vector, a map, or several."""
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Any
 
 from keras_pixelcnnpp.layers.conditions.base import (
     ANY_CLASS,
     PLACES,
+    ConditionEncoder,
     Conditions,
     Group,
-    Unconditional,
-    is_given,
+    conditions_from_config,
 )
-from keras_pixelcnnpp.layers.conditions.labels import Labels
+from keras_pixelcnnpp.layers.conditions.joint import Joint
+from keras_pixelcnnpp.layers.conditions.labels import Labels, label_targets
 from keras_pixelcnnpp.layers.conditions.maps import Maps
 from keras_pixelcnnpp.layers.conditions.numbers import Numbers
+from keras_pixelcnnpp.layers.conditions.unconditional import Unconditional
 from keras_pixelcnnpp.layers.conditions.vectors import Vectors
-from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice, require_integer
+from keras_pixelcnnpp.utils.checks import checked_class_names, require_integer
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 __all__ = [
     "ANY_CLASS",
     "PLACES",
+    "ConditionEncoder",
     "Conditions",
     "Group",
+    "Joint",
     "Labels",
     "Maps",
     "Numbers",
@@ -31,12 +34,9 @@ __all__ = [
     "Vectors",
     "as_conditions",
     "conditions_of",
-    "is_given",
+    "label_targets",
     "numbers_of",
 ]
-
-#: Conditions that are numbers, by their `kind` in saved configurations.
-KINDS: dict[str, type[Numbers]] = {one.kind: one for one in (Vectors, Maps)}
 
 
 def conditions_of(
@@ -47,8 +47,7 @@ def conditions_of(
     """Returns the conditions that these arguments of a model describe.
 
     `num_classes` is the shorthand for `Labels`, or with 0 for `Unconditional`. In a saved
-    configuration, `conditions` are the arguments of an entry of `KINDS`. The result belongs to one
-    network, so it is a copy.
+    configuration, `conditions` are the `kind` and the arguments of its class.
 
     Raises:
         ValueError: If the arguments are out of range, or describe no or two conditions.
@@ -71,13 +70,10 @@ def conditions_of(
     if wrong := [name for name, value in given.items() if value is not None]:
         raise invalid_argument(wrong[0], given[wrong[0]], "None, because `conditions` are given")
     if isinstance(conditions, dict):
-        arguments = dict(conditions)
-        kind = arguments.pop("kind", None)
-        require_choice("kind", kind, tuple(KINDS))
-        return KINDS[kind](**arguments)
+        return conditions_from_config(conditions)
     if not isinstance(conditions, Conditions):
         raise invalid_argument("conditions", conditions, "Conditions, such as Labels(10)")
-    return copy(conditions)
+    return conditions
 
 
 def numbers_of(shape: tuple[int, ...], names: Sequence[str]) -> Numbers:

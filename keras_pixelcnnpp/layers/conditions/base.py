@@ -1,8 +1,11 @@
-"""Base class of the conditions of a model, and no condition.
+"""Base classes of the conditions of a model: what a condition is, and the layer that encodes it.
 
-A `Conditions` object is all that the rest of the package knows of a condition: the form of its
-values in arrays and tensors, the weights that the conditioning strategies have for them, and the
-values over which p(x) is a mean.
+A `Conditions` object says how the values of a condition are read, which class is in one, and which
+weights the conditioning strategies have for it. It is plain data, which never changes. Its
+`ConditionEncoder` is a layer of the network, which has what is learned from the training data.
+
+Inside the package, the values of N images are one array `(N, ...)`, whatever the condition is.
+Where an image is evaluated under several candidates, the array is `(N, candidates, ...)`.
 """
 
 from abc import ABC, abstractmethod
@@ -12,216 +15,228 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.utils.backend import Shape, Tensor
-from keras_pixelcnnpp.utils.checks import require_integer
+from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor
+from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
-# The label of an image whose class is not given. In data, the class is not known. In scoring, -1
-# stands for p(x), the mean of p(x | y) over equally likely classes. In sampling, it stands for a
-# random class, given the known pixels. The class of the shortest code, in compression, is `None`.
+# The class of an image that is not given. In data, the class is not known. In scoring, -1 stands
+# for the mean of p(x | y) over equally likely classes. In sampling, it stands for a random class,
+# given the known pixels. The class of the shortest code, in compression, is `None`.
 ANY_CLASS = -1
 
-#: The places of a network at which a strategy can act; see `LabelConditioning`.
+#: The places of a network at which a strategy can act; see `Conditioning`.
 PLACES = ("input", "stem", "hidden", "gate", "bottleneck", "head")
 
-#: Positions in an array of images, and the values `(positions, K, ...)` under which each of these
-#: images is evaluated, or `None` for an unconditional model.
-Group = tuple[np.ndarray, np.ndarray | None]
+#: Positions in an array of images, and the values `(positions, candidates, ...)` under which each
+#: of these images is evaluated.
+Group = tuple[np.ndarray, np.ndarray]
 
 
-def is_given(labels: ArrayLike) -> np.ndarray:
-    """Returns which labels of an array are those of a class, and not -1."""
-    return np.asarray(labels) >= 0
+#: The kinds of conditions by their `kind` in saved configurations. A class adds itself.
+KINDS: dict[str, type["Conditions"]] = {}
+
+
+def conditions_from_config(config: Any) -> "Conditions":
+    """Returns the conditions of a saved configuration: a `kind`, and the arguments of its class.
+
+    Raises:
+        ValueError: If the kind is unknown, or the arguments don't fit.
+    """
+    if not isinstance(config, dict):
+        raise invalid_argument("conditions", config, "a dict with the kind and its arguments")
+    arguments = dict(config)
+    kind = arguments.pop("kind", None)
+    require_choice("kind", kind, tuple(KINDS))
+    return KINDS[kind].from_config(arguments)
 
 
 class Conditions(ABC):
     """Base class of the conditions of a model.
 
-    In tensors, the values of a condition are `(batch, candidates, ...)`: each image may be
-    evaluated under several candidates. A strategy of conditioning (`layers.conditioning`) has
-    tables of weights with `num_rows` rows, in which `look_up` finds or computes the entry of a
-    value.
+    The attributes describe a kind of condition. By default, values have no class, and what needs
+    more of a condition (compression, export, frames) refuses it.
 
     Attributes:
-        are_labels: Boolean, whether the values are class labels.
-        kind: String, what messages and the inputs of a SavedModel call the values.
-        option: The option of the commands that has a value, or `None`.
-        option_example: String, the form of this value.
+        kind: String, key of the class in `KINDS`, and what messages call several values.
+        noun: String, what messages call one value.
         description: What the conditions are, for messages, such as `"10 classes"`.
-        num_classes: Integer, number of classes; 0 if the conditions are not classes.
-        class_names: Tuple of the classes' names.
         names: Tuple of names: those of the classes, or of the components of a vector.
-        num_candidates: Integer, number of values whose mean p(x | value) is p(x); 1 for an
-            unconditional model, and 0 if p(x) is not a mean over a finite number of values.
-        is_constant: Boolean, whether there is only one value, on which nothing can depend.
-        num_rows: Integer, number of rows of a table of weights.
-        dtype: String, the dtype of the result of `read`.
-        places: Tuple of strings, the places at which strategies can use the condition; see
-            `LabelConditioning`.
-        conditioned_blocks: String, default of this argument of `PixelCNNPlusPlus`.
-        has_position: Boolean, whether values belong to positions in the image.
+        num_classes: Integer, number of classes; 0 if values have no class.
+        class_names: Tuple of the classes' names.
+        needs_values: Boolean, whether each image needs a value, because p(x) without one is not a
+            mean over a finite number of values.
+        num_rows: Integer, number of rows of a table of weights; 1 or 0 if nothing can depend on
+            the condition.
         code_size: Integer, number of channels of the result of `code`.
+        places: Tuple of strings, the places at which strategies can use the condition.
+        conditioned_blocks: String, default of this argument of `PixelCNNPlusPlus`.
+        compressible: Boolean, whether the codec can encode the values exactly.
+        exportable: Boolean, whether a SavedModel can take the values.
+        tileable: Boolean, whether a value holds for all windows of a frame.
     """
 
-    are_labels: bool = False
-    kind: str = "labels"
-    option: str | None = None
-    option_example: str = ""
-    description: str = "no condition"
+    kind: str
+    noun: str
+    description: str
+    names: tuple[str, ...] = ()
     num_classes: int = 0
     class_names: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    num_candidates: int = 1
-    is_constant: bool = True
+    needs_values: bool = False
     num_rows: int = 0
-    dtype: str = "int32"
+    code_size: int = 0
     places: tuple[str, ...] = PLACES
     conditioned_blocks: str = "up_horizontal"
-    has_position: bool = False
-    code_size: int = 0
+    compressible: bool = False
+    exportable: bool = False
+    tileable: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in vars(cls):
+            KINDS[cls.kind] = cls
+
+    # --- plain data ---------------------------------------------------------------------------
 
     @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Returns the arguments that create equal conditions, as plain data, without the kind."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Conditions":
+        """Creates conditions from the result of `config`."""
+        return cls(**config)
+
     def arguments(self) -> dict[str, Any]:
         """Returns the arguments of a model that create these conditions, as plain data."""
+        return {"conditions": {"kind": self.kind, **self.config()}}
+
+    # --- values -------------------------------------------------------------------------------
 
     @abstractmethod
-    def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor | None:
+    def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
         """Returns the shape and dtype of values of `candidates` candidates of each image."""
 
     @abstractmethod
-    def read(
-        self, values: Any, count: int, unknown: bool = True, several: bool = False
-    ) -> np.ndarray | None:
-        """Returns the values of `count` images as an array, `None` for an unconditional model.
+    def parse(self, given: Any, count: int, unknown: bool = True, several: bool = False) -> Nest:
+        """Returns the condition of `count` images that a user gave as an array, in its own units.
 
         Args:
-            values: The values that a user gave.
+            given: The condition that a user gave, `None` for none.
             count: Integer, number of images.
-            unknown: Boolean, whether -1, a condition that is not known, is accepted.
-            several: Boolean, whether several values for each image are accepted, if they are
-                numbers.
+            unknown: Boolean, whether a class that is not known is accepted.
+            several: Boolean, whether several values for each image are accepted.
 
         Raises:
             ValueError: If the values don't fit.
         """
-
-    def scaled(self, values: np.ndarray | None) -> np.ndarray | None:
-        """Returns values, the result of `read`, as the network takes them."""
-        return values
-
-    def checked(
-        self, values: Any, count: int, unknown: bool = True, several: bool = False
-    ) -> np.ndarray | None:
-        """Returns the values that a user gave as the network takes them; see `read`."""
-        return self.scaled(self.read(values, count, unknown, several))
 
     @abstractmethod
-    def candidates(self, count: int) -> np.ndarray | None:
-        """Returns all values over which p(x) is a mean, for each of `count` images.
-
-        The values are equally likely a priori. The array is `(count, num_candidates, ...)`, or
-        `None` for an unconditional model.
-        """
-
-    def number_of(self, values: Any) -> int:
-        """Returns the number of images for which a user gave values, to sample them.
+    def number_of(self, given: Any) -> int:
+        """Returns the number of images for which a user gave a condition, to sample them.
 
         Raises:
-            ValueError: If the values don't fit.
+            ValueError: If the condition doesn't fit.
         """
-        return int(np.size(values))
 
-    def requested(self, values: Any) -> Any:
-        """Returns the values of the images to sample, or their number for no condition.
-
-        The values are the result of `read`.
-        """
-        return self.read(values, self.number_of(values))
-
-    def note_outside(self, values: Any) -> None:
-        """Issues a warning for values, the result of `read`, at which the model extrapolates."""
-        return
-
-    def unknown(self, values: np.ndarray | None) -> np.ndarray:
-        """Returns the positions of the values, the result of `checked`, that are not given."""
-        return np.zeros(0, "int64")
-
-    def example(self, rng: np.random.Generator, count: int) -> np.ndarray | None:
-        """Returns random values for `count` images, in the form that `checked` returns."""
-        return None
-
-    def scaled_tensor(self, values: Tensor) -> Tensor:
-        """Returns a tensor of values as the network takes them, like `scaled` for arrays."""
-        return values
-
-    def learn(self, values: np.ndarray | None) -> None:
-        """Sets what the conditions learn from the training data, if they don't know it yet.
-
-        Args:
-            values: The result of `read` for arrays; `None` for batches of a stream.
+    @abstractmethod
+    def from_data(self, images: Any) -> Any:
+        """Returns the condition of `LabeledImages`, as a user would give it.
 
         Raises:
-            ValueError: If something is not known that cannot be learned from a stream.
+            UserError: If the images lack it.
         """
-        return
 
-    def for_step(self, values: np.ndarray | None) -> np.ndarray | None:
-        """Returns values, the result of `read`, as the `y` of a step of training."""
-        return values
+    def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Returns the inputs of a SavedModel: the shape of a value and the dtype, by name."""
+        return {}
 
-    def have_candidates(self, values: Any) -> bool:
+    def prepared(self, parsed: Nest) -> Nest:
+        """Returns the result of `parse` as a SavedModel takes it.
+
+        Values at which the model extrapolates issue a warning.
+        """
+        return parsed
+
+    @abstractmethod
+    def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Returns random values for `count` images, as the network takes them."""
+
+    def have_candidates(self, values: np.ndarray) -> bool:
         """Returns whether values, as the network takes them, have the axis of the candidates."""
-        spec = self.spec(None, 1)
-        return spec is not None and np.ndim(values) == len(spec.shape)
+        return np.ndim(values) == len(self.spec(None, 1).shape)
 
-    def targets(self, y: Any) -> tuple[Tensor | None, Tensor | None]:
-        """Converts the `y` of a training step to values `(batch, 1, ...)`.
+    # --- classes ------------------------------------------------------------------------------
 
-        Also returns which ones are valid, bool `(batch,)`, or `None` for all. Class labels are
-        compared in the loss instead.
+    @property
+    def all_classes(self) -> np.ndarray:
+        """The classes over which p(x) is a mean, int32; one class 0 if there are no classes."""
+        return np.arange(max(1, self.num_classes), dtype="int32")
+
+    def class_of(self, values: Any) -> Any:
+        """Returns the class in each value, int32 `(batch,)`, -1 if it is not known.
+
+        Values without classes have the class 0. Arrays and tensors give their like.
         """
-        return None, None
+        if isinstance(values, np.ndarray):
+            return np.zeros(len(values), "int32")
+        return ops.zeros((ops.shape(values)[0],), "int32")
 
-    def encoder(self, image_shape: Sequence[int]) -> keras.layers.Layer | None:
-        """Returns a new layer that encodes values for the strategies, or `None` for none.
+    def with_class(self, values: Any, classes: Any) -> Any:
+        """Returns values `(batch, K, ...)`: each value of `(batch, ...)` with K classes.
 
-        Its result is that of `AutoregressiveNetwork.encoded`.
+        `classes` are int32 `(batch, K)`, or `(K,)` for all. Arrays and tensors give their like.
         """
-        return None
+        return values[:, None]
 
-    def groups(self, values: np.ndarray | None, count: int) -> Iterator[Group]:
-        """Yields the images whose value is given, with this value, and the others, with all.
+    def groups(self, values: np.ndarray) -> Iterator[Group]:
+        """Yields the images whose class is known, with one value, and the others, with all classes.
 
-        `values` are the result of `checked`. Scoring takes the mean over the second axis.
+        Scoring takes the mean over the second axis of the values.
         """
-        others = self.unknown(values)
-        known = np.setdiff1d(np.arange(count), others)
+        is_known = self.class_of(values) >= 0
+        known, others = np.flatnonzero(is_known), np.flatnonzero(~is_known)
         if len(known):
-            yield known, None if values is None else values[known, None]
+            yield known, values[known, None]
         if len(others):
-            yield others, self.candidates(len(others))
+            yield others, self.with_class(values[others], self.all_classes)
 
-    def tensor_of_candidates(self, count: int | Tensor) -> Tensor | None:
-        """Returns `candidates(count)` as a tensor, for a number of images that may be traced."""
-        one = self.candidates(1)
-        return None if one is None else ops.tile(ops.convert_to_tensor(one), (count, 1))
-
-    def choose(
+    def choose_classes(
         self, true: Tensor, count: int, seed_generator: keras.random.SeedGenerator
     ) -> Tensor:
-        """Returns each image's true value and random others, for a loss that compares them.
+        """Returns each image's true class and random others, for a loss that compares them.
 
         Args:
-            true: Tensor `(batch, ...)`, the true values.
-            count: Integer, number of values of each image.
+            true: Int tensor `(batch,)`, the true classes.
+            count: Integer, number of classes of each image.
             seed_generator: Source of the random numbers.
 
         Returns:
-            Tensor `(batch, count, ...)`. The first value of each image is the true one.
+            Int tensor `(batch, count)`. The first class of each image is the true one.
         """
-        raise self.refusal()
+        true = true[:, None]
+        if count == self.num_classes:  # no random numbers are used
+            others = (true + ops.arange(1, count, dtype="int32")) % count
+        else:
+            shape = (ops.shape(true)[0], self.num_classes)
+            scores = keras.random.uniform(shape, seed=seed_generator)
+            scores = ops.where(true == ops.arange(self.num_classes, dtype="int32"), -1.0, scores)
+            others = ops.cast(ops.top_k(scores, count - 1)[1], "int32")
+        return ops.concatenate([true, others], axis=1)
+
+    def require_classes(self) -> None:
+        """Raises a `UserError` if values have no class."""
+        if not self.num_classes:
+            raise UserError(
+                "Expected a class-conditional model. Received: a model conditioned on "
+                f"{self.description}, which has no classes"
+            )
+
+    # --- weights ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "ConditionEncoder":
+        """Returns a new layer that encodes values for the strategies."""
 
     def entries(
         self, layer: keras.layers.Layer, name: str, shape: Shape, initializer: str
@@ -229,55 +244,79 @@ class Conditions(ABC):
         """Creates a table of weights of a layer, which has an entry of `shape` for each value."""
         return layer.add_weight(name=name, shape=(self.num_rows, *shape), initializer=initializer)
 
-    def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
+    @abstractmethod
+    def look_up(self, table: Tensor, encoded: Nest) -> Tensor:
         """Returns the entries of encoded values, which have the axes `shape` of `entries`.
 
         They are the last axes of the result, in place of the features of the encoded values.
         """
-        raise self.refusal()
 
-    def code(self, encoded: Tensor, dtype: str) -> Tensor:
+    def code(self, encoded: Nest, dtype: str) -> Tensor:
         """Returns encoded values as numbers, `(..., code_size)`, for the network's input."""
-        raise self.refusal()
-
-    def require_classes(self) -> None:
-        """Raises a `UserError` if the conditions are not class labels."""
-        if not self.num_classes:
-            raise self.refusal()
-
-    def refusal(self) -> UserError:
-        """Returns the error of a method that needs classes."""
-        return UserError(
-            "Expected a class-conditional model. Received: num_classes=0, a model of "
-            f"{self.description}"
-        )
+        raise NotImplementedError(f"{self.kind} have no code, so `places` lacks 'input'")
 
 
-class Unconditional(Conditions):
-    """The conditions of a model of p(x).
+class ConditionEncoder(keras.layers.Layer):
+    """Base class of the layers that encode the values of a condition for the strategies.
 
-    Example:
+    Args:
+        conditions: The conditions.
+        **kwargs: Arguments of `keras.layers.Layer`.
 
-    >>> Unconditional().arguments()
-    {'num_classes': 0}
+    Call arguments:
+        values: Tensor `(batch, candidates, ...)`.
+
+    Returns:
+        A list with the encoded values at each resolution, of which the last also holds for lower
+        ones: tensors `(batch, candidates, height, width, ...)`, or tuples of them. Height and width
+        are 1 if the condition is the same everywhere. The list is empty if there is no condition.
     """
 
-    def arguments(self) -> dict[str, Any]:
-        return {"num_classes": 0}
+    def __init__(self, conditions: Conditions, **kwargs: Any):
+        # float32 under every policy, because neighboring values differ little.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.conditions = conditions
+        self.built = True
 
-    def spec(self, batch: int | None, candidates: int) -> None:
-        return None
+    @property
+    def learned(self) -> Conditions:
+        """The conditions with what the encoder has learned from training data."""
+        return self.conditions
 
-    def read(self, values: Any, count: int, unknown: bool = True, several: bool = False) -> None:
-        if values is not None and not np.array_equal(values, ANY_CLASS):
-            raise invalid_argument("labels", values, "None, because the model is unconditional")
+    def learn(self, parsed: Nest | None) -> None:
+        """Sets what the encoder learns from the training data, if it is not known yet.
 
-    def candidates(self, count: int) -> None:
-        return None
+        Args:
+            parsed: The result of `Conditions.parse`; `None` for batches of a stream.
 
-    def number_of(self, values: Any) -> int:
-        require_integer("labels", values)
-        return int(values)
+        Raises:
+            ValueError: If something is not known that cannot be learned from a stream.
+        """
+        return
 
-    def requested(self, values: Any) -> int:
-        return self.number_of(values)
+    def scaled(self, parsed: Nest) -> np.ndarray:
+        """Returns the result of `Conditions.parse` as the network takes it, `(N, ...)`.
+
+        Values at which the model extrapolates issue a warning.
+        """
+        return parsed
+
+    def scaled_tensor(self, parsed: Nest) -> Tensor:
+        """Returns tensors as the network takes them, like `scaled` for arrays."""
+        return parsed
+
+    def for_step(self, values: np.ndarray) -> np.ndarray:
+        """Returns the result of `scaled` as the `y` of a step, in which `targets` recognizes it."""
+        return values
+
+    def targets(self, y: Nest | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Converts the `y` of a step, the result of `for_step` or a batch of a stream, to values.
+
+        Returns:
+            The values `(batch, ...)`, and which ones are valid, bool `(batch,)`. Those that are not
+            valid are replaced by valid ones.
+
+        Raises:
+            ValueError: If values are missing, or have another shape or dtype.
+        """
+        raise NotImplementedError

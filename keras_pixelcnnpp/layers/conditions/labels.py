@@ -7,19 +7,23 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.layers.conditions.base import ANY_CLASS, Conditions, is_given
+from keras_pixelcnnpp.layers.conditions.base import ANY_CLASS, ConditionEncoder, Conditions
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
     checked_labels,
     plain,
     require_integer,
+    require_one_label,
 )
+from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.indexing import look_up
 
 
 class Labels(Conditions):
     """Class labels, integers from 0 to `num_classes - 1`, as the conditions of a model of p(x | y).
+
+    The label -1, or none, stands for the mean over the classes.
 
     Args:
         num_classes: Integer, number of classes.
@@ -31,54 +35,62 @@ class Labels(Conditions):
 
     Example:
 
-    >>> Labels(2, ["cat", "dog"]).checked(["dog", "cat", "dog"], 3)
+    >>> Labels(2, ["cat", "dog"]).parse(["dog", "cat", "dog"], 3)
     array([1, 0, 1], dtype=int32)
     """
 
-    are_labels = True
+    kind = "labels"
+    noun = "label"
+    compressible = exportable = tileable = True
 
     def __init__(self, num_classes: int, class_names: Sequence[str] | None = None):
         require_integer("num_classes", num_classes, high=100_000)
-        self.num_classes = self.num_candidates = plain(num_classes)
-        self.num_rows = self.code_size = self.num_classes
-        self.is_constant = self.num_classes == 1
+        self.num_classes = self.num_rows = self.code_size = plain(num_classes)
         self.class_names = self.names = checked_class_names(class_names, num_classes)
         self.description = "1 class" if num_classes == 1 else f"{num_classes} classes"
 
-    def arguments(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         return {"num_classes": self.num_classes, "class_names": self.class_names}
+
+    def arguments(self) -> dict[str, Any]:
+        return self.config()
 
     def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
         return keras.KerasTensor((batch, candidates), "int32")
 
-    def read(
-        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    def parse(
+        self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
         lowest = ANY_CLASS if unknown else 0
-        return checked_labels(values, count, self.num_classes, self.class_names, lowest)
+        if given is None and unknown:
+            given = ANY_CLASS
+        if np.ndim(given) == 2:
+            require_one_label(np.shape(given))
+            given = np.reshape(given, -1)
+        return checked_labels(given, count, self.num_classes, self.class_names, lowest)
 
-    def unknown(self, values: np.ndarray) -> np.ndarray:
-        return np.flatnonzero(~is_given(values))
+    def number_of(self, given: Any) -> int:
+        return int(np.size(given))
+
+    def from_data(self, images: Any) -> np.ndarray:
+        return images.labels
+
+    def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        return {"labels": ((), "int32")}
 
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.integers(0, self.num_classes, count).astype("int32")
 
-    def candidates(self, count: int) -> np.ndarray:
-        return np.tile(np.arange(self.num_classes, dtype="int32"), (count, 1))
+    def class_of(self, values: Any) -> Any:
+        return values
 
-    def choose(
-        self, true: Tensor, count: int, seed_generator: keras.random.SeedGenerator
-    ) -> Tensor:
-        # With all classes, no random numbers are used.
-        true = true[:, None]
-        if count == self.num_classes:
-            others = (true + ops.arange(1, count, dtype="int32")) % count
-        else:
-            shape = (ops.shape(true)[0], self.num_classes)
-            scores = keras.random.uniform(shape, seed=seed_generator)
-            scores = ops.where(true == ops.arange(self.num_classes, dtype="int32"), -1.0, scores)
-            others = ops.cast(ops.top_k(scores, count - 1)[1], "int32")
-        return ops.concatenate([true, others], axis=1)
+    def with_class(self, values: Any, classes: Any) -> Any:
+        if not isinstance(values, np.ndarray):
+            classes = ops.convert_to_tensor(classes, "int32")
+        return 0 * values[:, None] + classes
+
+    def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> ConditionEncoder:
+        return LabelEncoder(self, name=name)
 
     def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
         return look_up(ops.convert_to_tensor(table), encoded)
@@ -88,3 +100,37 @@ class Labels(Conditions):
         # Not `ops.one_hot`, which reads the values under torch.
         classes = ops.arange(self.num_classes, dtype="int32")
         return ops.cast(ops.equal(encoded[..., None], classes), dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
+class LabelEncoder(ConditionEncoder):
+    """Gives labels the axes of an image: int tensor `(batch, candidates, 1, 1)`."""
+
+    def call(self, values: Tensor) -> list[Tensor]:
+        return [values[:, :, None, None]]
+
+    def targets(self, y: Tensor | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
+        return label_targets(y, self.conditions.num_classes, ANY_CLASS)
+
+
+def label_targets(y: Tensor | None, num_classes: int, lowest: int) -> tuple[Tensor, Tensor]:
+    """Clips labels to `lowest` and above, int32 `(batch,)`, and returns which ones were valid.
+
+    Labels that are missing, not integers, or several for each image raise a `UserError`.
+    """
+    if y is None:
+        raise UserError(f"A model of {num_classes} classes needs labels. Received: y=None")
+    if not hasattr(y, "shape"):
+        raise UserError(
+            "Invalid labels. Expected an integer for each image. Received: a "
+            f"{type(y).__name__} of arrays"
+        )
+    # After batches (N,) and (N, 1), TensorFlow traces a step for labels of unknown rank.
+    if getattr(y.shape, "rank", 1) is not None:
+        require_one_label(y.shape)
+    dtype = keras.backend.standardize_dtype(y.dtype)
+    if not keras.backend.is_int_dtype(dtype):
+        raise UserError(f"Invalid labels. Expected integers. Received: dtype={dtype}")
+    labels = ops.reshape(ops.cast(y, "int32"), (-1,))
+    inside = ops.clip(labels, lowest, num_classes - 1)
+    return inside, labels == inside

@@ -23,8 +23,7 @@ class Maps(Numbers):
     A map is scaled to [-1, 1] by its bounds, and encoded once for each image by a network that is
     not causal: each pixel of the image may depend on the whole neighborhood of its place in the
     map. A strategy's weights are linear in the encoded map at the pixel's place. There is no p(x):
-    methods that compare classes are refused, and methods that score or sample need a map for each
-    image, or one for all.
+    methods that score or sample need a map for each image, or one for all.
 
     Args:
         shape: Triple of integers `(height, width, channels)`. Height and width are those of the
@@ -55,11 +54,9 @@ class Maps(Numbers):
 
     kind = "maps"
     noun = "map"
-    option = "--map"
-    option_example = "FILE.npy"
+    in_data = "arrays maps_… in an .npz file, or a folder maps next to images"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
-    has_position = True
     num_rows = 1 + _WIDTH
 
     def __init__(
@@ -90,14 +87,13 @@ class Maps(Numbers):
         require_integer("num_codes", num_codes, low=2, high=100_000)
         return cls(shape, 0, num_codes - 1, num_codes=num_codes)
 
-    def arguments(self) -> dict[str, Any]:
-        facts = {"shape": self.shape, "num_codes": self.num_codes}
-        return {"conditions": {**super().arguments()["conditions"], **facts}}
+    def config(self) -> dict[str, Any]:
+        return {"shape": self.shape, "num_codes": self.num_codes, **super().config()}
 
-    def read(
-        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    def parse(
+        self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
-        maps = super().read(values, count, unknown, several)
+        maps = super().parse(given, count, unknown, several)
         if self.num_codes and np.any((maps % 1 != 0) | (maps < 0) | (maps >= self.num_codes)):
             raise UserError(
                 f"Invalid maps. Expected codes from 0 to {self.num_codes - 1}. "
@@ -109,16 +105,16 @@ class Maps(Numbers):
         has_no_channels = array.shape[-3:] != self.shape and array.shape[-2:] == self.shape[:2]
         return array[..., None] if self.size == 1 and has_no_channels else array
 
-    def number_of(self, values: Any) -> int:
-        array = self._with_all_axes(np.asarray(values), 1)
+    def number_of(self, given: Any) -> int:
+        array = self._with_all_axes(np.asarray(given), 1)
         return len(array) if array.ndim == 4 else 1
 
-    def new_encoder(self, image_shape: Sequence[int]) -> "MapEncoder":
+    def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "MapEncoder":
         height, width, _ = image_shape
         if height % self.shape[0] or width % self.shape[1]:
             expected = f"a height and a width that divide those of image_shape={image_shape}"
             raise invalid_argument("shape", self.shape, expected)
-        return MapEncoder(self, image_shape, name="encoder")
+        return MapEncoder(self, image_shape, name=name)
 
     def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
         table = ops.convert_to_tensor(table)
@@ -135,7 +131,7 @@ class MapEncoder(NumbersEncoder):
     pixels, as long as height and width are even.
 
     Args:
-        maps: The conditions.
+        conditions: The conditions, a `Maps`.
         image_shape: Triple of integers, the shape of an image.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -147,24 +143,23 @@ class MapEncoder(NumbersEncoder):
         The first channel is 1.
     """
 
-    def __init__(self, maps: Maps, image_shape: Sequence[int], **kwargs: Any):
-        super().__init__(maps, **kwargs)
-        height, width, _ = maps.shape
+    def __init__(self, conditions: Maps, image_shape: Sequence[int], **kwargs: Any):
+        super().__init__(conditions, **kwargs)
+        height, width, _ = conditions.shape
         steps = image_shape[0] // height, image_shape[1] // width
         first = layers.Conv2D(_WIDTH, 3, **_IN_FLOAT32, name="first")
-        if maps.num_codes:
-            first = CodeEmbedding(maps.num_codes, dtype="float32", name="first")
+        if conditions.num_codes:
+            first = CodeEmbedding(conditions.num_codes, dtype="float32", name="first")
         self.steps = [first, *(_Residual(_WIDTH, name=f"residual_{index}") for index in (0, 1))]
         if steps != (1, 1):
             up = layers.Conv2DTranspose(_WIDTH, steps, steps, **_IN_FLOAT32, name="upsampling")
             self.steps.append(up)
         self.steps.append(_Residual(_WIDTH, name="residual_2"))
         self.steps.append(layers.LayerNormalization(dtype="float32", name="normalization"))
-        shape: Shape = (None, *maps.shape)
+        shape: Shape = (None, *conditions.shape)
         for layer in self.steps:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
-        self.built = True
 
     def call(self, values: Tensor) -> list[Tensor]:
         candidates = values.shape[1]

@@ -1,16 +1,15 @@
 """Base class of conditions that are numbers, with bounds by which they are scaled."""
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.layers.conditions.base import Conditions
+from keras_pixelcnnpp.layers.conditions.base import ConditionEncoder, Conditions
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
@@ -21,23 +20,19 @@ from keras_pixelcnnpp.utils.checks import (
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # The extremes of random training values lie a little inside of the range that they are from.
-_SLACK = 0.01
+SLACK = 0.01
 # Fewest numbers of a dtype within the bounds.
-_MIN_STEPS = 256
+MIN_STEPS = 256
 
 
 class Numbers(Conditions):
     """Base class of conditions that are arrays of numbers, whose last axis has named components.
 
-    Values are float64 on the host. There they are scaled, so that the bounds of each component
-    become -1 and 1, and the result is cast to float32, which is what the network takes. Only the
-    batches of streams and the inputs of a SavedModel are scaled in the graph, before they are cast.
+    Values are scaled in float64 on the host, so that the bounds of each component become -1 and 1,
+    and the result is cast to float32, which is what the network takes. Only the batches of streams
+    and the inputs of a SavedModel are scaled in the graph, before they are cast.
 
-    The bounds are weights of the encoder, NaN if they are not known. `learn` sets unknown ones. A
-    `Numbers` object belongs to the encoder that it made last.
-
-    There is no p(x): methods that compare classes are refused, and methods that score or sample
-    need values for each image, or one value for all.
+    There is no p(x): methods that score or sample need values for each image, or one value for all.
 
     Args:
         shape: Tuple of integers, the shape of one value. The last axis are the components.
@@ -47,15 +42,18 @@ class Numbers(Conditions):
         names: Sequence of strings, the names of the components. The default is `h0`, `h1` and so
             on.
 
+    Attributes:
+        in_data: String, where data have the values, for messages.
+        bounds: Float64 array `(2, size)`, lower and upper bounds; NaN if they are not given. Those
+            that `fit` has found are in `model.encoder.bounds`.
+
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    kind: str  # key of the class in `KINDS`, and what messages call several values
-    noun: str  # what messages call one value
-    dtype = "float64"
-    num_candidates = 0
-    is_constant = False
+    needs_values = True
+    exportable = True
+    in_data: str
 
     def __init__(
         self,
@@ -73,76 +71,50 @@ class Numbers(Conditions):
         self.description = f"{self.kind} ({', '.join(self.names)})"
         if (low is None) != (high is None):
             raise UserError("Expected both `low` and `high`, or none. Received: one of them")
-        self._encoder: NumbersEncoder | None = None
-        self._given = np.full((2, self.size), np.nan)
+        self.bounds = np.full((2, self.size), np.nan)
         if low is not None:
-            self._given = self._checked_bounds(low, high)
-
-    @abstractmethod
-    def new_encoder(self, image_shape: Sequence[int]) -> "NumbersEncoder":
-        """Returns a new layer that encodes scaled values for the strategies."""
-
-    def encoder(self, image_shape: Sequence[int]) -> "NumbersEncoder":
-        self._encoder = self.new_encoder(image_shape)
-        return self._encoder
-
-    @property
-    def bounds(self) -> np.ndarray:
-        """Lower and upper bounds, float64 `(2, size)`; NaN if they are not known."""
-        return self._given if self._encoder is None else joined(self._encoder.bounds)
+            self.bounds = self.checked_bounds(low, high)
 
     @property
     def low(self) -> tuple[float, ...] | None:
-        """Lower bounds of the components, or `None` if they are not known."""
-        return plain(self.bounds[0]) if self.are_bounds_known else None
+        """Lower bounds of the components, or `None` if they are not given."""
+        return None if np.isnan(self.bounds).any() else plain(self.bounds[0])
 
     @property
     def high(self) -> tuple[float, ...] | None:
-        """Upper bounds of the components, or `None` if they are not known."""
-        return plain(self.bounds[1]) if self.are_bounds_known else None
+        """Upper bounds of the components, or `None` if they are not given."""
+        return None if np.isnan(self.bounds).any() else plain(self.bounds[1])
 
-    @property
-    def are_bounds_known(self) -> bool:
-        """Whether the bounds were given or learned."""
-        return not np.isnan(self.bounds).any()
+    def config(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high, "names": self.names}
 
-    @property
-    def num_classes(self) -> int:
-        """Raises a `UserError`, so that no method takes the model for an unconditional one."""
-        raise self.refusal()
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Raises a `UserError`."""
-        raise self.refusal()
-
-    def refusal(self) -> UserError:
-        return UserError(
-            "Expected a class-conditional model. Received: a model conditioned on "
-            f"{self.description}, which has no classes"
-        )
-
-    def arguments(self) -> dict[str, Any]:
-        facts = {"kind": self.kind, "low": self.low, "high": self.high, "names": self.names}
-        return {"conditions": facts}
+    def with_bounds(self, bounds: np.ndarray) -> Self:
+        """Returns the same conditions with other bounds, float64 `(2, size)`."""
+        return type(self)(**{**self.config(), "low": plain(bounds[0]), "high": plain(bounds[1])})
 
     def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
         return keras.KerasTensor((batch, candidates, *self.shape), "float32")
 
-    def read(
-        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    def parse(
+        self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
-        """Returns values as float64 `(count, *shape)`, or `(count, K, *shape)` if `several`.
+        """Returns values as an array `(count, *shape)`, or `(count, K, *shape)` if `several`.
 
         One value holds for all images. Columns that have names, as those of a DataFrame, are
-        selected by name.
+        selected by name. The dtype is that of the given values.
         """
-        require_no_mask(values, "labels")
-        is_label = np.ndim(values) == 0 and np.asarray(values).dtype.kind in "iu" and values == -1
-        if values is None or is_label:
-            raise self._missing()
-        array = np.asarray(self._by_name(values))
+        require_no_mask(given, "condition")
         full = (count, *self.shape)
+        if given is None or (isinstance(given, int | np.integer) and given == -1):
+            raise self._missing()
+        given = self._by_name(given)
+        try:
+            array = np.asarray(given)
+        except ValueError as error:  # such as a list of arrays of different shapes
+            raise UserError(
+                f"Invalid {self.kind}. Expected numbers of shape {full}, for {self.description}. "
+                f"Received: {type(given).__name__} of different shapes"
+            ) from error
         if array.dtype.kind in "uif":
             array = self._with_all_axes(array, count)
             if array.shape == self.shape:
@@ -159,11 +131,7 @@ class Numbers(Conditions):
                 f"Invalid {self.kind}. Expected finite numbers: an unknown condition is not "
                 "supported. Received: NaN or infinity"
             )
-        if self.are_bounds_known:
-            self._require_resolution(self.bounds, array.dtype)
-        elif array.size:
-            self._require_resolution(self._extremes(array), array.dtype)
-        return array.astype("float64")
+        return array
 
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
         """Returns an array with the axes that users may leave out."""
@@ -188,24 +156,41 @@ class Numbers(Conditions):
             )
         return np.stack([np.asarray(values[name]) for name in self.names], axis=-1)
 
-    def _extremes(self, array: np.ndarray) -> np.ndarray:
+    def _missing(self) -> UserError:
+        return UserError(
+            f"A model conditioned on {self.description} has no p(x). Expected a {self.noun} for "
+            "each image, or one for all. Received: none"
+        )
+
+    def from_data(self, images: Any) -> np.ndarray:
+        values = images.vectors
+        if values is None:
+            raise UserError(
+                f"The model is conditioned on {self.description}. Expected a {self.noun} for each "
+                f"image: {self.in_data}. Received: none"
+            )
+        return values
+
+    def extremes(self, array: np.ndarray) -> np.ndarray:
+        """Returns the least and largest values of each component, float64 `(2, size)`."""
         flat = array.reshape(-1, self.size)
         return np.stack([flat.min(axis=0), flat.max(axis=0)]).astype("float64")
 
-    def _require_resolution(self, bounds: np.ndarray, dtype: Any) -> None:
+    def require_resolution(self, bounds: np.ndarray, dtype: Any) -> None:
         """Raises a `UserError` if a dtype has few different numbers within the bounds."""
         if np.dtype(dtype).kind != "f":
             return
         steps = np.finfo(dtype).eps * np.abs(bounds).max(axis=0).astype("float64")
         width = bounds[1] - bounds[0]
-        for index in np.flatnonzero((width > 0) & (width < _MIN_STEPS * steps)):
+        for index in np.flatnonzero((width > 0) & (width < MIN_STEPS * steps)):
             low, high = bounds[:, index].tolist()
             raise UserError(
                 f"{dtype} cannot resolve the range {low!r} to {high!r} of {self.names[index]}. "
                 "Expected float64, or values from which an offset is subtracted"
             )
 
-    def _checked_bounds(self, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    def checked_bounds(self, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+        """Returns bounds as a float64 array `(2, size)`, or raises a `UserError`."""
         try:
             bounds = [np.broadcast_to(np.asarray(one, "float64"), self.size) for one in (low, high)]
             good = np.less_equal(*bounds).all() and np.abs(bounds).max() < 1e37
@@ -214,29 +199,39 @@ class Numbers(Conditions):
         if not good:
             expected = f"{self.size} finite numbers, not below low={low!r}, for {self.description}"
             raise invalid_argument("high", high, expected)
-        self._require_resolution(np.stack(bounds), "float64")
+        self.require_resolution(np.stack(bounds), "float64")
         return np.stack(bounds)
 
-    def candidates(self, count: int) -> np.ndarray:
-        raise self._missing()
-
-    def _missing(self) -> UserError:
-        return UserError(
-            f"A model conditioned on {self.description} has no p(x). Expected a {self.noun} for "
-            "each image, or one for all. Received: none"
-        )
+    def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        return {self.kind: (self.shape, "float64")}
 
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.uniform(-1, 1, (count, *self.shape)).astype("float32")
 
-    def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Returns values as float32 in which the bounds are -1 and 1.
+    def prepared(self, parsed: np.ndarray) -> np.ndarray:
+        """Returns values as float64, if their dtype resolves the bounds.
 
         Values outside of the bounds issue a warning.
         """
-        self.require_bounds()
+        self.require_resolution(self.bounds, parsed.dtype)
+        values = parsed.astype("float64")
         self.note_outside(values)
-        return self.in_unit(values, self.bounds, np).astype("float32")
+        return values
+
+    def note_outside(self, values: np.ndarray) -> None:
+        """Issues a warning for values outside of the bounds."""
+        low, high = self.bounds
+        flat, slack = values.reshape(-1, self.size), SLACK * (high - low)
+        outside = (flat < low - slack) | (flat > high + slack)
+        for index in np.flatnonzero(outside.any(axis=0)):
+            found = np.unique(flat[outside[:, index], index])
+            shown = ", ".join(f"{value:.9g}" for value in found[:3])
+            warnings.warn(
+                f"Values of {self.names[index]} are outside of the range {low[index]:.9g} to "
+                f"{high[index]:.9g} of the model, which extrapolates there: "
+                f"{shown}{', …' if len(found) > 3 else ''}",
+                stacklevel=6,
+            )
 
     def in_unit(self, values: Any, bounds: Any, xp: Any) -> Any:
         """Scales values so that the bounds become -1 and 1, or 0 if they are equal.
@@ -247,97 +242,20 @@ class Numbers(Conditions):
         middle = bounds[0] + half
         return (values - middle) / xp.where(half > 0, half, xp.ones_like(half))
 
-    def slopes(self, values: np.ndarray) -> np.ndarray:
-        """Returns the derivative of the scaled values with respect to the values, float64."""
-        half = (self.bounds[1] - self.bounds[0]) / 2
-        return np.broadcast_to(1 / np.where(half > 0, half, 1), values.shape)
 
-    def note_outside(self, values: np.ndarray) -> None:
-        """Issues a warning for values outside of the bounds, if these are known."""
-        low, high = self.bounds
-        flat, slack = values.reshape(-1, self.size), _SLACK * (high - low)
-        outside = (flat < low - slack) | (flat > high + slack)
-        for index in np.flatnonzero(outside.any(axis=0)):
-            found = np.unique(flat[outside[:, index], index])
-            shown = ", ".join(f"{value:.9g}" for value in found[:3])
-            warnings.warn(
-                f"Values of {self.names[index]} are outside of the range {low[index]:.9g} to "
-                f"{high[index]:.9g} of the model, which extrapolates there: "
-                f"{shown}{', …' if len(found) > 3 else ''}",
-                stacklevel=5,
-            )
-
-    def learn(self, values: np.ndarray | None) -> None:
-        if values is None:
-            self.require_bounds()
-        elif not self.are_bounds_known:
-            bounds = self._checked_bounds(*self._extremes(values))
-            for index in np.flatnonzero(bounds[0] == bounds[1]):
-                warnings.warn(
-                    f"{self.names[index]} is {bounds[0, index]:.9g} in all training {self.kind}, "
-                    "so the model does not learn how images depend on it",
-                    stacklevel=4,
-                )
-            self._encoder.bounds.assign(split(bounds))
-
-    def require_bounds(self) -> None:
-        """Raises a `UserError` if the bounds are not known."""
-        if not self.are_bounds_known:
-            raise UserError(
-                f"The bounds of the {self.kind} are not known. Expected "
-                f"{type(self).__name__}(low=…, high=…), or `fit` with arrays. Received: neither"
-            )
-
-    def for_step(self, values: np.ndarray | None) -> np.ndarray | None:
-        # The axis of the candidates tells scaled values from those of a stream.
-        return None if values is None else self.scaled(values)[:, None]
-
-    def scaled_tensor(self, values: Tensor) -> Tensor:
-        """Scales a tensor `(batch, *shape)` like `scaled`, in float64 if it is float64.
-
-        Components whose range float32 cannot resolve become NaN if it is not.
-        """
-        parts, values = self._encoder.bounds, ops.convert_to_tensor(values)
-        if keras.backend.standardize_dtype(values.dtype) == "float64":
-            bounds = ops.sum(ops.cast(parts, "float64"), axis=0)
-            return ops.cast(self.in_unit(values, bounds, ops), "float32")
-        bounds, width = ops.sum(parts, axis=0), ops.sum(parts[:, 1] - parts[:, 0], axis=0)
-        needed = _MIN_STEPS * np.finfo("float32").eps * ops.max(ops.abs(bounds), axis=0)
-        is_resolved = (width == 0) | (width >= needed)
-        values = ops.where(is_resolved, ops.cast(values, "float32"), np.float32(np.nan))
-        return self.in_unit(values, bounds, ops)
-
-    def targets(self, y: Any) -> tuple[Tensor, Tensor | None]:
-        """Converts `y`, the result of `for_step` or the `(batch, *shape)` of a stream."""
-        shape = getattr(y, "shape", ())
-        if len(shape) == len(self.shape) + 2:
-            return ops.cast(y, "float32"), None
-        if tuple(shape[1:]) != self.shape:
-            received = f"shape={tuple(shape)}" if hasattr(y, "shape") else f"y={type(y).__name__}"
-            raise UserError(
-                f"Invalid {self.kind}. Expected y of shape {('batch', *self.shape)} for "
-                f"{self.description}. Received: {received}"
-            )
-        values = self.scaled_tensor(y)
-        axes = tuple(range(1, len(shape)))
-        valid = ops.all(ops.abs(values) <= 1 + 2 * _SLACK, axis=axes)  # false for NaN
-        kept = ops.reshape(valid, (-1, *[1] * len(axes)))
-        return ops.where(kept, values, ops.zeros_like(values))[:, None], valid
-
-
-class NumbersEncoder(keras.layers.Layer):
+class NumbersEncoder(ConditionEncoder):
     """Base class of the layers that encode scaled numbers, with the bounds as weights.
 
+    The bounds are NaN if they are not known. `learn` sets unknown ones.
+
     Args:
-        numbers: The conditions.
+        conditions: The conditions, a `Numbers`.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
-    def __init__(self, numbers: Numbers, **kwargs: Any):
-        # float32 under every policy, because neighboring values differ little.
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.numbers = numbers
-        self.bounds = self.add_state("bounds", split(numbers.bounds))
+    def __init__(self, conditions: Numbers, **kwargs: Any):
+        super().__init__(conditions, **kwargs)
+        self._bounds = self.add_state("bounds", split(conditions.bounds))
 
     def add_state(self, name: str, value: np.ndarray | np.generic) -> keras.Variable:
         """Creates a weight that no optimizer changes."""
@@ -347,6 +265,99 @@ class NumbersEncoder(keras.layers.Layer):
             initializer=lambda shape, dtype: ops.convert_to_tensor(value, dtype),
             trainable=False,
         )
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Lower and upper bounds, float64 `(2, size)`; NaN if they are not known."""
+        return joined(self._bounds)
+
+    @property
+    def are_bounds_known(self) -> bool:
+        """Whether the bounds were given or learned."""
+        return not np.isnan(self.bounds).any()
+
+    @property
+    def learned(self) -> Numbers:
+        """The conditions with the bounds of the encoder."""
+        return (
+            self.conditions.with_bounds(self.bounds) if self.are_bounds_known else self.conditions
+        )
+
+    def learn(self, parsed: np.ndarray | None) -> None:
+        if parsed is None:
+            self.require_bounds()
+        elif not self.are_bounds_known:
+            numbers = self.conditions
+            bounds = numbers.checked_bounds(*numbers.extremes(parsed))
+            numbers.require_resolution(bounds, parsed.dtype)
+            for index in np.flatnonzero(bounds[0] == bounds[1]):
+                warnings.warn(
+                    f"{numbers.names[index]} is {bounds[0, index]:.9g} in all training "
+                    f"{numbers.kind}, so the model does not learn how images depend on it",
+                    stacklevel=4,
+                )
+            self._bounds.assign(split(bounds))
+
+    def require_bounds(self) -> None:
+        """Raises a `UserError` if the bounds are not known."""
+        if not self.are_bounds_known:
+            raise UserError(
+                f"The bounds of the {self.conditions.kind} are not known. Expected "
+                f"{type(self.conditions).__name__}(low=…, high=…), or `fit` with arrays. "
+                "Received: neither"
+            )
+
+    def scaled(self, parsed: np.ndarray) -> np.ndarray:
+        """Returns values as float32 in which the bounds are -1 and 1."""
+        self.require_bounds()
+        values = self.learned.prepared(parsed)
+        self.note_far(values)
+        return self.conditions.in_unit(values, self.bounds, np).astype("float32")
+
+    def note_far(self, values: np.ndarray) -> None:
+        """Issues a warning for values within the bounds that are far from the training values."""
+        return
+
+    def slopes(self, values: np.ndarray) -> np.ndarray:
+        """Returns the derivative of the scaled values with respect to the values, float64."""
+        half = (self.bounds[1] - self.bounds[0]) / 2
+        return np.broadcast_to(1 / np.where(half > 0, half, 1), values.shape)
+
+    def for_step(self, values: np.ndarray) -> np.ndarray:
+        # The axis of the candidates tells scaled values from those of a stream.
+        return values[:, None]
+
+    def scaled_tensor(self, parsed: Tensor) -> Tensor:
+        """Scales a tensor `(batch, *shape)` like `scaled`, in float64 if it is float64.
+
+        Components whose range float32 cannot resolve become NaN if it is not.
+        """
+        parts, values = self._bounds, ops.convert_to_tensor(parsed)
+        if keras.backend.standardize_dtype(values.dtype) == "float64":
+            bounds = ops.sum(ops.cast(parts, "float64"), axis=0)
+            return ops.cast(self.conditions.in_unit(values, bounds, ops), "float32")
+        bounds, width = ops.sum(parts, axis=0), ops.sum(parts[:, 1] - parts[:, 0], axis=0)
+        needed = MIN_STEPS * np.finfo("float32").eps * ops.max(ops.abs(bounds), axis=0)
+        is_resolved = (width == 0) | (width >= needed)
+        values = ops.where(is_resolved, ops.cast(values, "float32"), np.float32(np.nan))
+        return self.conditions.in_unit(values, bounds, ops)
+
+    def targets(self, y: Any, count: int | Tensor) -> tuple[Tensor, Tensor]:
+        numbers, shape = self.conditions, getattr(y, "shape", ())
+        if len(shape) == len(numbers.shape) + 2:  # the result of `for_step`
+            values = ops.cast(y, "float32")[:, 0]
+            return values, ops.ones((ops.shape(values)[0],), "bool")
+        if tuple(shape[1:]) != numbers.shape:
+            received = f"shape={tuple(shape)}" if hasattr(y, "shape") else f"y={type(y).__name__}"
+            raise UserError(
+                f"Invalid {numbers.kind}. Expected y of shape {('batch', *numbers.shape)} for "
+                f"{numbers.description}. Received: {received}"
+            )
+        values = self.scaled_tensor(y)
+        axes = tuple(range(1, len(shape)))
+        valid = ops.all(ops.abs(values) <= 1 + 2 * SLACK, axis=axes)  # false for NaN
+        kept = ops.reshape(valid, (-1, *[1] * len(axes)))
+        return ops.where(kept, values, ops.zeros_like(values)), valid
 
 
 def split(numbers: np.ndarray) -> np.ndarray:

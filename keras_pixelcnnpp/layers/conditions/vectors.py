@@ -23,8 +23,8 @@ class Vectors(Numbers):
 
     A vector is scaled to [-1, 1] by its bounds and encoded by a small network, which all strategies
     share: a hidden layer of 32 units. A strategy's weights are linear in this code, where those of
-    a label are entries of a table. There is no p(x): methods that compare classes are refused, and
-    methods that score or sample need a vector for each image, or one for all.
+    a label are entries of a table. There is no p(x): methods that score or sample need a vector for
+    each image, or one for all.
 
     Args:
         size: Integer, number of components of a vector.
@@ -56,7 +56,8 @@ class Vectors(Numbers):
 
     kind = "vectors"
     noun = "vector"
-    option = "--condition"
+    in_data = "arrays conditions_… in an .npz file, or columns of a CSV file"
+    tileable = True
     num_rows = 1 + _HIDDEN
 
     def __init__(
@@ -72,117 +73,59 @@ class Vectors(Numbers):
         if len(scales) != size or not {*scales} <= {"linear", "log"}:
             raise invalid_argument("scale", scale, f"'linear' or 'log', or {size} of them")
         self.scale = scales
-        self._is_log = np.array(scales) == "log"
+        self.is_log = np.array(scales) == "log"
         super().__init__((size,), low, high, names)
         self.code_size = self.size
-        self.option_example = ",".join(f"{name}=…" for name in self.names)
 
-    def arguments(self) -> dict[str, Any]:
-        facts = {"size": self.size, "scale": self.scale}
-        return {"conditions": {**super().arguments()["conditions"], **facts}}
+    def config(self) -> dict[str, Any]:
+        return {"size": self.size, "scale": self.scale, **super().config()}
 
-    def _checked_bounds(self, low: ArrayLike, high: ArrayLike) -> np.ndarray:
-        bounds = super()._checked_bounds(low, high)
+    def checked_bounds(self, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+        bounds = super().checked_bounds(low, high)
         self._require_positive(bounds[:1])
         return bounds
 
     def _require_positive(self, values: np.ndarray) -> None:
         """Raises a `UserError` for values of `"log"` components that have no logarithm."""
         lowest = values.reshape(-1, self.size).min(axis=0, initial=np.inf)
-        for index in np.flatnonzero(self._is_log & (lowest <= 0)):
+        for index in np.flatnonzero(self.is_log & (lowest <= 0)):
             raise UserError(
                 f"Invalid vectors. Expected positive values of {self.names[index]}, whose scale is "
                 f"'log'. Received: {lowest[index]:.9g}"
             )
 
-    def read(
-        self, values: Any, count: int, unknown: bool = True, several: bool = False
+    def parse(
+        self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
-        array = super().read(values, count, unknown, several)
+        array = super().parse(given, count, unknown, several)
         self._require_positive(array)
         return array
 
     def in_unit(self, values: Any, bounds: Any, xp: Any) -> Any:
-        if self._is_log.any():
+        if self.is_log.any():
             values, bounds = (
-                xp.where(self._is_log, xp.log(xp.where(self._is_log, x, 1.0)), x)
+                xp.where(self.is_log, xp.log(xp.where(self.is_log, x, 1.0)), x)
                 for x in (values, bounds)
             )
         return super().in_unit(values, bounds, xp)
-
-    def slopes(self, values: np.ndarray) -> np.ndarray:
-        low, high = self.bounds
-        with np.errstate(divide="ignore", invalid="ignore"):  # of components that are not "log"
-            ratio = np.where(high > low, (high - low) / np.log(high / low), 1) / values
-        return super().slopes(values) * np.where(self._is_log, ratio, 1)
-
-    def learn(self, values: np.ndarray | None) -> None:
-        super().learn(values)
-        encoder = self._encoder
-        if values is None or not np.isnan(encoder.farthest.numpy()):
-            return
-        scaled = self.in_unit(values, self.bounds, np)
-        self._note_narrow(values, scaled)
-        encoder.mean.assign(scaled.mean(axis=0))
-        encoder.covariance.assign(np.cov(scaled.T, ddof=0).reshape(self.size, self.size))
-        encoder.farthest.assign(self._distances(scaled).max())
-
-    def _note_narrow(self, values: np.ndarray, scaled: np.ndarray) -> None:
-        """Issues a warning for components most of whose values are in a small part of the range."""
-        low, middle, high = np.quantile(scaled, [0.05, 0.5, 0.95], axis=0)
-        narrow = (high - low < 2 / 20) | (np.abs(middle) > 1 - 2 / 20)
-        for index in np.flatnonzero(narrow & (np.ptp(scaled, axis=0) > 0)):
-            shown = np.quantile(values[:, index], [0.05, 0.5, 0.95])
-            low, middle, high = (f"{value:.9g}" for value in shown)
-            warnings.warn(
-                f"Most values of {self.names[index]} are in a small part of the range "
-                f"{self.low[index]:.9g} to {self.high[index]:.9g}: the middle 90% from {low} to "
-                f"{high}, with the median {middle}. The model hardly tells them apart. Remove "
-                'vectors that are no measurements, such as -9999, or use Vectors(scale="log")',
-                stacklevel=4,
-            )
-
-    def _distances(self, scaled: np.ndarray) -> np.ndarray:
-        """Returns Mahalanobis distances of scaled vectors `(N, size)` to the training vectors."""
-        centered = scaled - self._encoder.mean.numpy()
-        # Also where training vectors do not vary, a step has a finite length.
-        covariance = self._encoder.covariance.numpy() + 1e-6 * np.eye(self.size)
-        return np.sqrt(np.sum(centered * np.linalg.solve(covariance, centered.T).T, axis=1))
-
-    def note_outside(self, values: np.ndarray) -> None:
-        super().note_outside(values)
-        if self._encoder is None or not np.isfinite(self._encoder.farthest.numpy()):
-            return
-        (low, high), flat = self.bounds, values.reshape(-1, self.size)
-        scaled = self.in_unit(flat, self.bounds, np)
-        inside = ((low <= flat) & (flat <= high)).all(axis=1)
-        far = inside & (self._distances(scaled) > 1.25 * self._encoder.farthest.numpy())
-        if far.any():
-            vector = ", ".join(f"{value:.9g}" for value in flat[far][0])
-            warnings.warn(
-                f"{far.sum()} vectors ({', '.join(self.names)}), such as ({vector}), are farther "
-                "from the mean of the training vectors than each of these, in units of their "
-                "covariance. The model extrapolates there, although each component is in its range",
-                stacklevel=5,
-            )
 
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
         if self.size == 1 and array.shape in ((), (count,)):
             return array[..., None]
         return array
 
-    def number_of(self, values: Any) -> int:
-        if np.ndim(values) == 0 and not hasattr(values, "keys"):
+    def number_of(self, given: Any) -> int:
+        if np.ndim(given) == 0 and not hasattr(given, "keys"):
             example = [[3.0] * self.size]
             raise UserError(
                 f"Invalid vectors. Expected one vector for each image, such as {example}, for "
-                f"{self.description}. Received: {values!r:.100}"
+                f"{self.description}. Received: {given!r:.100}"
             )
-        array = np.asarray(self._by_name(values))
+        array = np.asarray(self._by_name(given))
         return len(array) if array.ndim >= 2 or (self.size == 1 and array.ndim == 1) else 1
 
-    def new_encoder(self, image_shape: Sequence[int]) -> "VectorEncoder":
-        return VectorEncoder(self, name="encoder")
+    def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "VectorEncoder":
+        return VectorEncoder(self, name=name)
 
     def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
         table = ops.convert_to_tensor(table)
@@ -202,7 +145,7 @@ class VectorEncoder(NumbersEncoder):
     Mahalanobis distance among them; NaN if they are not known.
 
     Args:
-        vectors: The conditions.
+        conditions: The conditions, a `Vectors`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -212,15 +155,15 @@ class VectorEncoder(NumbersEncoder):
         List of one float32 tensor `(batch, candidates, 1, 1, 33 + size)`.
     """
 
-    def __init__(self, vectors: Vectors, **kwargs: Any):
-        super().__init__(vectors, **kwargs)
-        unknown = np.full((vectors.size, vectors.size), np.nan, "float32")
+    def __init__(self, conditions: Vectors, **kwargs: Any):
+        super().__init__(conditions, **kwargs)
+        size = conditions.size
+        unknown = np.full((size, size), np.nan, "float32")
         self.mean = self.add_state("mean", unknown[0])
         self.covariance = self.add_state("covariance", unknown)
         self.farthest = self.add_state("farthest", unknown[0, 0])
         self.hidden = keras.layers.Dense(_HIDDEN, "tanh", dtype="float32", name="hidden")
-        self.hidden.build((None, None, vectors.size))
-        self.built = True
+        self.hidden.build((None, None, size))
 
     def call(self, values: Tensor) -> list[Tensor]:
         values = ops.cast(values, "float32")
@@ -229,3 +172,61 @@ class VectorEncoder(NumbersEncoder):
 
     def compute_output_shape(self, values_shape: Shape) -> list[Shape]:
         return [(*values_shape[:-1], 1, 1, 1 + _HIDDEN + values_shape[-1])]
+
+    def slopes(self, values: np.ndarray) -> np.ndarray:
+        (low, high), is_log = self.bounds, self.conditions.is_log
+        with np.errstate(divide="ignore", invalid="ignore"):  # of components that are not "log"
+            ratio = np.where(high > low, (high - low) / np.log(high / low), 1) / values
+        return super().slopes(values) * np.where(is_log, ratio, 1)
+
+    def learn(self, parsed: np.ndarray | None) -> None:
+        super().learn(parsed)
+        if parsed is None or not np.isnan(self.farthest.numpy()):
+            return
+        scaled = self.conditions.in_unit(parsed.astype("float64"), self.bounds, np)
+        self._note_narrow(parsed, scaled)
+        size = self.conditions.size
+        self.mean.assign(scaled.mean(axis=0))
+        self.covariance.assign(np.cov(scaled.T, ddof=0).reshape(size, size))
+        self.farthest.assign(self._distances(scaled).max())
+
+    def _note_narrow(self, values: np.ndarray, scaled: np.ndarray) -> None:
+        """Issues a warning for components most of whose values are in a small part of the range."""
+        names, (lowest, highest) = self.conditions.names, self.bounds
+        low, middle, high = np.quantile(scaled, [0.05, 0.5, 0.95], axis=0)
+        narrow = (high - low < 2 / 20) | (np.abs(middle) > 1 - 2 / 20)
+        for index in np.flatnonzero(narrow & (np.ptp(scaled, axis=0) > 0)):
+            shown = np.quantile(values[:, index], [0.05, 0.5, 0.95])
+            low, middle, high = (f"{value:.9g}" for value in shown)
+            warnings.warn(
+                f"Most values of {names[index]} are in a small part of the range "
+                f"{lowest[index]:.9g} to {highest[index]:.9g}: the middle 90% from {low} to "
+                f"{high}, with the median {middle}. The model hardly tells them apart. Remove "
+                'vectors that are no measurements, such as -9999, or use Vectors(scale="log")',
+                stacklevel=4,
+            )
+
+    def _distances(self, scaled: np.ndarray) -> np.ndarray:
+        """Returns Mahalanobis distances of scaled vectors `(N, size)` to the training vectors."""
+        centered = scaled - self.mean.numpy()
+        # Also where training vectors do not vary, a step has a finite length.
+        covariance = self.covariance.numpy() + 1e-6 * np.eye(self.conditions.size)
+        return np.sqrt(np.sum(centered * np.linalg.solve(covariance, centered.T).T, axis=1))
+
+    def note_far(self, values: np.ndarray) -> None:
+        if not np.isfinite(self.farthest.numpy()):
+            return
+        (low, high), vectors = self.bounds, self.conditions
+        flat = values.reshape(-1, vectors.size)
+        scaled = vectors.in_unit(flat, self.bounds, np)
+        inside = ((low <= flat) & (flat <= high)).all(axis=1)
+        far = inside & (self._distances(scaled) > 1.25 * self.farthest.numpy())
+        if far.any():
+            vector = ", ".join(f"{value:.9g}" for value in flat[far][0])
+            warnings.warn(
+                f"{far.sum()} vectors ({', '.join(vectors.names)}), such as ({vector}), are "
+                "farther from the mean of the training vectors than each of these, in units of "
+                "their covariance. The model extrapolates there, although each component is in its "
+                "range",
+                stacklevel=5,
+            )
