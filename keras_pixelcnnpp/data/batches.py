@@ -100,7 +100,7 @@ class ImageBatches(keras.utils.PyDataset):
         return math.ceil(len(self.labels) / self.batch_size) - self.first_step
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        rows = self.rows(index)
+        rows = self._examples(index)
         images, labels = self._images_of(rows), self.labels[rows]
         if self.horizontal_flip:
             flipped = self._flips[rows]
@@ -124,6 +124,9 @@ class ImageBatches(keras.utils.PyDataset):
 
     def rows(self, index: int) -> np.ndarray:
         """Returns the positions in `images` of the images of batch `index`, int `(batch,)`."""
+        return self._examples(index)
+
+    def _examples(self, index: int) -> np.ndarray:
         start = (self.first_step + index) * self.batch_size
         return self._order[start : start + self.batch_size]
 
@@ -221,6 +224,10 @@ class RandomCrops(ImageBatches):
         if isinstance(images, np.ndarray):
             return super()._checked(images)
         return [super(RandomCrops, self)._checked(frame[None])[0] for frame in images]
+
+    def rows(self, index: int) -> np.ndarray:
+        """Returns the positions in `frames` of the frames of batch `index`, int `(batch,)`."""
+        return self._frames[self._examples(index)]
 
     def _draw_crops(self, crops: np.random.Generator, count: int) -> None:
         self._corners = crops.integers(0, self._margins + 1)

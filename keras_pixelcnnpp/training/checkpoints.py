@@ -4,7 +4,7 @@ import io
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,7 +181,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
     """Saves a checkpoint after every epoch, and when a signal stops the training.
 
     If the batches are the rest of an epoch, `fit` ends after it, and `goes_on` says whether other
-    epochs remain. Raises a `UserError` after the first step whose loss is not finite.
+    epochs remain. Raises a `UserError` after the first step whose loss is not finite, which names
+    the images of the step by their `paths`, or by default by their positions.
     """
 
     # keras.callbacks.BackupAndRestore does not save the states of seed generators (dropout masks),
@@ -189,11 +190,20 @@ class EpochCheckpoint(keras.callbacks.Callback):
     # signal would make `fit` finish and evaluate the incomplete epoch. With
     # keras.callbacks.TerminateOnNaN, weights of NaN would be evaluated and saved.
 
-    def __init__(self, checkpoints: Checkpoints, batches: ImageBatches, signals: list[int]):
+    SHOWN_IMAGES = 16
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        batches: ImageBatches,
+        signals: list[int],
+        paths: Sequence[str] = (),
+    ):
         super().__init__()
         self.checkpoints = checkpoints
         self.batches = batches
         self.signals = signals
+        self.paths = paths or range(len(batches.images))
         self.goes_on = False
         self._epoch = 0
 
@@ -225,9 +235,13 @@ class EpochCheckpoint(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _refuse(self, batch: int) -> None:
+        rows = self.batches.rows(batch)
+        shown = ", ".join(str(self.paths[row]) for row in rows[: self.SHOWN_IMAGES])
+        more = len(rows) - self.SHOWN_IMAGES
+        images = f"{shown} and {more} more" if more > 0 else shown
         raise UserError(
             f"The loss is no longer finite (epoch {self._epoch + 1}, batch "
-            f"{self.batches.first_step + batch + 1}). "
+            f"{self.batches.first_step + batch + 1}, of the images {images}). "
             f"{self.checkpoints.advice()} Start over with a lower --learning-rate, or continue "
             "with --resume --gradient-clip-norm 1."
         )

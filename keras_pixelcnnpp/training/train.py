@@ -74,7 +74,8 @@ def train(
     model.compile(optimizer, jit_compile=jit_compile, **compiled)
     with backend.tensor_float32(recipe.precision == "tf32"):
         callbacks = [LikelihoodFirst(first), *callbacks] if first else callbacks
-        fit_epochs(model, batches, recipe.epochs, folder, callbacks, verbose=verbose)
+        how: Any = {"paths": images.paths, "verbose": verbose}
+        fit_epochs(model, batches, recipe.epochs, folder, callbacks, **how)
     if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
         given = images.images, images.labels, recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, sample_weight)
@@ -111,9 +112,13 @@ def fit_epochs(
     folder: str | Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     *,
+    paths: Sequence[str] = (),
     verbose: int | str = "auto",
 ) -> None:
-    """Fits a compiled model for a number of epochs; see `train` for the arguments."""
+    """Fits a compiled model for a number of epochs; see `train` for the arguments.
+
+    `paths` are the names of the images in messages, or by default their positions.
+    """
 
     def fit(part: ImageBatches, first: int, *more: keras.callbacks.Callback) -> None:
         # ImageBatches shuffles, by seed and epoch.
@@ -139,7 +144,7 @@ def fit_epochs(
             epoch, step = progress
             # The rest of an interrupted epoch comes first.
             part = batches.from_step(step) if step else batches
-            checkpoint = EpochCheckpoint(checkpoints, part, signals)
+            checkpoint = EpochCheckpoint(checkpoints, part, signals, paths)
             fit(part, epoch, checkpoint)
             if not checkpoint.goes_on:
                 # `fit` has put the averaged weights into the model; a callback may have replaced

@@ -110,6 +110,7 @@ def test_random_crops_are_parts_of_their_frames(rng, tmp_path):
         assert len(place) == 1
         corners.add((label, *place[0].tolist()))
     assert len(corners) > 10
+    np.testing.assert_array_equal(positions(crops), labels - 5)
     np.testing.assert_array_equal(collect(crops.from_step(2))[0], images[8:])
     crops.set_epoch(1)
     assert (collect(crops)[0] != images).any()

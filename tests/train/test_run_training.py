@@ -76,6 +76,22 @@ def test_images_without_a_label_are_trained_on(tmp_path):
     assert all(np.isfinite(row["bits_per_dim"]) for row in rows)
 
 
+def test_images_whose_loss_is_not_finite_are_named(tmp_path):
+    """The first 16 of a batch, by the paths of the data."""
+
+    def spoil(epoch, logs):
+        weight = callback.model.trainable_variables[0]
+        weight.assign(np.full(weight.shape, np.nan))
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=spoil)
+    with pytest.raises(UserError, match="no longer finite") as error:
+        train(tmp_path, {"batch_size": 20, "seed": 3}, callbacks=[callback])
+    order = np.random.default_rng([3, 0]).spawn(3)[0].permutation(24)
+    paths = tiny.tiny_dataset().split("train").paths
+    shown = ", ".join(paths[row] for row in order[:16])
+    assert f"(epoch 1, batch 1, of the images {shown} and 4 more)" in str(error.value)
+
+
 def train_cnn(path, dataset):
     recipe = BaselineRecipe(data="digits", epochs=1, horizontal_flip=False, crop_margin=0)
     return train_baseline(dataset, recipe.with_defaults(), Start(RunFolder(path), verbose=0))

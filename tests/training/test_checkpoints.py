@@ -121,14 +121,17 @@ def test_the_batch_whose_loss_is_not_finite_is_named(checkpoints):
     images = np.zeros((24, 2, 2, 1), "uint8")
     batches = ImageBatches(images, np.zeros(24), batch_size=4, seed=3)
     batches.set_epoch(1)
-    callback = EpochCheckpoint(checkpoints, batches.from_step(2), [])
+    paths = [f"images/{row}.png" for row in range(24)]
+    callback = EpochCheckpoint(checkpoints, batches.from_step(2), [], paths)
     callback.set_model(trained)
     callback.on_epoch_begin(1)
     callback.on_train_batch_end(0, {"loss": 1.0})
     with pytest.raises(UserError) as error:
         callback.on_train_batch_end(1, {"loss": float("inf")})
     message = str(error.value)
-    assert "(epoch 2, batch 4)" in message
+    order = np.random.default_rng([3, 1]).spawn(3)[0].permutation(24)
+    shown = ", ".join(f"images/{row}.png" for row in order[12:16])
+    assert f"(epoch 2, batch 4, of the images {shown})" in message
     assert f"The checkpoint after 1 epoch is kept in {checkpoints.folder}." in message
     assert "\n" not in message
 
