@@ -19,10 +19,11 @@ def measure(measurement: Measurement, options: DataOptions, subject: Subject | N
     run, file = subject.run, f"{measurement.name}.json"
     with locked_around(subject.folder) if run is None else run.locked():
         # Files of an earlier measurement, which would not match this one, are removed.
+        subject.asks_cnn = False
         with atomic_files(subject.folder, (file, *measurement.writes)) as folder:
             report = measurement.measure(subject, options, folder)
             if report is not None:
-                facts = {"data": subject.data, "weights": subject.weights}
+                facts = {"data": subject.data, "weights": subject.used()}
                 facts |= {"command": command_line(), "notes": subject.notes}
                 write_json(folder / file, {**facts, **report})
             written = sorted(path.name for path in folder.iterdir())

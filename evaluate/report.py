@@ -34,7 +34,7 @@ def write_page(subject: Subject) -> None:
             .render(
                 facts,
                 notes=_notes(subject, results),
-                outdated=[n for n, one in results.items() if one.get("weights") != subject.weights],
+                outdated=_outdated(subject, results),
                 parts=_parts(results, facts, subject.folder),
                 commands=_commands(subject, results),
             )
@@ -120,10 +120,23 @@ def _notes(subject: Subject, results: dict[str, dict]) -> list[str]:
     return [*dict.fromkeys(chain(subject.config["data"].get("notes", ()), notes))]
 
 
+def _outdated(subject: Subject, results: dict[str, dict]) -> dict[str, str]:
+    """Returns the commands of the results of other weights than the models have, by name."""
+    commands, now = {}, subject.weights
+    for name, result in results.items():
+        with as_user_error(f"{subject.folder / name}.json"):
+            if any(now.get(model) != one for model, one in result["weights"].items()):
+                commands[name] = result["command"]
+    return commands
+
+
 def _commands(subject: Subject, results: dict[str, dict]) -> list[str]:
     """Returns the commands that trained the models and measured the results, as they were given."""
     trained = [subject.config[name] for name in COMMANDS if name in subject.config]
-    given = [facts["command"] for facts in (*trained, *results.values()) if "command" in facts]
+    given = []
+    for facts in (*trained, *results.values()):
+        given += [facts["command"]] if "command" in facts else []
+        given += facts.get("resumed", [])
     return [*dict.fromkeys(given)]
 
 

@@ -33,6 +33,7 @@ class Subject(TrainedImages):
         folder: Folder of the results on these images: `root` for the run's split validation, and
             otherwise a subfolder.
         notes: Messages on the images, once they are loaded.
+        asks_cnn: Boolean, whether a measurement has asked for the baseline CNN.
 
     Raises:
         UserError: If the run, the preset or the file does not exist.
@@ -41,6 +42,7 @@ class Subject(TrainedImages):
     def __init__(self, options: DataOptions):
         self.options = options
         self.notes: list[str] = []
+        self.asks_cnn = False
         self._samples: dict[tuple, ClassSamples] = {}
         self.run = None if options.run is None else RunFolder(options.run)
         self._preset = None if options.preset is None else Preset(options.preset)
@@ -90,9 +92,14 @@ class Subject(TrainedImages):
         """The model, loaded."""
         return self.trained.model
 
-    @cached_property
+    @property
     def cnn(self) -> BaselineCNN | None:
         """The baseline CNN of the run, or `None`."""
+        self.asks_cnn = True
+        return self._cnn
+
+    @cached_property
+    def _cnn(self) -> BaselineCNN | None:
         if self.run is None or not self.run.baseline_keras.exists():
             return None
         return load_trained_model(self.run.baseline_keras, BaselineCNN)
@@ -145,6 +152,11 @@ class Subject(TrainedImages):
             weights = self._preset.weights_path if self._preset else self.options.model
             files = {"pixelcnnpp": weights}
         return {n: sha256(file)[:HASH_LENGTH] for n, file in files.items() if file.is_file()}
+
+    def used(self) -> dict[str, str | None]:
+        """Returns the hashes of the weights on which a result depends, `None` for a missing CNN."""
+        names = ["pixelcnnpp", "baseline"] if self.asks_cnn else ["pixelcnnpp"]
+        return {name: self.weights.get(name) for name in names}
 
 
 def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | None) -> dict:

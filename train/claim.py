@@ -29,7 +29,7 @@ def claim(
     others = {name: known[name] for name in RECIPES if name in known and name != section}
     if resume:
         _require_same_options(run, section, known, config)
-        config[section]["command"] = known[section].get("command")
+        config[section] = _with_commands(known[section], config[section])
     elif not overwrite:
         _require_no_model(run, section, known)
     is_shared = bool(others or resume)
@@ -72,6 +72,12 @@ def _require_same_options(run: RunFolder, section: str, known: dict, config: dic
             f"{run.path} has already trained {section} for {saved[-1]}. Use more --epochs to "
             f"continue it, or --overwrite to replace it. Received: epochs={given.epochs}"
         )
+
+
+def _with_commands(known: dict, section: dict) -> dict:
+    """Returns the section of a resumed training, with the commands that began and resumed it."""
+    resumed = [*known.get("resumed", []), section.get("command")]
+    return {**section, "command": known.get("command"), "resumed": resumed}
 
 
 def _require_no_model(run: RunFolder, section: str, known: dict) -> None:

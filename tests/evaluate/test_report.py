@@ -5,14 +5,18 @@ import shutil
 from fnmatch import fnmatch
 from html.parser import HTMLParser
 
+import hostile
 import preset
 import pytest
 import results
 import tiny
 from command_line import done, one_line, report_of
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS
+from keras_pixelcnnpp.evaluate.measure import report
+from keras_pixelcnnpp.evaluate.measurements import MEASUREMENTS, BatchOptions
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.files import write_json
 
@@ -130,6 +134,27 @@ def test_the_card_of_a_new_preset(finished_run, tmp_path, monkeypatch, trained):
     assert "train-baseline" not in card
 
 
+def test_commands_are_shown_as_they_were_given(pixelcnnpp, finished):
+    """Each once, in their order, with those that resumed the training."""
+    commands = [
+        "pixelcnnpp train --data 'two words' --epochs 5 --run run",
+        "pixelcnnpp train --resume --run run",
+        "pixelcnnpp train --resume --epochs 20 --run run",
+        "pixelcnnpp evaluate all --run run",
+    ]
+    config = finished.read_config()
+    resumed = [commands[1], commands[1], commands[2]]
+    config["pixelcnnpp"] |= {"command": commands[0], "resumed": resumed}
+    write_json(finished.config_json, config)
+    for one in MEASUREMENTS:
+        result = report_of(finished, one.name)
+        write_json(finished.reports / f"{one.name}.json", result | {"command": commands[3]})
+    text = page_of(pixelcnnpp, finished).text
+    places = [text.index(command) for command in commands]
+    assert places == sorted(places)
+    assert [text.count(command) for command in commands] == [1] * 4
+
+
 def test_run_that_was_only_started(pixelcnnpp, finished):
     run = RunFolder(finished.path.parent / "started")
     write_json(run.config_json, {"data": finished.read_config()["data"]})
@@ -149,3 +174,42 @@ def test_damaged_file_is_named(pixelcnnpp, finished, content):
     result = pixelcnnpp("evaluate", "report", "--run", finished.path)
     one_line(result, "generation.json", "damaged")
     assert not (finished.reports / "index.html").exists()
+
+
+VALUES = st.sampled_from([None, True, 3, -1, 1e400, "x", [], [1], ["x"], {}, {"x": 1}])
+
+
+def places(content, path=()):
+    """Returns the path of every value in JSON data."""
+    inner = content.items() if isinstance(content, dict) else ()
+    inner = enumerate(content) if isinstance(content, list) else inner
+    return [path, *(place for key, value in inner for place in places(value, (*path, key)))]
+
+
+def replaced(content, path, value):
+    """Returns JSON data with another value in one place."""
+    if not path:
+        return value
+    copy = content.copy()
+    copy[path[0]] = replaced(content[path[0]], path[1:], value)
+    return copy
+
+
+# Any content of a run's JSON files gives a page or a one-line error.
+@hostile.examples(400)
+@given(data=st.data())
+def test_any_value_in_any_place(finished_run, data):
+    run = finished_run
+    files = sorted(run.path.rglob("*.json"))
+    file = data.draw(st.sampled_from(files), "file")
+    original = file.read_text(encoding="utf-8")
+    content = json.loads(original)
+    path = data.draw(st.sampled_from(places(content)), "place")
+    file.write_text(json.dumps(replaced(content, path, data.draw(VALUES, "value"))))
+    page = run.reports / "index.html"
+    page.unlink(missing_ok=True)
+    try:
+        hostile.result_or_one_line(report, BatchOptions(run=run.path))
+    finally:
+        file.write_text(original, encoding="utf-8")
+    assert not page.exists() or "</html>" in page.read_text(encoding="utf-8")

@@ -63,24 +63,34 @@ def test_output_never_overwrites_a_model(pixelcnnpp, run, tmp_path):
 
 
 def test_a_result_older_than_the_models_is_outdated(pixelcnnpp, run):
+    """A CNN is none of the models of a result that does not depend on it."""
     cnn = run.baseline_keras.read_bytes()
     run.baseline_keras.unlink()
 
-    def page_after(name):
-        done(pixelcnnpp("evaluate", name, "--run", run.path))
+    def page_after(name, *options):
+        done(pixelcnnpp("evaluate", name, "--run", run.path, *options))
         return (run.reports / "index.html").read_text(encoding="utf-8")
 
-    page_after("likelihood")
+    def outdated(page):
+        """Returns the commands that the page advises."""
+        lines = re.findall(r"Outdated: .* Measure again: <code>(.*?)</code>", page)
+        return [re.sub("<.*?>", "", line) for line in lines]
+
+    def command(name):
+        return f"pixelcnnpp evaluate {name} --run {run.path}"
+
+    page_after("likelihood", "--count", 5)
     page = page_after("classification")
     assert "Comparison with the CNN" not in page
-    assert "Outdated" not in page
+    assert outdated(page) == []
     run.baseline_keras.write_bytes(cnn)
-    assert page_after("report").count("Outdated") == 2
+    assert outdated(page_after("report")) == [command("classification")]
     page = page_after("classification")
     assert "Comparison with the CNN" in page
-    assert page.count("Outdated") == 1
+    assert outdated(page) == []
     tiny.tiny_model(tiny.untrained_pixelcnn, class_names=tiny.NAMES).save(run.model_keras)
-    assert page_after("report").count("Outdated") == 2
+    both = [command("classification"), f"{command('likelihood')} --count 5"]
+    assert outdated(page_after("report")) == both
 
 
 def test_two_channels(pixelcnnpp, tmp_path):

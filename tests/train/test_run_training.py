@@ -190,10 +190,14 @@ def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, t
         given = ["pixelcnnpp", *map(str, [*command, *data, *options])]
         assert shlex.split(before[section]["command"]) == given
         keras.utils.clear_session(free_memory=False)  # Keras numbers the names of models
+        done(pixelcnnpp(*command, "--resume"))
+        keras.utils.clear_session(free_memory=False)
         out = done(pixelcnnpp(*command, "--resume", "--epochs", 9))
         found = run.read_config()
         assert found["data"] == before["data"]
         assert found[section]["command"] == before[section]["command"]
+        again = f"pixelcnnpp {COMMANDS[section]} --run {run.path} --resume"
+        assert found[section]["resumed"] == [again, f"{again} --epochs 9"]
         assert found[section]["options"] == before[section]["options"] | {"epochs": 9}
         assert section == "baseline" or "Recipe of the run" in out
 
