@@ -39,7 +39,9 @@ def write_page(subject: Subject) -> None:
                 commands=_commands(subject, results),
             )
         )
-    write_bytes(subject.folder / "index.html", f"{page.strip()}\n".encode())
+    # A name of a file need not be UTF-8.
+    content = f"{page.strip()}\n".encode(errors="backslashreplace")
+    write_bytes(subject.folder / "index.html", content)
 
 
 @functools.cache
