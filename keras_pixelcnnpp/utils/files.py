@@ -142,7 +142,8 @@ def remove_leftovers(folder: str | Path) -> None:
 def write_json(path: str | Path, content: object) -> None:
     """Writes `content` as indented JSON atomically. NaN, which JSON lacks, raises an error."""
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    write_bytes(path, (text + "\n").encode())
+    # A name of a file need not be UTF-8; its other bytes become escapes of JSON.
+    write_bytes(path, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def read_json(path: str | Path, kind: type = dict) -> Any:

@@ -11,9 +11,11 @@ from keras_pixelcnnpp.utils.files import (
     atomic_files,
     atomic_path,
     read_cells,
+    read_json,
     remove_leftovers,
     write_bytes,
     write_csv,
+    write_json,
 )
 
 pytestmark = pytest.mark.once
@@ -32,6 +34,12 @@ def test_replaces_what_is_there(tmp_path, folder):
         found = [file.name for file in path.iterdir()] if folder else [path.read_text()]
         assert found == [name]
         assert list(path.parent.iterdir()) == [path]
+
+
+def test_names_that_are_not_utf8_come_back_from_json(tmp_path):
+    content = {"command": "train --data a\udcff.csv", "name": "ü 𝄞"}
+    write_json(tmp_path / "config.json", content)
+    assert read_json(tmp_path / "config.json") == content
 
 
 def test_a_folder_that_cannot_be_replaced_is_kept(tmp_path, monkeypatch):
