@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from scipy.stats import norm
+from sklearn.utils import gen_batches
 
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.identity import trained_on_text
@@ -15,6 +16,7 @@ from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements import LikelihoodOptions
 from keras_pixelcnnpp.evaluate.subject import Subject
+from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import counted, write_bytes
@@ -35,7 +37,8 @@ def measure(subject: Subject, options: LikelihoodOptions, folder: Path) -> dict:
     statistics = model.pixel_statistics(images, values, seed=options.seed, **how)
     report = {"split": subject.split, "seed": options.seed}
     report["trained_on"] = None if trained_on is None else int(trained_on.sum())
-    report |= likelihood_report(statistics)
+    train = subject.training_images(subject.dataset).images
+    report |= likelihood_report(statistics, independent_bits(model, train, images))
     if report["trained_on"]:
         words = f"{trained_on_text(trained_on)}. {report['interpretation']}"
         report["interpretation"] = words
@@ -56,8 +59,31 @@ def two_or_more(subject: Subject) -> LabeledImages:
     return subject.images
 
 
-def likelihood_report(statistics: PixelStatistics) -> dict:
-    """Returns the content of `likelihood.json`."""
+def independent_bits(
+    model: AutoregressiveModel, train: np.ndarray, images: np.ndarray
+) -> np.ndarray | None:
+    """Returns the bits/dim of images under independent sub-pixels, float64 `(N,)`.
+
+    The probabilities of a sub-pixel's levels are their frequencies in the training images, with one
+    more of each level (Laplace's rule of succession). Without training images, returns `None`.
+    """
+    if not len(train):
+        return None
+    seen, asked = (model.to_levels(some).reshape(len(some), -1) for some in (train, images))
+    # The levels of sub-pixel i start at place i L of one array.
+    places = np.arange(seen.shape[1]) * model.num_levels
+    counts = np.ones(places.size * model.num_levels)
+    for rows in gen_batches(len(seen), 1000):  # bounds the memory
+        counts += np.bincount((places + seen[rows]).ravel(), minlength=counts.size)
+    log_probs = np.log(counts / (len(seen) + model.num_levels))
+    return bits_per_dim(log_probs[places + asked].sum(axis=1), model.image_shape)
+
+
+def likelihood_report(statistics: PixelStatistics, independent: np.ndarray | None = None) -> dict:
+    """Returns the content of `likelihood.json`.
+
+    `independent` are the bits/dim of the images under `independent_bits`.
+    """
     count, *image_shape = statistics.pit.shape
     nats = statistics.log_prob.sum(axis=(1, 2, 3), dtype="float64")
     bits, z = bits_per_dim(nats, tuple(image_shape)), statistics.standardized_surprisal
@@ -69,6 +95,8 @@ def likelihood_report(statistics: PixelStatistics) -> dict:
         "count": count,
         "bits_per_dim": bits.mean(),
         "bits_per_dim_ci95": mean_interval(bits),
+        "independent_bits_per_dim": None if independent is None else independent.mean(),
+        "gain_ci95": None if independent is None else mean_interval(independent - bits),
         "entropy_bits_per_dim": statistics.entropy.mean(dtype="float64") / np.log(2),
         "pit_histogram": np.histogram(statistics.pit, BINS, (0, 1))[0] / statistics.pit.size,
         "coverage": {share: of_images.mean() for share, of_images in covered.items()},
@@ -110,7 +138,7 @@ def interpretation(report: dict) -> str:
     differ += (f"{count} images show no difference",)
     lowest, highest = report["excess_mean_ci95"]
     return (
-        f"Intervals of 90 % contain {report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
+        f"{_beside_independent(report)}Intervals of 90 % contain {report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
         f"sub-pixels: {_compared((low, high), 0.9, too)}. The mean of -log p - H of the images "
         f"is {report['excess_mean']:.2f} nats ({lowest:.2f} to {highest:.2f}), for samples of the "
         f"model 0: {_compared((lowest, highest), 0, differ)}. Standardized surprisal has mean "
@@ -118,6 +146,19 @@ def interpretation(report: dict) -> str:
         f"residuals correlate by {report['correlation_right']:.3f} (right) and "
         f"{report['correlation_below']:.3f} (below), for samples 0: where the map is not white, "
         "the model has not learned a dependence."
+    )
+
+
+def _beside_independent(report: dict) -> str:
+    """Returns a sentence that compares the model with independent sub-pixels, if these are known."""
+    if report["gain_ci95"] is None:
+        return ""
+    low, high = report["gain_ci95"]
+    words = ("Warning: the model is worse", "The model is better", "The model is no better")
+    return (
+        f"{_compared((low, high), 0, words)} than independent pixels, whose values are as frequent "
+        f"as in the training images: {report['bits_per_dim']:.3f} instead of "
+        f"{report['independent_bits_per_dim']:.3f} bits/dim ({low:.3f} to {high:.3f} fewer). "
     )
 
 

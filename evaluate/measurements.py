@@ -193,7 +193,8 @@ class LikelihoodOptions(BatchOptions):
 class Likelihood(Measurement):
     """Show where and how the model differs from images.
 
-    Writes likelihood.json and likelihood.png: bits/dim of p(x); the probability integral transform
+    Writes likelihood.json and likelihood.png: bits/dim of p(x), compared with those of independent
+    pixels, which no model should exceed; the probability integral transform
     of the sub-pixels and the coverage of their 50 and 90% intervals; standardized surprisal of the
     images; and a map of the correlation between neighboring residuals. A text interprets them.
     """

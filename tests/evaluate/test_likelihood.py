@@ -4,7 +4,11 @@ import tiny
 from command_line import done, one_line
 from scipy.stats import norm
 
-from keras_pixelcnnpp.evaluate.likelihood import likelihood_report, neighbor_correlations
+from keras_pixelcnnpp.evaluate.likelihood import (
+    independent_bits,
+    likelihood_report,
+    neighbor_correlations,
+)
 from keras_pixelcnnpp.models.statistics import PixelStatistics
 from keras_pixelcnnpp.utils.files import read_json
 
@@ -69,6 +73,34 @@ def test_a_false_model(rng):
     assert high - low == pytest.approx(2 * 1.96 * bits.std() / 20, rel=0.01)
 
 
+def test_independent_pixels_by_counting():
+    """Each of the five levels is counted once more."""
+    model = tiny.untrained_pixelcnn()
+    train, images = tiny.tiny_split(24).images, tiny.tiny_split(9, 1).images
+    seen, asked = (np.rint(some / 63.75).astype(int) for some in (train, images))
+    expected = np.zeros(9)
+    for image, row, column in np.ndindex(9, 4, 4):
+        same = np.sum(seen[:, row, column, 0] == asked[image, row, column, 0])
+        expected[image] -= np.log2((same + 1) / (24 + 5)) / 16
+    np.testing.assert_allclose(independent_bits(model, train, images), expected)
+    assert independent_bits(model, train[:0], images) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [(-1, "Warning: the model is worse"), (1, "is better"), (0, "The model is no better")],
+)
+def test_a_model_beside_independent_pixels(rng, difference, words):
+    statistics = made_up(rng, count=50)
+    bits = -statistics.log_prob.sum(axis=(1, 2, 3)) / 84 / np.log(2)
+    independent = bits + difference + rng.choice([-0.1, 0.1], 50)
+    report = likelihood_report(statistics, independent)
+    text = f"instead of {independent.mean():.3f} bits/dim"
+    assert words in report["interpretation"]
+    assert text in report["interpretation"]
+    assert "independent" not in likelihood_report(statistics)["interpretation"]
+
+
 def test_what_is_shown(measured):
     report, model = measured.report("likelihood"), measured.model
     assert report["interpretation"] in measured.printed["likelihood"]
@@ -76,6 +108,8 @@ def test_what_is_shown(measured):
     rows = np.sort(np.random.default_rng(0).permutation(9)[:7])
     images = tiny.tiny_split(9, 1).images[rows]
     assert report["bits_per_dim"] == pytest.approx(model.bits_per_dim(images).mean(), rel=1e-4)
+    independent = independent_bits(model, tiny.tiny_split(24).images, images).mean()
+    assert report["independent_bits_per_dim"] == pytest.approx(independent)
     statistics = model.pixel_statistics(images, seed=0)
     left, _, right = measured.figures["likelihood"][0].axes[:3]
     (bars,) = left.patches
