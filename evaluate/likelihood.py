@@ -138,7 +138,8 @@ def interpretation(report: dict) -> str:
     differ += (f"{count} images show no difference",)
     lowest, highest = report["excess_mean_ci95"]
     return (
-        f"{_beside_independent(report)}Intervals of 90 % contain {report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
+        f"{_beside_independent(report)}Intervals of 90 % contain "
+        f"{report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
         f"sub-pixels: {_compared((low, high), 0.9, too)}. The mean of -log p - H of the images "
         f"is {report['excess_mean']:.2f} nats ({lowest:.2f} to {highest:.2f}), for samples of the "
         f"model 0: {_compared((lowest, highest), 0, differ)}. Standardized surprisal has mean "
@@ -150,7 +151,7 @@ def interpretation(report: dict) -> str:
 
 
 def _beside_independent(report: dict) -> str:
-    """Returns a sentence that compares the model with independent sub-pixels, if these are known."""
+    """Returns a sentence that compares the model with independent sub-pixels, if it can be."""
     if report["gain_ci95"] is None:
         return ""
     low, high = report["gain_ci95"]
