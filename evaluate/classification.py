@@ -122,8 +122,10 @@ def compare(
     report = {"count": len(labels), "models": models, "accuracy_difference": None}
     if len(predictions) == 2:
         a, b = (of_model.predicted == labels for of_model in predictions.values())
+        only = dict(zip(predictions, (int(np.sum(a & ~b)), int(np.sum(b & ~a))), strict=True))
         interval = list(metrics.accuracy_difference_interval(a, b))
-        report["accuracy_difference"] = {"value": float(a.mean() - b.mean()), "ci95": interval}
+        difference = {"value": float(a.mean() - b.mean()), "ci95": interval, "only": only}
+        report["accuracy_difference"] = difference
     return report
 
 
@@ -160,6 +162,11 @@ def _print_comparison(report: dict, titles: dict[str, str]) -> None:
         say(
             f"{titles['pixelcnnpp']} minus baseline: {100 * difference['value']:+.1f} points of "
             f"accuracy, 95% interval {100 * low:+.1f} to {100 * high:+.1f} (paired bootstrap)"
+        )
+        ours, cnns = difference["only"]["pixelcnnpp"], difference["only"]["baseline"]
+        say(
+            f"Only {titles['pixelcnnpp']} is right on {counted(ours)}, "
+            f"only {titles['baseline']} on {cnns}."
         )
 
 

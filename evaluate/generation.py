@@ -1,6 +1,8 @@
 """`evaluate generation`: samples images of each class, and compares them with real images."""
 
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from keras_pixelcnnpp.evaluate.metrics.images import FIDELITY_METRICS, fidelity_
 from keras_pixelcnnpp.evaluate.subject import Subject
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
+from keras_pixelcnnpp.recipes.recipe import COMMANDS, recipe_of_run
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.utils.backend import full_float32
 from keras_pixelcnnpp.utils.checks import checked_images
@@ -50,6 +53,8 @@ def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict:
     if subject.cnn is not None:
         train = quantized_training_images(subject)
         report |= compare(subject.cnn, real, train, samples, by_class, options.seed)
+    else:
+        report["not_compared"] = advice_on_cnn(subject)
     if not by_class or (real.labels >= 0).all():
         how = {"seed": options.seed, **options.of_sampler()}
         completed = complete_images(subject.model, real, **how)
@@ -62,6 +67,16 @@ def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict:
     _print_report(report)
     say(f"Wrote images to {subject.folder / 'samples'}")
     return report
+
+
+def advice_on_cnn(subject: Subject) -> str:
+    """Returns why samples are not compared with real images, and the command that changes it."""
+    reason = "Samples are not compared with real images, because this needs a baseline CNN."
+    if subject.run is None or len(subject.class_names) < 2:
+        return reason
+    words = recipe_of_run(subject.config, "baseline").words()
+    command = ["pixelcnnpp", COMMANDS["baseline"], *words, "--run", str(subject.run.path)]
+    return f"{reason} To train it: {shlex.join(command)}"
 
 
 def quantized_training_images(subject: Subject) -> LabeledImages:
@@ -144,7 +159,7 @@ def compare(
 
     The distance between two finite sets is never 0 and depends on their sizes, so each metric is
     also reported for equally many images of `train`. If images have labels, the report has the
-    class consistency, too.
+    class consistency, too, also of each class, because the mean hides a class that collapsed.
     """
     reals = real_reference_images(train, samples.labels, by_class, seed)
     # Metrics of fewer images would not be comparable.
@@ -159,18 +174,29 @@ def compare(
         "metrics": {"all": {**of_samples, "real_reference": of_real}},
     }
     if by_class and (real.labels >= 0).any():
+        names = samples.class_names
         report["class_consistency"] = {
-            "chance": 1 / len(samples.class_names),
-            "sampled": class_consistency(cnn, samples.images, samples.labels),
-            "real": class_consistency(cnn, real.images, real.labels),
+            "chance": 1 / len(names),
+            "sampled": class_consistency(cnn, samples.images, samples.labels, names),
+            "real": class_consistency(cnn, real.images, real.labels, names),
         }
     return report
 
 
-def class_consistency(cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray) -> dict:
-    """Returns how well a CNN trained on real images recognizes the classes of samples."""
+def class_consistency(
+    cnn: BaselineCNN, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> dict:
+    """Returns how well a CNN trained on real images recognizes the classes of samples.
+
+    `classes` is the share of the images of each class that the CNN assigns to it.
+    """
     probabilities = cnn.class_probabilities(images)
-    return {"count": len(labels), **classification_metrics(labels, probabilities)}
+    right = probabilities.argmax(axis=1) == labels
+    by_class = {
+        class_names[label]: float(right[labels == label].mean()) for label in np.unique(labels)
+    }
+    metrics = classification_metrics(labels, probabilities)
+    return {"count": len(labels), **metrics, "classes": by_class}
 
 
 def _print_report(report: dict) -> None:
@@ -190,3 +216,10 @@ def _print_report(report: dict) -> None:
             f"the samples to their class, and {named['real']['accuracy']:.1%} of the real images; "
             f"{named['chance']:.1%} is chance."
         )
+        shares = named["sampled"]["classes"]
+        lowest = min(shares, key=shares.__getitem__)
+        share, real = (named[of]["classes"].get(lowest) for of in ("sampled", "real"))
+        beside = "" if real is None else f", and {real:.1%} of its real images"
+        say(f"Lowest class consistency: {lowest}, {share:.1%} of its samples{beside}.")
+    if "not_compared" in report:
+        say(f"Note: {report['not_compared']}")

@@ -218,6 +218,15 @@ class Recipe(Reading):
     def loading(self) -> dict[str, Any]:
         return super().loading() | ({"resize": "crop"} if self.random_crops else {})
 
+    def words(self) -> list[str]:
+        """Returns the values that are set as words of a command, such as `--seed` and `1`."""
+        found = []
+        for name, value in self.values().items():
+            option = name.replace("_", "-")
+            switch = {True: [f"--{option}"], False: [f"--no-{option}"]}
+            found += switch[value] if isinstance(value, bool) else [f"--{option}", str(value)]
+        return found
+
     def differences(self, other: "Recipe", names: Iterable[str]) -> str:
         """Returns the options in which another recipe differs, such as `--seed 0 (now 1)`."""
         found = []

@@ -24,6 +24,7 @@ class TestNumbers:
         assert report["models"]["baseline"]["accuracy"] == pytest.approx(1 / 3)
         assert report["models"]["baseline"]["bits_per_dim"] is None
         assert report["accuracy_difference"]["value"] == pytest.approx(2 / 3)
+        assert report["accuracy_difference"]["only"] == {"pixelcnnpp": 2, "baseline": 0}
         # The two images on which the models differ may both be missing from a resample of three.
         assert report["accuracy_difference"]["ci95"] == [0, 1]
 
@@ -71,6 +72,11 @@ class TestCommand:
         assert models["pixelcnnpp"]["bits_per_dim"] == pytest.approx(bits, rel=1e-5)
         difference = models["pixelcnnpp"]["accuracy"] - models["baseline"]["accuracy"]
         assert report["accuracy_difference"]["value"] == pytest.approx(difference)
+        ours, cnns = report["accuracy_difference"]["only"].values()
+        assert (ours - cnns) / 9 == pytest.approx(difference)
+        printed = measured.printed["classification"]
+        assert f"is right on {ours} image" in printed
+        assert f"only Baseline CNN on {cnns}." in printed
 
     def test_labels_a_class_and_a_cnn_are_missing(self, pixelcnnpp, run_without_baseline, tmp_path):
         """Unlabeled images are predicted but not counted."""

@@ -1,3 +1,6 @@
+import html
+import shlex
+
 import numpy as np
 import pytest
 import tiny
@@ -51,6 +54,19 @@ class TestComparison:
         named = report["class_consistency"]["sampled"]
         predicted = FirstPixels().class_probabilities(samples.images).argmax(axis=1)
         assert (named["count"], named["accuracy"]) == (30, np.mean(predicted == samples.labels))
+
+    def test_a_class_that_collapsed_is_seen(self):
+        """All samples of one class look like another one, and the others are real images."""
+        samples = sampled(12, seed=1)
+        samples.images[samples.labels == 1] = samples.images[samples.labels == 0]
+        named = compared(samples)["class_consistency"]
+        for part, images in (("sampled", samples), ("real", REFERENCE)):
+            predicted = FirstPixels().class_probabilities(images.images).argmax(axis=1)
+            for label, name in enumerate(tiny.NAMES):
+                expected = np.mean(predicted[images.labels == label] == label)
+                assert named[part]["classes"][name] == expected
+        shares = named["sampled"]["classes"]
+        assert shares["gray"] < 0.2 < min(shares["dark"], shares["bright"])
 
     def test_real_reference_is_of_training_images_with_the_same_classes(self):
         samples = sampled(per_class=7)
@@ -110,12 +126,39 @@ def test_beside_real_images(measured):
     assert (named["sampled"]["count"], named["real"]["count"]) == (12, 9)
     bits = model.bits_per_dim(sampled.reshape(12, 4, 4, 1), np.arange(12) // 4).mean()
     assert report["bits_per_dim"] == pytest.approx(bits, rel=1e-4)
+    shares = named["sampled"]["classes"]
+    lowest = min(shares, key=shares.get)
+    printed = f"Lowest class consistency: {lowest}, {shares[lowest]:.1%} of its samples, and"
+    assert printed in measured.printed["generation"]
     samples = measured.run.reports / "samples"
     assert {path.name for path in samples.iterdir()} == {
         f"{name}_image_{number:02d}.png" for name in tiny.NAMES for number in (1, 2, 3, 4)
     }
     with Image.open(samples / "bright_image_02.png") as image:
         np.testing.assert_array_equal(image, sampled[2, 1])
+
+
+def test_without_a_cnn_the_command_that_trains_it(pixelcnnpp, run_without_baseline):
+    """It uses the images of the run, also where it read them in its own way."""
+    run = run_without_baseline
+    config = run.read_config()
+    chosen = {"max_examples": 20, "seed": 3}
+    config["pixelcnnpp"]["options"] |= chosen
+    config["data"]["split_seed"] = 0
+    write_json(run.config_json, config)
+    command = ("evaluate", "generation", "--run", run.path, "--per-class", 1)
+    out = done(pixelcnnpp(*command))
+    advice = out.split("baseline CNN. To train it: ")[1].splitlines()[0]
+    page = (run.reports / "index.html").read_text(encoding="utf-8")
+    assert advice in html.unescape(page)
+    program, *words = shlex.split(advice)
+    assert program == "pixelcnnpp"
+    done(pixelcnnpp(*words, "--epochs", 1))
+    options = run.read_config()["baseline"]["options"]
+    assert {name: options[name] for name in chosen} == chosen
+    out = done(pixelcnnpp(*command))
+    assert "To train it" not in out
+    assert "class_consistency" in report_of(run, "generation")
 
 
 def test_real_images_have_the_levels_of_the_samples(run, tmp_path):
