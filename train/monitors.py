@@ -10,9 +10,11 @@ import keras
 import numpy as np
 from tensorboardX import SummaryWriter, summary
 
+from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.images import image_grid
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.metrics.classifiers import mean_log_loss
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
@@ -122,24 +124,28 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes curves, hyperparameters and samples for TensorBoard.
+    """Writes curves, hyperparameters, training images and samples for TensorBoard.
 
     Folders and tags are those of `keras.callbacks.TensorBoard`, which needs TensorFlow. The scalars
-    in the folder `validation` become the metrics of the hyperparameters. Every `sample_every`
-    epochs, it samples images of each class with the same random numbers.
+    in the folder `validation` become the metrics of the hyperparameters. The training images are
+    the first ones of `batches`, cropped, flipped and rounded to the levels of the model. Every
+    `sample_every` epochs, it samples images of each class with the same random numbers.
     """
 
     PER_CLASS = 9
+    TRAINING_IMAGES = 36
 
     def __init__(
         self,
         log_dir: Path,
         monitor: ValidationMonitor,
         hyperparameters: dict,
+        batches: ImageBatches,
         sample_every: int = 0,
     ):
         super().__init__()
         self.monitor = monitor
+        self.batches = batches
         self.sample_every = sample_every
         parts = ("train", "validation")
         self._writers = {part: SummaryWriter(str(log_dir / part)) for part in parts}
@@ -156,6 +162,18 @@ class TensorBoardLog(keras.callbacks.Callback):
         for writer in self._writers.values():
             writer.close()
 
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if epoch == 0 and self._has_pictures:
+            images, *_ = self.batches[0]
+            shown = quantize(images[: self.TRAINING_IMAGES], self.model.num_levels)
+            grid = image_grid(shown)
+            self._writers["train"].add_image("images/training", grid, 0, dataformats="HWC")
+
+    @property
+    def _has_pictures(self) -> bool:
+        """Whether the images are gray or RGB; others are left out."""
+        return self.model.image_shape[-1] in (1, 3)
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         for name, value in {**(logs or {}), "learning_rate": rate}.items():
@@ -163,8 +181,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             if math.isfinite(value):
                 tag = f"epoch_{name.removeprefix('val_')}"
                 self._writers[part].add_scalar(tag, float(value), epoch)
-        # Images that are neither gray nor RGB are left out.
-        has_samples = self.sample_every and self.model.image_shape[-1] in (1, 3)
+        has_samples = self.sample_every and self._has_pictures
         if has_samples and (epoch + 1) % self.sample_every == 0:
             for name, grid in self._samples().items():
                 images = self._writers["validation"]

@@ -44,7 +44,7 @@ from keras_pixelcnnpp.train.monitors import (
 )
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.run import RunFolder
-from keras_pixelcnnpp.training.train import train
+from keras_pixelcnnpp.training.train import train, training_batches
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import (
@@ -235,7 +235,8 @@ def _train_into(
     facts = {"model": section, "data": dataset.name, "parameters": model.count_params()}
     facts |= {name: v for name, v in recipe.options().items() if name not in MONITORING}
     sample_every = getattr(recipe, "sample_every", 0)
-    board = TensorBoardLog(run.logs(section), monitor, facts, sample_every)
+    batches = training_batches(model, images, recipe)
+    board = TensorBoardLog(run.logs(section), monitor, facts, batches, sample_every)
     callbacks = [monitor, *start.callbacks, HistoryFile(run.history_json(section)), board]
     train(
         model,

@@ -63,7 +63,7 @@ def train(
     if sample_weight is not None and recipe.random_crops:
         expected = "None with random crops"
         raise invalid_argument("sample_weight", np.shape(sample_weight), expected)
-    batches = _batches(model, images, recipe, sample_weight)
+    batches = training_batches(model, images, recipe, sample_weight)
     hybrid = getattr(model, "label_loss_weight", 0) > 0
     first = recipe.likelihood_epochs if hybrid and isinstance(recipe, PixelCNNRecipe) else 0
     per_epoch, steps = len(batches), recipe.epochs * len(batches)
@@ -81,8 +81,11 @@ def train(
         refit_class_bias(model, *given, sample_weight)
 
 
-def _batches(
-    model: keras.Model, images: LabeledImages, recipe: Recipe, sample_weight: np.ndarray | None
+def training_batches(
+    model: keras.Model,
+    images: LabeledImages,
+    recipe: Recipe,
+    sample_weight: np.ndarray | None = None,
 ) -> ImageBatches:
     """Returns the batches of a training; see `train`."""
     labels = images.labels

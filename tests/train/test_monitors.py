@@ -6,7 +6,10 @@ import pytest
 import tiny
 from PIL import Image
 
+from keras_pixelcnnpp.data.batches import ImageBatches
+from keras_pixelcnnpp.data.images import image_grid
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.train.monitors import (
@@ -60,6 +63,12 @@ def test_measuring_takes_no_longer_than_the_epoch():
     assert max_validation_examples(None, 2, num_classes=10) == 10  # one image per class
 
 
+def training_batches():
+    """Batches of images with values between those of the levels."""
+    split, how = tiny.tiny_split(24), {"batch_size": 10, "seed": 3, "horizontal_flip": True}
+    return ImageBatches(split.images // 2, split.labels, **how)
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     """A model after four epochs, its logs in memory and on disk, and its monitor."""
@@ -69,7 +78,7 @@ def watched(tmp_path_factory):
     monitor = ValidationMonitor(tiny.tiny_split(30, seed=1), max_examples=9)
     assert len(monitor.validation) == 9
     options = {"filters": [20, 40], "max_examples": None, "jit_compile": False, "data": "a|b"}
-    board = TensorBoardLog(folder, monitor, options, sample_every=2)
+    board = TensorBoardLog(folder, monitor, options, training_batches(), sample_every=2)
     expected = {}
 
     def look(epoch, logs):
@@ -111,7 +120,7 @@ def events(folder):
     return accumulator.EventAccumulator(str(folder)).Reload()
 
 
-def test_tensorboard_has_curves_and_samples(watched):
+def test_tensorboard_has_curves_training_images_and_samples(watched):
     model, history, _, folder = watched
     for part, name in (("train", "bits_per_dim"), ("validation", "val_accuracy")):
         scalars = events(folder / part).Scalars(f"epoch_{name.removeprefix('val_')}")
@@ -120,6 +129,11 @@ def test_tensorboard_has_curves_and_samples(watched):
     found = events(folder / "validation")
     steps = {tag: [event.step for event in found.Images(tag)] for tag in found.Tags()["images"]}
     assert steps == {f"samples/{name}": [1, 3] for name in tiny.NAMES}
+    images, _ = training_batches()[0]
+    content = events(folder / "train").Images("images/training")
+    assert [event.step for event in content] == [0]
+    grid = image_grid(quantize(images, 5))
+    assert (np.asarray(Image.open(io.BytesIO(content[0].encoded_image_string))) == grid).all()
     # `fit` ends by putting the averaged weights into the model.
     grids = ClassSamples.sample(model, TensorBoardLog.PER_CLASS, seed=0).grids()
     for name, grid in grids.items():

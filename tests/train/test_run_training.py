@@ -1,3 +1,4 @@
+import io
 import shlex
 from functools import partial
 
@@ -8,8 +9,10 @@ import tiny
 from command_line import done, one_line
 from images import write_course_folder
 from layer_checks import flat_weights
+from PIL import Image
 
 import pixelcnnpp as program
+from keras_pixelcnnpp.data.images import image_grid
 from keras_pixelcnnpp.models.archive import copy_initial_weights
 from keras_pixelcnnpp.recipes.recipe import COMMANDS, BaselineRecipe, PixelCNNRecipe
 from keras_pixelcnnpp.train import run_training
@@ -58,6 +61,16 @@ def test_what_is_written(finished):
     assert [row["epoch"] for row in rows] == [1, 2]
     measured = {"bits_per_dim", "val_accuracy", "val_bits_per_dim", "val_cross_entropy"}
     assert all(measured <= set(row) for row in rows)
+
+
+def test_tensorboard_has_the_first_training_images(finished):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(finished[1].logs("pixelcnnpp") / "train")).Reload()
+    (event,) = events.Images("images/training")
+    order = np.random.default_rng([0, 0]).spawn(3)[0].permutation(24)
+    grid = image_grid(tiny.tiny_dataset().split("train").images[order[:12]])
+    with Image.open(io.BytesIO(event.encoded_image_string)) as image:
+        assert (np.asarray(image) == grid).all()
 
 
 @pytest.mark.slow
