@@ -90,7 +90,7 @@ def make_page(answers: Answers) -> gr.Blocks:
             _sample_tab(answers)
         with gr.Tab("Classify, score and complete"), gr.Row():
             with gr.Column(min_width=260):
-                image, invert = _image_input()
+                image, invert = _image_input(answers)
             with gr.Column(scale=2, min_width=300):
                 if model.num_classes:
                     with gr.Tab("Classify"):
@@ -198,11 +198,17 @@ def _editor(answers: Answers, image: gr.Image, invert: gr.Checkbox) -> gr.ImageE
     return editor
 
 
-def _image_input() -> tuple[gr.Image, gr.Checkbox]:
+def _image_input(answers: Answers) -> tuple[gr.Image, gr.Checkbox]:
     image = gr.Image(label="Image file", type="filepath", image_mode=None, format="png", height=220)
     # Pass the file itself: Gradio would decode it without the limits of `open_image`.
     image.preprocess = lambda payload: payload and payload.path  # type: ignore[method-assign, assignment, return-value]
     invert = gr.Checkbox(label="Invert light and dark")
+    button = gr.Button("Use a sample of the model", size="sm")
+
+    def example() -> tuple[Image.Image, bool]:
+        return as_image(answers.sample().images[0]), False
+
+    _on_click(button, example, [], [image, invert])
     return image, invert
 
 

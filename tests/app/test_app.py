@@ -3,11 +3,13 @@
 import gc
 import io
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from unittest import mock
 
 import hostile
@@ -190,6 +192,19 @@ class TestPage:
         check_grid(path, model.complete(images, KNOWN, [1] * NUM_COMPLETIONS, seed=5))
         expected = model.class_log_likelihoods(IMAGES[2:3], observed=KNOWN)[0]
         assert posterior["label"] == NAMES[expected.argmax()]
+
+    def test_a_visitor_without_an_image_gets_one(
+        self, connect, upload, answers, model, monkeypatch
+    ):
+        """It is a sample, as the other tabs then get it."""
+        monkeypatch.setattr(secrets, "randbelow", lambda high: 7)
+        expected = answers.sample(seed=7).images[0]
+        path, invert = connect().predict(api_name="/example")
+        assert not invert
+        content = Path(path).read_bytes()
+        np.testing.assert_array_equal(answers.trained.read(content), expected)
+        bits, _ = connect().predict(upload(content), invert, api_name="/score")
+        assert bits == pytest.approx(model.bits_per_dim(expected[None])[0], abs=1e-3)
 
     def test_hostile_files_next_to_another_browser(self, connect, upload, tmp_path, monkeypatch):
         started = tmp_path / "started"
