@@ -159,7 +159,7 @@ def _beside_independent(report: dict) -> str:
     return (
         f"{_compared((low, high), 0, words)} than independent pixels, whose values are as frequent "
         f"as in the training images: {report['bits_per_dim']:.3f} instead of "
-        f"{report['independent_bits_per_dim']:.3f} bits/dim ({low:.3f} to {high:.3f} fewer). "
+        f"{report['independent_bits_per_dim']:.3f} bits/dim, a gain of {low:.3f} to {high:.3f}. "
     )
 
 
