@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("changed")
 
 
-@hostile.examples(150)
+@hostile.examples(200)
 @given(
     name=st.sampled_from([*CONFIG["data"], None]),
     value=VALUES,

@@ -64,6 +64,11 @@ def test_weights_of_a_trained_model_have_no_optimizer(saved, tmp_path):
     )
 
 
+def test_preset_of_digits_recognizes_its_images():
+    """Otherwise, `evaluate` would not know which images the preset was trained on."""
+    assert Preset("digits").metadata["fingerprint"] == load_dataset("digits").fingerprint()
+
+
 @pytest.mark.slow
 def test_preset_of_digits_is_as_accurate_as_its_card_says():
     metadata = Preset("digits").metadata
