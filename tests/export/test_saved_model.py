@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import enumeration
 import hostile
@@ -242,6 +243,20 @@ def test_only_a_savedmodel_is_replaced(trained, tmp_path):
         with pytest.raises(UserError, match=r"new, empty or a SavedModel.*such as mine\.txt"):
             trained.export(path)
     assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "saved_model.pb"}
+
+
+def test_an_export_that_fails_leaves_the_old_one(trained, tmp_path, monkeypatch):
+    def save(module, folder, **how):
+        (Path(folder) / "assets").mkdir(parents=True)
+        raise OSError
+
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_text("old")
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(OSError):  # noqa: PT011 - any
+        trained.export(tmp_path / "1")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "1", tmp_path / "1" / "saved_model.pb"]
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "old"
 
 
 def test_it_is_loaded_at_its_first_use(savedmodel, tmp_path, monkeypatch):

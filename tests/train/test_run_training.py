@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import shlex
 from functools import partial
 
@@ -6,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
-from command_line import done, one_line
+from command_line import SMALL_OPTIONS, done, one_line
 from images import write_course_folder
 from layer_checks import flat_weights
 from PIL import Image
@@ -213,6 +215,27 @@ def test_options_that_are_not_given_are_those_of_the_run(tmp_path, pixelcnnpp, t
         assert found[section]["resumed"] == [again, f"{again} --epochs 9"]
         assert found[section]["options"] == before[section]["options"] | {"epochs": 9}
         assert section == "baseline" or "Recipe of the run" in out
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, pixelcnnpp, monkeypatch):
+    run, savez = RunFolder(tmp_path / "run"), np.savez
+    data = tiny.save_npz(tmp_path / "tiny.npz")
+
+    def on_a_full_disk(file, **state):
+        if run.has_checkpoint("pixelcnnpp"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+        savez(file, **state)
+
+    command = ("train", "--data", data, "--run", run.path, *SMALL_OPTIONS, "--epochs", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", on_a_full_disk)
+        kept = "The checkpoint after 1 epoch is kept"
+        one_line(pixelcnnpp(*command), os.strerror(errno.ENOSPC), kept, "--resume")
+    files = [file.name for file in run.checkpoints("pixelcnnpp").iterdir()]
+    assert files == ["epoch-0001.npz"]
+    keras.utils.clear_session(free_memory=False)
+    assert "Continuing after 1 epoch" in done(pixelcnnpp("train", "--run", run.path, "--resume"))
+    assert [row["epoch"] for row in run.history("pixelcnnpp")] == [1, 2]
 
 
 @pytest.mark.slow
