@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images, num_header_bytes
+from keras_pixelcnnpp.commands.helpers import paths_read, require_no_input
 from keras_pixelcnnpp.commands.model_commands import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.data.images import check_channels, open_image, opened, png_bytes
@@ -103,7 +104,8 @@ def decompress_file(options: DecompressOptions) -> None:
         raise UserError(f"{options.file}: {error}") from error
     paths = _paths_inside(output, names or [f"{index:05d}.png" for index in range(len(images))])
     for path in paths:
-        check_output(path, options.overwrite, [options.file])
+        check_output(path, options.overwrite)
+    require_no_input(paths, paths_read(options))
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, png_bytes(pixels))
     say(f"Wrote {counted(len(images))} to {output}")

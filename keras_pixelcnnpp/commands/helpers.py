@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
@@ -59,13 +59,15 @@ def with_options(*declarations: type, defaults: dict[str, Any] | None = None) ->
 
     The command gets an object of each dataclass. Their fields are declared with `option`, or
     annotated as in the documentation of typer. The help shows `defaults`, which are by default the
-    `DEFAULTS` of a recipe.
+    `DEFAULTS` of a recipe. An output that is one of the files that the command reads is an error.
     """
     names = {one: [field.name for field in fields(one)] for one in declarations}
 
     def decorate(function: Callable) -> Callable:
         def call(**values: Any) -> None:
-            function(*(one(**{name: values[name] for name in names[one]}) for one in names))
+            given = [one(**{name: values[name] for name in names[one]}) for one in names]
+            require_no_input(*(_paths(given, are_outputs=are) for are in (True, False)))
+            function(*given)
 
         parameters = [
             _parameter(field, defaults or getattr(one, "DEFAULTS", {}))
@@ -96,6 +98,33 @@ def _parameter(one: Field, defaults: dict[str, Any]) -> inspect.Parameter:
     return inspect.Parameter(one.name, kind, default=default, annotation=annotation)
 
 
+def paths_read(options: Any) -> list[Path]:
+    """Returns the files and folders that a command reads, from an object of its options.
+
+    These are the paths of all options that are not declared as outputs, also of one that is new.
+    """
+    return _paths([options], are_outputs=False)
+
+
+def _paths(given: list[Any], are_outputs: bool) -> list[Path]:
+    chosen = [
+        getattr(options, one.name)
+        for options in given
+        for one in fields(options)
+        if one.metadata.get("of_output", False) == are_outputs
+    ]
+    values = [value if isinstance(value, list) else [value] for value in chosen]
+    return [path for paths in values for path in paths if isinstance(path, Path)]
+
+
+def require_no_input(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
+    """Raises a `UserError` if an output is a file that the command reads, by any of its names."""
+    for output in filter(Path.is_file, outputs):
+        if any(path.exists() and output.samefile(path) for path in inputs):
+            expected = "Choose another file to write to"
+            raise UserError(f"{output} is an input of this command. {expected}")
+
+
 def command_line() -> str:
     """Returns the command of this process as it was given, without the folder of the program."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -110,7 +139,10 @@ def epilog(*examples: str) -> str | None:
 
 
 def output_path(text: str, default: Any = None, folder: bool = False, suffix: str = "") -> Any:
-    """Declares an option for an output path, which is checked before the command does its work."""
+    """Declares an option for an output path, which is checked before the command does its work.
+
+    It must not be a file that the command reads; see `paths_read`.
+    """
     kinds = {"file_okay": not folder, "dir_okay": folder}
 
     def checked(path: Path | None) -> Path | None:
@@ -119,7 +151,7 @@ def output_path(text: str, default: Any = None, folder: bool = False, suffix: st
             raise UserError(f"Invalid value for --output. {expected}. Received: {path}")
         return in_a_folder(path)
 
-    return option(text, default, callback=checked, **kinds)
+    return option(text, default, callback=checked, of_output=True, **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:

@@ -117,6 +117,7 @@ class SampleOptions(OverwriteOptions, BlockOptions, ConditionOptions, RandomOpti
         "for one PNG file per image, such as Class1_image_01.png.",
         Path("samples.png"),
         callback=in_a_folder,
+        of_output=True,
     )
 
 

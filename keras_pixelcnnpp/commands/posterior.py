@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.commands.helpers import require_no_input
 from keras_pixelcnnpp.commands.model_commands import ConditionOptions, PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
 from keras_pixelcnnpp.data.images import SUFFIXES, read_image
@@ -25,7 +26,9 @@ def write_posterior(options: PosteriorOptions) -> None:
     if not 0 < options.level < 1:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
     for output in filter(None, (options.output, options.figure)):
-        check_output(output, options.overwrite, [options.data])
+        check_output(output, options.overwrite)
+    if options.figure is not None and options.data.is_dir():
+        require_no_input([options.figure], images_in(options.data))
     trained = TrainedModel.named(options)
     grid = grid_of(options.grid, vectors_of(trained.model.conditions).names)
     paths, images, vectors = _images(options, trained)

@@ -156,7 +156,7 @@ def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
-    check_output(options.output, options.overwrite, [options.image, options.mask])
+    check_output(options.output, options.overwrite)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
     vector = value_of(options, model.conditions)

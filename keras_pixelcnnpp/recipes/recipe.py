@@ -38,8 +38,8 @@ def option(text: str, default: Any = None, **declaration: Any) -> Any:
     `with_options` in `commands/helpers.py` gives commands these fields. `text` is the help text.
     The default `...` makes the option required. `declaration` has further arguments of
     `typer.Option`, such as `min`. Those that begin with `of_` say where the option belongs:
-    `of_model` to the arguments of the model, and `of_preset` to the training options that a preset
-    may set.
+    `of_model` to the arguments of the model, `of_preset` to the training options that a preset may
+    set, and `of_output` to the files that the command writes. Other paths are those that it reads.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})

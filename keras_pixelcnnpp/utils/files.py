@@ -5,7 +5,8 @@ The rule holds for all that the package writes, so that nothing of the user is l
 - Files and folders are written completely in a hidden folder next to their place, flushed to the
   disk, and renamed. Existing files are removed only then. (`atomic_path`, `atomic_files`)
 - A command replaces a file that its options name, and that is there already, only with
-  `--overwrite`, and never replaces its own input. (`check_output`)
+  `--overwrite` (`check_output`), and never replaces its own input (`require_no_input` in
+  `commands/helpers.py`).
 """
 
 import csv
@@ -106,21 +107,12 @@ def _flush(path: Path) -> None:
                 os.fsync(opened.fileno())
 
 
-def check_output(path: Path, overwrite: bool, inputs: Iterable[Path | None] = ()) -> None:
-    """Raises a `UserError` if a command would replace a file that it must keep.
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raises a `UserError` if the file at `path` exists, unless the user allows to `overwrite` it.
 
-    This is called before the command does its work.
-
-    Args:
-        path: The file that the command will write.
-        overwrite: Boolean, the option `--overwrite`.
-        inputs: Files that the command reads; `None` for one that is not given.
+    This is called before a command does its work.
     """
-    if not path.exists():
-        return
-    if any(file and file.exists() and path.samefile(file) for file in inputs):
-        raise UserError(f"{path} is an input of this command. Choose another file to write to")
-    if not overwrite:
+    if path.exists() and not overwrite:
         raise UserError(f"{path} exists. Add --overwrite to replace it, or choose another file")
 
 

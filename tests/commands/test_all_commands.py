@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -16,7 +17,8 @@ import tiny
 from command_line import SMALL_OPTIONS, done, one_line
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.commands.helpers import in_a_folder
+from keras_pixelcnnpp.commands import model_commands
+from keras_pixelcnnpp.commands.helpers import in_a_folder, with_options
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.training.checkpoints import TrainingStopped
@@ -175,6 +177,60 @@ def test_a_folder_that_cannot_be_written_to():
                     pass
         finally:
             os.seteuid(user)
+
+
+def output_and_input():
+    """Yields the options of each command, with one that is written and one that is read."""
+    for kind in filter(is_dataclass, vars(model_commands).values()):
+        paths = [one for one in fields(kind) if "Path" in str(one.type)]
+        for output in paths:
+            if "callback" in output.metadata:
+                for other in paths:
+                    if "callback" not in other.metadata:
+                        name = f"{kind.__name__} {output.name} {other.name}"
+                        yield pytest.param(kind, output.name, other, id=name)
+
+
+@pytest.mark.parametrize(("kind", "output", "other"), [*output_and_input()])
+def test_no_command_replaces_what_another_of_its_options_reads(tmp_path, kind, output, other):
+    """Every path is read, unless a callback checks the folder to write to; by any name."""
+    file = tmp_path / ("a.keras" if other.name == "model" else "a.png")
+    file.touch()
+    link = tmp_path / "link.png"
+    link.symlink_to(file)
+    read = {other.name: [file] if "list" in str(other.type) else file}
+    named = {"model": Path("m.keras")} if other.name not in ("run", "model") else {}
+    values = {one.name: None if one.default is MISSING else one.default for one in fields(kind)}
+    called = mock.Mock(__name__="command")
+    command = with_options(kind)(called)
+    with pytest.raises(UserError, match=r"link\.png is an input of this command"):
+        command(**{**values, **named, **read, output: link})
+    command(**{**values, **named, **read, output: tmp_path / "new.png"})
+    called.assert_called_once()
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("sample --map m.png --output m.png", "m.png"),
+        ("complete a.png --map m.png --output m.png", "m.png"),
+        ("complete a.png --mask m.png --output m.png", "m.png"),
+        ("score --data images --map m.csv --output m.csv", "m.csv"),
+        ("posterior --grid h=1 --data a.png --groups p.csv --output p.csv", "p.csv"),
+        ("posterior --grid h=1 --data a.png --prior p.csv --output p.csv", "p.csv"),
+        ("posterior --grid h=1 --data a.png --figure a.png", "a.png"),
+        ("posterior --grid h=1 --data images --figure images/a.png", "images/a.png"),
+        ("compress a.pxc --output a.pxc", "a.pxc"),
+    ],
+)
+def test_inputs_are_kept(pixelcnnpp, archive, tmp_path, monkeypatch, words, file):
+    monkeypatch.chdir(tmp_path)
+    Path("images").mkdir()
+    for name in {file, "a.png", "images/a.png"}:
+        Path(name).write_bytes(b"old")
+    answer = pixelcnnpp(*words.split(), "--model", archive, "--overwrite")
+    one_line(answer, f"{file} is an input of this command. Choose another file to write to")
+    assert Path(file).read_bytes() == b"old"
 
 
 # Sets the title of a terminal, erases the screen, and writes from right to left.
