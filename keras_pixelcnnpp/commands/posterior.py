@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_pixelcnnpp.commands.helpers import require_no_input
 from keras_pixelcnnpp.commands.model_commands import ConditionOptions, PosteriorOptions
-from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in, read_files
+from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in
 from keras_pixelcnnpp.data.images import SUFFIXES, read_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
@@ -69,7 +69,7 @@ def _images(
         has_vectors = np.shape(split.vectors)[1:] == (len(model.conditions.names),)
         images = model.checked_images(split.images)
         return [*split.paths], images, split.vectors if has_vectors else None
-    images = read_files(images_in(options.data), trained.read)
+    images = trained.read_files(images_in(options.data))
     return [*map(str, images)], np.stack([*images.values()]), None
 
 

@@ -163,7 +163,7 @@ def complete_file(options: CompleteOptions) -> None:
     if vector is not None and name is not None:
         model.conditions.require_classes()
     label = ANY_CLASS if name is None else class_label(model.class_names, name)
-    image = trained.read(options.image)
+    (image,) = trained.read_files([options.image]).values()
     known = _known_pixels(options, trained)
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
     labels = vector

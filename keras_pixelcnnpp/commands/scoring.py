@@ -17,11 +17,13 @@ from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
     TrainedModel,
     images_below,
-    read_files,
+    print_notes,
 )
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.identity import trained_on_text
+from keras_pixelcnnpp.data.images import Changes
 from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import (
@@ -51,7 +53,7 @@ def classify_files(options: ClassifyOptions) -> None:
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     if options.csv is not None:
         check_output(options.csv, options.overwrite)
-    images = read_files(files, trained.read)
+    images = trained.read_files(files)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     pixels = np.stack([*images.values()])
     with graphs_as_traced():
@@ -156,18 +158,28 @@ def score_folder(
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.
     results = map_blocks(partial(_score, data.absolute(), tiled, vector), blocks, trained, workers)
-    bits = _bits_of(rows[1:])
+    bits, changes = _bits_of(rows[1:]), Changes()
     try:
         write_json(record, given)
         write_csv(output, rows)
         with output.open("a", **_TEXT) as file:
-            for scored in results:
+            for scored, changed in results:
+                changes.update(changed)
                 write_cells(file, scored)
                 file.flush()
                 bits += _bits_of(scored)
     except OSError as error:  # such as a full disk
         raise UserError(f"{output}: {error.strerror}. Continue with --resume") from error
+    print_notes(changes, _advice_on_sizes(trained, changes))
     return np.array(bits)
+
+
+def _advice_on_sizes(trained: TrainedModel, changes: Changes) -> str:
+    """Returns the advice to add --tiled, if the model and all images can be processed with it."""
+    with suppress(UserError):
+        TiledModel(trained.model)
+        return "" if changes.any_smaller else "Add --tiled to score them at their own size."
+    return ""
 
 
 def _checksum(data: Path, paths: list[str]) -> str:
@@ -201,12 +213,12 @@ def _complete_rows(file: Path) -> list[list]:
 
 def _score(
     data: Path, tiled: bool, vector: np.ndarray | None, trained: TrainedModel, paths: list[str]
-) -> list[list]:
-    """Returns a row of the CSV file for each path; a single path if `tiled`."""
-    names, images, rows = trained.class_names, {}, {}
+) -> tuple[list[list], Changes]:
+    """Returns a row of the CSV file for each path, a single one if `tiled`, and how it was read."""
+    names, images, rows, changes = trained.class_names, {}, {}, Changes()
     for path in paths:
         try:
-            images[path] = trained.read(file_inside(data, path), tiled)
+            images[path] = trained.read(file_inside(data, path), tiled, changes)
         except UserError as error:
             of_vector = 0 if vector is None else 1 + len(_components(vector))
             rows[path] = [path, -1, *[""] * (len(names) + 2 + of_vector), error]
@@ -219,4 +231,4 @@ def _score(
                 values += [float(-bits * np.log(2) * images[path].size), *_components(vector)]
             name = names[label] if label >= 0 else ""
             rows[path] = [path, int(label), name, *values, ""]
-    return [rows[path] for path in paths]
+    return [rows[path] for path in paths], changes

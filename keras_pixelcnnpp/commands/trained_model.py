@@ -12,7 +12,13 @@ from keras_pixelcnnpp.commands.model_commands import ModelOptions
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.identity import HASH_LENGTH
-from keras_pixelcnnpp.data.images import SUFFIXES, open_image, read_image
+from keras_pixelcnnpp.data.images import (
+    SUFFIXES,
+    Changes,
+    check_channels,
+    fit_image,
+    open_image,
+)
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -62,21 +68,36 @@ class TrainedModel(NamedTuple):
             )
         return cls(model, str(source), {name: facts[name] for name in READING if name in facts})
 
-    def read(self, file: Path | bytes, tiled: bool = False) -> np.ndarray:
+    def read(
+        self, file: Path | bytes, tiled: bool = False, changes: Changes | None = None
+    ) -> np.ndarray:
         """Reads an image file as in training, uint8 `(height, width, channels)`.
 
-        `tiled` keeps its size, which must be at least that of the model.
+        `tiled` keeps its size, which must be at least that of the model. What reading changes is
+        added to `changes`.
         """
-        if not tiled:
-            return read_image(file, self.model.image_shape, **self.reading)
-        channels = self.model.image_shape[-1]
-        image = np.asarray(open_image(file, channels, self.reading.get("white_level")))
+        *size, channels = self.model.image_shape
+        check_channels(self.model.image_shape)
+        image = open_image(file, channels, self.reading.get("white_level"))
+        name = "image" if isinstance(file, bytes) else str(file)
+        resize = self.reading.get("resize", "center_crop")
         try:
-            TiledModel(self.model).blocks(image.shape[:2])
+            if tiled:
+                size = [image.height, image.width]
+                TiledModel(self.model).blocks(size)
+            pixels = fit_image(image, size, resize)
         except UserError as error:  # too small
-            name = "image" if isinstance(file, bytes) else file
             raise UserError(f"{name}: {error}") from error
-        return image.reshape(*image.shape[:2], channels)
+        if changes is not None:
+            changes.add(name, image, pixels, resize)
+        return pixels
+
+    def read_files(self, files: Iterable[Path]) -> dict[Path, np.ndarray]:
+        """Returns the images in files by path, and prints what reading them has changed."""
+        changes = Changes()
+        images = read_files(files, lambda file: self.read(file, changes=changes))
+        print_notes(changes)
+        return images
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -129,6 +150,14 @@ class TrainedModel(NamedTuple):
             "probabilities": probabilities,
             "bits_per_dim": bits_per_dim(log_marginal(scores), images.shape[1:]),
         }
+
+
+def print_notes(changes: Changes, advice: str = "") -> None:
+    """Prints what reading images has changed, and an `advice` if some have another size."""
+    notes = changes.notes()
+    first = next(filter(notes.get, Changes.OF_SIZE), None)
+    for kind, note in notes.items():
+        say(f"{note} {advice}".strip() if kind == first else note)
 
 
 def _run_of(path: Path) -> RunFolder:

@@ -94,12 +94,25 @@ def dataset_of_arrays(
     if class_names is not None and not {"train", "all"} & splits.keys():
         num_classes = max(num_classes, class_names.size)  # some may have no image
     notes = sorted({reading_of(arrays[images].shape) for images, *_ in pairs.values()} - {""})
+    notes += _channels_note(*shapes)
     if unused:
         notes.append(f"Arrays that are not used: {', '.join(unused)}.")
     class_names = checked_class_names(class_names, num_classes)
     of_vectors = {split: pair[2 + (pair[3] in arrays)] for split, pair in pairs.items()}
     vector_names = _vector_names(splits, of_vectors, conditions)
     return Dataset(name, class_names, splits, (*notes,), vector_names)
+
+
+def _channels_note(shape: tuple[int, int, int]) -> list[str]:
+    """Returns a message for images whose channels may be the first axis."""
+    height, width, channels = shape
+    if height > 4 or min(width, channels) <= 4:
+        return []
+    note = (
+        f"The images are {height} pixels high and have {channels} channels. If their channels are "
+        "the first axis, move them to the last: np.moveaxis(images, 1, -1)."
+    )
+    return [note]
 
 
 def _vector_names(
@@ -141,6 +154,12 @@ def _split(
         raise UserError(
             f"{images_of} must be {dtype} (N, height, width) or (N, height, width, channels), "
             f"and not empty. Received: {given.dtype} {given.shape}"
+        )
+    # Of images with channels last, no width equals the number of channels.
+    if images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] > 4:
+        raise UserError(
+            f"{images_of} must be {dtype} (N, height, width, channels). Received: {given.shape}, "
+            f"whose channels are first. Move them: np.moveaxis({images_of}, 1, -1)"
         )
     require_finite(images, images_of)
     if images.dtype != dtype:

@@ -25,7 +25,7 @@ from keras_pixelcnnpp.data.dataset import (
     named_splits,
 )
 from keras_pixelcnnpp.data.identity import HASH_LENGTH
-from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image, resized_note
+from keras_pixelcnnpp.data.images import SUFFIXES, Changes, fit_image, open_image
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice
@@ -40,7 +40,15 @@ COLUMNS = {
 }
 _INTEGER = re.compile("-?[0-9]{1,9}")  # int() also accepts "1_0" and digits of other scripts
 
-# An unread image file: its path relative to the folder, its label, and where it is listed.
+# How to load images without a change, for its note.
+ADVICE = {
+    Changes.CROPPED: 'resize="stretch", or train\'s --resize stretch, keeps the borders.',
+    Changes.GRAY: "channels=1, or train's --channels 1, reads all images as gray.",
+    Changes.CLIPPED: "A larger white_level, or train's --white-level, clips fewer values.",
+}
+
+# An unread image file: its path relative to the folder, its label, and where it is listed: a row of
+# a CSV file, or nothing.
 Listed = namedtuple("Listed", ("path", "label", "place", "vector"), defaults=(None,))
 
 
@@ -110,7 +118,7 @@ def read_listed(
     # `None` until the first image is read, whose size is that of the others.
     size: Any = how.size or (None if how.as_uint16 or own_size else (32, 32))
     is_given = size is not None
-    splits, bad, sizes = {}, [], Counter()
+    splits, bad, changes = {}, [], Changes()
     tick = progress(sum(map(len, listed.values())), unit="file")
     for name, rows in listed.items():
         images, good, hashes = None, [], []
@@ -131,14 +139,14 @@ def read_listed(
                 except UserError as error:  # too small for a crop
                     raise UserError(f"{file}: {error}") from error
             except UserError as error:
-                bad.append(f"{row.place}: {error}")
+                bad.append(f"{row.place}: {error}" if row.place else str(error))
                 continue
             if images is None:
                 images = np.zeros((len(rows), *pixels.shape), pixels.dtype)
             images[len(good)] = pixels
             good.append(row)
             hashes.append(sha256(file)[:HASH_LENGTH])
-            sizes[own] += 1
+            changes.add(row.path, image, pixels, resize)
         images = (
             np.zeros((0, *(size or (1, 1)), channels), "uint8")
             if images is None
@@ -161,9 +169,12 @@ def read_listed(
                 "files)"
             )
         notes.append(f"Skipped {counted(len(bad), 'file')} that cannot be read: {first}.")
-    if resize != "crop":
-        notes += resized_note(sizes, size)
-    return splits, notes
+    found = changes.notes()
+    found.pop(Changes.CENTER, None)  # this is what the user has asked for
+    return splits, [
+        *notes,
+        *(f"{note} {ADVICE.get(kind, '')}".strip() for kind, note in found.items()),
+    ]
 
 
 def list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
@@ -188,9 +199,8 @@ def list_class_folders(folder: Path, unlabeled_others: bool) -> Listing:
             skipped["next to the class folders"] += len(others)
         if not files:
             raise UserError(f"{place} has no image files ({', '.join(SUFFIXES)}) and no CSV file")
-        kind = "Class folders" if split == "all" else f"Split {split}"
         listed[split] = [
-            Listed(path.relative_to(folder).as_posix(), label, kind) for path, label in files
+            Listed(path.relative_to(folder).as_posix(), label, "") for path, label in files
         ]
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
     notes = [f"Files were skipped: {kinds}."] if skipped else []

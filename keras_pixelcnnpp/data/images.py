@@ -3,7 +3,8 @@
 import io
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def open_image(
     For files with several frames, the first is used. Palette, CMYK and 16-bit images are
     converted, transparent images are blended with white, and the EXIF orientation is applied. With
     `as_uint16`, the file must be a 16-bit gray image, whose values are kept in mode `"F"`.
+    `Changes` counts images that this changes.
 
     Raises:
         UserError: If the file has another format, is damaged, is a TIFF of several pages, or has
@@ -72,7 +74,10 @@ def open_image(
     with opened(path_or_bytes) as image:
         # Not `n_frames`, for which Pillow reads all pages, in quadratic time.
         if image.format == "TIFF" and getattr(image, "is_animated", False):
-            raise UserError("expected one image in a file. Received: a TIFF of several pages")
+            raise UserError(
+                "expected one image in a file. Received: a TIFF of several pages. Save each page "
+                "as a file, or all pages as the array images of an .npz file"
+            )
         upright = ImageOps.exif_transpose(image)
         return _deep(upright) if as_uint16 else _converted(upright, channels, white_level)
 
@@ -116,13 +121,10 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
     require_choice("resize", resize, RESIZES)
     height, width = size
     if resize == "crop" and (image.width < width or image.height < height):
-        received = f"{image.width}×{image.height}"
-        raise UserError(f"Expected at least {width}×{height} pixels. Received: {received}")
-    if resize != "stretch":
+        raise UserError(f"Expected at least {width}×{height} pixels. Received: {_size(image.size)}")
+    across, down = _kept(image, size, resize)
+    if image.size != (across, down):
         # Not `ImageOps.fit`, whose border also depends on pixels outside of the crop.
-        across = min(image.width, max(1, round(image.height * width / height)))
-        down = min(image.height, max(1, round(image.width * height / width)))
-        across, down = (width, height) if resize == "crop" else (across, down)
         left, top = (image.width - across) // 2, (image.height - down) // 2
         image = image.crop((left, top, left + across, top + down))
     if image.size != (width, height):
@@ -132,14 +134,92 @@ def fit_image(image: Image.Image, size: tuple[int, int], resize: str = "center_c
     return pixels.reshape(height, width, -1)
 
 
-def resized_note(sizes: Iterable[tuple[int, int]], size: tuple[int, int]) -> tuple[str, ...]:
-    """Returns a message for the user if images of some sizes `(height, width)` are resized."""
-    others = sorted({(width, height) for height, width in sizes if (height, width) != (*size,)})
-    if not others:
-        return ()
-    several = f"{len(others)} sizes, such as " if len(others) > 1 else ""
-    old, new = (f"{width}×{height}" for width, height in (others[0], (size[1], size[0])))
-    return (f"Images resized from {several}{old} to {new}.",)
+def _kept(image: Image.Image, size: tuple[int, int], resize: str) -> tuple[int, int]:
+    """Returns the width and height of the central part of an image that `fit_image` keeps."""
+    height, width = size
+    if resize == "stretch":
+        return image.size
+    if resize == "crop":
+        return width, height
+    across = min(image.width, max(1, round(image.height * width / height)))
+    return across, min(image.height, max(1, round(image.width * height / width)))
+
+
+def _size(size: tuple[int, int]) -> str:
+    return "×".join(map(str, size))
+
+
+# Facts about a file, in the `info` of an image that `open_image` returns.
+_IS_TRANSPARENT, _CLIPPED_SHARE = "is transparent", "clipped share"
+
+
+class Changes:
+    """Counts what reading changes in image files, to tell the user.
+
+    Attributes:
+        total: Number of images.
+        any_smaller: Boolean, whether an image is lower or narrower than what it is resized to.
+    """
+
+    RESIZED = "Resized"
+    CENTER = "Cut to their centers"
+    CROPPED = "Cropped to another aspect ratio"
+    GRAY = "Gray, read as RGB"
+    TRANSPARENT = "Transparent, blended with white"
+    CLIPPED = "Brighter than the white level, clipped"
+    OF_SIZE = (RESIZED, CENTER, CROPPED)
+
+    def __init__(self) -> None:
+        self.total, self.any_smaller = 0, False
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def add(self, name: str, image: Image.Image, pixels: np.ndarray, resize: str) -> None:
+        """Adds an image of `open_image`, which `fit_image` has made `(height, width, channels)`."""
+        height, width, channels = pixels.shape
+        kept = _kept(image, (height, width), resize)
+        self.total += 1
+        self.any_smaller |= image.width < width or image.height < height
+        if kept != (width, height):
+            self._count(self.RESIZED, f"{name} ({_size(image.size)} to {_size((width, height))})")
+        if kept != image.size:
+            kind = self.CENTER if resize == "crop" else self.CROPPED
+            self._count(kind, f"{name} ({_size(image.size)} to {_size(kept)})")
+        if channels == 3 and (pixels == pixels[..., :1]).all():
+            self._count(self.GRAY, name)
+        if image.info.get(_IS_TRANSPARENT):
+            self._count(self.TRANSPARENT, name)
+        if share := image.info.get(_CLIPPED_SHARE):
+            self._count(self.CLIPPED, f"{name} ({100 * share:.2g}% of its values)")
+
+    def _count(self, kind: str, example: str) -> None:
+        self._counts[kind] += 1
+        self._examples.setdefault(kind, example)
+
+    def update(self, other: "Changes") -> None:
+        """Adds the images of another object."""
+        self.total += other.total
+        self.any_smaller |= other.any_smaller
+        self._counts += other._counts
+        self._examples = {**other._examples, **self._examples}
+
+    def notes(self) -> dict[str, str]:
+        """Returns a message for each kind of change, with a number and an example."""
+        many = {
+            kind: f"{count:,} of {self.total:,} images, such as "
+            for kind, count in self._counts.items()
+            if self.total > 1
+        }
+        return {
+            kind: f"{kind}: {many.get(kind, '')}{example}."
+            for kind, example in self._examples.items()
+        }
+
+
+def resized_note(old: tuple[int, int], new: tuple[int, int]) -> tuple[str, ...]:
+    """Returns a message for the user if images of the size `(height, width)` are resized."""
+    before, after = ("×".join(map(str, reversed(size))) for size in (old, new))
+    return () if before == after else (f"Images resized from {before} to {after}.",)
 
 
 def resize_images(
@@ -241,21 +321,26 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
     mode = "L" if channels == 1 else "RGB"
     if image.mode.startswith(("I", "F")):
         # 16-bit gray: Pillow's own conversion would clip at 255 instead of scaling.
-        values = np.asarray(_deep(image), "float64") * (255 / (white_level or 65535))
-        image = Image.fromarray(np.clip(np.rint(values), 0, 255).astype("uint8"))
+        values, white = np.asarray(_deep(image), "float64"), white_level or 65535
+        clipped = np.mean(values > white)
+        values = np.rint(values * (255 / white)).clip(0, 255)
+        image = Image.fromarray(values.astype("uint8"))
+        image.info = {_CLIPPED_SHARE: clipped}
     elif image.has_transparency_data:
         image = image.convert("RGBA")
+        is_transparent = image.getextrema()[3][0] < 255
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image.info = {_IS_TRANSPARENT: is_transparent}
     return image if image.mode == mode else image.convert(mode)
 
 
 def _deep(image: Image.Image) -> Image.Image:
     """Returns a gray image of 16 bits with its values, in a mode that Pillow can resize."""
+    advice = f"Use other images as the array images of an .npz file. {conversion()}"
     if not image.mode.startswith("I"):
-        raise UserError(f"expected a gray image of 16 bits. Received: mode {image.mode}")
+        raise UserError(f"expected a gray image of 16 bits. Received: mode {image.mode}. {advice}")
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
-        raise UserError(
-            f"expected values from 0 to 65535. Received: {values.min()} to {values.max()}"
-        )
+        found = f"{values.min()} to {values.max()}"
+        raise UserError(f"expected values from 0 to 65535. Received: {found}. {advice}")
     return Image.fromarray(values.astype("float32"))

@@ -37,7 +37,8 @@ def source_of(text: str | Path) -> DataSource:
             return kind(str(text))
     forms = " or ".join(kind.form for kind in SOURCES if kind.form)
     names = ", ".join(CLASS_NAMES)
-    raise UserError(f"Expected an existing {forms}, or one of: {names}. Received: {text}")
+    received = f"{text}" if Path(text).exists() else f"{text}, but there is no such file or folder"
+    raise UserError(f"Expected an existing {forms}, or one of: {names}. Received: {received}")
 
 
 def load_dataset(
@@ -109,7 +110,7 @@ def load_dataset(
     notes, splits = dataset.notes, dataset.splits
     own = dataset.image_shape[:2]
     if how.size is not None:
-        notes += resized_note([own], how.size) if resize != "crop" else ()
+        notes += resized_note(own, how.size) if resize != "crop" else ()
         own = how.size
     if (*own, channels or dataset.image_shape[2]) != dataset.image_shape:
         if dataset.numbers and len(dataset.numbers.shape) > 1:

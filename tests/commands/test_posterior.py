@@ -131,6 +131,15 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, pixelcnnpp, tmp_path):
     assert (run_of_vectors.reports / "likelihood.png").exists()
 
 
+def test_an_image_of_another_size_is_told(run_of_vectors, pixelcnnpp, tmp_path):
+    image = tmp_path / "large.png"
+    Image.fromarray(lattices(1)[0][0, ..., 0].repeat(2, axis=0).repeat(3, axis=1)).save(image)
+    output = ("--grid", "contrast=0,share=0.5", "--output", tmp_path / "posterior.csv")
+    out = done(pixelcnnpp("posterior", "--run", run_of_vectors.path, "--data", image, *output))
+    assert f"Resized: {image} (9×6 to 3×3).\n" in out
+    assert f"Cropped to another aspect ratio: {image} (9×6 to 6×6).\n" in out
+
+
 def test_columns_of_a_csv_file_are_vectors(tmp_path):
     """Also one with a name that labels may have."""
     images, vectors = lattices(20)

@@ -1,6 +1,7 @@
 """Tests of `pixelcnnpp sample`, `complete` and `classify` with a preset, a run or a file."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +135,46 @@ def test_complete(pixelcnnpp, trained, archive, tmp_path):
     expected = trained.complete(images, 2, [-1, -1], seed=7)[..., 0]
     grid = np.asarray(Image.open(output))[::16, ::16]
     np.testing.assert_array_equal(grid[6:10, 1:5], expected[1])
+
+
+TILED = "Add --tiled to score them at their own size."
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"),
+    [
+        ("classify images", "Resized: 1 of 2 images, such as images/large.png (8×6 to 4×4)."),
+        ("complete images/large.png", "Resized: images/large.png (8×6 to 4×4)."),
+        ("complete images/one.png", ""),
+        (
+            "score --data images",
+            f"Resized: 1 of 2 images, such as images/large.png (8×6 to 4×4). {TILED}",
+        ),
+        ("score --data images --tiled", ""),
+        (
+            "score --data wide",
+            f"Cropped to another aspect ratio: wide/a.png (8×4 to 4×4). {TILED}",
+        ),
+        # Not all of them can be tiled.
+        ("score --data all", "Resized: 2 of 3 images, such as all/images/large.png (8×6 to 4×4)."),
+    ],
+)
+def test_images_of_another_size_are_told(
+    pixelcnnpp, archive, tmp_path, monkeypatch, rng, words, notes
+):
+    monkeypatch.chdir(tmp_path)
+    for name, size in {"images/one": (4, 4), "images/large": (6, 8), "wide/a": (4, 8)}.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(f"{name}.png").write_bytes(png_bytes(rng.integers(0, 256, (*size, 1), "uint8")))
+    Path("all").mkdir()
+    Path("all/images").symlink_to(tmp_path / "images")
+    Path("all/narrow.png").write_bytes(png_bytes(rng.integers(0, 256, (4, 3, 1), "uint8")))
+    output = () if words.startswith("classify") else ("--output", "out.csv")
+    output = ("--output", "out.png") if words.startswith("complete") else output
+    out = done(pixelcnnpp(*words.split(), "--model", archive, *output))
+    lines = out.replace(f"{tmp_path}/", "").splitlines()
+    found = [line for line in lines if line.startswith(("Resized", "Cropped"))]
+    assert found[:1] == ([notes] if notes else [])
 
 
 @pytest.mark.parametrize(

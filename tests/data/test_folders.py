@@ -278,6 +278,69 @@ def test_duplicates_are_counted(tmp_path):
     assert "train/burger/copy.bmp = train/koala/9.png" in note
 
 
+def picture(size=(8, 8), mode="RGB"):
+    """Returns a picture of 12-bit values in gray, or of colors, with an alpha channel in RGBA."""
+    width, height = size
+    values = np.arange(width * height).reshape(height, width) * 4096 // (width * height)
+    if mode == "I;16":
+        return Image.fromarray(values.astype("uint16"))
+    ramp = Image.fromarray((values // 16).astype("uint8"))
+    if mode == "L":
+        return ramp
+    bands = [ramp, ramp.rotate(180), Image.new("L", size, 90)]
+    return Image.merge(mode, bands if mode == "RGB" else [*bands, ramp])
+
+
+CROPPED = (
+    "Cropped to another aspect ratio: 1 of 2 images, such as odd.png (12×8 to 8×8). "
+    'resize="stretch", or train\'s --resize stretch, keeps the borders.'
+)
+GRAY = (
+    "Gray, read as RGB: 1 of 2 images, such as odd.png. channels=1, or train's --channels 1, reads "
+    "all images as gray."
+)
+CLIPPED = (
+    "Brighter than the white level, clipped: 1 of 2 images, such as odd.png (75% of its values). A "
+    "larger white_level, or train's --white-level, clips fewer values."
+)
+
+
+@pytest.mark.parametrize(
+    ("odd", "how", "note", "remedy"),
+    [
+        (picture((12, 12)), {}, "Resized: 1 of 2 images, such as odd.png (12×12 to 8×8).", None),
+        (picture((12, 8)), {}, CROPPED, {"resize": "stretch"}),
+        (picture(mode="L"), {}, GRAY, {"channels": 1}),
+        (
+            picture(mode="RGBA"),
+            {},
+            "Transparent, blended with white: 1 of 2 images, such as odd.png.",
+            None,
+        ),
+        # A quarter of the values is at most 1000.
+        (
+            picture(mode="I;16"),
+            {"white_level": 1000, "channels": 1},
+            CLIPPED,
+            {"white_level": 4095},
+        ),
+    ],
+)
+def test_what_reading_changes_is_told(tmp_path, odd, how, note, remedy):
+    """By one note for each kind of change, which the remedy avoids; other images have none."""
+    picture().save(tmp_path / "even.png")
+    opaque = picture()
+    opaque.putalpha(255)
+    odd.save(tmp_path / "odd.png")
+    how = {"image_size": 8, "make_splits": False, **how}
+    assert note in load_dataset(tmp_path, **how).notes
+    kind = note.partition(":")[0]
+    if remedy:
+        assert kind not in " ".join(load_dataset(tmp_path, **{**how, **remedy}).notes)
+    opaque.save(tmp_path / "odd.png")
+    assert kind not in " ".join(load_dataset(tmp_path, **how).notes)
+
+
 def test_twelve_bits_in_sixteen(tmp_path):
     """12-bit data in 16-bit files gives a note, and `white_level` corrects the brightness."""
     for suffix, value in ((".tif", 295), (".png", 4095)):

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from pathlib import Path
 from unittest import mock
@@ -51,6 +52,7 @@ def test_bad_arguments(arguments, message):
 @pytest.mark.parametrize("name", ["none", "\0", __file__])
 def test_bad_sources(name):
     expected = r"Expected an existing \.npz file or folder, or one of: digits, mnist.* Received: "
+    expected += re.escape(__file__) + "$" if name == __file__ else ".*, but there is no such file"
     with pytest.raises(UserError, match=expected):
         load_dataset(name)
 
@@ -181,6 +183,10 @@ def write_npz(tmp_path, **changes):
         ({"y_train": None}, "labels of validation, row 0: .* have the labels"),
         ({"x_train": np.zeros((20, 6), "uint8")}, "x_train must be uint8"),
         ({"x_test": np.zeros((3, 8, 8, 3), "uint8")}, "images of different shapes"),
+        (
+            {"x_train": np.zeros((20, 1, 28, 28), "uint8")},
+            r"\(20, 1, 28, 28\), whose channels are first\. .*np\.moveaxis\(x_train, 1, -1\)$",
+        ),
         ({"y_train": np.arange(19) % 2}, r"y_train must be integers \(20,\)"),
         ({"y_train": np.arange(20) / 2}, r"y_train must be integers"),
         ({"y_val": np.array([0, 1, 2, 0])}, "labels of validation, row 2: label 2 is out of range"),
@@ -197,6 +203,9 @@ def test_what_may_not_be_meant_is_told(tmp_path):
     notes = " ".join(load_dataset(tmp_path / "a.npz").notes)
     assert "Arrays that are not used: X_valid, fold." in notes
     assert "(16, 16, 100) is read as 16 images, 16 pixels high and 100 wide" in notes
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((20, 3, 32, 40), "uint8"))
+    notes = " ".join(load_dataset(tmp_path / "a.npz").notes)
+    assert "3 pixels high and have 40 channels. If their channels are the first axis, move" in notes
     names = np.array(["cat", "Cat"])
     path = write_npz(tmp_path, class_names=names)
     *_, letters, unlabeled = load_dataset(path, make_splits=False).notes

@@ -1,5 +1,7 @@
 """Folders of images with a map for each."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,7 +49,7 @@ def test_errors_name_the_file(tmp_path, kind):
     file = tmp_path / "train" / kind / "some" / "40.png"
     content = file.read_bytes()
     file.write_bytes(content[:40])
-    with pytest.raises(UserError, match=r"40\.png"):
+    with pytest.raises(UserError, match=rf"^{re.escape(str(file))}: not an image"):
         load_dataset(tmp_path, make_splits=False)
     found = load_dataset(tmp_path, make_splits=False, skip_corrupted=True).split("train")
     assert (found.images.max(), found.vectors.max()) == (3, 3)
