@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from keras_pixelcnnpp.data.identity import Listing
+from keras_pixelcnnpp.data.identity import Listing, changes_text
 from keras_pixelcnnpp.recipes.recipe import DATA, MAY_CHANGE, RECIPES, recipe_of_run
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.training.run import RunFolder
@@ -103,13 +103,12 @@ def _other_images(
         return f"{run.path} was trained on images of other options: {found}"
     if is_same:
         return None
-    files = [
-        [(image.split, image.class_name, image.sha256) for image in rows]
-        for rows in (run.listing(), listing)
-    ]
+    listings = run.listing(), listing
+    files = [[(image.split, image.class_name, image.sha256) for image in one] for one in listings]
     classes = [[*one["data"]["class_names"]] for one in (known, config)]
     if files[0] != files[1] or classes[0] != classes[1]:
-        return f"{run.path} was trained on other images, or classes, of {known['data']['source']}"
+        source = f"{known['data']['source']}{changes_text(*listings)}"
+        return f"{run.path} was trained on other images, or classes, of {source}"
     say(
         f"Warning: the files are those that {run.path} was trained on, but their pixels "
         "differ, perhaps because another version of Pillow decodes them."

@@ -5,6 +5,7 @@ for a file, a copy of it in another lossless format, and an array.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -71,6 +72,31 @@ def are_among(
     for hashes in filter(None, (pixel_hashes(images), files)):
         found |= np.array([pair in known for pair in zip(hashes, texts, strict=True)])
     return found
+
+
+def changes_text(before: Listing, now: Listing) -> str:
+    """Returns an example of an image that is missing now, and of a new one, at the end of an error.
+
+    The text is empty if no image is known to have changed.
+    """
+    missing, new = _only_in(before, now), _only_in(now, before)
+    both = [path for path in missing if path in new]
+    if both:
+        return f": the content or the class of {both[0]} is another"
+    found = {"is missing": missing, "is new": new}
+    examples = [f"{next(iter(paths))} {what}" for what, paths in found.items() if paths]
+    return f": {', '.join(examples)}" if examples else ""
+
+
+def _only_in(listing: Listing, other: Listing) -> dict[str, None]:
+    """Returns the paths of the images that only one of two listings has, in their order."""
+    left, paths = Counter((image.class_name, image.sha256) for image in other), {}
+    for image in listing:
+        key = image.class_name, image.sha256
+        if not left[key]:
+            paths[image.path] = None
+        left[key] -= left[key] > 0
+    return paths
 
 
 def trained_on_text(known: np.ndarray) -> str:

@@ -18,7 +18,13 @@ from keras_pixelcnnpp.data.dataset import (
     some_rows,
     with_missing_splits,
 )
-from keras_pixelcnnpp.data.identity import ListedImage, Listing, are_among, trained_on_text
+from keras_pixelcnnpp.data.identity import (
+    ListedImage,
+    Listing,
+    are_among,
+    changes_text,
+    trained_on_text,
+)
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.recipes.recipe import COMMANDS, recipe_of_run, require_format
@@ -55,9 +61,11 @@ class TrainedImages:
         given = self.load_images(source or known["source"])
         dataset = self._split_as_in_training(given)
         if dataset is None and (source is None or source_of(source).location == known["source"]):
+            listing = self.listing()
+            changes = changes_text(listing, given.listing()) if listing else ""
             raise UserError(
-                f"{known['source']} has changed since the run was trained on it. Restore it, or "
-                "choose other data with --data."
+                f"{known['source']} has changed since the run was trained on it{changes}. Restore "
+                "it, or choose other data with --data."
             )
         notes = [] if source is None else [*given.notes]
         is_own = dataset is not None

@@ -48,14 +48,14 @@ OTHERS = [LISTING[0]._replace(sha256="3c"), LISTING[1]]
 ELSEWHERE = {**DATA, "fingerprint": "beef", "source": "/images"}
 
 
-OTHER_IMAGES = "was trained on other images, or classes, of digits. Add --overwrite"
+OTHER_IMAGES = "was trained on other images, or classes, of digits{}. Add --overwrite"
 
 
 @pytest.mark.parametrize(
     ("data", "listing", "message"),
     [
-        (ELSEWHERE, OTHERS, OTHER_IMAGES),
-        ({**ELSEWHERE, "class_names": ("1", "0")}, LISTING, OTHER_IMAGES),
+        (ELSEWHERE, OTHERS, OTHER_IMAGES.format(": the content or the class of a.png is another")),
+        ({**ELSEWHERE, "class_names": ("1", "0")}, LISTING, OTHER_IMAGES.format("")),
         ({**ELSEWHERE, "image_shape": [9, 9, 1]}, LISTING, "--image-size 8 .now"),
     ],
 )

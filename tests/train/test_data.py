@@ -49,9 +49,27 @@ def test_evaluation_reads_the_images_as_the_training_did(capsys, tmp_path, resiz
     np.testing.assert_array_equal(some.larger[:, -1, -1], some.images[:, -1, -1])
     write_image(folder / "train/000.png", color=(9, 9, 9))
     for source in (None, str(folder)):
-        message = "has changed since the run was trained on it"
-        with pytest.raises(UserError, match=message):
+        message = "has changed since the run was trained on it: the content or the class of "
+        with pytest.raises(UserError, match=rf"{message}train/000\.png is another\. Restore it"):
             run.load_data(source)
+
+
+def test_one_missing_and_one_new_image_are_named(tmp_path):
+    """The run has an image twice, and knows one by another name."""
+    names = [f"{name}/{index}.png" for name in ("a", "b") for index in range(12)]
+    for index, name in enumerate(names):
+        write_image(tmp_path / "data" / name, color=(9 * index, 0, 0), size=(4, 4))
+    write_image(tmp_path / "data" / "a" / "copy.png", color=(9, 0, 0), size=(4, 4))
+    _, _, run = begun(tmp_path, tmp_path / "data", image_size=4)
+    (tmp_path / "data/b/3.png").rename(tmp_path / "data/b/renamed.png")
+    run.load_data()
+    (tmp_path / "data/a/5.png").unlink()
+    refused = r"has changed since the run was trained on it: a/5\.png is missing{}\. Restore it"
+    with pytest.raises(UserError, match=refused.format("")):
+        run.load_data()
+    write_image(tmp_path / "data/b/new.png", color=(0, 9, 9), size=(4, 4))
+    with pytest.raises(UserError, match=refused.format(r", b/new\.png is new")):
+        run.load_data()
 
 
 def test_random_crops_are_of_whole_images(tmp_path):
