@@ -29,6 +29,7 @@ def claim(
     others = {name: known[name] for name in RECIPES if name in known and name != section}
     if resume:
         _require_same_options(run, section, known, config)
+        _say_what_is_dropped(run, known[section], config[section])
         config[section] = _with_commands(known[section], config[section])
     elif not overwrite:
         _require_no_model(run, section, known)
@@ -77,7 +78,20 @@ def _require_same_options(run: RunFolder, section: str, known: dict, config: dic
 def _with_commands(known: dict, section: dict) -> dict:
     """Returns the section of a resumed training, with the commands that began and resumed it."""
     resumed = [*known.get("resumed", []), section.get("command")]
-    return {**section, "command": known.get("command"), "resumed": resumed}
+    begun = {name: known.get(name) for name in ("command", "callbacks")}
+    return {**section, **begun, "resumed": resumed}
+
+
+def _say_what_is_dropped(run: RunFolder, before: dict, now: dict) -> None:
+    """Tells the user which callbacks a run was begun with, by a script, that a command lacks."""
+    begun_with = before.get("callbacks")
+    if not isinstance(begun_with, list):  # another program has changed the file
+        return
+    if dropped := [name for name in begun_with if name not in now.get("callbacks", ())]:
+        say(
+            f"Note: {run.path} was begun by another command, {before.get('command')}. This one "
+            f"goes on without its callbacks: {', '.join(map(str, dropped))}"
+        )
 
 
 def _require_no_model(run: RunFolder, section: str, known: dict) -> None:

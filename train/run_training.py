@@ -201,6 +201,7 @@ def _begin(
         "versions": backend.versions(),
         "images": [len(images), available],
         "command": command_line(),
+        "callbacks": [type(callback).__name__ for callback in start.callbacks],
     }
     config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}

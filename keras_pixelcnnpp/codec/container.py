@@ -108,7 +108,7 @@ def num_header_bytes(data: bytes) -> int:
 
 def decompress_images(
     model: PixelModel,
-    data: bytes,
+    data: bytes | bytearray | memoryview,
     batch_size: int = 100,
     verbose: int | str = "auto",
     tiled: bool = False,
@@ -176,9 +176,10 @@ def _damaged() -> UserError:
     return UserError("The compressed images are damaged: their content has changed")
 
 
-def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _opened(data: bytes | bytearray | memoryview) -> tuple[dict[str, Any], bytes]:
     """Returns the header and the streams, if the file is intact."""
     start = len(MAGIC) + DIGEST_BYTES
+    data = bytes(data) if isinstance(data, bytearray | memoryview) else data
     if not isinstance(data, bytes):
         raise UserError(f"Expected the bytes that `compress` returned. Received: {type(data)}")
     body = data[start:]

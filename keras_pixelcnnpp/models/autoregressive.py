@@ -205,7 +205,10 @@ class AutoregressiveModel(ScoringModel):
 
     @_described
     def decompress(
-        self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+        self,
+        data: bytes | bytearray | memoryview,
+        batch_size: int = 100,
+        verbose: int | str = "auto",
     ) -> np.ndarray:
         """Decompresses the images in the result of `compress`.
 

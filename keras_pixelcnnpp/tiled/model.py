@@ -310,7 +310,10 @@ class TiledModel:
 
     @_described
     def decompress(
-        self, data: bytes, batch_size: int = 100, verbose: int | str = "auto"
+        self,
+        data: bytes | bytearray | memoryview,
+        batch_size: int = 100,
+        verbose: int | str = "auto",
     ) -> np.ndarray:
         """Decompresses the result of `compress`, with the overlap that it names.
 

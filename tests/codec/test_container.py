@@ -230,6 +230,13 @@ def refused(model, data):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_bytes_of_any_kind_are_read(model, images, data, kind):
+    np.testing.assert_array_equal(model.decompress(kind(data)), images)
+    assert "damaged" in refused(model, kind(data[:-1]))
+
+
+@pytest.mark.once
 def test_other_versions_and_damage_are_refused(model, data):
     """Damage is every flipped bit, and every length."""
     assert "Expected the bytes that `compress` returned" in refused(model, "images.pxc")

@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import re
 import shlex
 from functools import partial
 
@@ -281,6 +282,22 @@ def test_the_cnn_of_a_script_that_gives_callbacks(tmp_path, pixelcnnpp, monkeypa
     probabilities = keras.models.load_model(run.baseline_keras).class_probabilities(split.images)
     cross_entropy = -np.log(np.take_along_axis(probabilities, split.labels[:, None], 1)).mean()
     assert row["val_cross_entropy"] == pytest.approx(cross_entropy, rel=1e-4)
+
+
+@pytest.mark.usefixtures("not_trained")
+def test_callbacks_that_a_resumed_run_lacks_are_told(tmp_path, pixelcnnpp, monkeypatch):
+    """A script has begun it. Every command that goes on without the callbacks says so."""
+    npz, run = tiny.save_npz(tmp_path / "a.npz"), RunFolder(tmp_path / "run")
+    command = ("train-baseline", "--run", run.path, "--epochs", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "main", partial(program.main, callbacks=[Seen()]))
+        for more in (("--data", npz), ("--resume",)):
+            assert "Note:" not in done(pixelcnnpp(*command, *more))
+    note = f"Note: {run.path} was begun by another command, pixelcnnpp train-baseline --run "
+    for _ in range(2):
+        (found,) = re.findall("Note: .*", done(pixelcnnpp(*command, "--resume")))
+        assert found.startswith(note)
+        assert found.endswith(f"{npz}. This one goes on without its callbacks: Seen")
 
 
 def test_a_run_and_its_data_are_apart(tmp_path, pixelcnnpp):
