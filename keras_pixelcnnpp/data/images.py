@@ -336,7 +336,7 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
 
 def _deep(image: Image.Image) -> Image.Image:
     """Returns a gray image of 16 bits with its values, in a mode that Pillow can resize."""
-    advice = f"Use other images as the array images of an .npz file. {conversion()}"
+    advice = "Save other images as the array images of an .npz file"
     if not image.mode.startswith("I"):
         raise UserError(f"expected a gray image of 16 bits. Received: mode {image.mode}. {advice}")
     values = np.asarray(image)
