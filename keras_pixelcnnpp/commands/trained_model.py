@@ -76,16 +76,16 @@ class TrainedModel(NamedTuple):
         `tiled` keeps its size, which must be at least that of the model. What reading changes is
         added to `changes`.
         """
-        *size, channels = self.model.image_shape
+        height, width, channels = self.model.image_shape
         check_channels(self.model.image_shape)
         image = open_image(file, channels, self.reading.get("white_level"))
         name = "image" if isinstance(file, bytes) else str(file)
         resize = self.reading.get("resize", "center_crop")
         try:
             if tiled:
-                size = [image.height, image.width]
-                TiledModel(self.model).blocks(size)
-            pixels = fit_image(image, size, resize)
+                height, width = image.height, image.width
+                TiledModel(self.model).blocks((height, width))
+            pixels = fit_image(image, (height, width), resize)
         except UserError as error:  # too small
             raise UserError(f"{name}: {error}") from error
         if changes is not None:

@@ -328,7 +328,7 @@ def _converted(image: Image.Image, channels: int, white_level: int | None = None
         image.info = {_CLIPPED_SHARE: clipped}
     elif image.has_transparency_data:
         image = image.convert("RGBA")
-        is_transparent = image.getextrema()[3][0] < 255
+        is_transparent = image.getchannel("A").getextrema() != (255, 255)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image.info = {_IS_TRANSPARENT: is_transparent}
     return image if image.mode == mode else image.convert(mode)
