@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.models.metrics import MeanMetric
+from keras_pixelcnnpp.models.metrics import MeanMetric, require_integer_labels
 from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
@@ -84,10 +84,17 @@ class ImageModel(keras.Model):
         Without a `loss`, metrics receive integer labels, as Keras's sparse metrics do. Unlabeled
         images have no influence on `weighted_metrics`. `metrics` count them as wrong, so arrays
         with unlabeled images raise an error.
+
+        Raises:
+            ValueError: If there is no `loss`, and a metric of Keras compares one-hot labels, such
+                as `CategoricalAccuracy` and `F1Score`.
         """
         for name in ("metrics", "weighted_metrics"):
             # An empty list, because `None` would keep the metrics of an earlier call.
             kwargs[name] = keras.tree.flatten(kwargs.get(name) or [])
+            if loss is None:
+                for metric in kwargs[name]:
+                    require_integer_labels(metric)
         self._unweighted_metrics = bool(kwargs["metrics"])
         self.loss = None  # Keras would keep the loss of an earlier call
         super().compile(optimizer, loss, **kwargs)

@@ -203,12 +203,12 @@ class TrainableModel(LikelihoodModel):
             loss: Must be `None`, like `loss_weights`.
             **kwargs: Other arguments of `keras.Model.compile`. `metrics` and `weighted_metrics`
                 receive integer labels `(batch,)` and probabilities `(batch, num_classes)`, as
-                Keras's sparse metrics do. Metrics of one-hot labels, such as
-                `CategoricalCrossentropy`, do not fit. `evaluate` and validation compute the
-                metrics; training does not, because it lacks the probabilities of all classes.
+                Keras's sparse metrics do. `evaluate` and validation compute the metrics; training
+                does not, because it lacks the probabilities of all classes.
 
         Raises:
-            ValueError: If `loss` or `loss_weights` is not `None`.
+            ValueError: If `loss` or `loss_weights` is not `None`, or a metric of Keras compares
+                one-hot labels, such as `CategoricalAccuracy` and `F1Score`.
         """
         for name, value in {"loss": loss, "loss_weights": kwargs.get("loss_weights")}.items():
             if value is not None:

@@ -161,6 +161,58 @@ def test_compiled_metrics_compare_probabilities_with_labels(kind):
             model.evaluate(IMAGES, labels, verbose=0)
 
 
+REFUSED_METRICS = {
+    "categorical_accuracy": "SparseCategoricalAccuracy",
+    "top_k_categorical_accuracy": "SparseTopKCategoricalAccuracy",
+    keras.metrics.CategoricalAccuracy: "SparseCategoricalAccuracy",
+    keras.metrics.CategoricalCrossentropy: "SparseCategoricalCrossentropy",
+    keras.metrics.categorical_accuracy: "sparse_categorical_accuracy",
+    keras.metrics.Accuracy: "'accuracy', SparseCategoricalAccuracy.* scikit-learn",
+    keras.metrics.F1Score: "'accuracy', SparseCategoricalAccuracy.* scikit-learn",
+    keras.metrics.AUC: "'accuracy', SparseCategoricalAccuracy.* scikit-learn",
+    keras.metrics.MeanIoU: "sparse_y_pred=False",
+}
+
+
+@once
+@pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize("metric", REFUSED_METRICS)
+def test_metrics_of_one_hot_labels_are_refused(model, metric, argument):
+    """Integer labels are broadcast against probabilities, and the result looks like a number."""
+    given = metric
+    if isinstance(metric, type):
+        given = metric(3) if metric is keras.metrics.MeanIoU else metric()
+    for one in (model, BaselineCNN((4, 4, 1), 3, filters=(4,), num_blocks=1)):
+        with pytest.raises(
+            UserError, match=f"integer labels.* Expected.*{REFUSED_METRICS[metric]}"
+        ):
+            one.compile("sgd", **{argument: [given]})
+
+
+@once
+def test_metrics_of_integer_labels_are_accepted():
+    """Those of Keras, and your own, which may derive from one that is refused."""
+
+    class F1(keras.metrics.F1Score):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            y_true = keras.ops.one_hot(keras.ops.reshape(y_true, (-1,)), 3)
+            super().update_state(y_true, y_pred, sample_weight)
+
+    def own(y_true, y_pred):
+        return keras.ops.equal(y_true, keras.ops.argmax(y_pred, axis=-1))
+
+    model = tiny.tiny_model(tiny.untrained_pixelcnn)
+    union = keras.metrics.MeanIoU(3, sparse_y_pred=False)
+    model.compile("sgd", metrics=["acc", union, F1(average="macro", name="f1"), own])
+    found = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    predicted = model.predict(IMAGES, verbose=0).argmax(axis=1)
+    f1 = sklearn.metrics.f1_score(LABELS, predicted, average="macro")
+    shares = sklearn.metrics.jaccard_score(LABELS, predicted, average="macro")
+    assert found["f1"] == pytest.approx(f1, rel=1e-5)
+    assert found["mean_io_u"] == pytest.approx(shares, rel=1e-5)
+    assert found["acc"] == found["own"] == pytest.approx(np.mean(predicted == LABELS))
+
+
 def test_parameters_of_values_out_of_range(model):
     """A tensor of other values is no image, so it has no parameters; those beside it do."""
     images = IMAGES[:3].astype("int32")
