@@ -33,6 +33,7 @@ from keras_pixelcnnpp.models.trainable import TrainableModel
 from keras_pixelcnnpp.sampling.options import ScoringOptions
 from keras_pixelcnnpp.utils.checks import checked_observed
 from keras_pixelcnnpp.utils.docstrings import described_by
+from keras_pixelcnnpp.utils.errors import UserError
 
 #: Descriptions of two arguments of many methods.
 IMAGES_AND_CONDITION = """
@@ -260,7 +261,10 @@ class ScoringModel(TrainableModel):
         The bits of known sub-pixels are divided by their number.
 
         Returns:
-            Float64 array `(N,)`, bits/dim; NaN for images without known pixels.
+            Float64 array `(N,)`, bits/dim.
+
+        Raises:
+            UserError: If no pixel of an image is known.
         """
         options = ScoringOptions(
             batch_size=batch_size,
@@ -275,7 +279,12 @@ class ScoringModel(TrainableModel):
         if observed is not None:
             known = checked_observed(observed, len(images), self.image_shape)
             share = known.reshape(len(images), known[0].size if len(known) else 1).mean(axis=1)
-            share[share == 0] = np.nan
+            if (count := np.sum(share == 0)) > 0:
+                received = f"{count:,} of {len(images):,} images without any"
+                raise UserError(
+                    "Invalid value for argument `observed`. Bits are divided by the number of "
+                    f"known sub-pixels. Expected known pixels in each image. Received: {received}"
+                )
 
         def statistic(scores: np.ndarray) -> np.ndarray:
             return bits_per_dim(log_marginal(scores), self.image_shape) / share

@@ -199,12 +199,17 @@ def require_finite(values: np.ndarray, name: str = "images") -> None:
     if values.dtype.kind != "f":
         return
     known = np.isfinite(values)
+    advice = ""
+    if name == "images":
+        advice = (
+            ". To leave these values out of a score, also pass observed=np.isfinite(images) to "
+            "the model's bits_per_dim or log_prob. AnomalyDetector and TiledModel need whole images"
+        )
     if not known.all():
         raise UserError(
             f"Invalid {name}. Expected finite numbers. Received: NaN or infinity in "
             f"{values.size - known.sum():,} of {values.size:,} values{_first(~known)}. Replace "
-            f"them with np.where(np.isfinite({name}), {name}, 0). Methods with the argument "
-            f"`observed` leave them out with observed=np.isfinite({name})"
+            f"them with np.where(np.isfinite({name}), {name}, 0){advice}"
         )
 
 

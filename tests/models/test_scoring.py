@@ -126,7 +126,15 @@ def test_bits_of_a_part_are_divided_by_its_sub_pixels(hybrid):
     for given in (mask, mask.astype("uint8"), mask.astype("float32")):
         received = hybrid.bits_per_dim(IMAGES, observed=given)
         np.testing.assert_allclose(received, expected, rtol=1e-6)
-    assert np.isnan(hybrid.bits_per_dim(IMAGES, observed=0)).all()
+
+
+@pytest.mark.once
+def test_bits_of_nothing_are_refused(hybrid):
+    nothing_of_one = np.ones((12, 4, 4, 1), bool)
+    nothing_of_one[3] = False
+    for observed, count in ((0, 12), (np.zeros((4, 4), bool), 12), (nothing_of_one, 1)):
+        with pytest.raises(ValueError, match=f"Received: {count} of 12 images without any"):
+            hybrid.bits_per_dim(IMAGES, observed=observed)
 
 
 @pytest.mark.once

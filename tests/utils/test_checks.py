@@ -140,7 +140,12 @@ CONVERT = r"Convert all data with np\.interp\(images, \(LOW, HIGH\), \(0, {}\)\)
         (IMAGES / 255, 300, True, r"\(0, 299\).*Levels need only images.astype\('uint16'\)"),
         (np.full(IMAGES.shape, 5), 5, False, "from 0 to 4. Received: values from 5 to 5.*index 0$"),
         (IMAGES / 300, 5, False, "Invalid codes. Expected integers 0–4.*dtype=float64$"),
-        (np.where(IMAGES > 205, NAN, IMAGES), 5, True, "6 of 12.*first at index 1.*isfinite"),
+        (
+            np.where(IMAGES > 205, NAN, IMAGES),
+            5,
+            True,
+            "6 of 12.*first at index 1.*isfinite.*bits_",
+        ),
         (np.ma.masked_greater(IMAGES, 205), 5, True, r"observed=~images\.mask\.any\(axis=-1\)$"),
         (np.ma.masked_greater(IMAGES[..., 0], 205), 5, True, r"observed=~images\.mask$"),
         ([np.ma.masked_greater(x, 205) for x in IMAGES], 5, True, "no masked values"),
