@@ -1,10 +1,13 @@
 """Anomaly detection by statistics of an exact likelihood."""
 
 import math
+import warnings
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import eigh
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.covariance import MinCovDet
@@ -29,6 +32,7 @@ FEATURES = (
     "png_bits_per_dim",
     "largest_surprise",
 )
+PARTS = (0.5, 0.75)  # height and width of the crops that teach how features depend on the size
 
 
 class AnomalyDetector(OutlierMixin, BaseEstimator):
@@ -45,6 +49,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     other. With `groups`, each series is scored by a detector that was fitted to the others, counts
     as one in p-values, and only needs to be exchangeable with the other series.
 
+    The images of an `AutoregressiveModel` have one size. Frames of a `TiledModel` may have any, in
+    `fit` and later, as an array or a list. Means and standard deviations of the statistics depend
+    on the size of a frame: an average over many pixels varies less, unless the frames themselves
+    differ. `fit` learns this from the frames and from random crops of them. P-values are therefore
+    exact for frames of one size, the one of `fit`, and approximate for others, if these resemble
+    crops of the frames of `fit`, or frames that can be cropped to them.
+
     With the argument `labels` of its methods, the statistics are those of p(x | y) or p(x | h), and
     say whether an image is unusual for its class or vector. A model of `Vectors` needs it.
 
@@ -56,6 +67,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         batch_size: Integer, number of images per batch.
 
     Attributes:
+        sizes_: Set of the heights and widths of the images of `fit`; `None` after `fit_features`.
+        size_law_: How the features depend on the size of a frame; `None` if there was no frame that
+            is larger than the model's images, and after `fit_features`.
         offset_: The threshold of `score_samples`. Images below it are outliers.
         scaler_: The `sklearn.preprocessing.StandardScaler` of the features.
         covariance_: The `sklearn.covariance.MinCovDet` of the scaled features.
@@ -64,7 +78,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Raises:
         ValueError: In `fit`, if there are too few different images for the rate of false alarms, or
-            the model is one of codes (`ordered_levels=False`).
+            the model is one of codes (`ordered_levels=False`). In other methods, if images have
+            another size than those of `fit`, and these were not larger than the model's images.
 
     Example:
 
@@ -100,19 +115,59 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
         Args:
             X: uint8 array `(N, height, width, channels)`, normal images that the model was not
-                trained on: some hundreds.
-            y: Ignored.
+                trained on: some hundreds. With a `TiledModel`, also a list of frames `(height,
+                width, channels)` of several sizes.
+            y: Ignored; a warning is issued if it has repeated values, which may be `groups`.
             labels: Labels or vectors of the images; see the class.
             groups: Optional array `(N,)`, integers or strings, the series of each image. For a rate
                 of false alarms of 0.05, 19 series are needed.
         """
+        if y is not None and len(np.unique(y)) < np.size(y):
+            warnings.warn(
+                "AnomalyDetector.fit ignores y, which has repeated values. If these are the series "
+                "of the images, pass them as groups: fit(images, groups=y)",
+                stacklevel=2,
+            )
         features = self.features(X, labels)
-        different = len(np.unique(np.reshape(X, (len(X), -1)), axis=0))
+        different = len({(np.shape(image), np.asarray(image).tobytes()) for image in X})
         if different < self.least_images <= len(X):
             expected = f"at least {self.least_images} different images"
             expected += f" for contamination={self.contamination}"
             raise UserError(f"Expected {expected}. Received: {different} of {len(X)}")
-        return self.fit_features(features, groups)
+        sizes, law = set(_sizes(X)), self._law_of_sizes(X, labels, features)
+        self.fit_features(_of_one_size(features, X, law), groups)
+        self.sizes_, self.size_law_ = sizes, law
+        return self
+
+    def _law_of_sizes(
+        self,
+        X: np.ndarray,  # noqa: N803
+        labels: ArrayLike | None,
+        features: np.ndarray,
+    ) -> "SizeLaw | None":
+        """Learns how features depend on the size, from frames and random crops of them."""
+        window = getattr(self.model, "window", None)
+        if window is None:
+            return None
+        rng = np.random.default_rng(self.seed)
+        crops, rows = [], []
+        for part in PARTS:
+            for row, frame in enumerate(X):
+                size = np.maximum(window, np.round(part * np.array(np.shape(frame)[:2]))).astype(
+                    int
+                )
+                room = np.shape(frame)[:2] - size
+                if room.any():
+                    top, left = rng.integers(room + 1)
+                    crops.append(np.asarray(frame)[top : top + size[0], left : left + size[1]])
+                    rows.append(row)
+        if not crops:
+            return None
+        if np.ndim(labels):
+            labels = np.asarray(labels)[rows]
+        return SizeLaw.learned(
+            features, _pixels(X), self.features(crops, labels), _pixels(crops), np.array(rows)
+        )
 
     def features(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
@@ -121,10 +176,17 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "Anomalies are found by statistics that depend on the order of the levels. "
                 "Expected a model of images. Received: a model with ordered_levels=False"
             )
-        how = {} if labels is None else {"condition": labels}
-        how |= {"seed": self.seed, "batch_size": self.batch_size}
-        statistics = self.model.pixel_statistics(X, **how)
-        return image_features(statistics, X, getattr(self.model, "num_levels", 256))
+        how = {"seed": self.seed, "batch_size": self.batch_size}
+        num_levels, sizes = getattr(self.model, "num_levels", 256), _sizes(X)
+        found = np.zeros((len(X), len(FEATURES)))
+        for size in dict.fromkeys(sizes):
+            rows = [row for row, other in enumerate(sizes) if other == size]
+            images = X if len(rows) == len(X) else [X[row] for row in rows]
+            if labels is not None:
+                how["condition"] = np.asarray(labels)[rows] if np.ndim(labels) else labels
+            statistics = self.model.pixel_statistics(images, **how)
+            found[rows] = image_features(statistics, images, num_levels)
+        return found
 
     @property
     def least_images(self) -> int:
@@ -164,6 +226,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         # A p-value is at most `contamination` if the score is lower than this one.
         p_values = self.p_values_of(self.calibration_scores_)
         self.offset_ = self.calibration_scores_[p_values > self.contamination + 1e-9][0]
+        self.sizes_ = self.size_law_ = None
         return self
 
     def score_features(self, features: np.ndarray) -> np.ndarray:
@@ -177,7 +240,16 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         Lower values are more anomalous.
         """
         check_is_fitted(self)
-        return self.score_features(self.features(X, labels))
+        others = set(_sizes(X)) - (self.sizes_ or set(_sizes(X)))
+        if self.size_law_ is None and others:
+            known, received = ("×".join(map(str, min(sizes))) for sizes in (self.sizes_, others))
+            raise UserError(
+                "AnomalyDetector learns how statistics depend on the size only from frames that "
+                f"are larger than the model's. Expected images of {known} pixels, the size in "
+                f"`fit`. Received: {received}"
+            )
+        features = _of_one_size(self.features(X, labels), X, self.size_law_)
+        return self.score_features(features)
 
     def decision_function(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`."""
@@ -203,12 +275,85 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return (1 + total[lower]) / (1 + total[-1])
 
 
+@dataclass(frozen=True)
+class SizeLaw:
+    """Mean and covariance of features as functions of the number of pixels n.
+
+    The mean is a + b / √n + c / n, because the edge of a frame is proportional to √n and the header
+    of a PNG file is constant. Linear combinations of the features, which are uncorrelated in frames
+    and in crops of them, have standard deviations that are proportional to a power of n: about -1/2
+    for averages of independent pixels, and 0 where the frames themselves differ.
+
+    Args:
+        slopes: Float array `(2, 9)`, b and c of each feature.
+        components: Float array `(9, 9)`, a combination of the features in each column.
+        center: Float array `(9,)`, the mean of each combination without b and c.
+        exponents: Float array `(9,)`, the exponent of each standard deviation.
+    """
+
+    slopes: np.ndarray
+    components: np.ndarray
+    center: np.ndarray
+    exponents: np.ndarray
+
+    @classmethod
+    def learned(
+        cls,
+        of_frames: np.ndarray,
+        pixels: np.ndarray,
+        of_crops: np.ndarray,
+        pixels_of_crops: np.ndarray,
+        rows: np.ndarray,
+    ) -> Self:
+        """Learns the law from features of frames, and of crops of the frames `rows`."""
+        # Those of one frame, so that its content makes no difference.
+        differences = _basis(pixels_of_crops) - _basis(pixels[rows])
+        slopes = np.linalg.lstsq(differences, of_crops - of_frames[rows])[0]
+        of_frames = of_frames - _basis(pixels) @ slopes
+        of_crops = of_crops - _basis(pixels_of_crops) @ slopes
+        scaler = StandardScaler().fit(of_frames)
+        frames, crops = (
+            MinCovDet(random_state=0).fit(scaler.transform(part)).covariance_
+            for part in (of_frames, of_crops)
+        )
+        components = eigh(crops, frames)[1] / scaler.scale_[:, None]
+        found = np.concatenate([of_frames, of_crops]) @ components
+        center = np.median(found, axis=0)
+        deviations = np.maximum(np.abs(found - center), np.finfo("float64").tiny)
+        sizes = np.concatenate([pixels, pixels_of_crops])
+        exponents = np.polyfit(np.log(sizes), np.log(deviations), 1)[0]
+        return cls(slopes, components, center, exponents)
+
+    def standardized(self, features: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        """Returns deviations of the combinations, `(N, 9)`, as large as those of a single pixel."""
+        found = (features - _basis(pixels) @ self.slopes) @ self.components
+        return (found - self.center) / pixels[:, None] ** self.exponents
+
+
+def _of_one_size(features: np.ndarray, images: np.ndarray, law: SizeLaw | None) -> np.ndarray:
+    """Returns features, or with a law, numbers that do not depend on the size of the images."""
+    return features if law is None else law.standardized(features, _pixels(images))
+
+
+def _basis(pixels: np.ndarray) -> np.ndarray:
+    return np.stack([pixels**-0.5, 1 / pixels], axis=1)
+
+
+def _sizes(images: np.ndarray) -> list[tuple[int, int]]:
+    return [tuple(np.shape(image)[:2]) for image in images]
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return np.prod(_sizes(images), axis=1).astype("float64")
+
+
 def image_features(
     statistics: PixelStatistics, images: np.ndarray, num_levels: int = 256
 ) -> np.ndarray:
     """Returns the `FEATURES` of images, float64 `(N, 9)`, from their `PixelStatistics`.
 
-    They are standardized surprisal, bits/dim and entropy per dimension in nats; mean and standard
+    They are standardized surprisal, divided by the square root of the number of sub-pixels;
+    bits/dim; entropy per dimension in nats; mean and standard
     deviation of the normal scores of the probability integral transform, and their correlation with
     the right and with the lower neighbor; bits per dimension as a PNG file; and the largest
     surprise in 3×3 pixels.
@@ -216,7 +361,7 @@ def image_features(
     axes, images = (1, 2, 3), np.reshape(images, statistics.pit.shape)
     scores = norm.ppf(np.clip(statistics.pit.astype("float64"), 1e-6, 1 - 1e-6))
     found = {
-        "standardized_surprisal": statistics.standardized_surprisal,
+        "standardized_surprisal": statistics.standardized_surprisal / np.sqrt(images[0].size),
         "bits_per_dim": -statistics.log_prob.mean(axis=axes, dtype="float64") / np.log(2),
         "entropy": statistics.entropy.mean(axis=axes, dtype="float64"),
         "score_mean": scores.mean(axis=axes),

@@ -143,6 +143,20 @@ def test_samples_do_not_depend_on_the_batch(model):
 
 
 @pytest.mark.once
+def test_anomalies_among_frames_of_several_sizes(model):
+    """Their features are those of frames of one size; scores take any size."""
+    tiled = kp.TiledModel(model)
+    sizes = [(9, 11), (7, 6), (4, 4)] * 20
+    frames = [tiled.sample(size, 1, seed=seed)[0] for seed, size in enumerate(sizes)]
+    detector = kp.AnomalyDetector(tiled, 0.1)
+    features = detector.features(frames)
+    for first in range(3):
+        alone = detector.features(np.stack(frames[first::3]))
+        np.testing.assert_allclose(features[first::3], alone, rtol=1e-4, atol=1e-5)
+    assert detector.fit(frames).p_values(random_frames(2, 12, 5)).shape == (2,)
+
+
+@pytest.mark.once
 def test_refused(model):
     tiled = kp.TiledModel(model)
     with pytest.raises(UserError, match="Larger images need a TiledModel"):
