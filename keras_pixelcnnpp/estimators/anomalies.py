@@ -33,6 +33,7 @@ FEATURES = (
     "largest_surprise",
 )
 PARTS = (0.5, 0.75)  # height and width of the crops that teach how features depend on the size
+LEAST_FRAMES = 2 * len(FEATURES)  # of which there are crops
 
 
 class AnomalyDetector(OutlierMixin, BaseEstimator):
@@ -68,8 +69,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Attributes:
         sizes_: Set of the heights and widths of the images of `fit`; `None` after `fit_features`.
-        size_law_: How the features depend on the size of a frame; `None` if there was no frame that
-            is larger than the model's images, and after `fit_features`.
+        size_law_: How the features depend on the size of a frame; `None` after `fit_features`, or
+            if fewer than 18 frames were larger than the model's images.
         offset_: The threshold of `score_samples`. Images below it are outliers.
         scaler_: The `sklearn.preprocessing.StandardScaler` of the features.
         covariance_: The `sklearn.covariance.MinCovDet` of the scaled features.
@@ -79,7 +80,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     Raises:
         ValueError: In `fit`, if there are too few different images for the rate of false alarms, or
             the model is one of codes (`ordered_levels=False`). In other methods, if images have
-            another size than those of `fit`, and these were not larger than the model's images.
+            another size than those of `fit`, and fewer than 18 of these were larger than the
+            model's images.
 
     Example:
 
@@ -149,25 +151,20 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         window = getattr(self.model, "window", None)
         if window is None:
             return None
-        rng = np.random.default_rng(self.seed)
-        crops, rows = [], []
-        for part in PARTS:
-            for row, frame in enumerate(X):
-                size = np.maximum(window, np.round(part * np.array(np.shape(frame)[:2]))).astype(
-                    int
-                )
-                room = np.shape(frame)[:2] - size
-                if room.any():
-                    top, left = rng.integers(room + 1)
-                    crops.append(np.asarray(frame)[top : top + size[0], left : left + size[1]])
-                    rows.append(row)
-        if not crops:
+        rng, crops, rows = np.random.default_rng(self.seed), [], []
+        for row, frame in enumerate(X):
+            sides = np.shape(frame)[:2]
+            if sides == window:
+                continue
+            for part in PARTS:
+                size = np.maximum(window, [round(part * side) for side in sides])
+                top, left = rng.integers(sides - size + 1)
+                crops.append(np.asarray(frame)[top : top + size[0], left : left + size[1]])
+                rows.append(row)
+        if len(set(rows)) < LEAST_FRAMES:
             return None
-        if np.ndim(labels):
-            labels = np.asarray(labels)[rows]
-        return SizeLaw.learned(
-            features, _pixels(X), self.features(crops, labels), _pixels(crops), np.array(rows)
-        )
+        of_crops = self.features(crops, _of_rows(labels, rows, len(X)))
+        return SizeLaw.learned(features, _pixels(X), of_crops, _pixels(crops), np.array(rows))
 
     def features(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
@@ -183,7 +180,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             rows = [row for row, other in enumerate(sizes) if other == size]
             images = X if len(rows) == len(X) else [X[row] for row in rows]
             if labels is not None:
-                how["condition"] = np.asarray(labels)[rows] if np.ndim(labels) else labels
+                how["condition"] = _of_rows(labels, rows, len(X))
             statistics = self.model.pixel_statistics(images, **how)
             found[rows] = image_features(statistics, images, num_levels)
         return found
@@ -244,9 +241,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         if self.size_law_ is None and others:
             known, received = ("×".join(map(str, min(sizes))) for sizes in (self.sizes_, others))
             raise UserError(
-                "AnomalyDetector learns how statistics depend on the size only from frames that "
-                f"are larger than the model's. Expected images of {known} pixels, the size in "
-                f"`fit`. Received: {received}"
+                f"AnomalyDetector learns how statistics depend on the size from {LEAST_FRAMES} or "
+                "more frames that are larger than the model's images. Expected images of "
+                f"{known} pixels, as in `fit`. Received: {received}"
             )
         features = _of_one_size(self.features(X, labels), X, self.size_law_)
         return self.score_features(features)
@@ -333,6 +330,13 @@ class SizeLaw:
 def _of_one_size(features: np.ndarray, images: np.ndarray, law: SizeLaw | None) -> np.ndarray:
     """Returns features, or with a law, numbers that do not depend on the size of the images."""
     return features if law is None else law.standardized(features, _pixels(images))
+
+
+def _of_rows(labels: ArrayLike | None, rows: list[int], count: int) -> ArrayLike | None:
+    """Returns the labels of some of `count` images; one label or vector is that of all."""
+    if np.ndim(labels) == 0 or len(labels) != count or rows == list(range(count)):
+        return labels
+    return np.asarray(labels)[rows]
 
 
 def _basis(pixels: np.ndarray) -> np.ndarray:

@@ -189,11 +189,11 @@ def test_frames_of_several_sizes_in_a_list(rng):
     model = WithLabels()
     sizes = [SIZES[index % 3] for index in range(90)]
     frames, labels = [noise(rng, 1, shape=(*size, 1))[0] for size in sizes], rng.normal(size=90)
-    for given in (None, 0.5, labels):
+    for given in (None, 0.5, [0.5], labels):
         detector = kp.AnomalyDetector(model).fit(frames, labels=given)
         together = detector.score_samples(frames, labels=given)
         for index in (0, 31, 62):
-            own = labels[index : index + 1] if np.ndim(given) else given
+            own = labels[index : index + 1] if given is labels else given
             alone = detector.score_samples(frames[index][None], labels=own)
             np.testing.assert_allclose(together[index], alone[0])
 
