@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 
 from keras_pixelcnnpp.codec.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
@@ -138,6 +139,31 @@ class TiledModel:
         frames = self.checked(frames)
         log_probs = self.log_prob(frames, condition, batch_size, verbose)
         return bits_per_dim(log_probs, frames.shape[1:])
+
+    @_described
+    def pixel_log_probs(
+        self,
+        frames: np.ndarray,
+        condition: Any = None,
+        batch_size: int = 32,
+        verbose: int | str = 0,
+    ) -> np.ndarray:
+        """Returns the log-probability of each pixel given those before it, as a map of each frame.
+
+        The pixels before it are those of earlier blocks, and those of its block above it and on its
+        left. A pixel has all its channels together. The sum over a frame is its `log_prob`.
+
+        Returns:
+            Float32 array `(N, H, W)`, nats.
+        """
+        options = ScoringOptions(batch_size=batch_size, verbose=verbose)
+        frames = self.checked(frames)
+        found = np.zeros(frames.shape[:3], "float32")
+        for rows, candidates in _one_by_one(self._candidates(condition, len(frames))):
+            maps = self._maps(frames[rows], candidates, options)
+            weights = log_softmax(self._sums_before(maps), axis=1)
+            found[rows] = logsumexp(weights + maps, axis=1)
+        return found
 
     @_described
     def pixel_statistics(
@@ -331,11 +357,17 @@ class TiledModel:
         if len({np.shape(frame) for frame in frames}) > 1:
             raise UserError("Expected frames of one size. Pass those of each size by themselves")
         array, channels = np.asarray(frames), self.model.image_shape[-1]
-        if channels == 1:
+        # Of one channel, `(N, H, W)` are frames, and wider than 1 if the model's images are.
+        is_one = array.ndim == 3 and array.shape[2] == channels != self.window[1]
+        if channels == 1 and not is_one:
             array = with_channels(array)
         if array.ndim != 4:
+            is_one |= array.ndim == 2 and channels == 1
             shape = f"(N, height, width, {channels})"
-            raise UserError(f"Invalid frames. Expected shape {shape}. Received: {array.shape}")
+            advice = ". Pass one frame as frame[None]" if is_one else ""
+            raise UserError(
+                f"Invalid frames. Expected shape {shape}. Received: {array.shape}{advice}"
+            )
         self.blocks(array.shape[1:3])
         return self.model.checked_images(array, size=array.shape[1:3])
 

@@ -36,6 +36,8 @@ def test_probabilities_of_all_frames_sum_to_1_and_samples_follow_them(cls, argum
             assert abs(logsumexp(law)) < 1e-5
             maps = tiled.pixel_statistics(frames, np.full(256, label), 0, 256).log_prob
             np.testing.assert_allclose(maps.sum(axis=(1, 2, 3)), law, atol=1e-5)
+            pixels = tiled.pixel_log_probs(frames, np.full(256, label), 256)
+            np.testing.assert_allclose(pixels, maps[..., 0], atol=1e-5)
             laws[overlap, label] = law
         mean = logsumexp([laws[overlap, 0], laws[overlap, 1]], axis=0) - np.log(2)
         np.testing.assert_allclose(laws[overlap, NONE], mean, atol=1e-5)
@@ -59,6 +61,31 @@ def test_statistics_are_those_of_the_conditionals():
         np.testing.assert_allclose(found.variance[..., 0], variance, atol=1e-4)
         pit, dark = found.pit[..., 0], frames[..., 0] == 0
         assert np.all(np.where(dark, pit, 1 - pit) <= p + 1e-6)
+
+
+@pytest.mark.once
+def test_maps_are_the_conditionals_of_pixels():
+    """Sums over all frames that agree with one in the earlier pixels, in order of the blocks."""
+    frames, tiled = binary_images((3, 3, 1)), kp.TiledModel(binary_model(), 1)
+    order = np.concatenate(
+        [  # each block is the lower right part of its window
+            np.arange(9).reshape(3, 3)[block.inside].ravel()
+            for row in tiled.blocks((3, 3))
+            for block in row
+        ]
+    )
+    assert order.tolist() != list(range(9))
+    values = frames.reshape(512, 9)[:, order]
+    for labels in (1, np.arange(512) % 3 - 1):
+        found = tiled.pixel_log_probs(frames, labels, 100).reshape(512, 9)[:, order]
+        laws = {label: tiled.log_prob(frames, label, 512) for label in (0, 1, NONE)}
+        for row in (0, 77, 300, 511):
+            law = laws[np.broadcast_to(labels, 512)[row]]
+            agree = [
+                logsumexp(law[(values[:, :count] == values[row, :count]).all(axis=1)])
+                for count in range(10)
+            ]
+            np.testing.assert_allclose(found[row], np.diff(agree), atol=1e-5)
 
 
 @pytest.mark.once
@@ -165,8 +192,9 @@ def test_refused(model):
         tiled.log_prob(random_frames(1, 3, 9), [0])
     with pytest.raises(UserError, match=r"an integer from 0 to 3\. Received: overlap=4"):
         kp.TiledModel(model, 4)
-    with pytest.raises(UserError, match=r"Expected shape \(N, height, width, 1\)"):
-        tiled.bits_per_dim(np.zeros((9, 9), "uint8"))
+    for frame in (np.zeros((9, 9), "uint8"), random_frames(1)[0]):
+        with pytest.raises(UserError, match=r"shape \(N, height, width, 1\).*frame\[None\]"):
+            tiled.bits_per_dim(frame)
     masked = np.ma.masked_greater(random_frames(1, 9, 9), 200)
     with pytest.raises(UserError, match="Score rectangles without"):
         tiled.bits_per_dim(masked)
