@@ -178,6 +178,10 @@ class GuidedSubPixels(SubPixels):
     all earlier sub-pixels under class k, `"log_likelihood"` in `carry`. With β = 1, q is that of
     the model's p(x). At a temperature, p(l | y) and p(l | k) are at this temperature; r_k is not.
 
+    With more than `head.levels_at_once` levels, this is the law of each digit: p(l | k) is that of
+    a digit given the higher digit, which r_k includes. Because each digit is normalized separately,
+    the law of the level is another one than that of guidance on all levels at once.
+
     Args:
         head, has_temperature: See `SubPixels`.
         conditions: The model's conditions, which have at least two classes.

@@ -28,7 +28,9 @@ class SamplingOptions:
             less diverse. Each sub-pixel is sampled with a probability proportional to
             p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k, weighted
             by softmax(β r_k), and r_k is the log-likelihood of the earlier sub-pixels under class
-            k. Guidance evaluates the network under all classes.
+            k. Guidance evaluates the network under all classes. Mixtures of more than 32 levels are
+            guided in two steps, each with this law: l is first a range of about √L of the L levels,
+            and then a level given its range, whose r_k includes the range.
         guidance_logit_scale: Number β >= 0, by default half of `logit_scale`. With 1, q is based on
             Bayes' rule, and soon hardly differs from p(l | y).
         batch_size: Integer, number of images or particles per batch.

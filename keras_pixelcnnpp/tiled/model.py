@@ -357,7 +357,7 @@ class TiledModel:
         if len({np.shape(frame) for frame in frames}) > 1:
             raise UserError("Expected frames of one size. Pass those of each size by themselves")
         array, channels = np.asarray(frames), self.model.image_shape[-1]
-        # Of one channel, `(N, H, W)` are frames, and wider than 1 if the model's images are.
+        # Frames of one channel may be `(N, H, W)`, and W is larger than 1 if the window is wider.
         is_one = array.ndim == 3 and array.shape[2] == channels != self.window[1]
         if channels == 1 and not is_one:
             array = with_channels(array)
