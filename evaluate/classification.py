@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 
+from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.evaluate.figures import figure_png, new_figure
 from keras_pixelcnnpp.evaluate.measurements import BatchOptions
@@ -32,7 +33,7 @@ def measure(subject: Subject, options: BatchOptions, folder: Path) -> dict | Non
     titles = subject.titles
     trained_on = subject.trained_on(all_images, subject.dataset)
     print(f"Scoring {counted(len(all_images))} of the split {subject.split} under every class")
-    predictions = _predictions(model, subject.cnn, all_images.images, options.batch_size)
+    predictions = _predictions(model, subject.cnn, all_images, options.batch_size)
     for name, of_model in predictions.items():
         of_images = all_images.paths, all_images.labels, of_model.probabilities
         path = folder / PREDICTIONS[name]
@@ -83,24 +84,28 @@ class Predictions:
 
 
 def _predictions(
-    model: AutoregressiveModel, cnn: BaselineCNN | None, images: np.ndarray, batch_size: int
+    model: AutoregressiveModel, cnn: BaselineCNN | None, images: LabeledImages, batch_size: int
 ) -> dict[str, Predictions]:
     verbose = int(sys.stdout.isatty())
 
-    def timed(ask: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, float]:
-        ask(images[:batch_size])  # compiles the model, which is not timed
+    def timed(ask: Callable[[LabeledImages], np.ndarray]) -> tuple[np.ndarray, float]:
+        ask(images.take(slice(batch_size)))  # compiles the model, which is not timed
         start = time.perf_counter()
         answer = ask(images)
         return answer, len(images) / (time.perf_counter() - start)
 
-    scores, speed = timed(lambda some: model.class_log_likelihoods(some, batch_size, verbose))
-    # float64, because confident predictions differ by less than float32 resolves.
-    probabilities = model.posterior.probabilities(scores.astype("float64"))
+    def score(some: LabeledImages) -> np.ndarray:
+        condition = model.conditions.from_data(some)
+        how: Any = {"verbose": verbose, "condition": condition}
+        return model.class_log_likelihoods(some.images, batch_size, **how)
+
+    scores, speed = timed(score)
+    probabilities = model.posterior.probabilities(scores)
     bits = bits_per_dim(log_marginal(scores), model.image_shape)
     predictions = {"pixelcnnpp": Predictions(probabilities, bits, speed)}
     if cnn is not None:
         probabilities, speed = timed(
-            lambda some: cnn.class_probabilities(some, batch_size, verbose)
+            lambda some: cnn.class_probabilities(some.images, batch_size, verbose)
         )
         predictions["baseline"] = Predictions(probabilities, None, speed)
     return predictions

@@ -20,7 +20,7 @@ def measure(subject: Subject, options: EvidenceOptions, folder: Path) -> dict:
     print(f"Scoring {counted(len(images))} of the split {subject.split} under every class")
     scores = model.class_log_likelihoods(images.images, options.batch_size, verbose="auto")
     # Not the probabilities, of which several may be rounded to 0.
-    logits = model.posterior.class_logits(scores.astype(np.float64))
+    logits = model.posterior.class_logits(scores)
     chosen = choose(images.labels, logits.argmax(axis=1), options.per_class)
     images, logits = images.take(chosen), logits[chosen]
     predicted = logits.argmax(axis=1)

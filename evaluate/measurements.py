@@ -67,23 +67,26 @@ class Measurement:
         options: Class of the options, a dataclass.
         examples: Options in the examples of the command's help.
         writes: Patterns of the other files that it writes, next to the result.
-        takes_vectors: Boolean, whether it measures a model that is conditioned on vectors.
+        takes_values: Boolean, whether it measures a model that is conditioned on vectors or maps.
     """
 
     name: ClassVar[str]
     options: ClassVar[type[DataOptions]] = BatchOptions
     examples: ClassVar[tuple[str, ...]] = ("--run runs/digits",)
     writes: ClassVar[tuple[str, ...]] = ()
-    takes_vectors: ClassVar[bool] = False
+    takes_values: ClassVar[bool] = False
 
     def reason_against(self, subject: "Subject") -> str | None:
         """Returns why the model and its images cannot be measured, or `None` if they can."""
 
     def reason(self, subject: "Subject") -> str | None:
-        """Returns `reason_against`, or that the measurement takes no models of vectors."""
+        """Returns `reason_against`, or that the measurement takes no models of vectors or maps."""
         conditions = subject.model.conditions
-        if conditions.needs_values and not self.takes_vectors:
-            return f"evaluate {self.name} does not measure models conditioned on {conditions.kind}"
+        if conditions.needs_values and not self.takes_values:
+            return (
+                f"evaluate {self.name} does not measure models conditioned on "
+                f"{conditions.description}"
+            )
         return self.reason_against(subject)
 
     def measure(self, subject: "Subject", options: Any, folder: Path) -> dict | None:
@@ -145,6 +148,7 @@ class Classification(Measurement):
     """
 
     name = "classification"
+    takes_values = True
     examples = (
         "--run runs/digits",
         "--preset fashion_mnist --data fashion_mnist --split test",
@@ -154,7 +158,8 @@ class Classification(Measurement):
     def reason_against(self, subject: "Subject") -> str | None:
         if subject.model.num_classes:
             return None
-        return "An unconditional model does not classify images"
+        description = subject.model.conditions.description
+        return f"A model without classes does not classify images. Received: {description}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +206,7 @@ class Likelihood(Measurement):
 
     name = "likelihood"
     options = LikelihoodOptions
-    takes_vectors = True
+    takes_values = True
     writes = ("likelihood.png",)
 
 

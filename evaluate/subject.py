@@ -5,7 +5,6 @@ from pathlib import Path
 
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
-from keras_pixelcnnpp.data.identity import HASH_LENGTH
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, SampledOptions
 from keras_pixelcnnpp.models.archive import load_trained_model
@@ -17,6 +16,7 @@ from keras_pixelcnnpp.sampling.class_samples import ClassSamples
 from keras_pixelcnnpp.training.run import RunFolder, TrainedImages
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import read_json, safe_names, sha256
+from keras_pixelcnnpp.utils.hashes import HASH_LENGTH
 
 
 class Subject(TrainedImages):

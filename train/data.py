@@ -27,10 +27,11 @@ def load_training_data(recipe: Reading) -> Dataset:
     counts = ", ".join(f"{len(split)} {name}" for name, split in dataset.splits.items())
     shape = "×".join(str(size) for size in dataset.image_shape)
     classes = "1 class" if dataset.num_classes == 1 else f"{dataset.num_classes} classes"
-    if dataset.numbers:
-        classes = dataset.numbers.description
+    conditions = dataset.conditions
+    if conditions.needs_values:
+        classes = conditions.description
     say(f"{dataset.name}: {counts} images of {shape}, {classes}")
-    if dataset.num_classes < 2 and not dataset.vector_names:
+    if conditions.num_rows < 2:
         print("Warning: there are fewer than two classes, so the model only learns p(x).")
     return dataset
 
@@ -138,8 +139,11 @@ def write_images(options: DataOptions) -> None:
         raise UserError(f"{options.output} exists already. Choose a new folder as --output")
     dataset = load_training_data(options)
     check_channels(dataset.image_shape)
-    if any(split.vectors is not None for split in dataset.splits.values()):
-        raise UserError(f"Expected images with or without labels. {options.data} has vectors")
+    if dataset.conditions.needs_values:
+        raise UserError(
+            "Expected images with or without labels. "
+            f"{options.data} has {dataset.conditions.description}"
+        )
     with atomic_path(options.output) as folder:
         written = 0
         for name, split in dataset.splits.items():

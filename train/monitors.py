@@ -87,8 +87,11 @@ class ValidationMonitor(keras.callbacks.Callback):
         if isinstance(model, BaselineCNN):
             probabilities = model.class_probabilities(images, self.batch_size)
         else:
-            scores = model.class_log_likelihoods(images, self.batch_size, verbose=0)
-            probabilities = model.posterior.probabilities(scores.astype("float64"))
+            condition = conditions.from_data(self.validation)
+            scores = model.class_log_likelihoods(
+                images, self.batch_size, verbose=0, condition=condition
+            )
+            probabilities = model.posterior.probabilities(scores)
             of_label = np.take_along_axis(scores, labels[:, None].astype(int), axis=1)
             measured["bits_per_dim"] = float(np.mean(bits_per_dim(of_label, model.image_shape)))
         measured["accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))
@@ -190,9 +193,10 @@ class TensorBoardLog(keras.callbacks.Callback):
             writer.flush()  # a killed process would lose what a background thread has not written
 
     def _samples(self) -> dict[str, np.ndarray]:
-        """Returns a grid of samples of each class, or for vectors of the validation images."""
-        vectors = self.monitor.validation.vectors
-        if not self.model.conditions.needs_values:
+        """Returns a grid of samples of each class, or given values of the validation images."""
+        conditions = self.model.conditions
+        if not conditions.needs_values:
             return ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0).grids()
-        images = self.model.sample(vectors[: self.PER_CLASS], seed=0, verbose=0)
-        return {"vectors": image_grid(images)}
+        first = self.monitor.validation.take(slice(self.PER_CLASS))
+        images = self.model.sample(conditions.from_data(first), seed=0, verbose=0)
+        return {conditions.kind: image_grid(images)}

@@ -15,7 +15,7 @@ from keras_pixelcnnpp.commands.helpers import command_line
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
-from keras_pixelcnnpp.layers.conditions import Conditions, Labels, Unconditional
+from keras_pixelcnnpp.layers.conditions import Unconditional
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -77,7 +77,7 @@ def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
     if not begun or options.preset is not None:  # otherwise the run has all values
         origin, preset = load_preset(options.preset, source, given.network)
     dataset = load_training_data(given.over(preset))
-    of_data = dataset.num_classes, source.has_files, bool(dataset.vector_names)
+    of_data = dataset.num_classes, source.has_files, dataset.conditions.needs_values
     recipe = given.for_data(preset, *of_data)
     flipped = "" if recipe.horizontal_flip else "not "
     levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
@@ -176,9 +176,7 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
 
 def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
-    conditions: Conditions = Unconditional()
-    if recipe.conditioning != "none" and (dataset.vector_names or dataset.num_classes):
-        conditions = dataset.numbers or Labels(dataset.num_classes, dataset.class_names)
+    conditions = Unconditional() if recipe.conditioning == "none" else dataset.conditions
     options = {"conditions": conditions, **recipe.model_arguments()}
     try:
         return NETWORKS[recipe.network](image_shape=dataset.image_shape, **options)

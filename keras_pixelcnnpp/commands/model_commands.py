@@ -71,15 +71,15 @@ class RandomOptions(SamplingFlags, ModelOptions):
 class ConditionOptions:
     """The options of the commands that sample or score with a model of vectors or maps."""
 
-    condition: str | None = option(
+    vector: str | None = option(
         "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
     )
     map: Path | None = option("Map for a model that is conditioned on maps, a .npy or image file.")
 
     @property
     def given_value(self) -> str:
-        """What a user wrote as the vector or the map."""
-        return self.condition or str(self.map)
+        """What a user wrote as the vector and the map."""
+        return " ".join(str(value) for value in (self.vector, self.map) if value is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class SampleOptions(OverwriteOptions, BlockOptions, ConditionOptions, RandomOpti
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions(OverwriteOptions, ModelOptions):
+class ClassifyOptions(OverwriteOptions, ConditionOptions, ModelOptions):
     """Options of `classify`."""
 
     images: Annotated[

@@ -66,7 +66,8 @@ def _images(
     if not options.data.is_dir() and options.data.suffix.lower() not in SUFFIXES:
         dataset = load_dataset(options.data, make_splits=False)
         split = dataset.split(dataset.split_to_measure())
-        has_vectors = np.shape(split.vectors)[1:] == (len(model.conditions.names),)
+        names = vectors_of(model.conditions).names
+        has_vectors = np.shape(split.vectors)[1:] == (len(names),)
         images = model.checked_images(split.images)
         return [*split.paths], images, split.vectors if has_vectors else None
     images = trained.read_files(images_in(options.data))
@@ -94,33 +95,35 @@ def intervals_figure(found: GridPosterior, level: float) -> Any:
     return figure
 
 
-def value_of(options: ConditionOptions, conditions: Conditions) -> np.ndarray | None:
-    """Returns the vector in `--condition beta=0.4,field=0`, float `(size,)`, or the map in `--map`.
+def values_given(options: ConditionOptions, conditions: Conditions) -> dict[str, np.ndarray]:
+    """Returns the vector of `--vector beta=0.4,field=0` and the map of `--map`, by kind.
 
-    `None` is the result for a model that is not conditioned on numbers.
+    The result is empty for a model that needs neither.
 
     Raises:
         UserError: If the model needs a vector or a map and none is given, or the reverse.
     """
-    given = {"vectors": ("--condition", options.condition), "maps": ("--map", options.map)}
+    given = {"vectors": ("--vector", options.vector), "maps": ("--map", options.map)}
+    parts = {part.kind: part for part in conditions.parts}
     for kind, (name, value) in given.items():
-        if value is not None and kind != conditions.kind:
+        if value is not None and kind not in parts:
             raise UserError(
                 f"Invalid value for {name}. Expected none for a model of "
                 f"{conditions.description}. Received: {value}"
             )
-    if conditions.kind not in given:
-        return None
-    name, value = given[conditions.kind]
-    if value is None:
-        example = ",".join(f"{one}=…" for one in conditions.names)
-        example = example if conditions.kind == "vectors" else "FILE.npy"
-        raise UserError(
-            f"Missing option {name} {example}: the model is conditioned on {conditions.description}"
-        )
-    if options.map is not None:
-        return conditions.parse(_read_map(options.map, conditions), 1)[0]
-    return grid_of(options.condition, conditions.names, "--condition", most=1)[0]
+        if value is None and kind in parts:
+            example = ",".join(f"{one}=…" for one in parts[kind].names)
+            example = example if kind == "vectors" else "FILE.npy"
+            raise UserError(
+                f"Missing option {name} {example}: the model is conditioned on "
+                f"{conditions.description}"
+            )
+    found = {}
+    if "vectors" in parts:
+        found["vectors"] = grid_of(options.vector, parts["vectors"].names, "--vector", most=1)[0]
+    if "maps" in parts:
+        found["maps"] = parts["maps"].parse(_read_map(options.map, parts["maps"]), 1)[0]
+    return found
 
 
 def _read_map(path: Path, conditions: Conditions) -> np.ndarray:
@@ -162,6 +165,6 @@ def _values(text: str, option: str) -> np.ndarray:
         good = False
     if not good:
         expected = "LOW:HIGH:COUNT, log:LOW:HIGH:COUNT with positive bounds, or a number"
-        expected = "a number" if option == "--condition" else expected
+        expected = "a number" if option == "--vector" else expected
         raise UserError(f"Invalid value for {option}. Expected {expected}. Received: {text}")
     return spacing(low, high, int(count))

@@ -1,13 +1,14 @@
 """The commands `sample` and `complete`."""
 
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_pixelcnnpp.commands.model_commands import CompleteOptions, SampleOptions
-from keras_pixelcnnpp.commands.posterior import value_of
+from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import (
@@ -46,19 +47,16 @@ def sample_grid(options: SampleOptions) -> None:
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
         check_channels(model.image_shape)
-    vector = value_of(options, model.conditions)
-    if vector is None:
-        chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
-    elif options.label:
+    others = values_given(options, model.conditions)
+    if options.label and not model.num_classes:
         model.conditions.require_classes()
+    chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
     seed = _chosen_seed(options.seed)
-    how: Any = options.of_sampler()
+    how: Any = {"seed": seed, "others": others, **options.of_sampler()}
     with graphs_as_traced():
-        if vector is None:
-            samples = ClassSamples.sample(model, options.count, chosen, seed=seed, **how)
-        else:
-            images = model.sample(np.repeat(vector[None], options.count, axis=0), seed, **how)
-            samples = ClassSamples(images, np.zeros(len(images), "int32"), (options.given_value,))
+        samples = ClassSamples.sample(model, options.count, chosen, **how)
+    if others and not model.num_classes:
+        samples = replace(samples, class_names=(options.given_value,))
     if as_array:
         with atomic_path(output) as temporary:
             np.save(temporary, samples.images)
@@ -71,8 +69,8 @@ def sample_grid(options: SampleOptions) -> None:
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
-    if value_of(options, trained.model.conditions) is not None:
-        kinds = f"a .png or .npy file for a model of {trained.model.conditions.kind}"
+    if values_given(options, trained.model.conditions):
+        kinds = f"a .png or .npy file for a model of {trained.model.conditions.description}"
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     check_channels(trained.model.image_shape)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
@@ -159,20 +157,18 @@ def complete_file(options: CompleteOptions) -> None:
     check_output(options.output, options.overwrite)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
-    vector = value_of(options, model.conditions)
-    if vector is not None and name is not None:
+    others = values_given(options, model.conditions)
+    if others and name is not None:
         model.conditions.require_classes()
     label = ANY_CLASS if name is None else class_label(model.class_names, name)
     (image,) = trained.read_files([options.image]).values()
     known = _known_pixels(options, trained)
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
-    labels = vector
-    if vector is None:
-        labels = [label] * count if model.num_classes else None
+    condition = model.conditions.assembled({"labels": label, **others})
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
     how = {**options.of_sampler(), "num_particles": options.particles or PARTICLES}
     with graphs_as_traced():
-        completed = model.complete(images, known, labels, seed, **how)
+        completed = model.complete(images, known, condition, seed, **how)
     shown = np.where(known[..., None], image, np.uint8(UNKNOWN_GRAY))
     grid = image_grid(np.concatenate([shown[None], completed]))
     write_bytes(options.output, png_bytes(grid))

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from keras_pixelcnnpp.commands.model_commands import ClassifyOptions, ScoreOptions
-from keras_pixelcnnpp.commands.posterior import value_of
+from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
     TrainedModel,
@@ -50,6 +50,7 @@ def classify_files(options: ClassifyOptions) -> None:
     """
     trained = TrainedModel.named(options)
     trained.model.conditions.require_classes()
+    others = values_given(options, trained.model.conditions)
     model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
     if options.csv is not None:
         check_output(options.csv, options.overwrite)
@@ -57,7 +58,7 @@ def classify_files(options: ClassifyOptions) -> None:
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     pixels = np.stack([*images.values()])
     with graphs_as_traced():
-        result = trained.classify(pixels)
+        result = trained.classify(pixels, others=others)
     trained_on = trained.trained_on(pixels, images)
     known = labels >= 0
     columns = (result["class_id"], result["probabilities"], result["bits_per_dim"])
@@ -96,9 +97,9 @@ def score_files(options: ScoreOptions) -> None:
     If there are files that cannot be read, the command ends with an error and status 2.
     """
     trained, output = TrainedModel.named(options), options.output
-    vector = value_of(options, trained.model.conditions)
+    others = values_given(options, trained.model.conditions)
     how = options.resume, options.workers
-    more: Any = {"tiled": options.tiled, "vector": vector, "overwrite": options.overwrite}
+    more: Any = {"tiled": options.tiled, "others": others, "overwrite": options.overwrite}
     bits = score_folder(trained, options.data, output, *how, **more)
     good = np.isfinite(bits)
     say(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
@@ -117,31 +118,33 @@ def score_folder(
     workers: int = 1,
     block_size: int = 256,
     tiled: bool = False,
-    vector: np.ndarray | None = None,
+    others: dict[str, np.ndarray] | None = None,
     overwrite: bool = False,
 ) -> np.ndarray:
     """Scores every image file below a folder, and writes a CSV file block by block.
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
     image that cannot be read has the class -1 and an error message. A model without classes gives
-    all images the class -1; a model of vectors scores them under `vector`, which is written after
-    log p(x | h) in nats, unless it is a map. With `resume`, an incomplete file is completed if the
-    model and the images are those in the JSON file next to it. `tiled` scores images at their own
-    size, one at a time.
+    all images the class -1. `others` has the vector or the map of all images by kind, for a model
+    that needs it; the vector is written after log p(x | h) in nats. With `resume`, an incomplete
+    file is completed if the model and the images are those in the JSON file next to it. `tiled`
+    scores images at their own size, one at a time.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
     """
     paths = images_below(data)
     numbers = [f"p_{label}" for label in range(len(trained.class_names))]
-    components = trained.model.conditions.names[: len(_components(vector))]
-    given_vector = [] if vector is None else ["log_prob", *components]
+    others = others or {}
+    components = {part.kind: part.names for part in trained.model.conditions.parts}
+    names = components["vectors"] if "vectors" in others else ()
+    given_vector = ["log_prob", *names] if others else []
     first = ["path", "predicted", "predicted_name", "bits_per_dim"]
     rows = [[*first, *given_vector, *numbers, "error"]]
     record = output.with_name(f"{output.name}.json")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
-    given |= {} if vector is None else {"vector": vector.tolist()}
+    given |= {kind: value.tolist() for kind, value in others.items()}
     block_size = 1 if tiled else block_size
     known = read_json(record) if record.exists() else None
     if output.exists() and not overwrite:
@@ -157,7 +160,7 @@ def score_folder(
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.
-    results = map_blocks(partial(_score, data.absolute(), tiled, vector), blocks, trained, workers)
+    results = map_blocks(partial(_score, data.absolute(), tiled, others), blocks, trained, workers)
     bits, changes = _bits_of(rows[1:]), Changes()
     try:
         write_json(record, given)
@@ -193,9 +196,9 @@ def _checksum(data: Path, paths: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _components(vector: np.ndarray | None) -> list[float]:
-    """Returns the components of a vector, which rows contain; none for a map, which is long."""
-    return [] if vector is None or vector.ndim > 1 else vector.tolist()
+def _components(others: dict[str, np.ndarray]) -> list[float]:
+    """Returns the components of the vector, which rows contain, but not the map, which is long."""
+    return others["vectors"].tolist() if "vectors" in others else []
 
 
 def _bits_of(rows: list[list]) -> list[float]:
@@ -212,7 +215,11 @@ def _complete_rows(file: Path) -> list[list]:
 
 
 def _score(
-    data: Path, tiled: bool, vector: np.ndarray | None, trained: TrainedModel, paths: list[str]
+    data: Path,
+    tiled: bool,
+    others: dict[str, np.ndarray],
+    trained: TrainedModel,
+    paths: list[str],
 ) -> tuple[list[list], Changes]:
     """Returns a row of the CSV file for each path, a single one if `tiled`, and how it was read."""
     names, images, rows, changes = trained.class_names, {}, {}, Changes()
@@ -220,15 +227,16 @@ def _score(
         try:
             images[path] = trained.read(file_inside(data, path), tiled, changes)
         except UserError as error:
-            of_vector = 0 if vector is None else 1 + len(_components(vector))
+            of_vector = 1 + len(_components(others)) if others else 0
             rows[path] = [path, -1, *[""] * (len(names) + 2 + of_vector), error]
     if images:
-        result = trained.classify(np.stack(list(images.values())), 0, tiled, vector)
+        result = trained.classify(np.stack(list(images.values())), 0, tiled, others)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
             values = [float(value) for value in (bits, *row)]
-            if vector is not None:
-                values += [float(-bits * np.log(2) * images[path].size), *_components(vector)]
+            if others:
+                nats = float(-bits * np.log(2) * images[path].size)
+                values = [values[0], nats, *_components(others), *values[1:]]
             name = names[label] if label >= 0 else ""
             rows[path] = [path, int(label), name, *values, ""]
     return [rows[path] for path in paths], changes

@@ -11,7 +11,6 @@ import numpy as np
 from keras_pixelcnnpp.commands.model_commands import ModelOptions
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
-from keras_pixelcnnpp.data.identity import HASH_LENGTH
 from keras_pixelcnnpp.data.images import (
     SUFFIXES,
     Changes,
@@ -20,6 +19,7 @@ from keras_pixelcnnpp.data.images import (
     open_image,
 )
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
+from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -29,6 +29,7 @@ from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import sha256
+from keras_pixelcnnpp.utils.hashes import HASH_LENGTH
 
 
 class TrainedModel(NamedTuple):
@@ -129,21 +130,23 @@ class TrainedModel(NamedTuple):
         images: np.ndarray,
         verbose: int | str = "auto",
         tiled: bool = False,
-        vector: np.ndarray | None = None,
+        others: dict[str, np.ndarray] | None = None,
     ) -> dict:
         """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
 
         A model without classes gives all images the class -1. `tiled` accepts images of any size.
-        `vector` is that of a model of `Vectors`, for all images.
+        `others` has the vector or the map of all images by kind, for a model that needs it.
         """
         scorer = TiledModel(self.model) if tiled else self.model
+        condition = self.model.conditions.assembled({"labels": ANY_CLASS, **(others or {})})
         if not self.class_names:
             return {
                 "class_id": np.full(len(images), -1),
                 "probabilities": np.zeros((len(images), 0)),
-                "bits_per_dim": scorer.bits_per_dim(images, vector),
+                "bits_per_dim": scorer.bits_per_dim(images, condition),
             }
-        scores = scorer.class_log_likelihoods(images, verbose=verbose)
+        how = {"condition": condition} if others else {}
+        scores = scorer.class_log_likelihoods(images, verbose=verbose, **how)
         probabilities = self.model.posterior.probabilities(scores)
         return {
             "class_id": probabilities.argmax(axis=1),

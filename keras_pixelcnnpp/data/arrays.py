@@ -34,10 +34,11 @@ class Arrays(DataSource):
     `valid` are also names of `validation`. For data without splits, the arrays are `images` and
     `labels`. `class_names` is an optional array of strings.
 
-    Instead of labels, images may have vectors for a model of `Vectors`: numbers `(N, size)` or
-    `(N,)` in `conditions_train` and so on, or `conditions`. `conditions` are the names of their
-    components, by default `h0`, `h1` and so on. For a model of `Maps`, there are maps: numbers `(N,
-    height, width)` or `(N, height, width, channels)` in `maps_train` and so on, or `maps`.
+    For a model of `Vectors`, images have vectors: numbers `(N, size)` or `(N,)` in `vectors_train`
+    and so on, or `vectors`. The argument `vectors` of `load_dataset` names their components, by
+    default `h0`, `h1` and so on. For a model of `Maps`, they have maps: numbers `(N, height,
+    width)` or `(N, height, width, channels)` in `maps_train` and so on, or `maps`. Images with
+    several of labels, vectors, and maps are for a model of `Joint` conditions.
 
     With `as_uint16` of `load_dataset`, the images are uint16 instead of uint8.
 
@@ -56,7 +57,7 @@ class Arrays(DataSource):
         dtype = "uint16" if how.as_uint16 else "uint8"
         try:
             with self.path.open("rb") as file:
-                return dataset_of_arrays(self.name, read_arrays(file), dtype, how.conditions)
+                return dataset_of_arrays(self.name, read_arrays(file), dtype, how.vectors)
         except UserError as error:
             raise UserError(f"{self.path}: {one_line(error)}") from error
         # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
@@ -69,14 +70,14 @@ def dataset_of_arrays(
     name: str,
     stored: Mapping[str, np.ndarray],
     dtype: str = "uint8",
-    conditions: Sequence[str] = (),
+    vectors: Sequence[str] = (),
 ) -> Dataset:
     """Creates a `Dataset` from arrays with the names of `Arrays`. Others are named in a note."""
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in stored)
-    kinds = "x", "y", "conditions", "maps"
+    kinds = "x", "y", "vectors", "maps"
     pairs = {n: tuple(f"{kind}_{name}" for kind in kinds) for n, name in there.items()}
     if "images" in stored and not pairs:
-        pairs = {"all": ("images", "labels", "conditions", "maps")}
+        pairs = {"all": ("images", "labels", "vectors", "maps")}
     used = {"class_names", *(name for pair in pairs.values() for name in pair)}
     unused = sorted(filter(str.isprintable, stored.keys() - used))
     if not pairs:
@@ -98,8 +99,15 @@ def dataset_of_arrays(
     if unused:
         notes.append(f"Arrays that are not used: {', '.join(unused)}.")
     class_names = checked_class_names(class_names, num_classes)
-    of_vectors = {split: pair[2 + (pair[3] in arrays)] for split, pair in pairs.items()}
-    vector_names = _vector_names(splits, of_vectors, conditions)
+    size = _common_shape("vectors", splits, pairs)[-1]
+    _common_shape("maps", splits, pairs)
+    if not size and vectors:
+        raise UserError(
+            f"Expected an array {next(iter(pairs.values()))[2]} for {', '.join(vectors)}. "
+            "Received: none"
+        )
+    vector_names = vectors or tuple(f"h{index}" for index in range(size))
+    vector_names = checked_class_names(vector_names, size, "vectors")
     return Dataset(name, class_names, splits, (*notes,), vector_names)
 
 
@@ -115,26 +123,21 @@ def _channels_note(shape: tuple[int, int, int]) -> list[str]:
     return [note]
 
 
-def _vector_names(
-    splits: dict[str, LabeledImages], names_of_arrays: dict[str, str], given: Sequence[str]
-) -> tuple[str, ...]:
-    """Returns the names of the components of vectors or maps; empty if no split has any."""
-    vectors = {names_of_arrays[name]: one.vectors for name, one in splits.items()}
-    shapes = {name: (0,) if one is None else one.shape[1:] for name, one in vectors.items()}
+def _common_shape(
+    kind: str, splits: dict[str, LabeledImages], pairs: dict[str, tuple[str, ...]]
+) -> tuple[int, ...]:
+    """Returns the shape of the vectors or maps of all splits, `(0,)` if none has any."""
+    index = {"vectors": 2, "maps": 3}[kind]
+    values = {pairs[name][index]: getattr(one, kind) for name, one in splits.items()}
+    shapes = {name: (0,) if one is None else one.shape[1:] for name, one in values.items()}
     shape = max(shapes.values(), key=math.prod)
-    size = shape[-1]
     for name, found in shapes.items():
         if found != shape:
             raise UserError(
                 f"Expected {name} with {'×'.join(map(str, shape))} numbers for each image, as in "
                 f"other splits. Received: {'×'.join(map(str, found)) if any(found) else 'none'}"
             )
-    if not size and given:
-        raise UserError(
-            f"Expected an array {next(iter(vectors))} for {', '.join(given)}. Received: none"
-        )
-    names = given or tuple(f"h{index}" for index in range(size))
-    return checked_class_names(names, size, "conditions")
+    return shape
 
 
 def _split(
@@ -177,13 +180,10 @@ def _split(
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
-    given = [name for name in (labels_of, vectors_of, maps_of) if name in arrays]
-    if len(given) > 1:
-        raise UserError(f"Expected {' or '.join(given)}. Received: {len(given)} of them")
-    vectors = None
+    vectors = maps = None
     if vectors_of in arrays:
         vectors = checked_vectors(arrays[vectors_of], count, vectors_of)
-    elif maps_of in arrays:
-        vectors = checked_maps(arrays[maps_of], count, maps_of)
+    if maps_of in arrays:
+        maps = checked_maps(arrays[maps_of], count, maps_of)
     paths = tuple(f"{split}/{row:06d}" for row in range(count))
-    return LabeledImages(images, labels, paths, vectors=vectors)
+    return LabeledImages(images, labels, paths, vectors=vectors, maps=maps)

@@ -62,9 +62,9 @@ class BuiltIn(DataSource):
     def load(self, how: LoadOptions) -> Dataset:
         if how.as_uint16:
             raise invalid_argument("as_uint16", True, "False for built-in data, which have 8 bits")
-        if how.conditions:
+        if how.vectors:
             expected = "none for built-in data, which have no vectors"
-            raise invalid_argument("conditions", how.conditions, expected)
+            raise invalid_argument("vectors", how.vectors, expected)
         if self.name == "digits":
             return _load_digits()
         try:

@@ -11,12 +11,18 @@ import numpy as np
 from keras_pixelcnnpp.data.identity import (
     ListedImage,
     Listing,
-    pixel_hashes,
-    vector_texts,
 )
-from keras_pixelcnnpp.layers.conditions import Numbers, numbers_of
+from keras_pixelcnnpp.layers.conditions import (
+    Conditions,
+    Joint,
+    Labels,
+    Maps,
+    Unconditional,
+    Vectors,
+)
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import class_numbers, counted
+from keras_pixelcnnpp.utils.hashes import array_hashes
 
 VALIDATION_SHARE = 0.1
 MAX_CLASSES = 100_000
@@ -61,9 +67,9 @@ class LabeledImages:
         hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
             of the values of each image.
         larger: Optional array with the same images at a larger size, to train on crops of them.
-        vectors: Optional array `(N, size)`, the vector of each image, for a model that is
-            conditioned on `Vectors`, or `(N, height, width, channels)`, the map of each image, for
-            one of `Maps`. The images are then unlabeled.
+        vectors: Optional array `(N, size)`, the vector of each image, for a model of `Vectors`.
+        maps: Optional array `(N, height, width, channels)`, the map of each image, for a model of
+            `Maps`.
 
     Example:
 
@@ -79,6 +85,7 @@ class LabeledImages:
     hashes: tuple[str, ...] = ()
     larger: np.ndarray | None = None
     vectors: np.ndarray | None = None
+    maps: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -94,13 +101,14 @@ class LabeledImages:
             hashes=tuple(self.hashes[row] for row in rows) if self.hashes else (),
             larger=None if self.larger is None else self.larger[rows],
             vectors=None if self.vectors is None else self.vectors[rows],
+            maps=None if self.maps is None else self.maps[rows],
         )
 
     def with_hashes(self) -> "LabeledImages":
         """Returns the same images with their hashes."""
         if self.hashes or not len(self):
             return self
-        return replace(self, hashes=pixel_hashes(self.images))
+        return replace(self, hashes=array_hashes(self.images))
 
     def labeled(self) -> "LabeledImages":
         """Returns the labeled images."""
@@ -144,6 +152,22 @@ class LabeledImages:
         return self.take(~mask), self.take(mask)
 
 
+def conditions_in(
+    images: LabeledImages, class_names: Sequence[str] = (), vector_names: Sequence[str] = ()
+) -> Conditions:
+    """Returns the conditions of which images have values, without bounds of vectors and maps."""
+    parts: list[Conditions] = []
+    if class_names:
+        parts.append(Labels(len(class_names), class_names))
+    if images.vectors is not None:
+        parts.append(Vectors(images.vectors.shape[1], names=vector_names or None))
+    if images.maps is not None:
+        parts.append(Maps(images.maps.shape[1:]))
+    if len(parts) > 1:
+        return Joint(*parts)
+    return parts[0] if parts else Unconditional()
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set of labeled images in splits, with class names.
@@ -154,8 +178,7 @@ class Dataset:
         splits: Dict from the names of the splits to their images: `"train"`, `"validation"`, and
             if available `"test"`; or only `"all"`.
         notes: Tuple of messages for the user, such as how a missing split was created.
-        vector_names: Tuple with a name for each component of the images' vectors, or each channel
-            of their maps, if they have any.
+        vector_names: Tuple with a name for each component of the images' vectors, if they have any.
 
     Example:
 
@@ -173,12 +196,10 @@ class Dataset:
     vector_names: tuple[str, ...] = ()
 
     @property
-    def numbers(self) -> Numbers | None:
-        """The conditions for the vectors or maps of the images, without bounds, or `None`."""
-        if not self.vector_names:
-            return None
+    def conditions(self) -> Conditions:
+        """The conditions of which the images have values, without bounds of vectors and maps."""
         first = next(iter(self.splits.values()))
-        return numbers_of(first.vectors.shape[1:], self.vector_names)
+        return conditions_in(first, self.class_names, self.vector_names)
 
     @property
     def num_classes(self) -> int:
@@ -257,54 +278,53 @@ class Dataset:
 
     def listing(self) -> Listing:
         """Returns what identifies each image."""
+        names = [*self.class_names, ""]  # the last one is for unlabeled images
+        conditions = self.conditions
         return [
-            ListedImage(split, path, name, digest, pixels)
+            ListedImage(split, path, names[label], digest, pixels, text)
             for split, images in self.splits.items()
-            for path, name, digest, pixels in zip(
+            for path, label, digest, pixels, text in zip(
                 images.paths,
-                self._names_of(images),
+                images.labels.tolist(),
                 images.with_hashes().hashes,
-                pixel_hashes(images.images),
+                array_hashes(images.images),
+                conditions.texts(images),
                 strict=True,
             )
         ]
 
-    def _names_of(self, images: LabeledImages) -> list[str]:
-        """Returns the name of the class of each image, its vector, or the hash of its map."""
-        if images.vectors is not None and images.vectors.ndim > 2:
-            return list(pixel_hashes(images.vectors))
-        if images.vectors is not None:
-            return vector_texts(images.vectors)
-        names = [*self.class_names, ""]  # the last one is for unlabeled images
-        return [names[label] for label in images.labels.tolist()]
-
     def split_as(self, listing: Listing) -> "Dataset | None":
         """Returns the same images in the splits of a listing, or `None` if it has other images.
 
-        Images are recognized by their hashes and classes, not by their paths.
+        Images are recognized by their hashes and conditions, not by their paths.
         """
         own = self.listing()
         if own == listing:
             return self
         rows = defaultdict(list)
         for row, image in enumerate(own):
-            rows[image.class_name, image.sha256].append(row)
+            rows[image.class_name, image.condition, image.sha256].append(row)
         chosen = defaultdict(list)
         for image in listing:
-            same = rows[image.class_name, image.sha256]
+            same = rows[image.class_name, image.condition, image.sha256]
             if not same:
                 return None
             chosen[image.split].append(same.pop(0))
         if any(rows.values()):
             return None
         splits = [images.with_hashes() for images in self.splits.values() if len(images)]
-        vectors = [split.vectors for split in splits if split.vectors is not None]
+
+        def together(name: str) -> np.ndarray | None:
+            arrays = [getattr(split, name) for split in splits]
+            return None if arrays[0] is None else np.concatenate(arrays)
+
         everything = LabeledImages(
-            np.concatenate([split.images for split in splits]),
-            np.concatenate([split.labels for split in splits]),
+            together("images"),
+            together("labels"),
             tuple(chain(*(split.paths for split in splits))),
             tuple(chain(*(split.hashes for split in splits))),
-            vectors=np.concatenate(vectors) if vectors else None,
+            vectors=together("vectors"),
+            maps=together("maps"),
         )
         return replace(self, splits={n: everything.take(np.array(r)) for n, r in chosen.items()})
 
@@ -318,8 +338,9 @@ class Dataset:
             digest.update(repr((name, split.images.shape)).encode())
             digest.update(split.images.tobytes())
             digest.update(split.labels.astype("<i4").tobytes())
-            if split.vectors is not None:
-                digest.update(split.vectors.astype("<f8").tobytes())
+            for values in (split.vectors, split.maps):
+                if values is not None:
+                    digest.update(values.astype("<f8").tobytes())
         return digest.hexdigest()
 
 
@@ -402,7 +423,7 @@ def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
     """Returns a message on equal images across splits or classes, with the first ten, if any."""
     found = defaultdict(list)
     for name, split in splits.items():
-        hashes = pixel_hashes(split.images)
+        hashes = array_hashes(split.images)
         for digest, label, path in zip(hashes, split.labels.tolist(), split.paths, strict=True):
             found[digest].append((name, label, path))
     several = [rows for rows in found.values() if len(rows) > 1]

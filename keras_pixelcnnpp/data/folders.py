@@ -24,13 +24,13 @@ from keras_pixelcnnpp.data.dataset import (
     first_ten,
     named_splits,
 )
-from keras_pixelcnnpp.data.identity import HASH_LENGTH
 from keras_pixelcnnpp.data.images import SUFFIXES, Changes, fit_image, open_image
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import checked_class_names, require_choice
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import counted, relative_path, sha256
+from keras_pixelcnnpp.utils.hashes import HASH_LENGTH
 
 # Accepted names of columns in the header of a CSV file.
 COLUMNS = {
@@ -62,7 +62,7 @@ class Folder(DataSource):
     1. CSV files: `train.csv`, `validation.csv` and `test.csv`, or a single file of any name. Rows
        are `path,label`. A header may name these columns (`filename,label`) and others, of which
        `split` says whether an image is in `train`, `validation` (or `val`) or `test`, and those of
-       `conditions` are the components of its vector, instead of a label. Labels are
+       `vectors` are the components of its vector. Labels are
        integers from 0, for classes `Class0`, `Class1`, …, or class names. Empty labels and -1 mark
        unlabeled images, and the labels may be missing. Paths are relative to the folder, or to a
        subfolder with the files. An image that is listed several times is trained on more often.
@@ -91,19 +91,19 @@ class Folder(DataSource):
         if how.as_uint16:
             require_choice("channels", how.channels, (None, 1))
         has_csv = any(folder.glob("[!.]*.csv"))
-        if how.conditions and not has_csv:
+        if how.vectors and not has_csv:
             raise UserError(
-                f"{folder}: expected a CSV file with the columns {', '.join(how.conditions)}. "
+                f"{folder}: expected a CSV file with the columns {', '.join(how.vectors)}. "
                 "Received: none"
             )
         if has_csv:
-            listing = _list_csv_files(folder, how.unlabeled_others, how.conditions)
+            listing = _list_csv_files(folder, how.unlabeled_others, how.vectors)
         else:
             listing = list_class_folders(folder, how.unlabeled_others)
         class_names, listed, notes = listing
         splits, of_reading = read_listed(folder, listed, how)
         notes = (*of_reading, *notes)
-        return Dataset(self.name, class_names, splits, notes, tuple(how.conditions))
+        return Dataset(self.name, class_names, splits, notes, tuple(how.vectors))
 
 
 def read_listed(
@@ -270,9 +270,7 @@ def visible_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def _list_csv_files(
-    folder: Path, unlabeled_others: bool, conditions: Sequence[str] = ()
-) -> Listing:
+def _list_csv_files(folder: Path, unlabeled_others: bool, vectors: Sequence[str] = ()) -> Listing:
     """Returns class names, files in the CSV file of each split, and messages for the user."""
     files = {path.stem: path.name for path in sorted(folder.glob("[!.]*.csv"))}
     order = list(SPLIT_NAMES.values())  # the training split first
@@ -286,7 +284,7 @@ def _list_csv_files(
         )
     found, unused = defaultdict(list), {}
     for split, stem in splits.items():
-        for row_split, row in _list_csv(folder, files[stem], split, unused, conditions):
+        for row_split, row in _list_csv(folder, files[stem], split, unused, vectors):
             found[row_split].append(row)
     listed = {split: found[split] for split in ("all", *dict.fromkeys(order)) if split in found}
     others = [name for stem, name in files.items() if stem not in splits.values()]
@@ -343,21 +341,20 @@ def _is_decimal(row: Listed) -> bool:
 
 
 def _list_csv(
-    folder: Path, name: str, split: str, unused: dict[str, None], conditions: Sequence[str]
+    folder: Path, name: str, split: str, unused: dict[str, None], vectors: Sequence[str]
 ) -> Iterator[tuple[str, Listed]]:
     """Yields the split and the content of each row of a CSV file, with strings as labels.
 
     The split is that of the row, or by default that of the file. Adds names of columns to `unused`.
     """
     lines, rows, splits = _lines(folder, name), [], []
-    names, has_header = _columns(*lines[0], conditions) if lines else ([], True)
+    names, has_header = _columns(*lines[0], vectors) if lines else ([], True)
     for place, fields in lines[has_header:]:
         if len(fields) != len(names):
             raise UserError(f"{place}: expected {len(names)} columns, found {len(fields)}")
         row = dict(zip(names, fields, strict=True))
-        vector = _vector([row[name] for name in conditions], place) if conditions else None
-        label = "" if conditions else row.get("label", "")
-        rows.append(Listed(row["path"], label, place, vector))
+        vector = _vector([row[name] for name in vectors], place) if vectors else None
+        rows.append(Listed(row["path"], row.get("label", ""), place, vector))
         splits.append(_named_split(row["split"], place) if "split" in row else split)
     if not rows:
         raise UserError(f"{folder / name} lists no image")
@@ -366,7 +363,7 @@ def _list_csv(
     for of_row, row in zip(splits, rows, strict=True):
         yield of_row, row if below == "." else row._replace(path=f"{below}/{row.path}")
     header = zip(lines[0][1], names, strict=True)
-    unused |= dict.fromkeys(given for given, name in header if name not in _used(conditions))
+    unused |= dict.fromkeys(given for given, name in header if name not in _used(vectors))
 
 
 def _lines(folder: Path, name: str) -> list[tuple[str, list[str]]]:
@@ -394,7 +391,7 @@ def _named_split(given: str, place: str) -> str:
 
 
 def _vector(texts: list[str], place: str) -> tuple[float, ...]:
-    """Returns the numbers in the columns of `conditions`."""
+    """Returns the numbers in the columns of `vectors`."""
     try:
         vector = tuple(map(float, texts))
     except ValueError:
@@ -404,28 +401,26 @@ def _vector(texts: list[str], place: str) -> tuple[float, ...]:
     return vector
 
 
-def _columns(
-    place: str, fields: list[str], conditions: Sequence[str] = ()
-) -> tuple[list[str], bool]:
+def _columns(place: str, fields: list[str], vectors: Sequence[str] = ()) -> tuple[list[str], bool]:
     """Returns names of columns, such as `path`, `label` and `split`, and whether a line has them.
 
     Columns with another accepted name get one of these names.
     """
-    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2 and not conditions:
+    if _is_image(PurePosixPath(fields[0])) and len(fields) <= 2 and not vectors:
         return ["path", "label"][: len(fields)], False
-    names, lower = list(fields), [n.lower() if n not in conditions else "" for n in fields]
+    names, lower = list(fields), [n.lower() if n not in vectors else "" for n in fields]
     for name, accepted in COLUMNS.items():
         if (known := next((one for one in accepted if one in lower), None)) is not None:
             names[lower.index(known)] = name
-    if missing := {*conditions} - {*names}:
+    if missing := {*vectors} - {*names}:
         raise UserError(
             f"{place}: expected a header with the column {', '.join(sorted(missing))}. "
             f"Received: {','.join(fields)!r:.200}"
         )
     repeated = {name for name in names if names.count(name) > 1}
-    if repeated := sorted(repeated & _used(conditions)):
+    if repeated := sorted(repeated & _used(vectors)):
         raise UserError(f"{place}: expected one column for each of: {', '.join(repeated)}")
-    has_labels = "label" in names or conditions or {*lower} <= {*COLUMNS["path"], "split"}
+    has_labels = "label" in names or vectors or {*lower} <= {*COLUMNS["path"], "split"}
     if "path" not in names or not has_labels:
         paths, labels = (" or ".join(COLUMNS[name]) for name in ("path", "label"))
         raise UserError(
@@ -436,9 +431,9 @@ def _columns(
     return names, True
 
 
-def _used(conditions: Sequence[str]) -> set[str]:
+def _used(vectors: Sequence[str]) -> set[str]:
     """Returns the names of the columns that are read."""
-    return {"path", "split", *(conditions or ["label"])}
+    return {"path", "split", "label", *vectors}
 
 
 def _place_of(folder: Path, stem: str, paths: list[str]) -> Path:

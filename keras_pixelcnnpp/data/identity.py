@@ -4,14 +4,13 @@ The hash of a file does not depend on the version of a decoder. The hash of the 
 for a file, a copy of it in another lossless format, and an array.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-HASH_LENGTH = 16  # hexadecimal digits of a SHA-256 that identify an image
+from keras_pixelcnnpp.utils.hashes import array_hashes
 
 
 class ListedImage(NamedTuple):
@@ -23,6 +22,7 @@ class ListedImage(NamedTuple):
         class_name: Name of its class, empty for an unlabeled image.
         sha256: The beginning of the SHA-256 of its file, or of its values in an array.
         pixels: The beginning of the SHA-256 of its values, uint8 or uint16, as a model gets them.
+        condition: Its vector or map, as `Conditions.texts` writes it, empty for none.
     """
 
     split: str
@@ -30,28 +30,18 @@ class ListedImage(NamedTuple):
     class_name: str
     sha256: str
     pixels: str = ""
+    condition: str = ""
 
 
 # The images of a data set, in the order of their splits.
 Listing = list[ListedImage]
 
 
-def pixel_hashes(images: np.ndarray) -> tuple[str, ...]:
-    """Returns the beginning of the SHA-256 of the values of each image `(N, H, W, channels)`."""
-    digests = (hashlib.sha256(image.tobytes()).hexdigest() for image in images)
-    return tuple(digest[:HASH_LENGTH] for digest in digests)
-
-
-def vector_texts(vectors: np.ndarray) -> list[str]:
-    """Returns the numbers of each vector `(N, size)`, as in the column of the class."""
-    return [" ".join(map(str, vector)) for vector in vectors.tolist()]
-
-
 def are_among(
     listing: Iterable[ListedImage],
     images: np.ndarray,
     files: Sequence[str] = (),
-    vectors: np.ndarray | None = None,
+    conditions: Sequence[str] = (),
 ) -> np.ndarray:
     """Returns which images are in a listing, boolean `(N,)`, by their values or their files.
 
@@ -59,17 +49,18 @@ def are_among(
         listing: The known images.
         images: Images `(N, height, width, channels)` in the form that a model gets.
         files: Hashes of their files, if they are known.
-        vectors: Their vectors, if they have any. The same image with another one is another image.
+        conditions: What `Conditions.texts` returns for them, if they have vectors or maps. The same
+            image with another one is another image.
     """
-    texts = [""] * len(images) if vectors is None else vector_texts(vectors)
+    texts = conditions or [""] * len(images)
     known = {
-        (digest, "" if vectors is None else row.class_name)
+        (digest, row.condition if conditions else "")
         for row in listing
         for digest in (row.sha256, row.pixels)
         if digest
     }
     found = np.zeros(len(images), bool)
-    for hashes in filter(None, (pixel_hashes(images), files)):
+    for hashes in filter(None, (array_hashes(images), files)):
         found |= np.array([pair in known for pair in zip(hashes, texts, strict=True)])
     return found
 

@@ -53,7 +53,7 @@ def load_dataset(
     as_uint16: bool = False,
     make_splits: bool = True,
     unlabeled_others: bool = False,
-    conditions: Sequence[str] = (),
+    vectors: Sequence[str] = (),
 ) -> Dataset:
     """Loads labeled or unlabeled images in splits, all of one shape.
 
@@ -81,9 +81,9 @@ def load_dataset(
             missing, it gets 10% of the training images.
         unlabeled_others: Boolean, whether image files of a class that the training split lacks are
             unlabeled, for an unconditional model. By default, they are an error.
-        conditions: Sequence of strings, the names of the components of the images' vectors, for a
-            model of `Vectors`: columns of the CSV files of a folder, whose labels are not used
-            then, or names for the arrays `conditions_train` and so on of an `.npz` file.
+        vectors: Sequence of strings, the names of the components of the images' vectors, for a
+            model of `Vectors`: columns of the CSV files of a folder, or names for the arrays
+            `vectors_train` and so on of an `.npz` file.
 
     Returns:
         `Dataset` with the splits `train`, `validation` and, if available, `test`. With
@@ -103,7 +103,7 @@ def load_dataset(
     train.images, train.labels          # uint8 (N, 32, 32, 3), int32 (N,)
     ```
     """
-    of_files = resize, skip_corrupted, white_level, as_uint16, unlabeled_others, conditions
+    of_files = resize, skip_corrupted, white_level, as_uint16, unlabeled_others, vectors
     how = LoadOptions(image_size, channels, *of_files)
     found = source_of(source)
     dataset = found.load(how)
@@ -113,7 +113,7 @@ def load_dataset(
         notes += resized_note(own, how.size) if resize != "crop" else ()
         own = how.size
     if (*own, channels or dataset.image_shape[2]) != dataset.image_shape:
-        if dataset.numbers and len(dataset.numbers.shape) > 1:
+        if any(split.maps is not None for split in splits.values()):
             expected = "the size and the channels of the images, because their maps are not resized"
             raise invalid_argument("image_size", image_size, expected)
         splits = {

@@ -18,7 +18,9 @@ class Pairs(Folder):
     """A folder with the folders `images` and `maps`, for a model of `Maps`.
 
     An image and its map have the same path in them, such as `images/a/1.jpg` and `maps/a/1.png`;
-    the extension may differ. For splits, there are `train/images`, `train/maps`, and so on.
+    the extension may differ. For splits, there are `train/images`, `train/maps`, and so on. If all
+    images are in two or more folders of `images`, these are their classes, for a model of `Joint`
+    conditions.
 
     Images and maps keep their sizes. All images must have one size, and all maps another one, or
     the same. With `image_size` of `load_dataset`, both are resized to it. Maps have the channels of
@@ -48,19 +50,37 @@ class Pairs(Folder):
         ]
         for split, images in parts[0].items():
             _require_equal_names(self.path, images, parts[1][split])
+        class_names, parts[0] = _with_classes(parts[0])
         (images, of_images), (maps, of_maps) = (
             read_listed(self.path, rows, how, own_size=True) for rows in parts
         )
         splits = {name: _paired(images[name], maps[name]) for name in images}
-        channels = next(iter(images.values())).images.shape[-1]
-        names = how.conditions or tuple(f"h{index}" for index in range(channels))
-        names = checked_class_names(names, channels, "conditions")
         notes = (*dict.fromkeys([*of_images, *of_maps]), *notes)
-        return Dataset(self.name, (), splits, notes, names)
+        return Dataset(self.name, class_names, splits, notes)
 
 
 def _of_label(rows: list[Listed], label: int) -> list[Listed]:
     return [row._replace(label=-1) for row in rows if row.label == label]
+
+
+def _with_classes(
+    images: dict[str, list[Listed]],
+) -> tuple[tuple[str, ...], dict[str, list[Listed]]]:
+    """Returns class names, and the images with labels, if all are in folders of classes."""
+    every = [row for rows in images.values() for row in rows]
+    folders = {_name(row.path).rpartition("/")[0].partition("/")[0] for row in every}
+    if "" in folders or len(folders) < 2:
+        return (), images
+    first = images.get("train", images.get("all", every))
+    names = sorted({_name(row.path).partition("/")[0] for row in first})
+    numbers = {name: label for label, name in enumerate(names)}
+    if unknown := sorted(folders - {*names}):
+        raise UserError(f"The training split has no class {unknown[0]!r:.80}")
+    labeled = {
+        split: [row._replace(label=numbers[_name(row.path).partition("/")[0]]) for row in rows]
+        for split, rows in images.items()
+    }
+    return checked_class_names(names, len(names)), labeled
 
 
 def _name(path: str) -> str:
@@ -84,4 +104,4 @@ def _paired(images: LabeledImages, maps: LabeledImages) -> LabeledImages:
     kept = np.array([_name(path) in rows for path in images.paths], bool)
     images = images.take(kept)
     order = [rows[_name(path)] for path in images.paths]
-    return replace(images, vectors=maps.images[np.array(order, int)])
+    return replace(images, maps=maps.images[np.array(order, int)])

@@ -26,7 +26,7 @@ class LoadOptions:
     white_level: int | None = None
     as_uint16: bool = False
     unlabeled_others: bool = False
-    conditions: Sequence[str] = ()
+    vectors: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for side in self.size or ():

@@ -270,7 +270,7 @@ class PixelCNNClassifier(ImageClassifier):
         scores = model.class_log_likelihoods(images, self.batch_size or 32, self.verbose)
         # float64, because float32 rounds the probability to 1 for a difference of 20 nats. Ranking
         # by confidence and temperature scaling need the exact values.
-        logits = model.posterior.class_logits(scores.astype(np.float64))
+        logits = model.posterior.class_logits(scores)
         return log_softmax(logits, axis=-1)
 
     def _probabilities(self, images: np.ndarray) -> np.ndarray:

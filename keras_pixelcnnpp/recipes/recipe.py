@@ -22,7 +22,7 @@ COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
 # Options of the data, which both models of a run share, and of how image files are read.
 DATA = (
     *("data", "image_size", "channels", "resize", "random_crops"),
-    *("skip_corrupted", "white_level", "split_seed", "conditions"),
+    *("skip_corrupted", "white_level", "split_seed", "vectors"),
 )
 READING = ("resize", "white_level")
 MONITORING = ("max_validation_examples", "sample_every")
@@ -113,7 +113,7 @@ class Reading:
         min=0,
         max=2**32 - 1,
     )
-    conditions: str | None = option(
+    vectors: str | None = option(
         "Names of the components of the vectors on which to condition the model, such as "
         "beta,field: columns of the CSV files, or names for the array of an .npz file."
     )
@@ -125,7 +125,7 @@ class Reading:
             "resize": self.resize or "center_crop",
             "skip_corrupted": bool(self.skip_corrupted),
             "white_level": self.white_level,
-            "conditions": tuple(self.conditions.split(",")) if self.conditions else (),
+            "vectors": tuple(self.vectors.split(",")) if self.vectors else (),
         }
 
 
@@ -381,14 +381,15 @@ class PixelCNNRecipe(Recipe):
         preset: "PixelCNNRecipe",
         num_classes: int,
         from_files: bool = True,
-        has_vectors: bool = False,
+        needs_values: bool = False,
     ) -> Self:
         """Returns this recipe, completed by a preset and the defaults, and adapted to the data.
 
         Cross-entropy, candidates and crops (which need image files) of the preset are dropped if
         they do not apply to the data; those of this recipe are an error instead. The epochs on the
         likelihood alone keep their fraction, and are left out if unlabeled images contribute to the
-        loss. Images with vectors (`has_vectors`) are trained on the likelihood.
+        loss. Images with vectors or maps (`needs_values`) and without labels are trained on the
+        likelihood.
         """
         preset = preset.with_defaults()
         if self.epochs is not None:
@@ -398,16 +399,16 @@ class PixelCNNRecipe(Recipe):
             dropped["learning_rate_schedule"] = "exponential"
         if self.over(preset).unlabeled_weight:
             dropped |= {"likelihood_epochs": 0, "num_candidates": None}
-        if has_vectors and self.conditioning != "none":
+        if needs_values and preset.conditioning == "none":
+            dropped["conditioning"] = None  # the model's default
+        if needs_values and num_classes < 2 and self.conditioning != "none":
             fixed = {"likelihood_epochs": 0, "label_loss_weight": 0.0, "num_candidates": None}
             fixed |= {"unlabeled_weight": None}
             fixed |= {} if from_files else {"crop_margin": 0}
-            if preset.conditioning == "none":
-                fixed["conditioning"] = None  # the model's default
             return self.over(replace(preset, **{**dropped, **fixed}))
         if num_classes < 2:
             dropped |= {"conditioning": "none", "label_loss_weight": 0.0}
-        if (self.conditioning or preset.conditioning) == "none":
+        if (self.conditioning or {**vars(preset), **dropped}["conditioning"]) == "none":
             num_classes = 0
             dropped["label_loss_weight"] = 0.0
         if not from_files:
@@ -465,7 +466,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
         "skip_corrupted": data.get("skip_corrupted") or None,
         "white_level": data.get("white_level"),
         "split_seed": data.get("split_seed") or None,
-        "conditions": ",".join(data.get("vector_names", ())) or None,
+        "vectors": ",".join(data.get("vector_names", ())) or None,
     }
     options = {name: config[name]["options"] for name in RECIPES if name in config}
     if section not in options:

@@ -38,19 +38,30 @@ class ClassSamples:
 
     @classmethod
     def sample(
-        cls, model: keras.Model, per_class: int, chosen: Sequence[int] = (), **arguments: Any
+        cls,
+        model: keras.Model,
+        per_class: int,
+        chosen: Sequence[int] = (),
+        others: dict[str, np.ndarray] | None = None,
+        **arguments: Any,
     ) -> "ClassSamples":
         """Samples `per_class` images of each class from an `AutoregressiveModel`.
 
         Args:
-            model: An `AutoregressiveModel`. An unconditional model counts as one class.
+            model: An `AutoregressiveModel`. A model without classes counts as one class.
             per_class: Integer, number of images of each class.
             chosen: Labels of the classes to sample, by default all.
+            others: What else the model is conditioned on, for all images: the vector or the map by
+                the kind of condition, `"vectors"` or `"maps"`.
             **arguments: Other arguments of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = model.class_names or ("any",)
         labels = np.repeat(chosen if len(chosen) else range(len(names)), per_class)
-        wanted = labels if model.num_classes else per_class
+        given = {"labels": labels}
+        for kind, value in (others or {}).items():
+            given[kind] = np.repeat(value[None], len(labels), axis=0)
+        condition = model.conditions.assembled(given)
+        wanted = per_class if condition is None else condition
         return cls(model.sample(wanted, **arguments), labels, names)
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from keras_pixelcnnpp.data.dataset import (
     Dataset,
     LabeledImages,
+    conditions_in,
     some_rows,
     with_missing_splits,
 )
@@ -32,7 +33,7 @@ from keras_pixelcnnpp.training.checkpoints import Checkpoints
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import read_cells, read_json, write_csv
 
-_COLUMNS = ("split", "path", "class", "sha256", "pixels")  # of `split.csv`
+_COLUMNS = ("split", "path", "class", "sha256", "pixels", "condition")  # of `split.csv`
 
 
 class TrainedImages:
@@ -106,7 +107,9 @@ class TrainedImages:
         train = [image for image in listing if image.split == "train"]
         rows = some_rows(len(train), options.get("max_examples"), options.get("seed") or 0)
         chosen = [train[row] for row in np.arange(len(train))[rows]]
-        return are_among(chosen, images.images, images.hashes, images.vectors)
+        has_others = images.vectors is not None or images.maps is not None
+        texts = conditions_in(images).texts(images) if has_others else ()
+        return are_among(chosen, images.images, images.hashes, texts)
 
     def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:
         """Returns the run's data in their splits, or `None` if `dataset` has other images."""

@@ -77,7 +77,9 @@ def of_whole_images(exact, labels, levels):
     def parameters(inputs):
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         with exact.weights(inputs):
-            found = exact.network.call(inputs["levels"][:, None], exact.labels(inputs), arithmetic)
+            found = exact.network.call(
+                inputs["levels"][:, None], inputs["labels"][:, None], arithmetic
+            )
         return as_whole_numbers(found[:, 0])
 
     with float64():

@@ -36,7 +36,7 @@ def run_of_arrays(tmp_path_factory):
         training = {"epochs": 1, "batch_size": 6, "learning_rate": 0.01}
         recipe = PixelCNNRecipe(data=str(folder / "arrays.npz"), **small, **training, **options)
         dataset, run = load_training_data(recipe), RunFolder(folder / "run")
-        recipe = recipe.for_data(PixelCNNRecipe(), 0, False, has_vectors=True)
+        recipe = recipe.for_data(PixelCNNRecipe(), dataset.num_classes, False, needs_values=True)
         train_pixelcnnpp(dataset, recipe, Start(run, verbose=0))
         return run
 

@@ -1,6 +1,7 @@
 """A run that is conditioned on vectors: trained from files, and used by the commands."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ from PIL import Image
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.commands.posterior import grid_of
-from keras_pixelcnnpp.data.identity import ListedImage, are_among, pixel_hashes
+from keras_pixelcnnpp.data.identity import ListedImage, are_among
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.presets import Preset
 from keras_pixelcnnpp.recipes.recipe import recipe_of_run
-from keras_pixelcnnpp.training.train import values_of
 from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.hashes import array_hashes
 
 pytestmark = [pytest.mark.once, pytest.mark.eagerly]
 
@@ -36,9 +37,9 @@ IMAGES = lattices(4)[0]
 def run_of_vectors(run_of_arrays):
     (train, conditions), (validation, others) = lattices(40), lattices(10, 1)
     others[3, 0] = 0.907  # outside of the range of the training vectors
-    given = {"conditions_train": conditions, "conditions_val": others}
+    given = {"vectors_train": conditions, "vectors_val": others}
     given |= {"x_train": train, "x_val": validation}
-    return run_of_arrays(given, conditions="share,contrast", sample_every=1)
+    return run_of_arrays(given, vectors="share,contrast", sample_every=1)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ def arrays(run_of_vectors):
 
 def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_path):
     config = run_of_vectors.read_config()
-    assert recipe_of_run(config, "pixelcnnpp").conditions == "share,contrast"
+    assert recipe_of_run(config, "pixelcnnpp").vectors == "share,contrast"
     model = load_trained_model(run_of_vectors.model_keras)
-    vectors = np.load(arrays)["conditions_train"]
+    vectors = np.load(arrays)["vectors_train"]
     bounds = model.encoder.bounds
     np.testing.assert_array_equal(bounds, [vectors.min(axis=0), vectors.max(axis=0)])
     assert model.conditions.names == ("share", "contrast")
@@ -100,7 +101,7 @@ def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_
 
 
 def test_commands_take_a_vector_or_refuse(run_of_vectors, pixelcnnpp, tmp_path):
-    named, vector = ("--run", run_of_vectors.path), ("--condition", "contrast=0,share=0.8")
+    named, vector = ("--run", run_of_vectors.path), ("--vector", "contrast=0,share=0.8")
     samples = tmp_path / "samples.npy"
     done(pixelcnnpp("sample", *named, *vector, "--count", 3, "--output", samples, "--seed", 1))
     model = load_trained_model(run_of_vectors.model_keras)
@@ -110,11 +111,11 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, pixelcnnpp, tmp_path):
     Image.fromarray(lattices(1)[0][0, ..., 0]).save(image)
     output = ("--output", tmp_path / "completions.png")
     done(pixelcnnpp("complete", image, *named, *vector, "--count", 2, *output))
-    one_line(pixelcnnpp("complete", image, *named, *output, "--overwrite"), "--condition share=…")
+    one_line(pixelcnnpp("complete", image, *named, *output, "--overwrite"), "--vector share=…")
     one_line(pixelcnnpp("sample", *named, *vector, "--output", tmp_path / "many"), "vectors")
     one_line(pixelcnnpp("classify", image, *named), "vectors (share, contrast)")
     score = ("score", *named, "--data", tmp_path, "--output", tmp_path / "scores.csv")
-    one_line(pixelcnnpp(*score), "--condition share=…")
+    one_line(pixelcnnpp(*score), "--vector share=…")
     done(pixelcnnpp(*score, *vector))
     row = next(row for row in read_rows(tmp_path / "scores.csv") if row["path"] == "image.png")
     expected = model.bits_per_dim(lattices(1)[0], [0.8, 0])
@@ -122,7 +123,7 @@ def test_commands_take_a_vector_or_refuse(run_of_vectors, pixelcnnpp, tmp_path):
     assert [float(row[name]) for name in ("share", "contrast")] == [0.8, 0]
     nats = model.log_prob(lattices(1)[0], [0.8, 0])[0]
     assert float(row["log_prob"]) == pytest.approx(nats, rel=1e-5)
-    others = ("--condition", "contrast=0,share=0.5", "--resume")
+    others = ("--vector", "contrast=0,share=0.5", "--resume")
     one_line(pixelcnnpp(*score, *others), "scores of another model or of other images")
     compress = ("compress", image, *named, "--output", tmp_path / "images.pxc")
     one_line(pixelcnnpp(*compress), "vectors (share, contrast)")
@@ -150,27 +151,27 @@ def test_columns_of_a_csv_file_are_vectors(tmp_path):
     with (tmp_path / "images.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     how = {"image_size": 3, "channels": 1}
-    dataset = load_dataset(tmp_path, **how, conditions=("class", "share"))
+    dataset = load_dataset(tmp_path, **how, vectors=("class", "share"))
     assert dataset.vector_names == ("class", "share")
     assert dataset.num_classes == 0
     assert any("not used: class_name" in note for note in dataset.notes)
     order = [int(path.removesuffix(".png")) for path in dataset.split("train").paths]
     np.testing.assert_allclose(dataset.split("train").vectors, vectors[order][:, ::-1], rtol=1e-6)
     assert dataset.split_as(dataset.listing()[::-1]).split("test").vectors.shape == (2, 2)
-    other = load_dataset(tmp_path, **how, conditions=("share", "class"))
+    other = load_dataset(tmp_path, **how, vectors=("share", "class"))
     assert dataset.fingerprint() != other.fingerprint()
     with pytest.raises(UserError, match="column field"):
-        load_dataset(tmp_path, **how, conditions=("field",))
+        load_dataset(tmp_path, **how, vectors=("field",))
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         (
-            {"x_train": IMAGES, "x_val": IMAGES, "conditions_train": np.zeros(4)},
-            r"Expected conditions_val with 1 numbers.*none",
+            {"x_train": IMAGES, "x_val": IMAGES, "vectors_train": np.zeros(4)},
+            r"Expected vectors_val with 1 numbers.*none",
         ),
-        ({"conditions": np.zeros(4), "labels": np.zeros(4, int)}, "labels or conditions"),
+        ({"vectors": np.zeros(3)}, "vectors must be numbers"),
     ],
 )
 def test_vectors_that_do_not_fit_are_refused(tmp_path, arrays, message):
@@ -188,18 +189,24 @@ def test_a_grid_has_all_vectors_in_the_order_of_the_model():
             grid_of(wrong, ("a", "b"))
 
 
+def vector_texts(vectors):
+    """Returns what a listing says of vectors."""
+    return kp.Vectors(vectors.shape[1]).texts(SimpleNamespace(vectors=vectors))
+
+
 def test_an_image_is_known_with_its_vector():
     images, vectors = lattices(3)
+    others = [vector_texts(vectors), vector_texts(vectors + 0.1)]
     listing = [
-        ListedImage("train", "", " ".join(map(str, vector)), digest, "")
-        for vector, digest in zip(vectors.tolist(), pixel_hashes(images), strict=True)
+        ListedImage("train", "", "", digest, "", text)
+        for text, digest in zip(others[0], array_hashes(images), strict=True)
     ]
-    assert are_among(listing, images, (), vectors).all()
-    assert not are_among(listing, images, (), vectors + 0.1).any()
+    assert are_among(listing, images, (), others[0]).all()
+    assert not are_among(listing, images, (), others[1]).any()
 
 
 def test_unlabeled_images_are_no_data_for_vectors():
     model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1), filters=2, num_blocks=1)
     images = kp.data.LabeledImages(IMAGES, np.full(4, -1), ("",) * 4)
     with pytest.raises(UserError, match="vectors"):
-        values_of(images, model)
+        model.conditions.from_data(images)

@@ -213,7 +213,7 @@ def test_a_data_set_as_image_files(pixelcnnpp, tmp_path):
         assert content(found, split) == content(expected, split)
     one_line(pixelcnnpp("data", source, "--output", folder), "exists already")
     images = expected.split("train").images
-    arrays = {"x_train": images, "conditions_train": np.zeros((len(images), 1))}
+    arrays = {"x_train": images, "vectors_train": np.zeros((len(images), 1))}
     np.savez(tmp_path / "vectors.npz", **arrays)
     one_line(pixelcnnpp("data", tmp_path / "vectors.npz", "--output", tmp_path / "v"), "vectors")
 

@@ -35,7 +35,6 @@ __all__ = [
     "as_conditions",
     "conditions_of",
     "label_targets",
-    "numbers_of",
 ]
 
 
@@ -74,11 +73,6 @@ def conditions_of(
     if not isinstance(conditions, Conditions):
         raise invalid_argument("conditions", conditions, "Conditions, such as Labels(10)")
     return conditions
-
-
-def numbers_of(shape: tuple[int, ...], names: Sequence[str]) -> Numbers:
-    """Returns the conditions for values of a shape: a vector, or a map. The bounds are unknown."""
-    return Vectors(*shape, names=names) if len(shape) == 1 else Maps(shape, names=names)
 
 
 def as_conditions(conditions: Conditions | int) -> Conditions:

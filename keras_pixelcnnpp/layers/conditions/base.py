@@ -139,13 +139,33 @@ class Conditions(ABC):
             ValueError: If the condition doesn't fit.
         """
 
-    @abstractmethod
+    @property
+    def parts(self) -> "tuple[Conditions, ...]":
+        """The conditions of which these ones consist, by default themselves alone."""
+        return (self,)
+
+    def assembled(self, by_kind: dict[str, Any]) -> Any:
+        """Returns the condition, as a user would give it, from the values of each kind."""
+        return by_kind[self.kind]
+
     def from_data(self, images: Any) -> Any:
         """Returns the condition of `LabeledImages`, as a user would give it.
 
         Raises:
             UserError: If the images lack it.
         """
+        return self.assembled({part.kind: part.values_in(images) for part in self.parts})
+
+    def values_in(self, images: Any) -> Any:
+        """Returns the values of these conditions, which have no parts, in `LabeledImages`."""
+        return getattr(images, self.kind)
+
+    def texts(self, images: Any) -> list[str]:
+        """Returns what tells equal images with different values apart, for `LabeledImages`.
+
+        It is empty for labels: an image is the same one, whatever its label is.
+        """
+        return [""] * len(images)
 
     def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Returns the inputs of a SavedModel: the shape of a value and the dtype, by name."""

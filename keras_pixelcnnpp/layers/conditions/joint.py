@@ -59,7 +59,7 @@ class Joint(Conditions):
             raise invalid_argument("parts", parts, expected)
         if len({*kinds}) < len(kinds):
             raise invalid_argument("parts", kinds, "one condition of each kind")
-        self.parts = parts
+        self._parts = parts
         self.description = " and ".join(part.description for part in parts)
         self.names = tuple(itertools.chain(*(part.names for part in parts)))
         self.needs_values = any(part.needs_values for part in parts)
@@ -76,6 +76,10 @@ class Joint(Conditions):
         if self._labels is not None:
             self.num_classes = parts[self._labels].num_classes
             self.class_names = parts[self._labels].class_names
+
+    @property
+    def parts(self) -> tuple[Conditions, ...]:
+        return self._parts
 
     def config(self) -> dict[str, Any]:
         return {"parts": [{"kind": part.kind, **part.config()} for part in self.parts]}
@@ -134,8 +138,12 @@ class Joint(Conditions):
         numbers = [part.number_of(one) for part, one in pairs if one is not None]
         return max(numbers, default=1)
 
-    def from_data(self, images: Any) -> tuple[np.ndarray, ...]:
-        return tuple(part.from_data(images) for part in self.parts)
+    def assembled(self, by_kind: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(by_kind[part.kind] for part in self.parts)
+
+    def texts(self, images: Any) -> list[str]:
+        each = zip(*(part.texts(images) for part in self.parts), strict=True)
+        return [" ".join(filter(None, texts)) for texts in each]
 
     def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
         inputs: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -254,14 +262,11 @@ class JointEncoder(ConditionEncoder):
         pairs = zip(self.encoders, parsed, strict=True)
         return self.conditions.packed([encoder.scaled_tensor(one) for encoder, one in pairs])
 
-    def for_step(self, values: np.ndarray) -> np.ndarray:
-        # The axis of the candidates tells scaled values from those of a stream.
-        return values[:, None]
+    def for_step(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
+        pairs = zip(self.encoders, self.conditions.split(values), strict=True)
+        return tuple(encoder.for_step(one) for encoder, one in pairs)
 
     def targets(self, y: Nest | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        if len(getattr(y, "shape", ())) == 3:  # the result of `for_step`
-            values = ops.cast(y, "float32")[:, 0]
-            return values, ops.ones((ops.shape(values)[0],), "bool")
         nouns = ", ".join(part.noun for part in self.conditions.parts)
         if not isinstance(y, tuple | list) or len(y) != len(self.encoders):
             raise UserError(

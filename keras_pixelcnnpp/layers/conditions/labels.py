@@ -72,9 +72,6 @@ class Labels(Conditions):
     def number_of(self, given: Any) -> int:
         return int(np.size(given))
 
-    def from_data(self, images: Any) -> np.ndarray:
-        return images.labels
-
     def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
         return {"labels": ((), "int32")}
 

@@ -12,6 +12,7 @@ from keras_pixelcnnpp.layers.conditions.numbers import Numbers, NumbersEncoder
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.checks import require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
+from keras_pixelcnnpp.utils.hashes import array_hashes
 
 # Number of channels of an encoded map.
 _WIDTH = 32
@@ -108,6 +109,9 @@ class Maps(Numbers):
     def number_of(self, given: Any) -> int:
         array = self._with_all_axes(np.asarray(given), 1)
         return len(array) if array.ndim == 4 else 1
+
+    def texts(self, images: Any) -> list[str]:
+        return list(array_hashes(images.maps))
 
     def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "MapEncoder":
         height, width, _ = image_shape

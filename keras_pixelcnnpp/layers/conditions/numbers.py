@@ -162,8 +162,8 @@ class Numbers(Conditions):
             "each image, or one for all. Received: none"
         )
 
-    def from_data(self, images: Any) -> np.ndarray:
-        values = images.vectors
+    def values_in(self, images: Any) -> np.ndarray:
+        values = getattr(images, self.kind)
         if values is None:
             raise UserError(
                 f"The model is conditioned on {self.description}. Expected a {self.noun} for each "

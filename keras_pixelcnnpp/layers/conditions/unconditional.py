@@ -49,8 +49,12 @@ class Unconditional(Conditions):
         require_integer("condition", given)
         return int(given)
 
-    def from_data(self, images: Any) -> np.ndarray:
-        return np.full(len(images), ANY_CLASS, "int32")
+    @property
+    def parts(self) -> tuple[Conditions, ...]:
+        return ()
+
+    def assembled(self, by_kind: dict[str, Any]) -> None:
+        return None
 
     def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
         return {"labels": ((), "int32")}

@@ -56,7 +56,7 @@ class Vectors(Numbers):
 
     kind = "vectors"
     noun = "vector"
-    in_data = "arrays conditions_… in an .npz file, or columns of a CSV file"
+    in_data = "arrays vectors_… in an .npz file, or columns of a CSV file"
     tileable = True
     num_rows = 1 + _HIDDEN
 
@@ -123,6 +123,9 @@ class Vectors(Numbers):
             )
         array = np.asarray(self._by_name(given))
         return len(array) if array.ndim >= 2 or (self.size == 1 and array.ndim == 1) else 1
+
+    def texts(self, images: Any) -> list[str]:
+        return [" ".join(map(str, vector)) for vector in images.vectors.tolist()]
 
     def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "VectorEncoder":
         return VectorEncoder(self, name=name)
