@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ from keras_pixelcnnpp.models.statistics import PixelStatistics
 from keras_pixelcnnpp.utils.checks import require_number
 from keras_pixelcnnpp.utils.errors import UserError
 
+#: Images of one size `(N, height, width, channels)`, or a sequence of frames of several sizes.
+Frames = np.ndarray | Sequence[np.ndarray]
 FEATURES = (
     "standardized_surprisal",
     "bits_per_dim",
@@ -108,7 +111,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: np.ndarray,  # noqa: N803
+        X: Frames,  # noqa: N803
         y: Any = None,
         labels: ArrayLike | None = None,
         groups: ArrayLike | None = None,
@@ -143,7 +146,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def _law_of_sizes(
         self,
-        X: np.ndarray,  # noqa: N803
+        X: Frames,  # noqa: N803
         labels: ArrayLike | None,
         features: np.ndarray,
     ) -> "SizeLaw | None":
@@ -166,14 +169,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         of_crops = self.features(crops, _of_rows(labels, rows, len(X)))
         return SizeLaw.learned(features, _pixels(X), of_crops, _pixels(crops), np.array(rows))
 
-    def features(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def features(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
         if not getattr(self.model, "ordered_levels", True):
             raise UserError(
                 "Anomalies are found by statistics that depend on the order of the levels. "
                 "Expected a model of images. Received: a model with ordered_levels=False"
             )
-        how = {"seed": self.seed, "batch_size": self.batch_size}
+        how: dict[str, Any] = {"seed": self.seed, "batch_size": self.batch_size}
         num_levels, sizes = getattr(self.model, "num_levels", 256), _sizes(X)
         found = np.zeros((len(X), len(FEATURES)))
         for size in dict.fromkeys(sizes):
@@ -231,7 +234,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return -np.log(self.covariance_.mahalanobis(self.scaler_.transform(features)))
 
-    def score_samples(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def score_samples(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.
 
         Lower values are more anomalous.
@@ -248,15 +251,15 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         features = _of_one_size(self.features(X, labels), X, self.size_law_)
         return self.score_features(features)
 
-    def decision_function(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`."""
         return self.score_samples(X, labels) - self.offset_
 
-    def predict(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns -1 for outliers, whose p-value is at most `contamination`, and 1 for others."""
         return np.where(self.decision_function(X, labels) < 0, -1, 1)
 
-    def p_values(self, X: np.ndarray, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def p_values(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
         """Returns conformal p-values, `(1 + calibration scores ≤ score) / (1 + n)`.
 
         n is the number of calibration scores, half of the N images of `fit`. The smallest possible
@@ -327,14 +330,14 @@ class SizeLaw:
         return (found - self.center) / pixels[:, None] ** self.exponents
 
 
-def _of_one_size(features: np.ndarray, images: np.ndarray, law: SizeLaw | None) -> np.ndarray:
+def _of_one_size(features: np.ndarray, images: Frames, law: SizeLaw | None) -> np.ndarray:
     """Returns features, or with a law, numbers that do not depend on the size of the images."""
     return features if law is None else law.standardized(features, _pixels(images))
 
 
 def _of_rows(labels: ArrayLike | None, rows: list[int], count: int) -> ArrayLike | None:
     """Returns the labels of some of `count` images; one label or vector is that of all."""
-    if np.ndim(labels) == 0 or len(labels) != count or rows == list(range(count)):
+    if np.shape(labels)[:1] != (count,) or rows == list(range(count)):
         return labels
     return np.asarray(labels)[rows]
 
@@ -343,16 +346,16 @@ def _basis(pixels: np.ndarray) -> np.ndarray:
     return np.stack([pixels**-0.5, 1 / pixels], axis=1)
 
 
-def _sizes(images: np.ndarray) -> list[tuple[int, int]]:
+def _sizes(images: Frames) -> list[tuple[int, int]]:
     return [tuple(np.shape(image)[:2]) for image in images]
 
 
-def _pixels(images: np.ndarray) -> np.ndarray:
+def _pixels(images: Frames) -> np.ndarray:
     return np.prod(_sizes(images), axis=1).astype("float64")
 
 
 def image_features(
-    statistics: PixelStatistics, images: np.ndarray, num_levels: int = 256
+    statistics: PixelStatistics, images: Frames, num_levels: int = 256
 ) -> np.ndarray:
     """Returns the `FEATURES` of images, float64 `(N, 9)`, from their `PixelStatistics`.
 
@@ -362,7 +365,7 @@ def image_features(
     the right and with the lower neighbor; bits per dimension as a PNG file; and the largest
     surprise in 3×3 pixels.
     """
-    axes, images = (1, 2, 3), np.reshape(images, statistics.pit.shape)
+    axes, images = (1, 2, 3), np.reshape(np.asarray(images), statistics.pit.shape)
     scores = norm.ppf(np.clip(statistics.pit.astype("float64"), 1e-6, 1 - 1e-6))
     found = {
         "standardized_surprisal": statistics.standardized_surprisal / np.sqrt(images[0].size),
