@@ -118,7 +118,10 @@ def _other_images(
     if is_same:
         return None
     listings = run.listing(), listing
-    files = [[(image.split, image.class_name, image.sha256) for image in one] for one in listings]
+    files = [
+        [(image.split, image.class_name, image.condition, image.sha256) for image in one]
+        for one in listings
+    ]
     classes = [[*one["data"]["class_names"]] for one in (known, config)]
     if files[0] != files[1] or classes[0] != classes[1]:
         source = f"{known['data']['source']}{changes_text(*listings)}"

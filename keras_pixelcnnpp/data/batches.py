@@ -75,9 +75,10 @@ class ImageBatches(keras.utils.PyDataset):
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         self.images = self._checked(images)
-        require_one_for_each(labels, images)
-        labels = np.asarray(labels)
-        self.labels = labels if labels.dtype.kind == "f" else labels.astype("int32")
+        is_tuple = isinstance(labels, tuple)
+        self.labels = tuple(map(_as_targets, labels)) if is_tuple else _as_targets(labels)
+        for part in keras.tree.flatten(self.labels):
+            require_one_for_each(part, images)
         if larger_images is not None:
             self._require_no_maps("larger_images")
         self.batch_size = batch_size
@@ -97,16 +98,17 @@ class ImageBatches(keras.utils.PyDataset):
         return with_channels(images)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.labels) / self.batch_size) - self.first_step
+        return math.ceil(self._count / self.batch_size) - self.first_step
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self._examples(index)
-        images, labels = self._images_of(rows), self.labels[rows]
+        images = self._images_of(rows)
+        labels = keras.tree.map_structure(lambda part: part[rows], self.labels)
         if self.horizontal_flip:
             flipped = self._flips[rows]
             images[flipped] = images[flipped][:, :, ::-1]
-            if self._has_maps:
-                labels[flipped] = labels[flipped][..., ::-1, :]
+            for maps in filter(_are_maps, keras.tree.flatten(labels)):
+                maps[flipped] = maps[flipped][..., ::-1, :]
         if self.sample_weight is None:
             return images, labels
         return images, labels, self.sample_weight[rows].astype("float32")
@@ -115,12 +117,17 @@ class ImageBatches(keras.utils.PyDataset):
         if self._has_maps:
             raise UserError(
                 f"Invalid argument `{name}`. Expected none for maps, which would not move with a "
-                f"random crop. Received: maps of shape {self.labels.shape[-3:]}"
+                "random crop. Received: maps"
             )
 
     @property
     def _has_maps(self) -> bool:
-        return self.labels.ndim >= 4
+        return any(map(_are_maps, keras.tree.flatten(self.labels)))
+
+    @property
+    def _count(self) -> int:
+        """Number of images in an epoch."""
+        return len(keras.tree.flatten(self.labels)[0])
 
     def rows(self, index: int) -> np.ndarray:
         """Returns the positions in `images` of the images of batch `index`, int `(batch,)`."""
@@ -142,7 +149,7 @@ class ImageBatches(keras.utils.PyDataset):
         # All random numbers are generated here, because workers may call `__getitem__` in any
         # order. Separate streams, so that flips and crops don't change the order.
         order, flips, crops = np.random.default_rng([self.seed, epoch]).spawn(3)
-        count = len(self.labels)
+        count = self._count
         self._order = order.permutation(count)
         self._flips = flips.random(count) < 0.5
         self._draw_crops(crops, count)
@@ -213,11 +220,11 @@ class RandomCrops(ImageBatches):
         counts = [math.prod((margin + self.size) // self.size) for margin in margins]
         self._frames = np.repeat(np.arange(len(frames)), counts)
         self._margins = np.reshape(margins, (-1, 2))[self._frames]
-        labels = np.full(len(frames), -1, "int32") if labels is None else np.asarray(labels)
+        labels = np.full(len(frames), -1, "int32") if labels is None else labels
         how: dict[str, Any] = {"images": frames, "seed": seed, "horizontal_flip": horizontal_flip}
         super().__init__(labels=labels, batch_size=batch_size, **how)
         self._require_no_maps("frames")
-        self.labels = self.labels[self._frames]
+        self.labels = keras.tree.map_structure(lambda part: part[self._frames], self.labels)
         self.set_epoch(0)
 
     def _checked(self, images: np.ndarray | Sequence[np.ndarray]) -> Any:
@@ -234,6 +241,15 @@ class RandomCrops(ImageBatches):
 
     def _images_of(self, rows: np.ndarray) -> np.ndarray:
         return _crops(self.images, self._frames[rows], self._corners[rows], self.size)
+
+
+def _as_targets(values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    return array if array.dtype.kind == "f" else array.astype("int32")
+
+
+def _are_maps(values: np.ndarray) -> bool:
+    return values.ndim >= 4
 
 
 def _crops(frames: Any, rows: np.ndarray, corners: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

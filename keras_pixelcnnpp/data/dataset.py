@@ -157,12 +157,12 @@ def conditions_in(
 ) -> Conditions:
     """Returns the conditions of which images have values, without bounds of vectors and maps."""
     parts: list[Conditions] = []
-    if class_names:
-        parts.append(Labels(len(class_names), class_names))
     if images.vectors is not None:
         parts.append(Vectors(images.vectors.shape[1], names=vector_names or None))
     if images.maps is not None:
         parts.append(Maps(images.maps.shape[1:]))
+    if len(class_names) > 1 or (class_names and not parts):  # one class tells nothing more
+        parts.insert(0, Labels(len(class_names), class_names))
     if len(parts) > 1:
         return Joint(*parts)
     return parts[0] if parts else Unconditional()

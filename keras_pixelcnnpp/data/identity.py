@@ -81,9 +81,9 @@ def changes_text(before: Listing, now: Listing) -> str:
 
 def _only_in(listing: Listing, other: Listing) -> dict[str, None]:
     """Returns the paths of the images that only one of two listings has, in their order."""
-    left, paths = Counter((image.class_name, image.sha256) for image in other), {}
+    left, paths = Counter((image.class_name, image.condition, image.sha256) for image in other), {}
     for image in listing:
-        key = image.class_name, image.sha256
+        key = image.class_name, image.condition, image.sha256
         if not left[key]:
             paths[image.path] = None
         left[key] -= left[key] > 0

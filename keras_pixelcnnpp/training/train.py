@@ -77,7 +77,8 @@ def train(
         how: Any = {"paths": images.paths, "verbose": verbose}
         fit_epochs(model, batches, recipe.epochs, folder, callbacks, **how)
     if hybrid and model.posterior.learn_class_bias and np.any(images.labels >= 0):
-        given = images.images, images.labels, recipe.batch_size, recipe.seed
+        condition = model.conditions.from_data(images)
+        given = images.images, condition, recipe.batch_size, recipe.seed
         refit_class_bias(model, *given, sample_weight)
 
 
@@ -191,7 +192,7 @@ def _seed_torch(batches: ImageBatches) -> keras.callbacks.Callback:
 def refit_class_bias(
     model: AutoregressiveModel,
     images: np.ndarray,
-    labels: np.ndarray,
+    condition: Any,
     batch_size: int,
     seed: int,
     sample_weight: np.ndarray | None = None,
@@ -199,15 +200,18 @@ def refit_class_bias(
     """Fits the class biases of a trained model again, for fixed weights.
 
     About `BIAS_IMAGES` of the training images, uint8 `(N, height, width, channels)`, are chosen by
-    `seed`, the same fraction of each class, and scored `batch_size` at a time. The labels, -1 for
-    images to leave out, and `sample_weight` are as in `fit_class_bias`.
+    `seed`, the same fraction of each class, and scored `batch_size` at a time. `condition` has the
+    label of each image, -1 for images to leave out; in a tuple with the other parts of `Joint`
+    conditions. `sample_weight` is as in `fit_class_bias`.
     """
     # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
     # and for weights that are not averaged. The cross-entropy is convex in the biases, so the
     # result does not depend on their initial values.
+    labels = model.conditions.class_of(model.condition_values(condition, len(images)))
     labeled = np.flatnonzero(labels >= 0)
     rows = labeled[stratified_rows(labels[labeled], BIAS_IMAGES, seed)]
-    scores = model.class_log_likelihoods(images[rows], batch_size)
+    of_rows = keras.tree.map_structure(lambda part: np.asarray(part)[rows], condition)
+    scores = model.class_log_likelihoods(images[rows], batch_size, condition=of_rows)
     weights = None if sample_weight is None else sample_weight[rows]
     fitted = fit_class_bias(model.logit_scale * scores.astype("float64"), labels[rows], weights)
     model.posterior.class_bias.assign(fitted.astype("float32"))

@@ -58,7 +58,7 @@ def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_pa
     model.save_to_preset(tmp_path / "preset")
     assert Preset(tmp_path / "preset").recipe().filters == 4
     split = run_of_vectors.load_data().split("validation")
-    others = np.load(arrays)["conditions_val"]
+    others = np.load(arrays)["vectors_val"]
     np.testing.assert_array_equal(split.vectors, others)
     bits = model.bits_per_dim(split.images, split.vectors).mean()
     assert run_of_vectors.history("pixelcnnpp")[0]["val_bits_per_dim"] == pytest.approx(bits)
@@ -78,7 +78,7 @@ def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_
         np.testing.assert_allclose([float(row[name]) for row in rows], values, rtol=1e-4)
     assert max(len(row["share_mean"]) for row in rows) > 10  # all digits
     assert max(float(row["contrast_sd"]) for row in rows) < 1e-12
-    others = np.load(arrays)["conditions_val"]
+    others = np.load(arrays)["vectors_val"]
     assert [float(row["share_true"]) for row in rows] == others[:, 0].tolist()
     with Image.open(figure) as image:
         assert image.size[0] > 2 * image.size[1]  # one panel: contrast is fixed
@@ -153,8 +153,7 @@ def test_columns_of_a_csv_file_are_vectors(tmp_path):
     how = {"image_size": 3, "channels": 1}
     dataset = load_dataset(tmp_path, **how, vectors=("class", "share"))
     assert dataset.vector_names == ("class", "share")
-    assert dataset.num_classes == 0
-    assert any("not used: class_name" in note for note in dataset.notes)
+    assert dataset.conditions.names == ("class", "share")  # one class tells nothing more
     order = [int(path.removesuffix(".png")) for path in dataset.split("train").paths]
     np.testing.assert_allclose(dataset.split("train").vectors, vectors[order][:, ::-1], rtol=1e-6)
     assert dataset.split_as(dataset.listing()[::-1]).split("test").vectors.shape == (2, 2)
