@@ -49,6 +49,11 @@ class Answers:
 
     def __init__(self, trained: TrainedModel):
         check_channels(trained.model.image_shape)
+        if trained.model.conditions.needs_values:
+            raise UserError(
+                "The page asks for images and classes only. Expected a model of labels or of no "
+                f"condition. Received: a model of {trained.model.conditions.description}"
+            )
         self.trained = trained
         self.model = trained.model
 
@@ -109,6 +114,7 @@ class Answers:
         model, probabilities, by_name = self.model, None, None
         if model.num_classes:
             scores = model.class_log_likelihoods(image[None], observed=known)[0]
+            # Bayes' rule of the model itself, as `complete` chooses classes.
             probabilities = softmax(scores.astype("float64"))
             by_name = named(model.class_names, probabilities)
         labels, seed = self._labels_and_seed(label, seed, NUM_COMPLETIONS, probabilities)

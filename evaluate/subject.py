@@ -166,8 +166,8 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
     # Weights may have been trained for more epochs than the recipe of the preset.
     more = {"epochs": facts.get("epochs", training.get("epochs")), "network": model.network_name}
     options = {name: v for name, v in (training | more).items() if name not in READING}
-    has_vectors = model.conditions.needs_values
-    if not (has_vectors or model.num_classes):
+    vectors = [part for part in model.conditions.parts if part.kind == "vectors"]
+    if model.conditions.num_rows == 0:
         options["conditioning"] = "none"
     return {
         "data": {
@@ -175,8 +175,8 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
             "split_seed": facts.get("split_seed", 0),
             **reading,
             "fingerprint": facts.get("fingerprint", "unknown"),
-            "class_names": [] if has_vectors else list(model.class_names),
-            "vector_names": list(model.conditions.names) if has_vectors else [],
+            "class_names": list(model.class_names),
+            "vector_names": [name for part in vectors for name in part.names],
             "image_shape": list(model.image_shape),
         },
         "pixelcnnpp": {

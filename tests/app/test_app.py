@@ -19,6 +19,7 @@ import tiny
 from command_line import one_line
 from PIL import Image
 
+import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.app.answers import ANY, NUM_COMPLETIONS, NUM_IMAGES, Answers
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
@@ -97,6 +98,12 @@ class TestClassify:
         (nats,) = [image.get_array() for image in found.evidence.axes[1].images]
         assert nats.sum() == pytest.approx(gain[0], rel=1e-3, abs=1e-4)
         assert f"against {NAMES[other]} " in found.evidence.axes[0].get_title(loc="left")
+
+    def test_a_model_that_needs_more_than_a_class_is_refused(self):
+        conditions = kp.Joint(kp.Labels(3), kp.Vectors(1, 0, 1))
+        model = tiny.untrained_pixelcnn(num_classes=None, conditions=conditions)
+        with pytest.raises(UserError, match="3 classes and vectors"):
+            Answers(TrainedModel(model, "tiny", {}))
 
     def test_a_model_without_classes(self):
         model = tiny.tiny_model(tiny.untrained_pixelcnn, num_classes=0, conditioning="none")
