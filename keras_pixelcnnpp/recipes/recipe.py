@@ -15,7 +15,9 @@ from keras_pixelcnnpp.utils.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
-# Presets and runs store each value that trains, and this number of their format.
+# Presets and runs store each value that trains, and this number of their format. One that lacks an
+# option is older than the option, and means its value in `DEFAULTS`. So the default of an option is
+# what the package did before it had the option; another default needs another format.
 FORMAT = 1
 # The commands that train a model of each kind.
 COMMANDS = {"pixelcnnpp": "train", "baseline": "train-baseline"}
