@@ -75,7 +75,9 @@ def dataset_of_arrays(
     """Creates a `Dataset` from arrays with the names of `Arrays`. Others are named in a note."""
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in stored)
     kinds = "x", "y", "vectors", "maps"
-    pairs = {n: tuple(f"{kind}_{name}" for kind in kinds) for n, name in there.items()}
+    pairs: dict[str, tuple[str, ...]] = {
+        split: tuple(f"{kind}_{name}" for kind in kinds) for split, name in there.items()
+    }
     if "images" in stored and not pairs:
         pairs = {"all": ("images", "labels", "vectors", "maps")}
     used = {"class_names", *(name for pair in pairs.values() for name in pair)}

@@ -242,6 +242,8 @@ class JointEncoder(ConditionEncoder):
         values: Float tensor `(batch, candidates, size)`, the packed values of the parts.
     """
 
+    conditions: Joint
+
     def __init__(self, conditions: Joint, image_shape: Sequence[int], **kwargs: Any):
         super().__init__(conditions, **kwargs)
         self.encoders = [part.encoder(image_shape, part.kind) for part in conditions.parts]

@@ -253,6 +253,8 @@ class NumbersEncoder(ConditionEncoder):
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
+    conditions: Numbers
+
     def __init__(self, conditions: Numbers, **kwargs: Any):
         super().__init__(conditions, **kwargs)
         self._bounds = self.add_state("bounds", split(conditions.bounds))

@@ -158,6 +158,8 @@ class VectorEncoder(NumbersEncoder):
         List of one float32 tensor `(batch, candidates, 1, 1, 33 + size)`.
     """
 
+    conditions: Vectors
+
     def __init__(self, conditions: Vectors, **kwargs: Any):
         super().__init__(conditions, **kwargs)
         size = conditions.size
