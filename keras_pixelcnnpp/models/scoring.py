@@ -46,8 +46,9 @@ def class_scores(
     candidates = len(model.conditions.all_classes)
     size = max(1, images_at_once(model) // candidates)
     rows = ops.shape(images)[0]
-    if values is None:
-        values = ops.zeros((rows,), "int32")
+    if values is None:  # the classes of which are replaced
+        spec = model.conditions.spec(None, 1)
+        values = ops.zeros((rows, *spec.shape[2:]), spec.dtype)
     is_known = images.shape[0] is not None
     if training or (is_known and rows <= size):
         return _scores_of(model, images, values, training)
@@ -252,9 +253,9 @@ def choose_classes(
     rows = np.flatnonzero(model.conditions.class_of(values) < 0)
     if not len(rows):
         return values
-    scores = np.zeros((len(rows), len(model.conditions.all_classes)))
+    candidates = model.conditions.completions(values[rows])
+    scores = np.zeros(candidates.shape[:2])
     if images is not None:
-        candidates = model.conditions.with_class(values[rows], model.conditions.all_classes)
         how = ScoringOptions(
             batch_size=options.batch_size,
             observed=known[rows],
@@ -263,13 +264,13 @@ def choose_classes(
         )
         scores, _ = score_observed(model, images[rows], candidates, how)
     values = values.copy()
-    classes = random_classes(scores, options.seed, first + rows)
-    values[rows] = model.conditions.with_class(values[rows], classes[:, None])[:, 0]
+    chosen = random_choices(scores, options.seed, first + rows)
+    values[rows] = candidates[np.arange(len(rows)), chosen]
     return values
 
 
-def random_classes(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:
-    """Samples a class of each image from the softmax of scores `(N, num_classes)`, int `(N,)`."""
+def random_choices(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:
+    """Samples one of K values of each image from the softmax of scores `(N, K)`, int `(N,)`."""
     # A separate random stream, so that the noise of an image is the same as with a given label.
     streams = [[seed, position, 1] for position in positions.tolist()]
     uniform = np.array([np.random.default_rng(stream).random() for stream in streams])

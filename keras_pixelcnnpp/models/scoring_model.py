@@ -291,10 +291,10 @@ class ScoringModel(TrainableModel):
 
         values = self.condition_values(condition, len(images))
         candidates = values[:, None]
-        classes = self.conditions.class_of(values)[:, None]
-        if (classes < 0).any():  # the mean of equal values is the value
-            classes = np.where(classes < 0, self.conditions.all_classes, classes)
-            candidates = self.conditions.with_class(values, classes)
+        unknown = self.conditions.class_of(values) < 0
+        if unknown.any():  # the mean of equal values is the value
+            unknown = unknown.reshape(-1, *[1] * values.ndim)
+            candidates = np.where(unknown, self.conditions.completions(values), candidates)
         return self._of_observed(statistic, images, candidates, options)
 
     def _of_classes(

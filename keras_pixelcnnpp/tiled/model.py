@@ -16,7 +16,7 @@ from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
     evaluated,
     images_at_once,
-    random_classes,
+    random_choices,
     score,
 )
 from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_CONDITION
@@ -284,11 +284,13 @@ class TiledModel:
             frames[:, :rows], first = model.to_images(model.to_levels(above)), ends.index(rows) + 1
         unknown = np.flatnonzero(model.conditions.class_of(wanted) < 0)
         if len(unknown):
-            scores = np.zeros((len(unknown), model.num_classes))
+            candidates = model.conditions.completions(wanted[unknown])
+            scores = np.zeros(candidates.shape[:2])
             if first:
-                scores = self.class_log_likelihoods(above[unknown], batch_size)
-            classes = random_classes(scores, options.seed, unknown)
-            wanted[unknown] = model.conditions.with_class(wanted[unknown], classes[:, None])[:, 0]
+                how = ScoringOptions(batch_size=batch_size)
+                scores = self._sums(above[unknown], candidates, how)
+            chosen = random_choices(scores, options.seed, unknown)
+            wanted[unknown] = candidates[np.arange(len(unknown)), chosen]
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)

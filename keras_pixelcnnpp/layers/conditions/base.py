@@ -209,8 +209,15 @@ class Conditions(ABC):
         """
         return values[:, None]
 
+    def completions(self, values: Any) -> Any:
+        """Returns all values `(batch, K, ...)` that agree with what is known, equally likely ones.
+
+        p(x) of a value `(batch, ...)` whose class is not known is the mean over them.
+        """
+        return self.with_class(values, self.all_classes)
+
     def groups(self, values: np.ndarray) -> Iterator[Group]:
-        """Yields the images whose class is known, with one value, and the others, with all classes.
+        """Yields the images whose class is known, with one value, and the others, with all.
 
         Scoring takes the mean over the second axis of the values.
         """
@@ -219,7 +226,7 @@ class Conditions(ABC):
         if len(known):
             yield known, values[known, None]
         if len(others):
-            yield others, self.with_class(values[others], self.all_classes)
+            yield others, self.completions(values[others])
 
     def choose_classes(
         self, true: Tensor, count: int, seed_generator: keras.random.SeedGenerator
