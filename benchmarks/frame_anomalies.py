@@ -53,10 +53,10 @@ class OncePerFrames(kp.AnomalyDetector):
 
     known: ClassVar[dict] = {}
 
-    def features(self, X, labels=None):  # noqa: N803
+    def features(self, X, condition=None):  # noqa: N803
         frames, found = self.known.get(id(X), (None, None))
         if frames is not X:
-            found = super().features(X, labels)
+            found = super().features(X, condition)
             self.known[id(X)] = X, found
         return found
 

@@ -60,8 +60,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     exact for frames of one size, the one of `fit`, and approximate for others, if these resemble
     crops of the frames of `fit`, or frames that can be cropped to them.
 
-    With the argument `labels` of its methods, the statistics are those of p(x | y) or p(x | h), and
-    say whether an image is unusual for its class or vector. A model of `Vectors` needs it.
+    With the argument `condition` of its methods, the statistics are those of p(x | condition), and
+    say whether an image is unusual for its label, vector, or map. It is that of
+    `AutoregressiveModel.pixel_statistics`, one value for each image, or one for all. A model of
+    `Vectors` or `Maps` needs it.
 
     Args:
         model: An `AutoregressiveModel`, or another object with its method `pixel_statistics`, such
@@ -113,7 +115,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         self,
         X: Frames,  # noqa: N803
         y: Any = None,
-        labels: ArrayLike | None = None,
+        condition: Any = None,
         groups: ArrayLike | None = None,
     ) -> Self:
         """Learns how the statistics of normal images are distributed.
@@ -123,7 +125,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 trained on: some hundreds. With a `TiledModel`, also a list of frames `(height,
                 width, channels)` of several sizes.
             y: Ignored; a warning is issued if it has repeated values, which may be `groups`.
-            labels: Labels or vectors of the images; see the class.
+            condition: The condition of the images; see the class.
             groups: Optional array `(N,)`, integers or strings, the series of each image. For a rate
                 of false alarms of 0.05, 19 series are needed.
         """
@@ -133,13 +135,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "of the images, pass them as groups: fit(images, groups=y)",
                 stacklevel=2,
             )
-        features = self.features(X, labels)
+        features = self.features(X, condition)
         different = len({(np.shape(image), np.asarray(image).tobytes()) for image in X})
         if different < self.least_images <= len(X):
             expected = f"at least {self.least_images} different images"
             expected += f" for contamination={self.contamination}"
             raise UserError(f"Expected {expected}. Received: {different} of {len(X)}")
-        sizes, law = set(_sizes(X)), self._law_of_sizes(X, labels, features)
+        sizes, law = set(_sizes(X)), self._law_of_sizes(X, condition, features)
         self.fit_features(_of_one_size(features, X, law), groups)
         self.sizes_, self.size_law_ = sizes, law
         return self
@@ -147,7 +149,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def _law_of_sizes(
         self,
         X: Frames,  # noqa: N803
-        labels: ArrayLike | None,
+        condition: Any,
         features: np.ndarray,
     ) -> "SizeLaw | None":
         """Learns how features depend on the size, from frames and random crops of them."""
@@ -166,10 +168,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 rows.append(row)
         if len(set(rows)) < LEAST_FRAMES:
             return None
-        of_crops = self.features(crops, _of_rows(labels, rows, len(X)))
+        of_crops = self.features(crops, _of_rows(condition, rows, len(X)))
         return SizeLaw.learned(features, _pixels(X), of_crops, _pixels(crops), np.array(rows))
 
-    def features(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def features(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
         """Returns the `FEATURES` of images, float64 `(N, 9)`."""
         if not getattr(self.model, "ordered_levels", True):
             raise UserError(
@@ -182,8 +184,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         for size in dict.fromkeys(sizes):
             rows = [row for row, other in enumerate(sizes) if other == size]
             images = X if len(rows) == len(X) else [X[row] for row in rows]
-            if labels is not None:
-                how["condition"] = _of_rows(labels, rows, len(X))
+            if condition is not None:
+                how["condition"] = _of_rows(condition, rows, len(X))
             statistics = self.model.pixel_statistics(images, **how)
             found[rows] = image_features(statistics, images, num_levels)
         return found
@@ -234,7 +236,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return -np.log(self.covariance_.mahalanobis(self.scaler_.transform(features)))
 
-    def score_samples(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def score_samples(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
         """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.
 
         Lower values are more anomalous.
@@ -248,25 +250,25 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
                 "more frames that are larger than the model's images. Expected images of "
                 f"{known} pixels, as in `fit`. Received: {received}"
             )
-        features = _of_one_size(self.features(X, labels), X, self.size_law_)
+        features = _of_one_size(self.features(X, condition), X, self.size_law_)
         return self.score_features(features)
 
-    def decision_function(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
         """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`."""
-        return self.score_samples(X, labels) - self.offset_
+        return self.score_samples(X, condition) - self.offset_
 
-    def predict(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
         """Returns -1 for outliers, whose p-value is at most `contamination`, and 1 for others."""
-        return np.where(self.decision_function(X, labels) < 0, -1, 1)
+        return np.where(self.decision_function(X, condition) < 0, -1, 1)
 
-    def p_values(self, X: Frames, labels: ArrayLike | None = None) -> np.ndarray:  # noqa: N803
+    def p_values(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
         """Returns conformal p-values, `(1 + calibration scores ≤ score) / (1 + n)`.
 
         n is the number of calibration scores, half of the N images of `fit`. The smallest possible
         p-value is therefore `1 / (1 + N / 2)`. With `groups`, the share of a series in scores ≤
         score is added for each series, and n is the number of series.
         """
-        return self.p_values_of(self.score_samples(X, labels))
+        return self.p_values_of(self.score_samples(X, condition))
 
     def p_values_of(self, scores: np.ndarray) -> np.ndarray:
         """Returns the p-values of scores of `score_samples`."""
@@ -335,11 +337,12 @@ def _of_one_size(features: np.ndarray, images: Frames, law: SizeLaw | None) -> n
     return features if law is None else law.standardized(features, _pixels(images))
 
 
-def _of_rows(labels: ArrayLike | None, rows: list[int], count: int) -> ArrayLike | None:
-    """Returns the labels of some of `count` images; one label or vector is that of all."""
-    if np.shape(labels)[:1] != (count,) or rows == list(range(count)):
-        return labels
-    return np.asarray(labels)[rows]
+def _of_rows(condition: Any, rows: list[int], count: int) -> Any:
+    """Returns the condition of some of `count` images; one label or vector is that of all."""
+    # Of all images, it may be a tuple, for `Joint` conditions, which frames do not have.
+    if rows == list(range(count)) or np.shape(condition)[:1] != (count,):
+        return condition
+    return np.asarray(condition)[rows]
 
 
 def _basis(pixels: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 class MadeUp:
     """Has `pixel_statistics` of gray images: Gaussian noise around 128, with any entropy."""
 
-    def pixel_statistics(self, images, labels=-1, seed=0, batch_size=32):
+    def pixel_statistics(self, images, condition=-1, seed=0, batch_size=32):
         scores = (np.asarray(images) - 127.5) / 20
         log_prob = norm.logpdf(scores).astype("float32")
         # Not constant, so that no feature is a linear function of the others.
@@ -182,20 +182,41 @@ def test_frames_of_several_sizes_in_a_list(rng):
     """They have the scores that they have alone, and each its own label."""
 
     class WithLabels(OfFrames):
-        def pixel_statistics(self, images, labels=0, **how):
+        def pixel_statistics(self, images, condition=0, **how):
             found = super().pixel_statistics(images)
-            return found._replace(entropy=found.entropy + np.reshape(labels, (-1, 1, 1, 1)))
+            return found._replace(entropy=found.entropy + np.reshape(condition, (-1, 1, 1, 1)))
 
     model = WithLabels()
     sizes = [SIZES[index % 3] for index in range(90)]
     frames, labels = [noise(rng, 1, shape=(*size, 1))[0] for size in sizes], rng.normal(size=90)
     for given in (None, 0.5, [0.5], labels):
-        detector = kp.AnomalyDetector(model).fit(frames, labels=given)
-        together = detector.score_samples(frames, labels=given)
+        detector = kp.AnomalyDetector(model).fit(frames, condition=given)
+        together = detector.score_samples(frames, condition=given)
         for index in (0, 31, 62):
             own = labels[index : index + 1] if given is labels else given
-            alone = detector.score_samples(frames[index][None], labels=own)
+            alone = detector.score_samples(frames[index][None], condition=own)
             np.testing.assert_allclose(together[index], alone[0])
+
+
+def test_a_tuple_of_conditions(rng):
+    """It reaches the model as it is, although its arrays differ in shape."""
+
+    class OfPairs(MadeUp):
+        def pixel_statistics(self, images, condition=None, **how):
+            labels, maps = condition
+            found = super().pixel_statistics(images)
+            added = labels[:, None, None, None] + maps
+            return found._replace(entropy=found.entropy + added)
+
+    images = noise(rng, 60)
+    condition = rng.integers(0, 2, 60), rng.normal(size=images.shape)
+    detector = kp.AnomalyDetector(OfPairs(), 0.1).fit(images, condition=condition)
+    plain = MadeUp().pixel_statistics(images).entropy.mean(axis=(1, 2, 3))
+    expected = plain + condition[0] + condition[1].mean(axis=(1, 2, 3))
+    found = detector.features(images, condition)[:, FEATURES.index("entropy")]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    few = tuple(values[:5] for values in condition)
+    assert detector.p_values(images[:5], few).shape == (5,)
 
 
 def test_images_of_a_size_that_was_not_learned_are_refused(rng):

@@ -190,7 +190,7 @@ def test_frames_and_anomalies_given_the_vector(gated, rng):
     np.testing.assert_allclose(total[:3], one_by_one, rtol=1e-5)
     assert np.abs(tiled.log_prob(frames, vectors[::-1]) - total).max() > 0.01
     assert tiled.sample((5, 6), vectors[:2], seed=0).shape == (2, 5, 6, 1)
-    detector = kp.AnomalyDetector(tiled, contamination=0.1).fit(frames, labels=vectors)
+    detector = kp.AnomalyDetector(tiled, contamination=0.1).fit(frames, condition=vectors)
     bits = -total / frames[0].size / np.log(2)
     np.testing.assert_allclose(detector.features(frames, vectors)[:, 1], bits, rtol=1e-5)
     assert detector.p_values(frames[:5], vectors[:5]).shape == (5,)
