@@ -47,7 +47,8 @@ class ImageBatches(keras.utils.PyDataset):
 
     Raises:
         ValueError: If `batch_size` is not a positive integer, images and labels differ in number,
-            or the images cannot be those of any model, such as floats.
+            the images cannot be those of any model, such as floats, or a vector or map is not
+            finite.
 
     Example:
 
@@ -244,8 +245,18 @@ class RandomCrops(ImageBatches):
 
 
 def _as_targets(values: Any) -> np.ndarray:
+    """Returns labels as integers, and vectors or maps as finite numbers."""
+    require_no_mask(values, "labels")
     array = np.asarray(values)
-    return array if array.dtype.kind == "f" else array.astype("int32")
+    if array.dtype.kind != "f":
+        return array.astype("int32")
+    if not np.isfinite(array).all():
+        count = len({*np.argwhere(~np.isfinite(array))[:, 0].tolist()})
+        raise UserError(
+            "Invalid value for argument `labels`. Expected finite numbers: leave out images "
+            f"without a vector or map. Received: NaN or infinity for {count:,} images"
+        )
+    return array
 
 
 def _are_maps(values: np.ndarray) -> bool:

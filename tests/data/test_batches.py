@@ -44,6 +44,14 @@ def test_every_image_comes_once_with_its_label():
     np.testing.assert_array_equal(weights, (images[:, 0, 0, 0] - 1) / 2)
 
 
+def test_vectors_and_maps_are_finite():
+    maps = np.zeros((COUNT, 2, 3, 1))
+    maps[7, 1, 2] = np.nan
+    for wrong in (maps, maps[:, 1, 2], np.ma.masked_invalid(maps), maps + np.inf):
+        with pytest.raises(ValueError, match="`labels`"):
+            sequence(labels=wrong)
+
+
 def test_order_depends_on_seed_and_epoch_only():
     batches = sequence(seed=3)
     first = order(batches)

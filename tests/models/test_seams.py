@@ -21,6 +21,7 @@ once = pytest.mark.once
 ANGLES = np.linspace(-0.5, 0.5, 12)
 VECTORS = np.stack([ANGLES, ANGLES**2], axis=1)
 MAPS = np.random.default_rng(0).random((12, 4, 4, 1))
+CODES = np.rint(2 * MAPS)
 
 #: The kinds of conditions: arguments of a model, and the values of twelve images.
 KINDS = {
@@ -28,6 +29,7 @@ KINDS = {
     "labels": ({"num_classes": 3}, LABELS),
     "vectors": ({"num_classes": None, "conditions": kp.Vectors(2, low=-1, high=1)}, VECTORS),
     "maps": ({"num_classes": None, "conditions": kp.Maps((4, 4, 1), 0, 1)}, MAPS),
+    "map codes": ({"num_classes": None, "conditions": kp.Maps.of_codes((4, 4, 1), 3)}, CODES),
     "joint": (
         {"num_classes": None, "conditions": kp.Joint(kp.Labels(3), kp.Maps((4, 4, 1), 0, 1))},
         (LABELS, MAPS),
@@ -355,6 +357,26 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam, request):
             refusal(method, Batches(*pair), verbose=0)
     for found, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+#: Numbers that no value of a kind has.
+NO_VALUES = {"labels": (-2, 3), "vectors": (-3, 3), "maps": (-1, 2), "map codes": (-1, 0.5, 3, 4)}
+
+
+@runs_out
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("kind", NO_VALUES)
+def test_a_number_that_no_value_has_gives_no_plausible_number(kind, container):
+    """On each backend, in batches of each container."""
+    model, values = model_of(kind, "5"), KINDS[kind][1]
+    if container is sequence:
+        return
+    for number in NO_VALUES[kind]:
+        wrong = values.copy() if isinstance(number, int) else values.astype("float32")
+        wrong[7] = number
+        for method in (model.fit, model.evaluate):
+            assert "NaN" in refusal(method, container(IMAGES, wrong), verbose=0)
+    assert np.isfinite(model.evaluate(container(IMAGES, values), verbose=0)).all()
 
 
 @once

@@ -95,12 +95,17 @@ class Maps(Numbers):
         self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
         maps = super().parse(given, count, unknown, several)
-        if self.num_codes and np.any((maps % 1 != 0) | (maps < 0) | (maps >= self.num_codes)):
+        if not self.fit_in(maps, np).all():
             raise UserError(
                 f"Invalid maps. Expected codes from 0 to {self.num_codes - 1}. "
                 f"Received: values from {maps.min():g} to {maps.max():g}"
             )
         return maps
+
+    def fit_in(self, values: Any, xp: Any) -> Any:
+        if self.num_codes is None:
+            return super().fit_in(values, xp)
+        return (values >= 0) & (values < self.num_codes) & (values == xp.floor(values))
 
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
         has_no_channels = array.shape[-3:] != self.shape and array.shape[-2:] == self.shape[:2]

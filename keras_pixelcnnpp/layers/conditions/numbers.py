@@ -133,6 +133,13 @@ class Numbers(Conditions):
             )
         return array
 
+    def fit_in(self, values: Any, xp: Any) -> Any:
+        """Returns which floats can be part of a value, whatever the bounds are, as booleans.
+
+        `xp` is `np` for arrays, and `keras.ops` for tensors.
+        """
+        return xp.isfinite(values)
+
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
         """Returns an array with the axes that users may leave out."""
         return array
@@ -332,16 +339,20 @@ class NumbersEncoder(ConditionEncoder):
     def scaled_tensor(self, parsed: Tensor) -> Tensor:
         """Scales a tensor `(batch, *shape)` like `scaled`, in float64 if it is float64.
 
-        Components whose range float32 cannot resolve become NaN if it is not.
+        Components whose range float32 cannot resolve become NaN if it is not. So do numbers that no
+        value has, such as fractions of codes.
         """
         parts, values = self._bounds, ops.convert_to_tensor(parsed)
-        if keras.backend.standardize_dtype(values.dtype) == "float64":
+        is_double = keras.backend.standardize_dtype(values.dtype) == "float64"
+        values = values if is_double else ops.cast(values, "float32")
+        values = ops.where(self.conditions.fit_in(values, ops), values, values * np.nan)
+        if is_double:
             bounds = ops.sum(ops.cast(parts, "float64"), axis=0)
             return ops.cast(self.conditions.in_unit(values, bounds, ops), "float32")
         bounds, width = ops.sum(parts, axis=0), ops.sum(parts[:, 1] - parts[:, 0], axis=0)
         needed = MIN_STEPS * np.finfo("float32").eps * ops.max(ops.abs(bounds), axis=0)
         is_resolved = (width == 0) | (width >= needed)
-        values = ops.where(is_resolved, ops.cast(values, "float32"), np.float32(np.nan))
+        values = ops.where(is_resolved, values, np.float32(np.nan))
         return self.conditions.in_unit(values, bounds, ops)
 
     def targets(self, y: Any, count: int | Tensor) -> tuple[Tensor, Tensor]:

@@ -101,6 +101,9 @@ class Vectors(Numbers):
         self._require_positive(array)
         return array
 
+    def fit_in(self, values: Any, xp: Any) -> Any:
+        return xp.isfinite(values) & (~self.is_log | (values > 0))
+
     def in_unit(self, values: Any, bounds: Any, xp: Any) -> Any:
         if self.is_log.any():
             values, bounds = (
