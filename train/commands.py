@@ -22,6 +22,9 @@ class RunOptions:
     run: Path = option("Run folder, such as runs/digits.", ...)
     resume: bool = option("Continue from the last checkpoint, with the options of the run.", False)
     overwrite: bool = option("Replace the run in the folder, including its reports.", False)
+    distribute: bool = option(
+        "Divide each batch between all devices (TensorFlow, JAX) and processes (JAX).", False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

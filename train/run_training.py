@@ -1,11 +1,14 @@
 """Runs the training commands: data, model, run folder and training."""
 
+import io
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -47,6 +50,14 @@ from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.training.train import train, training_batches
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_choice
+from keras_pixelcnnpp.utils.distribution import (
+    all_devices,
+    is_first_process,
+    leaving_lost_processes,
+    num_devices,
+    num_processes,
+    wait_for_all,
+)
 from keras_pixelcnnpp.utils.errors import (
     UserError,
     is_disk_full,
@@ -69,6 +80,11 @@ class Start:
 
 def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
     """Runs `pixelcnnpp train`."""
+    with on_devices(options) as options:
+        _run_train(options, given)
+
+
+def _run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
     if given.network is not None:
         require_choice("network", given.network, NETWORKS)
     start, given, begun = _start(options, given)
@@ -88,6 +104,11 @@ def run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
 
 def run_train_baseline(options: RunOptions, given: BaselineRecipe) -> None:
     """Runs `pixelcnnpp train-baseline`."""
+    with on_devices(options) as options:
+        _run_train_baseline(options, given)
+
+
+def _run_train_baseline(options: RunOptions, given: BaselineRecipe) -> None:
     start, given, _ = _start(options, given)
     source, dataset = _source_apart(given.data, start.run), load_training_data(given)
     margin = 4 if source.has_files else 0
@@ -102,6 +123,32 @@ def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> Non
     run = shlex.quote(str(start.run.path))
     wrote = f"Wrote {start.run.model(recipe.section)}"
     say(f"{wrote}. To measure it: pixelcnnpp evaluate all --run {run}")
+
+
+@contextmanager
+def on_devices(options: Any) -> Iterator[Any]:
+    """Context manager in which a model is trained on the devices that the options choose.
+
+    It yields the options of this process. All processes do the same, so that none waits for
+    another, but only the first writes to the run: each of the others works on a temporary copy,
+    and prints only errors.
+    """
+    if not options.distribute:
+        yield options
+        return
+    with all_devices(), leaving_lost_processes():
+        if is_first_process():
+            wait_for_all()  # the run changes when the others have copied it
+            yield options
+            wait_for_all()  # the last files are written
+            return
+        with TemporaryDirectory(prefix="pixelcnnpp-") as folder, redirect_stdout(io.StringIO()):
+            copy = Path(folder, "run")
+            if options.run.is_dir():
+                shutil.copytree(options.run, copy, ignore=shutil.ignore_patterns(".*"))
+            wait_for_all()
+            yield replace(options, run=copy)
+            wait_for_all()
 
 
 def _start(options: RunOptions, given: Recipe) -> tuple[Start, Any, bool]:
@@ -204,9 +251,16 @@ def _begin(
     config = {"data": data_section(recipe, dataset), recipe.section: section}
     how = {"resume": start.resume, "overwrite": start.overwrite}
     claim(start.run, recipe.section, config, dataset.listing(), **how)
-    say(f"{title}, {model.count_params():,} weights: {backend.describe(model)}")
+    say(f"{title}, {model.count_params():,} weights: {backend.describe(model)}{_devices()}")
     if len(images) < available:
         print(f"Training on {len(images):,} of the {available:,} training images")
+
+
+def _devices() -> str:
+    """Returns the end of the summary of a training that several devices share."""
+    devices, processes = num_devices(), num_processes()
+    of_processes = f" of {processes} processes" if processes > 1 else ""
+    return f", {devices} devices{of_processes}" if devices > 1 else ""
 
 
 def _arguments(model: keras.Model, recipe: Recipe) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from keras_pixelcnnpp.utils.checks import (
     require_integer,
     require_number,
 )
+from keras_pixelcnnpp.utils.distribution import has_replicas
 
 
 class RandomShift(keras.layers.Layer):
@@ -71,6 +72,12 @@ def convolution(filters: int, kernel_size: int, strides: int, dtype: Any) -> lay
     )
 
 
+def batch_normalization(dtype: Any) -> layers.BatchNormalization:
+    """Creates a batch normalization over the images of a batch on all devices."""
+    how = {"momentum": BATCH_NORM_MOMENTUM, "synchronized": has_replicas()}
+    return layers.BatchNormalization(**how, dtype=dtype)
+
+
 class ResidualUnit(layers.Layer):
     """Pre-activation residual unit: batch normalization, ReLU and 3×3 convolution, twice.
 
@@ -84,9 +91,9 @@ class ResidualUnit(layers.Layer):
         self.filters = filters
         self.strides = strides
         dtype = self.dtype_policy
-        self.norm_1 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
+        self.norm_1 = batch_normalization(dtype)
         self.conv_1 = convolution(filters, 3, strides, dtype)
-        self.norm_2 = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
+        self.norm_2 = batch_normalization(dtype)
         self.dropout = layers.Dropout(dropout_rate, dtype=dtype)
         self.conv_2 = convolution(filters, 3, 1, dtype)
         self.shortcut: layers.Conv2D | None = None
@@ -96,6 +103,7 @@ class ResidualUnit(layers.Layer):
         self.norm_1.build(input_shape)
         self.conv_1.build(input_shape)
         self.norm_2.build(inner_shape)
+        self.dropout.build(inner_shape)
         self.conv_2.build(inner_shape)
         if inner_shape != tuple(input_shape):
             self.shortcut = convolution(self.filters, 1, 1, self.dtype_policy)
@@ -204,7 +212,7 @@ class BaselineCNN(ImageModel):
             for stage, width in enumerate(self.widths)
             for block in range(self.num_blocks)
         ]
-        self.norm = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, dtype=dtype)
+        self.norm = batch_normalization(dtype)
         self.pool = layers.GlobalAveragePooling2D("channels_last", dtype=dtype)
         self.dropout = layers.Dropout(self.dropout_rate, dtype=dtype)
         # float32 under any policy, because a softmax in half precision would reduce accuracy.
@@ -223,12 +231,17 @@ class BaselineCNN(ImageModel):
 
     def build(self, input_shape: Any) -> None:
         shape = (None, *self.image_shape)
-        self.stem.build(shape)
+        # Also those without weights: if one is not built, Keras calls the model before the first
+        # step, which fails for a batch that is divided between replicas of TensorFlow.
+        for layer in filter(None, (self.scale, self.flip, self.shift, self.stem)):
+            layer.build(shape)
         shape = self.stem.compute_output_shape(shape)
         for unit in self.units:
             unit.build(shape)
             shape = unit.compute_output_shape(shape)
         self.norm.build(shape)
+        self.pool.build(shape)
+        self.dropout.build((None, shape[-1]))
         self.probabilities.build((None, shape[-1]))
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:

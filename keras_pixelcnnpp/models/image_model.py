@@ -20,6 +20,7 @@ from keras_pixelcnnpp.utils.checks import (
     require_no_mask,
     require_one_label,
 )
+from keras_pixelcnnpp.utils.distribution import divided
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
@@ -231,6 +232,14 @@ class ImageModel(keras.Model):
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
         """Hook: converts the outputs of `call` to the result of `predict`."""
         return outputs
+
+    def train_step(self, *args: Any) -> Any:
+        *state, batch = args  # only JAX passes the variables
+        return super().train_step(*state, divided(batch))
+
+    def test_step(self, *args: Any) -> Any:
+        *state, batch = args
+        return super().test_step(*state, divided(batch))
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Computes metrics, like `keras.Model.compute_metrics`, from integer labels `y`."""

@@ -7,6 +7,7 @@ import keras
 from keras import metrics, ops
 
 from keras_pixelcnnpp.utils.backend import Tensor
+from keras_pixelcnnpp.utils.distribution import has_replicas, share_of_batch
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -15,10 +16,17 @@ class MeanOverBatch(keras.losses.Loss):
 
     Weighted losses are divided by the number of images, not by the sum of the weights. Unlike
     `ops.mean`, it also divides by the number of replicas, whose gradients `tf.distribute` adds.
+    If the replicas have different numbers of images, the sum is still the gradient of the mean
+    over the batch.
     """
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return y_pred
+        if not has_replicas():
+            return y_pred
+        share = share_of_batch(ops.shape(y_pred)[0])
+        # The value stays the mean over the images of the replica, of which Keras logs the mean over
+        # the batch.
+        return share * y_pred + ops.stop_gradient((1 - share) * y_pred)
 
 
 class MeanMetric(metrics.Mean):

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_pixelcnnpp.data.batches import ImageBatches
 from keras_pixelcnnpp.utils.backend import variable_value
+from keras_pixelcnnpp.utils.distribution import largest_of_processes
 from keras_pixelcnnpp.utils.errors import UserError, is_out_of_memory
 from keras_pixelcnnpp.utils.files import atomic_path, counted, read_arrays
 
@@ -217,22 +218,27 @@ class EpochCheckpoint(keras.callbacks.Callback):
         # The logs are running means over the epoch, so NaN and infinity persist in them.
         if not np.isfinite(float(logs["loss"])):
             self._refuse(batch)
-        if self.signals:
+        if number := self._signal():
             last = batch + 1 == len(self.batches)
             step = self.batches.first_step + batch + 1
             progress = Progress(self._epoch + 1) if last else Progress(self._epoch, step)
             self.checkpoints.save(self.model, progress)
             if not last:  # otherwise, the epoch is evaluated first, for its logs
-                raise TrainingStopped(self.signals[0])
+                raise TrainingStopped(number)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.checkpoints.save(self.model, Progress(epoch + 1))
-        if self.signals:
-            raise TrainingStopped(self.signals[0])
+        if number := self._signal():
+            raise TrainingStopped(number)
         # Unless a callback such as keras.callbacks.EarlyStopping has requested the end.
         if self.batches.first_step and not self.model.stop_training:
             self.goes_on = epoch + 1 < self.params["epochs"]
             self.model.stop_training = True
+
+    def _signal(self) -> int:
+        """Returns the number of a signal that any process has received, or 0."""
+        # All stop after the same step, because none can compute the next one alone.
+        return largest_of_processes(self.signals[0] if self.signals else 0)
 
     def _refuse(self, batch: int) -> None:
         rows = self.batches.rows(batch)

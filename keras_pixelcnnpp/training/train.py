@@ -23,6 +23,7 @@ from keras_pixelcnnpp.training.checkpoints import (
 from keras_pixelcnnpp.training.optimizers import LikelihoodFirst, make_optimizer, use_averages
 from keras_pixelcnnpp.utils import backend
 from keras_pixelcnnpp.utils.checks import require_values
+from keras_pixelcnnpp.utils.distribution import num_devices
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 # Number of images for fitting class biases, since scoring images under every class is slow.
@@ -69,6 +70,10 @@ def train(
     per_epoch, steps = len(batches), recipe.epochs * len(batches)
     options = recipe.of_optimizer(steps)
     jit_compile = "auto" if recipe.jit_compile is None else recipe.jit_compile
+    if num_devices() > 1:
+        # JAX divides a batch in the compiled step. XLA cannot compile a step of TensorFlow's
+        # replicas.
+        jit_compile = keras.backend.backend() == "jax"
     decay = options.get("weight_decay")
     optimizer = make_optimizer(options, steps, first * per_epoch, weight_decay=decay)
     model.compile(optimizer, jit_compile=jit_compile, **compiled)
