@@ -13,7 +13,7 @@ from keras_pixelcnnpp.models.scoring import evaluated, for_values
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
 MAX_PROBABILITIES = 2_000_000  # of levels and mixture components, computed at once
-NEGLIGIBLE = 1e-7  # sum of the weights of labels that are left out at a pixel
+NEGLIGIBLE = 1e-7  # sum of the weights of values that are left out at a pixel
 
 
 class PixelStatistics(NamedTuple):
@@ -131,8 +131,8 @@ def statistics_of_batch(
     """Returns log p, H, V and P(X_i < x_i) of a batch, `(batch, height, width, channels, 4)`.
 
     `found` is the result of `parameters_of`. `log_weights`, float `(batch, K, height, width)`, are
-    the log-likelihoods of the labels given what precedes each pixel, by default the earlier pixels
-    of the image. Levels are evaluated only under labels whose weight is not negligible.
+    the log-likelihoods of the values given what precedes each pixel, by default the earlier pixels
+    of the image. Levels are evaluated only under values whose weight is not negligible.
     """
     count, candidates, height, width, _ = found.shape
     channels, pixels = model.image_shape[-1], count * height * width
@@ -180,8 +180,8 @@ def _of_pixels(
     """Returns log p, H, V and P(X_i < x_i) of some pixels, float32 `(pixels, channels, 4)`.
 
     `log_probs`, float32 `(rows, channels, num_levels)`, are those of all levels, for one or more
-    labels of each pixel, which have consecutive rows from `starts` on. `levels`, int `(rows,
-    channels)`, are the pixels, and `weights` `(rows,)` the log-weights of the labels before them.
+    values of each pixel, which have consecutive rows from `starts` on. `levels`, int `(rows,
+    channels)`, are the pixels, and `weights` `(rows,)` the log-weights of the values before them.
     """
     of_label = np.take_along_axis(log_probs, levels[..., None], axis=2)[..., 0]
     # Each channel changes the weights for the next ones.

@@ -52,39 +52,36 @@ class CompiledNetwork:
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]
 
-    def __call__(self, levels: Tensor, labels: Tensor | None, training: bool) -> Tensor:
+    def __call__(self, levels: Tensor, values: Tensor, training: bool) -> Tensor:
         """Evaluates the network on whole images; see `AutoregressiveNetwork`."""
-        candidates = None if labels is None else (labels.shape[1], labels.dtype)
+        candidates = values.shape[1], values.dtype
         trainable = tuple(variable.trainable for variable in self.network.variables)
         kind = training, torch.is_grad_enabled(), levels.shape, levels.dtype, candidates, trainable
         comes_again, self._previous = self._previous == kind, kind
         if comes_again and kind not in self._functions and not levels.is_meta:
             with self._lock:
                 if kind not in self._functions:
-                    self._functions[kind] = self._try_to_compile(levels, labels, training)
+                    self._functions[kind] = self._try_to_compile(levels, values, training)
         function, draws = self._functions.get(kind, (None, []))
         if function is None or levels.is_meta:  # Keras infers shapes with tensors without data
-            return self.network(levels, labels, training=training)
+            return self.network(levels, values, training=training)
         dropout = [layer.random_bytes(shape) for layer, shape in draws]
-        return function(*keras.tree.flatten(self._inputs(levels, labels, dropout)))[0]
+        return function(*keras.tree.flatten(self._inputs(levels, values, dropout)))[0]
 
-    def _inputs(
-        self, levels: Tensor, labels: Tensor | None, dropout: list[Tensor]
-    ) -> dict[str, Nest]:
+    def _inputs(self, levels: Tensor, values: Tensor, dropout: list[Tensor]) -> dict[str, Nest]:
         """Returns all inputs of the compiled function, contiguous as when it was compiled."""
         inputs = {
             "levels": levels,
             "dropout": dropout,
             "kernels": [layer.kernel_and_bias()[0] for layer in self._layers],
             # Not `value`, which is rounded in mixed precision.
-            "values": [variable._value for variable in self._variables],
+            "variables": [variable._value for variable in self._variables],
+            "values": values,
         }
-        if labels is not None:
-            inputs["labels"] = labels
         return keras.tree.map_structure(torch.Tensor.contiguous, inputs)
 
     def _try_to_compile(
-        self, levels: Tensor, labels: Tensor | None, training: bool
+        self, levels: Tensor, values: Tensor, training: bool
     ) -> tuple[Callable | None, list]:
         """Returns the compiled function and its dropout inputs, or `(None, [])` after a failure."""
         draws, dropout = [], []
@@ -97,9 +94,9 @@ class CompiledNetwork:
         # The scope keeps this call from changing random states.
         arithmetic = FloatArithmetic(draw=write_down)
         with torch.no_grad(), keras.StatelessScope():
-            self.network(levels, labels, arithmetic=arithmetic, training=training)
+            self.network(levels, values, arithmetic=arithmetic, training=training)
         try:
-            return self._compiled(self._inputs(levels, labels, dropout), training), draws
+            return self._compiled(self._inputs(levels, values, dropout), training), draws
         except RuntimeError as error:  # the base of torch's errors, such as a missing C++ compiler
             if is_out_of_memory(error):
                 raise
@@ -110,7 +107,7 @@ class CompiledNetwork:
     def _compiled(self, inputs: dict[str, Nest], training: bool) -> Callable:
         def forward(*tensors: Tensor) -> tuple[Tensor]:
             given = keras.tree.pack_sequence_as(inputs, [*tensors])
-            pairs = zip(self._variables, given["values"], strict=True)
+            pairs = zip(self._variables, given["variables"], strict=True)
             layers = zip(self._layers, given["kernels"], strict=True)
             dropout = iter(given["dropout"])
             with keras.StatelessScope(list(pairs), collect_losses=True) as scope:
@@ -120,7 +117,7 @@ class CompiledNetwork:
                 arithmetic = FloatArithmetic(kernels, draw=lambda layer, shape: next(dropout))
                 result = self.network(
                     given["levels"],
-                    given.get("labels"),
+                    given["values"],
                     arithmetic=arithmetic,
                     training=training,
                 )
