@@ -65,6 +65,8 @@ def page():
         rows = []
         for full, options in DIRECTIVE.findall(text):
             found = locate(full)
+            if found is None:
+                raise LookupError(f"{name}.md documents {full}, which does not exist")
             short = full.replace("keras_pixelcnnpp", "kp", 1)
             if not inspect.ismodule(found):
                 rows.append(row(short, found))
