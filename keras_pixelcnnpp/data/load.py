@@ -71,8 +71,8 @@ def load_dataset(
         seed: Integer, random seed of missing splits. Evaluate with the seed of the training,
             because other seeds give other splits.
         resize: As in `read_image`.
-        white_level: As in `read_image`.
         skip_corrupted: Boolean, whether to skip image files that can't be read.
+        white_level: As in `read_image`.
         as_uint16: Boolean, whether to keep 16 bits, for models of more than 256 levels. Image files
             must be 16-bit gray PNG or TIFF files, all of one size unless `image_size` is given, and
             arrays uint16. Only gray images are resized.

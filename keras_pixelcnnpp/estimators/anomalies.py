@@ -172,7 +172,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return SizeLaw.learned(features, _pixels(X), of_crops, _pixels(crops), np.array(rows))
 
     def features(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
-        """Returns the `FEATURES` of images, float64 `(N, 9)`."""
+        """Returns the `FEATURES` of images, float64 `(N, 9)`.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)`, or, with a `TiledModel`, a list of frames
+                `(height, width, channels)`.
+            condition: The condition of the images; see the class.
+        """
         if not getattr(self.model, "ordered_levels", True):
             raise UserError(
                 "Anomalies are found by statistics that depend on the order of the levels. "
@@ -196,7 +202,13 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return 2 * max(2 * len(FEATURES), int(np.ceil(1 / self.contamination)))
 
     def fit_features(self, features: np.ndarray, groups: ArrayLike | None = None) -> Self:
-        """Fits the detector to the result of `features` instead of images."""
+        """Fits the detector to the result of `features` instead of images.
+
+        Args:
+            features: Float64 array `(N, 9)`.
+            groups: Optional array `(N,)`, integers or strings, the series of each image. For a rate
+                of false alarms of 0.05, 19 series are needed.
+        """
         require_number("contamination", self.contamination, "(0, 0.5]")
         if len(features) < self.least_images:
             expected = f"at least {self.least_images} images"
@@ -232,7 +244,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_features(self, features: np.ndarray) -> np.ndarray:
-        """Returns `score_samples` of the result of `features` instead of images."""
+        """Returns `score_samples` of the result of `features` instead of images.
+
+        Args:
+            features: Float64 array `(N, 9)`.
+        """
         check_is_fitted(self)
         return -np.log(self.covariance_.mahalanobis(self.scaler_.transform(features)))
 
@@ -240,6 +256,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         """Returns minus the logarithm of the squared Mahalanobis distance, `(N,)`.
 
         Lower values are more anomalous.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)`, or, with a `TiledModel`, a list of frames
+                `(height, width, channels)`.
+            condition: The condition of the images; see the class.
         """
         check_is_fitted(self)
         others = set(_sizes(X)) - (self.sizes_ or set(_sizes(X)))
@@ -254,11 +275,23 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         return self.score_features(features)
 
     def decision_function(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
-        """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`."""
+        """Returns `score_samples` minus the threshold: negative for outliers, `(N,)`.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)`, or, with a `TiledModel`, a list of frames
+                `(height, width, channels)`.
+            condition: The condition of the images; see the class.
+        """
         return self.score_samples(X, condition) - self.offset_
 
     def predict(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
-        """Returns -1 for outliers, whose p-value is at most `contamination`, and 1 for others."""
+        """Returns -1 for outliers, whose p-value is at most `contamination`, and 1 for others.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)`, or, with a `TiledModel`, a list of frames
+                `(height, width, channels)`.
+            condition: The condition of the images; see the class.
+        """
         return np.where(self.decision_function(X, condition) < 0, -1, 1)
 
     def p_values(self, X: Frames, condition: Any = None) -> np.ndarray:  # noqa: N803
@@ -267,11 +300,20 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         n is the number of calibration scores, half of the N images of `fit`. The smallest possible
         p-value is therefore `1 / (1 + N / 2)`. With `groups`, the share of a series in scores ≤
         score is added for each series, and n is the number of series.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)`, or, with a `TiledModel`, a list of frames
+                `(height, width, channels)`.
+            condition: The condition of the images; see the class.
         """
         return self.p_values_of(self.score_samples(X, condition))
 
     def p_values_of(self, scores: np.ndarray) -> np.ndarray:
-        """Returns the p-values of scores of `score_samples`."""
+        """Returns the p-values of scores of `score_samples`.
+
+        Args:
+            scores: Float array `(N,)`.
+        """
         lower = np.searchsorted(self.calibration_scores_, scores, side="right")
         total = np.concatenate([[0], np.cumsum(self.calibration_weights_)])
         return (1 + total[lower]) / (1 + total[-1])

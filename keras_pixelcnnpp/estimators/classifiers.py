@@ -261,7 +261,14 @@ class PixelCNNClassifier(ImageClassifier):
         return self._classes if self.model is None else super().classes_
 
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
-        """Returns the logarithm of `predict_proba`, in nats, also where that rounds to 0."""
+        """Returns the logarithm of `predict_proba`, in nats, also where that rounds to 0.
+
+        Args:
+            X: uint8 array `(N, height, width, channels)` or `(N, height, width)`, 0 to 255.
+
+        Returns:
+            Float64 array `(N, num_classes)`.
+        """
         check_is_fitted(self)
         return self._log_posterior(self._images(X))
 

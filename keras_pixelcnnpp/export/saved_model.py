@@ -49,7 +49,14 @@ class SavedModelClassifier(ImageClassifier):
         self.batch_size = batch_size
 
     def set_params(self, **params: Any) -> Self:
-        """Sets constructor arguments, like any scikit-learn estimator."""
+        """Sets constructor arguments, like any scikit-learn estimator.
+
+        Args:
+            **params: The arguments and their new values.
+
+        Returns:
+            `self`.
+        """
         for loaded in ("folder", "config", "_loaded"):  # they may belong to another path
             self.__dict__.pop(loaded, None)
         return super().set_params(**params)
@@ -122,7 +129,11 @@ class SavedModelClassifier(ImageClassifier):
         return sorted(self._loaded.signatures)
 
     def inputs(self, endpoint: str) -> dict:
-        """Returns a dict from the names of an endpoint's inputs to their `tf.TensorSpec`."""
+        """Returns a dict from the names of an endpoint's inputs to their `tf.TensorSpec`.
+
+        Args:
+            endpoint: Name of the endpoint.
+        """
         return self._loaded.signatures[endpoint].structured_input_signature[1]
 
     def call(self, endpoint: str, **inputs: ArrayLike) -> dict[str, np.ndarray]:
@@ -188,9 +199,10 @@ class SavedModelClassifier(ImageClassifier):
         """Samples an image for each value of the condition.
 
         Args:
-            condition: Labels, int `(N,)` or class names, of which -1 samples a random class;
-                vectors, float `(N, size)`; or maps `(N, height, width, channels)`. For an
-                unconditional model, the integer N.
+            condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
+                and thus from p(x); vectors, float `(N, size)`; maps `(N, height, width, channels)`;
+                or a tuple of these in the order of the parts of `Joint` conditions. A single value
+                gives one image. For an unconditional model, the integer N.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -218,10 +230,10 @@ class SavedModelClassifier(ImageClassifier):
         Args:
             images: uint8 array `(N, height, width, channels)`, 0 to 255.
             observed_rows: Integer, number of rows that are kept, counted from the top.
-            condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; or maps `(N,
-                height, width, channels)`; or one value for all images. `None` for an unconditional
-                model.
-            seed: Integer from 0 to 2^31 − 1. Seed and position determine a completion.
+            condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N,
+                height, width, channels)`; or a tuple of these in the order of the parts of `Joint`
+                conditions; or one value for all images. `None` for an unconditional model.
+            seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
         Returns:

@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.models.scoring import choose_classes
-from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_CONDITION, ScoringModel
+from keras_pixelcnnpp.models.scoring_model import ScoringModel
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
-from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
+from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import require_tensorflow
 from keras_pixelcnnpp.utils.checks import (
@@ -31,9 +31,6 @@ from keras_pixelcnnpp.utils.checks import (
     require_choice,
     require_integer,
 )
-from keras_pixelcnnpp.utils.docstrings import described_by
-
-_described = described_by(SamplingOptions, ScoringOptions, IMAGES_AND_CONDITION)
 
 
 class _Presets:
@@ -65,7 +62,6 @@ class AutoregressiveModel(ScoringModel):
     recipe: ClassVar[dict | None] = None
     presets = _Presets()
 
-    @_described
     def sample(
         self,
         condition: Any,
@@ -80,9 +76,29 @@ class AutoregressiveModel(ScoringModel):
 
         Args:
             condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
-                and thus from p(x); vectors, float `(N, size)`; or maps `(N, height, width,
-                channels)`. A single value gives one image. For an unconditional model, the integer
-                N.
+                and thus from p(x); vectors, float `(N, size)`; maps `(N, height, width, channels)`;
+                or a tuple of these in the order of the parts of `Joint` conditions. A single value
+                gives one image. For an unconditional model, the integer N.
+            seed: Integer >= 0. Seed and position among the images determine an image, independent
+                of the batch size. `None` gives different images in each call. (A SavedModel
+                generates its random numbers in the graph, so the same seed gives different images
+                there.)
+            temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
+                images. It divides the logits of each pixel's distribution (those of the mixture
+                components or of the levels), and multiplies the scales of a mixture. The result is
+                not the mixture to the power 1/T.
+            guidance: Number w >= 0. Values above 0 give images that are more typical of their class
+                and less diverse. Each sub-pixel is sampled with a probability proportional to
+                p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
+                weighted by softmax(β r_k), and r_k is the log-likelihood of the earlier sub-pixels
+                under class k. Guidance evaluates the network under all classes. Mixtures of more
+                than 32 levels are guided in two steps, each with this law: l is first a range of
+                about √L of the L levels, and then a level given its range, whose r_k includes the
+                range.
+            guidance_logit_scale: Number β >= 0, by default half of `logit_scale`. With 1, q is
+                based on Bayes' rule, and soon hardly differs from p(l | y).
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             uint8 array `(N, height, width, channels)`.
@@ -103,7 +119,6 @@ class AutoregressiveModel(ScoringModel):
         values = choose_classes(self, self.condition_values(given, count), options)
         return sample_images(self, values, options)[0]
 
-    @_described
     def complete(
         self,
         images: np.ndarray,
@@ -127,13 +142,43 @@ class AutoregressiveModel(ScoringModel):
         particles of an image have fewer than two effective ancestors, or `num_samples` / 4.
 
         Args:
-            condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; or maps `(N,
-                height, width, channels)`; or one value for all images. The label -1, or no label,
-                samples a class by Bayes' rule from the known pixels, with equally likely classes:
-                p(y | known) of the model itself, not the tempered `class_probabilities`.
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            observed: The known part of each image, whose other pixels are ignored: an integer, the
+                number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+                width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+                channels)`, true for known channels of a pixel. `None` for whole images.
+            condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N,
+                height, width, channels)`; or a tuple of these in the order of the parts of `Joint`
+                conditions; or one value for all images. The label -1, or no label, samples a class
+                by Bayes' rule from the known pixels, with equally likely classes: p(y | known) of
+                the model itself, not the tempered `class_probabilities`.
+            seed: Integer >= 0. Seed and position among the images determine an image, independent
+                of the batch size. `None` gives different images in each call. (A SavedModel
+                generates its random numbers in the graph, so the same seed gives different images
+                there.)
+            temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
+                images. It divides the logits of each pixel's distribution (those of the mixture
+                components or of the levels), and multiplies the scales of a mixture. The result is
+                not the mixture to the power 1/T.
+            guidance: Number w >= 0. Values above 0 give images that are more typical of their class
+                and less diverse. Each sub-pixel is sampled with a probability proportional to
+                p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
+                weighted by softmax(β r_k), and r_k is the log-likelihood of the earlier sub-pixels
+                under class k. Guidance evaluates the network under all classes. Mixtures of more
+                than 32 levels are guided in two steps, each with this law: l is first a range of
+                about √L of the L levels, and then a level given its range, whose r_k includes the
+                range.
+            guidance_logit_scale: Number β >= 0, by default half of `logit_scale`. With 1, q is
+                based on Bayes' rule, and soon hardly differs from p(l | y).
+            num_particles: Integer, number of particles for each image and class, where an unknown
+                pixel precedes a known one in raster order.
             num_samples: Integer K, number of completions of each image, or `None` for one without
                 an axis. They are independent if all known pixels come first. Otherwise, they are
                 drawn from the weighted particles of one run, and share the class of label -1.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             uint8 array `(N, height, width, channels)`, or with `num_samples` `(N, K, height, width,
@@ -162,7 +207,6 @@ class AutoregressiveModel(ScoringModel):
         shape = self.image_shape if num_samples is None else (num_samples, *self.image_shape)
         return samples.reshape(-1, *shape)
 
-    @_described
     def compress(
         self,
         images: np.ndarray,
@@ -176,8 +220,12 @@ class AutoregressiveModel(ScoringModel):
         `decompress` needs a model with the same weights; machine and backend may differ.
 
         Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: Int array `(N,)`, class names, or one label for all images. Labels are stored
                 in the file. `None` chooses for each image the class with the shortest code.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
             verify: Boolean, whether to decompress the result before it is returned, which takes
                 most of the time. It is the default, because originals may be deleted afterwards.
 
@@ -203,7 +251,6 @@ class AutoregressiveModel(ScoringModel):
         """
         return compress_images(self, images, condition, verbose=verbose, verify=verify)
 
-    @_described
     def decompress(
         self,
         data: bytes | bytearray | memoryview,
@@ -214,6 +261,8 @@ class AutoregressiveModel(ScoringModel):
 
         Args:
             data: Bytes that `compress` returned.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             uint8 array `(N, height, width, channels)`.

@@ -252,7 +252,10 @@ class BaselineCNN(ImageModel):
     def features(self, images: Tensor, training: bool = False) -> Tensor:
         """Returns the features before the classification layer: a tensor `(batch, widths[-1])`.
 
-        The arguments are those of the call.
+        Args:
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
+            training: Boolean, whether images are shifted and flipped at random, and batch
+                normalization uses the statistics of the batch.
         """
         self.require_images(images)
         x = self.scale(with_shape(images, self.image_shape))
@@ -307,5 +310,14 @@ class BaselineCNN(ImageModel):
     def class_probabilities(
         self, images: np.ndarray, batch_size: int = 256, verbose: int | str = 0
     ) -> np.ndarray:
-        """Returns `predict(images, batch_size, verbose)`, as `AutoregressiveModel` has it."""
+        """Returns `predict(images, batch_size, verbose)`, as `AutoregressiveModel` has it.
+
+        Args:
+            images: uint8 array `(N, height, width, channels)`, 0 to 255.
+            batch_size: Integer, as in `predict`.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+
+        Returns:
+            Float32 array `(N, num_classes)`.
+        """
         return self.predict(images, batch_size, verbose)

@@ -87,7 +87,7 @@ class GridPosterior:
         """Returns central credible intervals of each component, float64 `(N, size, 2)`.
 
         Args:
-            level: Number in (0, 1), the probability of the interval.
+            level: Number in (0, 1), the probability of the intervals.
         """
         require_number("level", level, "(0, 1)")
         tails = (1 - level) / 2, (1 + level) / 2

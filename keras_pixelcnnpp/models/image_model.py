@@ -182,7 +182,14 @@ class ImageModel(keras.Model):
 
     @full_float32()
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Computes loss and metrics, like `keras.Model.evaluate`, for the same data as `fit`."""
+        """Computes loss and metrics, like `keras.Model.evaluate`, for the same data as `fit`.
+
+        Args:
+            x: Images or batches, as `fit` takes them.
+            y: What `fit` takes as `y`; `None` for batches.
+            *args: Further arguments of `keras.Model.evaluate`, in its order.
+            **kwargs: Further arguments of `keras.Model.evaluate`.
+        """
         self._require_compiled("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
             x, y = self._checked(x, y, "evaluate", self.lowest_label)

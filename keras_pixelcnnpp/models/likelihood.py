@@ -230,7 +230,19 @@ class LikelihoodModel(ImageModel):
     def log_likelihood(
         self, images: Tensor, values: Tensor | None = None, training: bool = False
     ) -> Tensor:
-        """Sums `pixel_log_likelihood` over the pixels: float32 tensor `(batch, K)`, nats."""
+        """Sums `pixel_log_likelihood` over the pixels.
+
+        Args:
+            images: Integer tensor `(batch, height, width, channels)`, 0 to 255. Images with values
+                out of range give NaN.
+            values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
+                returns them, with an axis of candidates: int `(batch, K)` for labels, float
+                `(batch, K, ...)` for others. `None` for an unconditional model.
+            training: Boolean, whether dropout is active.
+
+        Returns:
+            Float32 tensor `(batch, K)`, nats; K is 1 for an unconditional model.
+        """
         return ops.sum(self.pixel_log_likelihood(images, values, training), axis=(2, 3))
 
     def _compiled_network(self) -> Callable | None:

@@ -43,7 +43,12 @@ class RankStatistics(NamedTuple):
         return np.stack(counts), binom.interval(level, len(self.ranks), 1 / bins)
 
     def figure(self, bins: int = 10, level: float = 0.99) -> Any:
-        """Returns a `matplotlib.figure.Figure` of the histograms, with the interval as a band."""
+        """Returns a `matplotlib.figure.Figure` of the histograms, with the interval as a band.
+
+        Args:
+            bins: Integer, number of bins of equal width.
+            level: Number in (0, 1), the probability of the interval for one bin.
+        """
         from matplotlib.figure import Figure
 
         counts, band = self.histogram(bins, level)

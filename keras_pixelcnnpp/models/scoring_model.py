@@ -32,28 +32,12 @@ from keras_pixelcnnpp.models.statistics import (
 from keras_pixelcnnpp.models.trainable import TrainableModel
 from keras_pixelcnnpp.sampling.options import ScoringOptions
 from keras_pixelcnnpp.utils.checks import checked_observed
-from keras_pixelcnnpp.utils.docstrings import described_by
 from keras_pixelcnnpp.utils.errors import UserError
-
-#: Descriptions of two arguments of many methods.
-IMAGES_AND_CONDITION = """
-Args:
-    images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
-        `num_levels` if these are more than 256, or codes below `num_levels` for a model with
-        `ordered_levels=False`. Images of one channel need no channel axis.
-    condition: What the model is conditioned on, one value for each image, or one for all: labels,
-        int `(N,)` or class names; vectors, float `(N, size)`; or maps `(N, height, width,
-        channels)`. The label -1, or no label, stands for the mean of p(x | y) over equally likely
-        classes. `None` for an unconditional model.
-"""
-
-_described = described_by(ScoringOptions, IMAGES_AND_CONDITION)
 
 
 class ScoringModel(TrainableModel):
     """Base class of models that score arrays of images."""
 
-    @_described
     def log_prob(
         self,
         images: np.ndarray,
@@ -67,6 +51,25 @@ class ScoringModel(TrainableModel):
         """Returns the log-likelihood log p(x | y) of each image, or of a part, given its condition.
 
         Several vectors for each image are `(N, K, size)`, and several maps `(N, K, …)`.
+
+        Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            condition: What the model is conditioned on, one value for each image, or one for all:
+                labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
+                width, channels)`; or a tuple of these in the order of the parts of `Joint`
+                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                likely classes. `None` for an unconditional model.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            observed: The known part of each image, whose other pixels are ignored: an integer, the
+                number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+                width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+                channels)`, true for known channels of a pixel. `None` for whole images.
+            num_particles: Integer, number of particles for each image and class, where an unknown
+                pixel precedes a known one in raster order.
+            seed: Integer >= 0, the random seed of the particles.
 
         Returns:
             Float32 array `(N,)`, nats; `(N, K)` for several vectors.
@@ -92,7 +95,6 @@ class ScoringModel(TrainableModel):
             result[rows] = log_marginal(scores)
         return result
 
-    @_described
     def pixel_log_probs(
         self,
         images: np.ndarray,
@@ -106,6 +108,18 @@ class ScoringModel(TrainableModel):
         its channels together, and the pixels before it are those above it and on its left. The sum
         over an image is its `log_prob`.
 
+        Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            condition: What the model is conditioned on, one value for each image, or one for all:
+                labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
+                width, channels)`; or a tuple of these in the order of the parts of `Joint`
+                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                likely classes. `None` for an unconditional model.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+
         Returns:
             Float32 array `(N, height, width)`, nats.
         """
@@ -118,7 +132,6 @@ class ScoringModel(TrainableModel):
             result[rows] = score(self, *given, finish=log_marginal_of_pixels)
         return result
 
-    @_described
     def pixel_statistics(
         self,
         images: np.ndarray,
@@ -136,8 +149,18 @@ class ScoringModel(TrainableModel):
         p(x).
 
         Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            condition: What the model is conditioned on, one value for each image, or one for all:
+                labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
+                width, channels)`; or a tuple of these in the order of the parts of `Joint`
+                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                likely classes. `None` for an unconditional model.
             seed: Integer >= 0, random seed of the probability integral transform. Its random
-                numbers depend on the seed and the image, not on the position in `images`.
+                numbers depend on the seed and the values of each image, not on its position.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             `PixelStatistics`: a named tuple of float32 arrays `(N, height, width, channels)`.
@@ -163,7 +186,6 @@ class ScoringModel(TrainableModel):
             found[rows] = evaluated(self, parameters_of, inputs, *how)
         return with_pit(found, images, seed)
 
-    @_described
     def class_log_likelihoods(
         self,
         images: np.ndarray,
@@ -185,6 +207,29 @@ class ScoringModel(TrainableModel):
         exact. `observed` may also be a sequence of M numbers of rows, which are evaluated in one
         pass.
 
+        Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            observed: The known part of each image, whose other pixels are ignored: an integer, the
+                number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+                width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+                channels)`, true for known channels of a pixel. `None` for whole images.
+            num_particles: Integer, number of particles for each image and class, where an unknown
+                pixel precedes a known one in raster order.
+            seed: Integer >= 0, the random seed of the particles.
+            standard_error: Boolean, whether to return a pair of arrays: the results, from the mean
+                of 8 independent estimates of p, and their standard errors, by the jackknife. An
+                error divided by its standard error follows a t distribution with 7 degrees of
+                freedom, if the standard error is well below 1 nat; with one of 2 to 9 nats, a fifth
+                of the errors exceed its 95% interval. Exact results have the standard error 0.
+                Estimates take 8 times as long.
+            condition: Vectors or maps of a model of `Joint` conditions, one for each image, or one
+                for all. If there are both, a tuple in the order of the parts, with `None` for the
+                label. `None` for a model of `Labels`.
+
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
 
@@ -201,7 +246,6 @@ class ScoringModel(TrainableModel):
         )
         return self._of_classes(np.asarray, images, condition, options)
 
-    @_described
     def class_probabilities(
         self,
         images: np.ndarray,
@@ -218,6 +262,29 @@ class ScoringModel(TrainableModel):
         Logit scale and class biases are learned from whole images, so the posterior given a part
         may be poorly calibrated. If nothing is known, it is the softmax of the class biases.
         `observed` may also be a sequence of M numbers of rows, which are evaluated in one pass.
+
+        Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            observed: The known part of each image, whose other pixels are ignored: an integer, the
+                number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+                width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+                channels)`, true for known channels of a pixel. `None` for whole images.
+            num_particles: Integer, number of particles for each image and class, where an unknown
+                pixel precedes a known one in raster order.
+            seed: Integer >= 0, the random seed of the particles.
+            standard_error: Boolean, whether to return a pair of arrays: the results, from the mean
+                of 8 independent estimates of p, and their standard errors, by the jackknife. An
+                error divided by its standard error follows a t distribution with 7 degrees of
+                freedom, if the standard error is well below 1 nat; with one of 2 to 9 nats, a fifth
+                of the errors exceed its 95% interval. Exact results have the standard error 0.
+                Estimates take 8 times as long.
+            condition: Vectors or maps of a model of `Joint` conditions, one for each image, or one
+                for all. If there are both, a tuple in the order of the parts, with `None` for the
+                label. `None` for a model of `Labels`.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -244,7 +311,6 @@ class ScoringModel(TrainableModel):
 
         return self._of_classes(probabilities, images, condition, options)
 
-    @_described
     def bits_per_dim(
         self,
         images: np.ndarray,
@@ -259,6 +325,31 @@ class ScoringModel(TrainableModel):
         """Returns bits per dimension of p(x), or of p(x | y) given the condition of each image.
 
         The bits of known sub-pixels are divided by their number.
+
+        Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
+            condition: What the model is conditioned on, one value for each image, or one for all:
+                labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
+                width, channels)`; or a tuple of these in the order of the parts of `Joint`
+                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                likely classes. `None` for an unconditional model.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            observed: The known part of each image, whose other pixels are ignored: an integer, the
+                number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+                width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+                channels)`, true for known channels of a pixel. `None` for whole images.
+            num_particles: Integer, number of particles for each image and class, where an unknown
+                pixel precedes a known one in raster order.
+            seed: Integer >= 0, the random seed of the particles.
+            standard_error: Boolean, whether to return a pair of arrays: the results, from the mean
+                of 8 independent estimates of p, and their standard errors, by the jackknife. An
+                error divided by its standard error follows a t distribution with 7 degrees of
+                freedom, if the standard error is well below 1 nat; with one of 2 to 9 nats, a fifth
+                of the errors exceed its 95% interval. Exact results have the standard error 0.
+                Estimates take 8 times as long.
 
         Returns:
             Float64 array `(N,)`, bits/dim.
@@ -328,7 +419,6 @@ class ScoringModel(TrainableModel):
             return result
         return result, jackknife_error(statistic(without)).astype(result.dtype)
 
-    @_described
     def grid_posterior(
         self,
         images: np.ndarray,
@@ -349,15 +439,27 @@ class ScoringModel(TrainableModel):
         estimation.
 
         Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
             grid: Values of each component, of which all combinations are the grid: a dict from
                 names to arrays, or a sequence of `size` arrays. Or the vectors themselves, float
                 array `(K, size)`, or `(K,)` for one component.
             log_prior: Optional array `(K,)`, log-density of each vector before an image is seen,
                 nats, up to a constant. By default, the prior is uniform in h: a vector of a grid
                 that is not evenly spaced has the prior probability of its cell.
+            observed: The known part of each image, whose other pixels are ignored: an integer, the
+                number of known rows from the top, or a mask of booleans, or of 0 and 1, `(height,
+                width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
+                channels)`, true for known channels of a pixel. `None` for whole images.
             groups: Optional array `(N,)`, integers or strings, the group of each image.
-            condition: The other parts of `Joint` conditions, in their order: a label or a map, or
-                a tuple of both, for each image or for all. The label -1, or `None`, stands for the
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            num_particles: Integer, number of particles for each image and class, where an unknown
+                pixel precedes a known one in raster order.
+            seed: Integer >= 0, the random seed of the particles.
+            condition: The other parts of `Joint` conditions, in their order: a label or a map, or a
+                tuple of both, for each image or for all. The label -1, or `None`, stands for the
                 mean over the classes. `None` for a model of `Vectors`.
 
         Returns:
@@ -388,7 +490,6 @@ class ScoringModel(TrainableModel):
         images = self.checked_images(images)
         return posterior_on_grid(self, images, grid, log_prior, groups, options, condition)
 
-    @_described
     def score_function(
         self,
         images: np.ndarray,
@@ -401,11 +502,16 @@ class ScoringModel(TrainableModel):
         """Returns the gradient ∂ log p(x | h) / ∂h of each image, by automatic differentiation.
 
         Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
             vectors: Float array `(N, size)`, or one vector for all images.
             observed: Known pixels, which precede all others in raster order: an integer, the number
                 of rows, or a boolean mask.
             groups: Optional array `(N,)`, integers or strings, the group of each image. The result
                 has the sum over the images of each group, in sorted order.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             Float64 array `(N, size)`, nats per unit of each component.
@@ -417,7 +523,6 @@ class ScoringModel(TrainableModel):
         images = self.checked_images(images)
         return scores_of_vectors(self, images, vectors, observed, groups, options)
 
-    @_described
     def evidence_map(
         self,
         images: np.ndarray,
@@ -436,9 +541,14 @@ class ScoringModel(TrainableModel):
         difference by the logit scale, and adds the difference of the class biases.
 
         Args:
+            images: uint8 array `(N, height, width, channels)`, values from 0 to 255; uint16 below
+                `num_levels` if these are more than 256, or codes below `num_levels` for a model
+                with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: The classes y: int array `(N,)`, class names, or one label for all images. -1
-                stands for p(x).
+                stands for p(x). For `Joint` conditions, a tuple with the other parts.
             against: The classes y', in the same form.
+            batch_size: Integer, number of images or particles per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             Float32 array `(N, height, width)`, nats. Positive values are evidence for y.

@@ -85,7 +85,7 @@ def resample(
 
     Args:
         log_weights: Float tensor `(images, particles)`, nats.
-        uniform: Float tensor `(images, 1)` in (0, 1).
+        uniform: Float tensor `(images, 1)`, a random number in (0, 1) for each image.
         is_wanted: Boolean tensor `(images, 1)`. Other images are not resampled, for example because
             no pixel remains to be sampled, so that resampling would only lose particles.
 

@@ -19,7 +19,6 @@ from keras_pixelcnnpp.models.scoring import (
     random_choices,
     score,
 )
-from keras_pixelcnnpp.models.scoring_model import IMAGES_AND_CONDITION
 from keras_pixelcnnpp.models.statistics import (
     PixelStatistics,
     parameters_of,
@@ -30,20 +29,7 @@ from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask, with_channels
-from keras_pixelcnnpp.utils.docstrings import described_by
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
-
-_described = described_by(
-    """
-    Args:
-        frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images, and
-            the same dtype.
-        batch_size: Integer, number of windows per batch.
-    """,
-    SamplingOptions,
-    ScoringOptions,
-    IMAGES_AND_CONDITION,
-)
 
 
 class TiledModel:
@@ -102,7 +88,6 @@ class TiledModel:
         """Returns the blocks of a frame of a height and width, as a list of rows."""
         return rows_of_blocks(size, self.window, self.overlap)
 
-    @_described
     def log_prob(
         self,
         frames: np.ndarray,
@@ -111,6 +96,15 @@ class TiledModel:
         verbose: int | str = 0,
     ) -> np.ndarray:
         """Returns the log-likelihood of each frame under its label.
+
+        Args:
+            frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
+                and the same dtype.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
+                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
+                float `(N, size)`. `None` for an unconditional model.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             Float64 array `(N,)`, nats.
@@ -123,7 +117,6 @@ class TiledModel:
             found[rows] = log_marginal(scores)
         return found
 
-    @_described
     def bits_per_dim(
         self,
         frames: np.ndarray,
@@ -133,6 +126,15 @@ class TiledModel:
     ) -> np.ndarray:
         """Returns bits per dimension of p(x), or of p(x | y) given the condition of each frame.
 
+        Args:
+            frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
+                and the same dtype.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
+                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
+                float `(N, size)`. `None` for an unconditional model.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+
         Returns:
             Float64 array `(N,)`, bits/dim.
         """
@@ -140,7 +142,6 @@ class TiledModel:
         log_probs = self.log_prob(frames, condition, batch_size, verbose)
         return bits_per_dim(log_probs, frames.shape[1:])
 
-    @_described
     def pixel_log_probs(
         self,
         frames: np.ndarray,
@@ -152,6 +153,15 @@ class TiledModel:
 
         The pixels before it are those of earlier blocks, and those of its block above it and on its
         left. A pixel has all its channels together. The sum over a frame is its `log_prob`.
+
+        Args:
+            frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
+                and the same dtype.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
+                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
+                float `(N, size)`. `None` for an unconditional model.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             Float32 array `(N, H, W)`, nats.
@@ -165,7 +175,6 @@ class TiledModel:
             found[rows] = logsumexp(weights + maps, axis=1)
         return found
 
-    @_described
     def pixel_statistics(
         self,
         frames: np.ndarray,
@@ -180,8 +189,15 @@ class TiledModel:
         inferred first, in another pass over the frames.
 
         Args:
+            frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
+                and the same dtype.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
+                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
+                float `(N, size)`. `None` for an unconditional model.
             seed: Integer >= 0, random seed of the probability integral transform. Its random
-                numbers depend on the seed and the frame, not on the position in `frames`.
+                numbers depend on the seed and the values of each image, not on its position.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             `PixelStatistics`: a named tuple of float32 arrays of the frames' shape.
@@ -207,7 +223,6 @@ class TiledModel:
                     found[rows[index]][block.inside] = part[block.above :, block.left :]
         return with_pit(found, frames, seed)
 
-    @_described
     def class_log_likelihoods(
         self,
         frames: np.ndarray,
@@ -215,6 +230,12 @@ class TiledModel:
         verbose: int | str = 0,
     ) -> np.ndarray:
         """Returns the log-likelihood log p(x | y) of each frame for each class.
+
+        Args:
+            frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
+                and the same dtype.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             Float64 array `(N, num_classes)`, nats.
@@ -226,7 +247,6 @@ class TiledModel:
         values = self.model.condition_values(None, len(frames))
         return self._sums(frames, conditions.with_class(values, conditions.all_classes), options)
 
-    @_described
     def sample(
         self,
         size: int | tuple[int, int],
@@ -248,6 +268,26 @@ class TiledModel:
             condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
                 or by Bayes' rule if a part is known; or vectors, float `(N, size)`. A single value
                 gives one frame. For an unconditional model, the integer N.
+            seed: Integer >= 0. Seed and position among the images determine an image, independent
+                of the batch size. `None` gives different images in each call. (A SavedModel
+                generates its random numbers in the graph, so the same seed gives different images
+                there.)
+            temperature: Number from 1e-6 to 1e6. Values below 1 give smoother and less diverse
+                images. It divides the logits of each pixel's distribution (those of the mixture
+                components or of the levels), and multiplies the scales of a mixture. The result is
+                not the mixture to the power 1/T.
+            guidance: Number w >= 0. Values above 0 give images that are more typical of their class
+                and less diverse. Each sub-pixel is sampled with a probability proportional to
+                p(l | y)^(1 + w) / q(l)^w. Here q is the mean of p(l | k) over all classes k,
+                weighted by softmax(β r_k), and r_k is the log-likelihood of the earlier sub-pixels
+                under class k. Guidance evaluates the network under all classes. Mixtures of more
+                than 32 levels are guided in two steps, each with this law: l is first a range of
+                about √L of the L levels, and then a level given its range, whose r_k includes the
+                range.
+            guidance_logit_scale: Number β >= 0, by default half of `logit_scale`. With 1, q is
+                based on Bayes' rule, and soon hardly differs from p(l | y).
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
             above: Optional uint8 array `(N, rows, W, channels)`, the known upper part of each
                 frame. It must end where a row of blocks ends, so that the frames are exact samples
                 of p(unknown | known, y).
@@ -305,7 +345,6 @@ class TiledModel:
                 frames[:, *block.inside] = sampled[:, block.above :, block.left :]
         return frames
 
-    @_described
     def compress(
         self,
         frames: np.ndarray,
@@ -320,8 +359,11 @@ class TiledModel:
         on a diagonal are decoded at once.
 
         Args:
+            frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
+                and the same dtype.
             condition: Int array `(N,)`, class names, or one label for all frames. Labels are stored
                 in the file. `None` chooses for each frame the most probable class.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
             names: Optional list of N strings, the names of the frames, for the command
                 `decompress`.
             verify: Boolean, whether to decompress the result before it is returned.
@@ -336,7 +378,6 @@ class TiledModel:
             self.model, frames, condition, names, verbose, self.overlap, verify=verify
         )
 
-    @_described
     def decompress(
         self,
         data: bytes | bytearray | memoryview,
@@ -347,6 +388,8 @@ class TiledModel:
 
         Args:
             data: Bytes that `compress` returned.
+            batch_size: Integer, number of windows per batch.
+            verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
         Returns:
             uint8 array `(N, H, W, channels)`.
