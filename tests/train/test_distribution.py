@@ -5,14 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 
-from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.distribution import all_devices
 from keras_pixelcnnpp.utils.errors import UserError
@@ -133,6 +131,7 @@ def alone(data, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.jax
 def test_two_devices_give_the_result_of_one(tmp_path):
@@ -183,38 +182,6 @@ def test_two_processes_give_the_result_of_one(data, alone, tmp_path):
     assert "2 devices of 2 processes" in out
     assert other == ""
     assert_same(tmp_path / "two", alone)
-
-
-@pytest.mark.slow
-@pytest.mark.jax
-@pytest.mark.parametrize("dies", [0, 1])
-def test_a_killed_process_ends_the_other(data, alone, tmp_path, dies):
-    processes = start_two(data, tmp_path / "run", dies=dies)
-    assert processes[dies].wait(timeout=300) == -signal.SIGKILL
-    killed = time.monotonic()
-    _, errors = processes[1 - dies].communicate(timeout=60)
-    assert time.monotonic() - killed < 60
-    assert processes[1 - dies].returncode != 0
-    assert "process" in errors
-    assert Checkpoints(tmp_path / "run/checkpoints/pixelcnnpp").saved() == [Progress(1)]
-    finished(*start_two(data, tmp_path / "run", "--resume"))
-    assert_same(tmp_path / "run", alone)
-
-
-@pytest.mark.slow
-@pytest.mark.jax
-@pytest.mark.parametrize("receives", [0, 1])
-def test_a_signal_to_one_process_stops_all_after_the_same_step(data, alone, tmp_path, receives):
-    checkpoints = Checkpoints(tmp_path / "run/checkpoints/pixelcnnpp")
-    processes = start_two(data, tmp_path / "run", "--epochs", 3)
-    while not checkpoints.saved() and all(process.poll() is None for process in processes):
-        time.sleep(0.01)
-    processes[receives].send_signal(signal.SIGTERM)
-    (out, _), _ = (process.communicate(timeout=60) for process in processes)
-    assert [process.returncode for process in processes] == [143, 143]
-    assert "To continue, repeat the command with --resume" in out
-    finished(*start_two(data, tmp_path / "run", "--resume"))
-    assert_same(tmp_path / "run", alone)
 
 
 @pytest.mark.torch
