@@ -48,6 +48,12 @@ class Answers:
     """Answers the requests of the page with a trained model of gray or RGB images."""
 
     def __init__(self, trained: TrainedModel):
+        if trained.has_codes or trained.model.num_levels > 256:
+            raise UserError(
+                "The page shows images of up to 256 levels. "
+                f"Received: {trained.source}, a model of {trained.model.num_levels} "
+                f"{'codes' if trained.has_codes else 'levels'}"
+            )
         check_channels(trained.model.image_shape)
         if trained.model.conditions.needs_values:
             raise UserError(

@@ -33,7 +33,8 @@ def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict | N
     if subject.config["pixelcnnpp"]["options"].get("horizontal_flip"):
         known = np.concatenate([known, known[:, :, ::-1]])
     samples = subject.sample(options)
-    distances, found = nearest_training(samples, known, unseen, subject.cnn)
+    white = subject.model.num_values - 1
+    distances, found = nearest_training(samples, known, unseen, subject.cnn, white)
     gallery = gallery_png(*nearest_gallery(samples, known, found))
     write_bytes(folder / "nearest_neighbors.png", gallery)
     for space, numbers in distances.items():
@@ -46,9 +47,15 @@ def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict | N
 
 
 def nearest_training(
-    samples: ClassSamples, train: np.ndarray, held_out: np.ndarray, cnn: BaselineCNN | None = None
+    samples: ClassSamples,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    cnn: BaselineCNN | None = None,
+    white: int = 255,
 ) -> tuple[dict[str, dict], dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Finds the nearest training images of samples, to detect copies. All images are uint8.
+    """Finds the nearest training images of samples, to detect copies.
+
+    All images are uint8, or uint16 with the highest value `white`.
 
     Distances are between `"pixels"`, as the root mean square error in [0, 1], and, with a CNN,
     between `"features"`, which find shifted copies. For each, returns the result of `memorization`
@@ -57,7 +64,7 @@ def nearest_training(
 
     def pixels(images: np.ndarray) -> np.ndarray:
         flat = images.reshape(len(images), -1).astype("float32")
-        return flat / (255 * math.sqrt(flat.shape[1]))
+        return flat / (white * math.sqrt(flat.shape[1]))
 
     spaces = {"pixels": pixels}
     if cnn is not None:

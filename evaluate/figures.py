@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from keras_pixelcnnpp.data.images import image_grid
+from keras_pixelcnnpp.data.images import image_grid, stretch_note, stretched
 
 DPI = 100
 
@@ -47,6 +47,7 @@ def maps_figure(
     The maps are standardized surprisal or, if they are `signed`, evidence for (blue) or against
     (red) a class, in nats. The scale is the same for all of them.
     """
+    note, images = stretch_note(images), stretched(images)
     rows = math.ceil(len(images) / columns)
     figure = new_figure(2.2 + 2.8 * columns, 0.4 + 2 * rows)
     grid = figure.subplots(rows, 2 * columns, squeeze=False)
@@ -65,6 +66,8 @@ def maps_figure(
     bar = figure.colorbar(shown, ax=grid, extend="both" if signed else "max", **shape)
     words = "nats for (blue), against (red)" if signed else "standardized surprisal"
     bar.set_label(words, fontsize=9)
+    if note:
+        figure.supxlabel(note, fontsize=9)
     return figure
 
 
@@ -73,7 +76,8 @@ def gallery_png(
 ) -> bytes:
     """Plots a table of images with labels on the left and above, as PNG data.
 
-    `pixels` is uint8 `[rows, columns, height, width, channels]`, range 0 to 255.
+    `pixels` is uint8 `[rows, columns, height, width, channels]`, range 0 to 255, or uint16, which
+    is stretched. A line below the images says so.
     """
     rows, columns, *shape = pixels.shape
     grid = image_grid(pixels.reshape(rows * columns, *shape), columns)
@@ -88,6 +92,8 @@ def gallery_png(
     axes.xaxis.tick_top()
     words: dict[str, Any] = {"fontsize": 12, "parse_math": False}
     axes.set_yticks((np.arange(rows) + 0.5) * height / rows, row_labels, **words)
+    if note := stretch_note(pixels):
+        axes.set_xlabel(note, fontsize=9)
     lefts = np.arange(len(column_labels)) * width / columns
     axes.set_xticks(lefts, column_labels, rotation=30, ha="left", **words)
     return figure_png(figure, bbox_inches="tight")

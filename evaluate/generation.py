@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
-from keras_pixelcnnpp.data.images import UNKNOWN_GRAY
+from keras_pixelcnnpp.data.images import unknown_value
 from keras_pixelcnnpp.distributions.bits import bits_per_dim, bits_unit
 from keras_pixelcnnpp.distributions.levels import quantize
 from keras_pixelcnnpp.evaluate.figures import gallery_png
@@ -72,6 +72,8 @@ def measure(subject: Subject, options: SampledOptions, folder: Path) -> dict:
 def advice_on_cnn(subject: Subject) -> str:
     """Returns why samples are not compared with real images, and the command that changes it."""
     reason = "Samples are not compared with real images, because this needs a baseline CNN."
+    if subject.model.num_levels > 256:
+        return f"{reason} The CNN takes images of 8 bits."
     if subject.run is None or len(subject.class_names) < 2:
         return reason
     words = recipe_of_run(subject.config, "baseline").words()
@@ -107,7 +109,7 @@ def complete_images(
     completed = completed.reshape(len(images), count, *model.image_shape)
     original = images.images[:, np.newaxis]
     given = original.copy()
-    given[:, :, half:] = UNKNOWN_GRAY
+    given[:, :, half:] = unknown_value(images.images)
     return (
         np.concatenate([original, given, completed], axis=1),
         [model.class_names[label] if model.num_classes else "" for label in images.labels],

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.axes import Axes
 from scipy.stats import norm
 from sklearn.utils import gen_batches
 
@@ -88,9 +89,6 @@ def likelihood_report(statistics: PixelStatistics, independent: np.ndarray | Non
     nats = statistics.log_prob.sum(axis=(1, 2, 3), dtype="float64")
     bits, z = bits_per_dim(nats, tuple(image_shape)), statistics.standardized_surprisal
     excess = statistics.excess_surprisal
-    distance = np.abs(statistics.pit - 0.5)
-    covered = {str(c): np.mean(distance <= c / 2, axis=(1, 2, 3)) for c in COVERAGES}
-    right, below = neighbor_correlations(statistics)
     report = {
         "count": count,
         "bits_per_dim": bits.mean(),
@@ -98,18 +96,39 @@ def likelihood_report(statistics: PixelStatistics, independent: np.ndarray | Non
         "independent_bits_per_dim": None if independent is None else independent.mean(),
         "gain_ci95": None if independent is None else mean_interval(independent - bits),
         "entropy_bits_per_dim": statistics.entropy.mean(dtype="float64") / np.log(2),
-        "pit_histogram": np.histogram(statistics.pit, BINS, (0, 1))[0] / statistics.pit.size,
-        "coverage": {share: of_images.mean() for share, of_images in covered.items()},
-        "coverage_ci95": {share: mean_interval(x) for share, x in covered.items()},
+        **_report_of_pit(statistics),
         "excess_mean": excess.mean(),
         "excess_mean_ci95": mean_interval(excess),
         "z_mean": z.mean(),
         "z_std": z.std(ddof=1),
-        "correlation_right": right.mean(),
-        "correlation_below": below.mean(),
+        **_report_of_residuals(statistics),
     }
     report = keras.tree.map_structure(lambda x: np.asarray(x).tolist(), report)
     return {**report, "interpretation": interpretation(report)}
+
+
+def has_order(statistics: PixelStatistics) -> bool:
+    """Returns whether the sub-pixels have an order, without which they have no `pit`."""
+    return not np.isnan(statistics.pit).any()
+
+
+def _report_of_pit(statistics: PixelStatistics) -> dict:
+    if not has_order(statistics):
+        return {}
+    distance = np.abs(statistics.pit - 0.5)
+    covered = {str(c): np.mean(distance <= c / 2, axis=(1, 2, 3)) for c in COVERAGES}
+    return {
+        "pit_histogram": np.histogram(statistics.pit, BINS, (0, 1))[0] / statistics.pit.size,
+        "coverage": {share: of_images.mean() for share, of_images in covered.items()},
+        "coverage_ci95": {share: mean_interval(x) for share, x in covered.items()},
+    }
+
+
+def _report_of_residuals(statistics: PixelStatistics) -> dict:
+    if not has_order(statistics):
+        return {}
+    right, below = neighbor_correlations(statistics)
+    return {"correlation_right": right.mean(), "correlation_below": below.mean()}
 
 
 def mean_interval(values: np.ndarray) -> np.ndarray:
@@ -132,19 +151,36 @@ def neighbor_correlations(statistics: PixelStatistics) -> tuple[np.ndarray, np.n
 
 def interpretation(report: dict) -> str:
     """Returns a text that says what the figure shows."""
-    (low, high), count = report["coverage_ci95"]["0.9"], report["count"]
-    too = ("they are too narrow", "they are too wide", f"{count} images show no error")
+    count, (lowest, highest) = report["count"], report["excess_mean_ci95"]
     differ = ("images are less surprising than samples", "images are more surprising than samples")
     differ += (f"{count} images show no difference",)
-    lowest, highest = report["excess_mean_ci95"]
     return (
-        f"{_beside_independent(report)}Intervals of 90 % contain "
-        f"{report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
-        f"sub-pixels: {_compared((low, high), 0.9, too)}. The mean of -log p - H of the images "
-        f"is {report['excess_mean']:.2f} nats ({lowest:.2f} to {highest:.2f}), for samples of the "
-        f"model 0: {_compared((lowest, highest), 0, differ)}. Standardized surprisal has mean "
-        f"{report['z_mean']:.2f} and standard deviation {report['z_std']:.2f}. Neighboring "
-        f"residuals correlate by {report['correlation_right']:.3f} (right) and "
+        f"{_beside_independent(report)}{_about_intervals(report)}The mean of -log p - H of the "
+        f"images is {report['excess_mean']:.2f} nats ({lowest:.2f} to {highest:.2f}), for samples "
+        f"of the model 0: {_compared((lowest, highest), 0, differ)}. Standardized surprisal has "
+        f"mean {report['z_mean']:.2f} and standard deviation {report['z_std']:.2f}. "
+        f"{_about_residuals(report)}"
+    )
+
+
+def _about_intervals(report: dict) -> str:
+    """Returns a sentence on the intervals of ordered sub-pixels."""
+    if "coverage" not in report:
+        return ""
+    low, high = report["coverage_ci95"]["0.9"]
+    too = ("they are too narrow", "they are too wide", f"{report['count']} images show no error")
+    return (
+        f"Intervals of 90 % contain {report['coverage']['0.9']:.1%} ({low:.1%}–{high:.1%}) of the "
+        f"sub-pixels: {_compared((low, high), 0.9, too)}. "
+    )
+
+
+def _about_residuals(report: dict) -> str:
+    """Returns a sentence on the residuals of ordered sub-pixels."""
+    if "correlation_right" not in report:
+        return "Codes have no order, so they have no intervals and no residuals."
+    return (
+        f"Neighboring residuals correlate by {report['correlation_right']:.3f} (right) and "
         f"{report['correlation_below']:.3f} (below), for samples 0: where the map is not white, "
         "the model has not learned a dependence."
     )
@@ -175,25 +211,36 @@ def likelihood_png(
 ) -> bytes:
     """Plots calibration, standardized surprisal and the correlation of residuals, as PNG data."""
     figure = new_figure(11, 4.2)
-    left, middle, map_axes = figure.subplots(1, 3)
-    edges = np.linspace(0, 1, BINS + 1)
-    left.stairs(np.multiply(report["pit_histogram"], BINS), edges, fill=True, alpha=0.6)
-    left.axhline(1, color="black", linewidth=0.8)
-    left.set(title="Calibration of sub-pixels", xlabel="PIT: flat if the model is right")
-    left.set(ylabel="density", ylim=(0, None), xlim=(0, 1))
+    if has_order(statistics):
+        left, middle, right = figure.subplots(1, 3)
+        _plot_calibration(left, report)
+        _plot_correlations(right, statistics)
+    else:
+        middle = figure.subplots()
     middle.hist(statistics.standardized_surprisal, 30, density=True, alpha=0.6)
     middle.set(title="Standardized surprisal of images", xlabel="z", yticks=[])
+    low, high = report["bits_per_dim_ci95"]
+    bits = f"{subject_of}: {report['bits_per_dim']:.3f} {unit}"
+    figure.suptitle(f"{bits}, 95% interval {low:.3f}–{high:.3f}")
+    figure.supxlabel(textwrap.fill(report["interpretation"], 150), fontsize=9)
+    return figure_png(figure)
+
+
+def _plot_calibration(axes: Axes, report: dict) -> None:
+    edges = np.linspace(0, 1, BINS + 1)
+    axes.stairs(np.multiply(report["pit_histogram"], BINS), edges, fill=True, alpha=0.6)
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set(title="Calibration of sub-pixels", xlabel="PIT: flat if the model is right")
+    axes.set(ylabel="density", ylim=(0, None), xlim=(0, 1))
+
+
+def _plot_correlations(axes: Axes, statistics: PixelStatistics) -> None:
     right, below = neighbor_correlations(statistics)
     height, width = statistics.pit.shape[1:3]
     total = np.zeros((height, width))
     total[:, :-1] += right / 2
     total[:-1] += below / 2
     limit = max(0.1, np.percentile(np.abs(total), 99))
-    shown = map_axes.imshow(total, "RdBu_r", vmin=-limit, vmax=limit)
-    map_axes.set(xticks=[], yticks=[], title="Correlation of neighbors")
-    figure.colorbar(shown, ax=map_axes, shrink=0.8)
-    low, high = report["bits_per_dim_ci95"]
-    bits = f"{subject_of}: {report['bits_per_dim']:.3f} {unit}"
-    figure.suptitle(f"{bits}, 95% interval {low:.3f}–{high:.3f}")
-    figure.supxlabel(textwrap.fill(report["interpretation"], 150), fontsize=9)
-    return figure_png(figure)
+    shown = axes.imshow(total, "RdBu_r", vmin=-limit, vmax=limit)
+    axes.set(xticks=[], yticks=[], title="Correlation of neighbors")
+    axes.figure.colorbar(shown, ax=axes, shrink=0.8)

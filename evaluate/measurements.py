@@ -68,6 +68,7 @@ class Measurement:
         examples: Options in the examples of the command's help.
         writes: Patterns of the other files that it writes, next to the result.
         takes_values: Boolean, whether it measures a model that is conditioned on vectors or maps.
+        takes_codes: Boolean, whether it measures a model of codes, which have no picture.
     """
 
     name: ClassVar[str]
@@ -75,17 +76,22 @@ class Measurement:
     examples: ClassVar[tuple[str, ...]] = ("--run runs/digits",)
     writes: ClassVar[tuple[str, ...]] = ()
     takes_values: ClassVar[bool] = False
+    takes_codes: ClassVar[bool] = False
 
     def reason_against(self, subject: "Subject") -> str | None:
         """Returns why the model and its images cannot be measured, or `None` if they can."""
 
     def reason(self, subject: "Subject") -> str | None:
-        """Returns `reason_against`, or that the measurement takes no models of vectors or maps."""
+        """Returns `reason_against`, or that the measurement does not take this kind of model."""
         conditions = subject.model.conditions
         if conditions.needs_values and not self.takes_values:
             return (
                 f"evaluate {self.name} does not measure models conditioned on "
                 f"{conditions.description}"
+            )
+        if not (subject.model.ordered_levels or self.takes_codes):
+            return (
+                f"evaluate {self.name} compares images, and codes are no images. Decode them first"
             )
         return self.reason_against(subject)
 
@@ -105,9 +111,10 @@ class OfSamples(Measurement):
     options = SampledOptions
 
     def reason_against(self, subject: "Subject") -> str | None:
-        channels = subject.model.image_shape[-1]
-        if channels not in (1, 3):
-            return f"PNG files have 1 or 3 channels. Received: a model of {channels} channels"
+        channels, is_deep = subject.model.image_shape[-1], subject.model.num_levels > 256
+        if channels not in ((1,) if is_deep else (1, 3)):
+            expected = "16 bits have 1 channel" if is_deep else "8 bits have 1 or 3 channels"
+            return f"PNG files of {expected}. Received: a model of {channels} channels"
         if subject.options.split == "train" and subject.data is None:
             return (
                 "Samples are compared with images that the model wasn't trained on, such as the "
@@ -148,7 +155,7 @@ class Classification(Measurement):
     """
 
     name = "classification"
-    takes_values = True
+    takes_values = takes_codes = True
     examples = (
         "--run runs/digits",
         "--preset fashion_mnist --data fashion_mnist --split test",
@@ -202,11 +209,12 @@ class Likelihood(Measurement):
     pixels, which no model should exceed; the probability integral transform
     of the sub-pixels and the coverage of their 50 and 90% intervals; standardized surprisal of the
     images; and a map of the correlation between neighboring residuals. A text interprets them.
+    Codes have no order, so they have neither transform, intervals nor residuals.
     """
 
     name = "likelihood"
     options = LikelihoodOptions
-    takes_values = True
+    takes_values = takes_codes = True
     writes = ("likelihood.png",)
 
 

@@ -111,7 +111,7 @@ def measure(subject: Subject, options: OODOptions, folder: Path) -> dict:
 
 def _other_sets(subject: Subject, images: np.ndarray, options: OODOptions) -> dict[str, np.ndarray]:
     """Returns out-of-distribution images by set, without sets that share images with the data."""
-    sets = ood_inputs(images, options.seed)
+    sets = ood_inputs(images, options.seed, subject.model.num_values - 1)
     if options.ood_data is not None:
         other = subject.load_images(options.ood_data)
         # A folder may have the name of one of the sets.
@@ -150,11 +150,11 @@ def _write_rows(
     write_csv(path, rows)
 
 
-def ood_inputs(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+def ood_inputs(images: np.ndarray, seed: int = 0, white: int = 255) -> dict[str, np.ndarray]:
     """Returns sets of out-of-distribution images by name, each of the same size as `images`.
 
     They are images that scikit-learn includes (gray or RGB), noise, colors, and corrupted versions
-    of `images`.
+    of `images`. Their highest value is `white`.
     """
     rng = np.random.default_rng(seed)
     count, height, width, channels = shape = images.shape
@@ -163,20 +163,31 @@ def ood_inputs(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         digits = load_dataset("digits").split("train").images
         digits = digits[rng.integers(0, len(digits), count)]
         sets["digits"] = resize_images(digits, (height, width), channels, "stretch")
-    colors = rng.integers(0, 256, (count, 1, 1, channels), dtype=np.uint8)
+    sets = {name: _with_white(given, white) for name, given in sets.items()}
+    dtype = images.dtype
+    colors = rng.integers(0, white + 1, (count, 1, 1, channels), dtype=dtype)
     pixels = [rng.permutation(image.reshape(-1, channels)) for image in images]
     return {
         **sets,
-        "uniform noise": rng.integers(0, 256, shape, dtype=np.uint8),
+        "uniform noise": rng.integers(0, white + 1, shape, dtype=dtype),
         "one color": np.tile(colors, (1, height, width, 1)),
         "pixels shuffled": np.reshape(pixels, shape),
         "rows shuffled": np.stack([rng.permutation(image) for image in images]),
         "upside down": images[:, ::-1],
         **({"rotated": np.rot90(images, axes=(1, 2))} if height == width else {}),
-        "inverted": 255 - images,
+        "inverted": white - images,
         "blurred": gaussian_filter(images, (0, BLUR, BLUR, 0)),
-        "noisy": (images + rng.normal(0, NOISE, shape)).round().clip(0, 255).astype("uint8"),
+        "noisy": _rounded(images + rng.normal(0, NOISE * (white / 255), shape), white),
     }
+
+
+def _with_white(images: np.ndarray, white: int) -> np.ndarray:
+    """Returns uint8 images with the highest value `white` instead of 255."""
+    return images if white == 255 else _rounded(images * (white / 255), white)
+
+
+def _rounded(values: np.ndarray, white: int) -> np.ndarray:
+    return values.round().clip(0, white).astype("uint8" if white <= 255 else "uint16")
 
 
 def _photographs(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

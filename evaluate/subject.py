@@ -165,6 +165,8 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
     training = facts.get("training", {})
     # Weights may have been trained for more epochs than the recipe of the preset.
     more = {"epochs": facts.get("epochs", training.get("epochs")), "network": model.network_name}
+    more |= {"num_levels": model.num_levels}
+    more |= {} if model.ordered_levels else {"codes": True}
     options = {name: v for name, v in (training | more).items() if name not in READING}
     vectors = [part for part in model.conditions.parts if part.kind == "vectors"]
     if model.conditions.num_rows == 0:

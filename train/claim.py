@@ -108,6 +108,13 @@ def _other_images(
     run: RunFolder, section: str, known: dict, config: dict, listing: Listing
 ) -> str | None:
     """Returns how the images of the run differ from those of a training, or `None`."""
+    values = recipe_of_run(config, section).values_read()
+    for name in RECIPES.keys() & known.keys() - {section}:
+        if recipe_of_run(known, name).values_read() != values:
+            return (
+                f"The model {name} of {run.path} reads the images as other values: 8 bits, 16 bits "
+                "(--num-levels from 257 on), or codes"
+            )
     before, now = (recipe_of_run(one, section) for one in (known, config))
     names = ["max_examples", "seed"] if before.max_examples or now.max_examples else []
     is_same = known["data"]["fingerprint"] == config["data"]["fingerprint"]

@@ -7,7 +7,13 @@ import numpy as np
 
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.folders import file_inside
-from keras_pixelcnnpp.data.images import check_channels, open_image, opened, png_bytes
+from keras_pixelcnnpp.data.images import (
+    check_channels,
+    fit_image,
+    open_image,
+    opened,
+    png_bytes,
+)
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.data.source import DataSource
 from keras_pixelcnnpp.models.archive import NETWORKS
@@ -120,8 +126,9 @@ def _whole_images(recipe: Recipe, dataset: Dataset) -> np.ndarray:
     images = np.empty(len(train), object)
     for row, path in enumerate(train.paths):
         file = file_inside(source.path, path)
-        image = np.asarray(open_image(file, channels, recipe.white_level))
-        images[row] = image.reshape(*image.shape[:2], channels)
+        deep = recipe.values_read()["as_uint16"]
+        image = open_image(file, channels, recipe.white_level, deep)
+        images[row] = fit_image(image, (image.height, image.width))
     return images
 
 

@@ -174,8 +174,8 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     @property
     def _has_pictures(self) -> bool:
-        """Whether the images are gray or RGB; others are left out."""
-        return self.model.image_shape[-1] in (1, 3)
+        """Whether the images are gray or RGB; others are left out, and so are codes."""
+        return self.model.image_shape[-1] in (1, 3) and self.model.ordered_levels
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))

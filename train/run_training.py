@@ -49,7 +49,7 @@ from keras_pixelcnnpp.training.checkpoints import Checkpoints, TrainingStopped
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.training.train import train, training_batches
 from keras_pixelcnnpp.utils import backend
-from keras_pixelcnnpp.utils.checks import require_choice
+from keras_pixelcnnpp.utils.checks import conversion, require_choice
 from keras_pixelcnnpp.utils.distribution import (
     all_devices,
     is_first_process,
@@ -92,12 +92,16 @@ def _run_train(options: TrainOptions, given: PixelCNNRecipe) -> None:
     origin, preset = "run", PixelCNNRecipe()
     if not begun or options.preset is not None:  # otherwise the run has all values
         origin, preset = load_preset(options.preset, source, given.network)
+    if given.codes and not preset.codes:
+        preset = preset.without_order()
     dataset = load_training_data(given.over(preset))
     of_data = dataset.num_classes, source.has_files, dataset.conditions.needs_values
     recipe = given.for_data(preset, *of_data)
     flipped = "" if recipe.horizontal_flip else "not "
     levels, epochs = recipe.num_levels or 256, counted(recipe.epochs, "epoch")
-    say(f"Recipe of the {origin}: {epochs}, {levels} levels, images {flipped}flipped")
+    _require_levels(dataset, levels)
+    what = f"{levels} codes" if recipe.codes else f"{levels} levels"
+    say(f"Recipe of the {origin}: {epochs}, {what}, images {flipped}flipped")
     dataset, recipe = load_larger(given, recipe, dataset)
     _run(train_pixelcnnpp, dataset, recipe, start)
 
@@ -115,6 +119,17 @@ def _run_train_baseline(options: RunOptions, given: BaselineRecipe) -> None:
     usual = BaselineRecipe(horizontal_flip=source.may_be_mirrored, crop_margin=margin)
     dataset, recipe = load_larger(given, given.over(usual).with_defaults(), dataset)
     _run(train_baseline, dataset, recipe, start)
+
+
+def _require_levels(dataset: Dataset, num_levels: int) -> None:
+    """Raises a `UserError` unless images of 16 bits have values below the number of levels."""
+    for name, split in dataset.splits.items():
+        largest = split.images.max(initial=0)
+        if split.images.dtype == "uint16" and largest >= num_levels:
+            raise UserError(
+                f"The split {name} has values up to {largest:,}. Expected levels from 0 to "
+                f"{num_levels - 1:,}, for --num-levels {num_levels}. {conversion(num_levels)}"
+            )
 
 
 def _run(train: Callable, dataset: Dataset, recipe: Recipe, start: Start) -> None:
@@ -224,7 +239,8 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
 def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
     conditions = Unconditional() if recipe.conditioning == "none" else dataset.conditions
-    options = {"conditions": conditions, **recipe.model_arguments()}
+    options = {"conditions": conditions, "ordered_levels": not recipe.codes}
+    options |= recipe.model_arguments()
     try:
         return NETWORKS[recipe.network](image_shape=dataset.image_shape, **options)
     except ValueError as error:  # such as one of the user's own strategy

@@ -138,7 +138,9 @@ def epilog(*examples: str) -> str | None:
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *lines])
 
 
-def output_path(text: str, default: Any = None, folder: bool = False, suffix: str = "") -> Any:
+def output_path(
+    text: str, default: Any = None, folder: bool = False, suffix: str | tuple[str, ...] = ""
+) -> Any:
     """Declares an option for an output path, which is checked before the command does its work.
 
     It must not be a file that the command reads; see `paths_read`.
@@ -147,7 +149,8 @@ def output_path(text: str, default: Any = None, folder: bool = False, suffix: st
 
     def checked(path: Path | None) -> Path | None:
         if path is not None and not path.name.lower().endswith(suffix):
-            expected = f"Expected a {suffix} file"
+            kinds_of_file = " or ".join([suffix] if isinstance(suffix, str) else suffix)
+            expected = f"Expected a {kinds_of_file} file"
             raise UserError(f"Invalid value for --output. {expected}. Received: {path}")
         return in_a_folder(path)
 

@@ -74,7 +74,10 @@ class ConditionOptions:
     vector: str | None = option(
         "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
     )
-    map: Path | None = option("Map for a model that is conditioned on maps, a .npy or image file.")
+    map: Path | None = option(
+        "Map for a model that is conditioned on maps, a .npy or image file. sample also takes a "
+        ".npy file with a map for each image, in the order of the classes."
+    )
 
     @property
     def given_value(self) -> str:
@@ -149,7 +152,11 @@ class CompleteOptions(OverwriteOptions, ConditionOptions, RandomOptions):
     )
     label: str | None = option("Class, by name or number. Default: sampled given the known pixels.")
     count: int = option("Number of completions.", 5, min=1)
-    output: Path = output_path("PNG file to write.", Path("completions.png"), suffix=".png")
+    output: Path = output_path(
+        "File to write: .png for a grid, or .npy for an array of the completions.",
+        Path("completions.png"),
+        suffix=(".png", ".npy"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +240,10 @@ def presets() -> None:
 def sample(options: SampleOptions) -> None:
     """Sample images of each class with a trained model.
 
-    An array has the dtype uint8 and the shape (N, height, width, channels), and is ordered by
-    class. --workers and --resume need a folder as --output. Give exactly one of --preset, --run and
-    --model.
+    An array has the dtype uint8, or uint16 for more than 256 levels or codes, and the shape (N,
+    height, width, channels), and is ordered by class. Files of more than 256 levels are gray PNG
+    files of 16 bits; a grid is stretched to be seen. Codes need a .npy file. --workers and --resume
+    need a folder as --output. Give exactly one of --preset, --run and --model.
     """
     output = options.output
     many = output.is_dir() or not output.suffix
@@ -277,7 +285,8 @@ def classify(options: ClassifyOptions) -> None:
 def complete(options: CompleteOptions) -> None:
     """Keep part of an image, and sample the rest.
 
-    The PNG file shows the image with its unknown part in gray, followed by the completions. Give
+    A PNG file shows the image with its unknown part in gray, followed by the completions. An array
+    has the completions alone; codes need it. Give
     exactly one of --preset, --run and --model.
     """
     if options.rows is not None and options.mask is not None:
@@ -326,9 +335,9 @@ def compress(options: CompressOptions) -> None:
     """Compress images into one file.
 
     The size of an image is about its bits/dim under the model. Compression is lossless for a model
-    with 256 levels; a model with fewer levels stores the nearest level. Decompression needs the
-    same model, but works on any machine and under any backend. Give exactly one of --preset, --run
-    and --model.
+    of codes, or with 256 levels or more; with fewer levels, it stores the nearest level. Codes are
+    .npy files instead of image files. Decompression needs the same model, but works on any machine
+    and under any backend. Give exactly one of --preset, --run and --model.
     """
     with writing(options.output):
         from keras_pixelcnnpp.commands.compression import compress_files
@@ -339,7 +348,7 @@ def compress(options: CompressOptions) -> None:
 @app.command("decompress", "decompress images.pxc --run runs/digits --output back")
 @with_options(DecompressOptions)
 def decompress(options: DecompressOptions) -> None:
-    """Decompress a file into PNG files, with the names of the original images.
+    """Decompress a file into PNG files, or .npy files of codes, with the names of the originals.
 
     Give exactly one of --preset, --run and --model: the model that compressed the images.
     """

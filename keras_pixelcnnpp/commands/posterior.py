@@ -9,14 +9,20 @@ import numpy as np
 
 from keras_pixelcnnpp.commands.helpers import require_no_input
 from keras_pixelcnnpp.commands.model_commands import ConditionOptions, PosteriorOptions
-from keras_pixelcnnpp.commands.trained_model import TrainedModel, images_in
-from keras_pixelcnnpp.data.images import SUFFIXES, read_image
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
+from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
-from keras_pixelcnnpp.utils.errors import UserError, as_user_error, one_line, say
-from keras_pixelcnnpp.utils.files import atomic_path, check_output, counted, write_csv
+from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
+from keras_pixelcnnpp.utils.files import (
+    atomic_path,
+    check_output,
+    counted,
+    read_array,
+    write_csv,
+)
 
 MAX_GRID = 1_000_000
 
@@ -27,9 +33,9 @@ def write_posterior(options: PosteriorOptions) -> None:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
     for output in filter(None, (options.output, options.figure)):
         check_output(output, options.overwrite)
-    if options.figure is not None and options.data.is_dir():
-        require_no_input([options.figure], images_in(options.data))
     trained = TrainedModel.named(options)
+    if options.figure is not None and options.data.is_dir():
+        require_no_input([options.figure], trained.files_in(options.data))
     grid = grid_of(options.grid, vectors_of(trained.model.conditions).names)
     paths, images, vectors = _images(options, trained)
     groups = prior = None
@@ -63,14 +69,14 @@ def _images(
 ) -> tuple[list[str], np.ndarray, np.ndarray | None]:
     """Returns the names of images, the images, and their true vectors if they are known."""
     model = trained.model
-    if not options.data.is_dir() and options.data.suffix.lower() not in SUFFIXES:
-        dataset = load_dataset(options.data, make_splits=False)
+    if not options.data.is_dir() and options.data.suffix.lower() not in trained.suffixes:
+        dataset = load_dataset(options.data, make_splits=False, **trained.values_read)
         split = dataset.split(dataset.split_to_measure())
         names = vectors_of(model.conditions).names
         has_vectors = np.shape(split.vectors)[1:] == (len(names),)
         images = model.checked_images(split.images)
         return [*split.paths], images, split.vectors if has_vectors else None
-    images = trained.read_files(images_in(options.data))
+    images = trained.read_files(trained.files_in(options.data))
     return [*map(str, images)], np.stack([*images.values()]), None
 
 
@@ -95,14 +101,18 @@ def intervals_figure(found: GridPosterior, level: float) -> Any:
     return figure
 
 
-def values_given(options: ConditionOptions, conditions: Conditions) -> dict[str, np.ndarray]:
-    """Returns the vector of `--vector beta=0.4,field=0` and the map of `--map`, by kind.
+def values_given(
+    options: ConditionOptions, trained: TrainedModel, count: int = 1
+) -> dict[str, np.ndarray]:
+    """Returns the vectors of `--vector beta=0.4,field=0` and the maps of `--map`, by kind.
 
-    The result is empty for a model that needs neither.
+    They are those of `count` images, `(count, ...)`, for which one value is repeated. The result is
+    empty for a model that needs neither.
 
     Raises:
         UserError: If the model needs a vector or a map and none is given, or the reverse.
     """
+    conditions = trained.model.conditions
     given = {"vectors": ("--vector", options.vector), "maps": ("--map", options.map)}
     parts = {part.kind: part for part in conditions.parts}
     for kind, (name, value) in given.items():
@@ -120,21 +130,21 @@ def values_given(options: ConditionOptions, conditions: Conditions) -> dict[str,
             )
     found = {}
     if "vectors" in parts:
-        found["vectors"] = grid_of(options.vector, parts["vectors"].names, "--vector", most=1)[0]
+        vector = grid_of(options.vector, parts["vectors"].names, "--vector", most=1)
+        found["vectors"] = np.repeat(vector, count, axis=0)
     if "maps" in parts:
-        found["maps"] = parts["maps"].parse(_read_map(options.map, parts["maps"]), 1)[0]
+        found["maps"] = parts["maps"].parse(_read_map(options.map, parts["maps"], trained), count)
     return found
 
 
-def _read_map(path: Path, conditions: Conditions) -> np.ndarray:
+def _read_map(path: Path, conditions: Conditions, trained: TrainedModel) -> np.ndarray:
     """Reads an array, or an image file, which is resized to the maps of a model."""
-    if path.suffix.lower() in SUFFIXES:
-        height, width, channels = conditions.spec(None, 1).shape[2:]
-        return read_image(path, (height, width, channels))
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an .npy file: {one_line(error)}") from error
+    if path.suffix.lower() not in SUFFIXES or trained.has_codes:
+        return read_array(path)
+    height, width, channels = conditions.spec(None, 1).shape[2:]
+    # Image files of maps are read like those of images, as in training.
+    image = open_image(path, channels, as_uint16=trained.values_read["as_uint16"])
+    return fit_image(image, (height, width))
 
 
 def grid_of(

@@ -12,12 +12,12 @@ from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.data.images import (
-    UNKNOWN_GRAY,
-    check_channels,
     image_grid,
     open_image,
     png_bytes,
     read_image,
+    stretch_note,
+    unknown_value,
 )
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.models.scoring import choose_classes
@@ -31,6 +31,7 @@ from keras_pixelcnnpp.utils.files import (
     atomic_path,
     check_output,
     counted,
+    npy_bytes,
     read_json,
     write_bytes,
     write_json,
@@ -43,14 +44,16 @@ def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
     output = options.output
     check_output(output, options.overwrite)
-    model = TrainedModel.named(options).model
+    trained = TrainedModel.named(options)
+    model = trained.model
     as_array = output.suffix.lower() == ".npy"
     if not as_array:
-        check_channels(model.image_shape)
-    others = values_given(options, model.conditions)
+        _require_pictures(trained, output)
     if options.label and not model.num_classes:
         model.conditions.require_classes()
     chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
+    of_classes = len(chosen) or max(1, model.num_classes)
+    others = values_given(options, trained, of_classes * options.count)
     seed = _chosen_seed(options.seed)
     how: Any = {"seed": seed, "others": others, **options.of_sampler()}
     with graphs_as_traced():
@@ -62,6 +65,7 @@ def sample_grid(options: SampleOptions) -> None:
             np.save(temporary, samples.images)
     else:
         write_bytes(output, png_bytes(samples.overview(options.count)))
+        _say_stretched(samples.images)
     rows = ", ".join(name for name, _ in samples.by_class())
     say(f"Wrote {output}, {'in this order' if as_array else 'from top to bottom'}: {rows}")
 
@@ -69,10 +73,10 @@ def sample_grid(options: SampleOptions) -> None:
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
-    if values_given(options, trained.model.conditions):
+    if values_given(options, trained):
         kinds = f"a .png or .npy file for a model of {trained.model.conditions.description}"
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
-    check_channels(trained.model.image_shape)
+    _require_pictures(trained, output)
     names = trained.model.class_names if trained.model.num_classes else ("any",)
     chosen = [class_label(names, name) for name in options.label or names]
     labels = np.repeat(chosen, options.count)
@@ -83,6 +87,20 @@ def sample_folder(options: SampleOptions) -> None:
     kept = f" and kept {len(labels) - sampled} existing ones" if sampled < len(labels) else ""
     of_classes = f" of {', '.join(names[label] for label in chosen)}" if options.label else ""
     say(f"Wrote {counted(sampled)}{of_classes} to {output}{kept}")
+
+
+def _require_pictures(trained: TrainedModel, output: Path) -> None:
+    """Raises a `UserError` unless the model's images can be written to a picture."""
+    if trained.has_codes:
+        expected = "a .npy file, because codes have no picture until they are decoded"
+        raise UserError(f"Invalid value for --output. Expected {expected}. Received: {output}")
+    trained.require_files()
+
+
+def _say_stretched(images: np.ndarray) -> None:
+    """Says which values a picture of images of 16 bits shows as black and white."""
+    if note := stretch_note(images):
+        say(note)
 
 
 def _chosen_seed(seed: int | None) -> int:
@@ -157,7 +175,10 @@ def complete_file(options: CompleteOptions) -> None:
     check_output(options.output, options.overwrite)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
-    others = values_given(options, model.conditions)
+    as_array = options.output.suffix.lower() == ".npy"
+    if not as_array:
+        _require_pictures(trained, options.output)
+    others = {kind: value[0] for kind, value in values_given(options, trained).items()}
     if others and name is not None:
         model.conditions.require_classes()
     label = ANY_CLASS if name is None else class_label(model.class_names, name)
@@ -169,9 +190,14 @@ def complete_file(options: CompleteOptions) -> None:
     how = {**options.of_sampler(), "num_particles": options.particles or PARTICLES}
     with graphs_as_traced():
         completed = model.complete(images, known, condition, seed, **how)
-    shown = np.where(known[..., None], image, np.uint8(UNKNOWN_GRAY))
-    grid = image_grid(np.concatenate([shown[None], completed]))
-    write_bytes(options.output, png_bytes(grid))
+    if as_array:
+        write_bytes(options.output, npy_bytes(completed))
+        say(f"Wrote {options.output}: {counted(count, 'completion')}")
+        return
+    images = np.concatenate([image[None], completed])
+    images[0][~known] = unknown_value(images)
+    write_bytes(options.output, png_bytes(image_grid(images)))
+    _say_stretched(images)
     say(f"Wrote {options.output}: the known part, and {counted(count, 'completion')}")
 
 
@@ -185,7 +211,9 @@ def _known_pixels(options: CompleteOptions, trained: TrainedModel) -> np.ndarray
                 f"Invalid value for --rows. Expected fewer than {height} rows. Received: {rows}"
             )
         return np.arange(height)[:, None] < np.full(width, rows)
-    sizes = [open_image(path, 1).size for path in (options.mask, options.image)]
+    sizes = [open_image(options.mask, 1).size, (width, height)]
+    if not trained.has_codes:
+        sizes[1] = open_image(options.image, 1).size
     if sizes[0] != sizes[1]:
         raise UserError(
             "Invalid value for --mask. Expected the size of the image, (width, height) = "

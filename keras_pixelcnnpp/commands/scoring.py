@@ -16,7 +16,7 @@ from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
     TrainedModel,
-    images_below,
+    files_below,
     print_notes,
 )
 from keras_pixelcnnpp.data.folders import file_inside
@@ -50,8 +50,8 @@ def classify_files(options: ClassifyOptions) -> None:
     """
     trained = TrainedModel.named(options)
     trained.model.conditions.require_classes()
-    others = values_given(options, trained.model.conditions)
-    model, files = trained.model, dict(_labeled_files(options.images, trained.model.class_names))
+    others = {kind: value[0] for kind, value in values_given(options, trained).items()}
+    model, files = trained.model, dict(_labeled_files(options.images, trained))
     if options.csv is not None:
         check_output(options.csv, options.overwrite)
     images = trained.read_files(files)
@@ -79,14 +79,14 @@ def classify_files(options: ClassifyOptions) -> None:
         raise typer.Exit(2)
 
 
-def _labeled_files(given: list[Path], class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+def _labeled_files(given: list[Path], trained: TrainedModel) -> Iterator[tuple[Path, int]]:
     """Yields each image file with the label that its innermost class folder gives, or -1."""
-    numbers = class_numbers(class_names)
+    numbers = class_numbers(trained.class_names)
     for path in given:
         if not path.is_dir():
             yield path, -1
             continue
-        for name in images_below(path):
+        for name in files_below(path, trained.suffixes):
             parents = [part for part in PurePosixPath(name).parts[:-1] if part in numbers]
             yield path / name, numbers[parents[-1]] if parents else -1
 
@@ -97,7 +97,7 @@ def score_files(options: ScoreOptions) -> None:
     If there are files that cannot be read, the command ends with an error and status 2.
     """
     trained, output = TrainedModel.named(options), options.output
-    others = values_given(options, trained.model.conditions)
+    others = {kind: value[0] for kind, value in values_given(options, trained).items()}
     how = options.resume, options.workers
     more: Any = {"tiled": options.tiled, "others": others, "overwrite": options.overwrite}
     bits = score_folder(trained, options.data, output, *how, **more)
@@ -133,7 +133,7 @@ def score_folder(
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
     """
-    paths = images_below(data)
+    paths = files_below(data, trained.suffixes)
     numbers = [f"p_{label}" for label in range(len(trained.class_names))]
     others = others or {}
     components = {part.kind: part.names for part in trained.model.conditions.parts}

@@ -1,4 +1,4 @@
-"""A trained model from a preset, a run or a file, and the image files that commands give it."""
+"""A trained model from a preset, a run or a file, and the files that commands give it."""
 
 import hashlib
 import json
@@ -17,6 +17,7 @@ from keras_pixelcnnpp.data.images import (
     check_channels,
     fit_image,
     open_image,
+    png_bytes,
 )
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.conditions import ANY_CLASS
@@ -24,16 +25,21 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.presets import Preset
-from keras_pixelcnnpp.recipes.recipe import READING
+from keras_pixelcnnpp.recipes.recipe import READING, how_to_read
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.training.run import RunFolder
+from keras_pixelcnnpp.utils.checks import image_dtype
 from keras_pixelcnnpp.utils.errors import UserError, say
-from keras_pixelcnnpp.utils.files import sha256
+from keras_pixelcnnpp.utils.files import npy_bytes, read_array, sha256
 from keras_pixelcnnpp.utils.hashes import HASH_LENGTH
 
 
 class TrainedModel(NamedTuple):
-    """A trained model, its source, and the arguments of `read_image` for its image files."""
+    """A trained model, its source, and the arguments of `read_image` for its image files.
+
+    A file has one image. Images of up to 256 levels are in image files of 8 bits, those of more
+    levels in gray image files of 16 bits, whose values are the levels, and codes in `.npy` files.
+    """
 
     model: AutoregressiveModel
     source: str
@@ -61,37 +67,85 @@ class TrainedModel(NamedTuple):
             model = load_trained_model(path)
         else:
             model, facts = AutoregressiveModel.from_preset(source), Preset(source).training
-        if model.num_levels > 256 or not model.ordered_levels:
-            raise UserError(
-                "Commands take models of image files, with at most 256 levels. Use this one in "
-                f"Python: `load_trained_model`. Received: num_levels={model.num_levels}, "
-                f"ordered_levels={model.ordered_levels}"
-            )
         return cls(model, str(source), {name: facts[name] for name in READING if name in facts})
 
     def read(
         self, file: Path | bytes, tiled: bool = False, changes: Changes | None = None
     ) -> np.ndarray:
-        """Reads an image file as in training, uint8 `(height, width, channels)`.
+        """Reads a file as in training, uint8 or uint16 `(height, width, channels)`.
 
         `tiled` keeps its size, which must be at least that of the model. What reading changes is
         added to `changes`.
         """
         height, width, channels = self.model.image_shape
-        check_channels(self.model.image_shape)
-        image = open_image(file, channels, self.reading.get("white_level"))
+        self.require_files()
         name = "image" if isinstance(file, bytes) else str(file)
+        if self.has_codes:
+            return self._read_codes(file, tiled)
+        how = self.values_read["as_uint16"]
+        image = open_image(file, channels, self.reading.get("white_level"), how)
         resize = self.reading.get("resize", "center_crop")
         try:
             if tiled:
                 height, width = image.height, image.width
                 TiledModel(self.model).blocks((height, width))
             pixels = fit_image(image, (height, width), resize)
+            if pixels.max() >= self.model.num_values:
+                raise UserError(
+                    f"expected levels from 0 to {self.model.num_values - 1:,}. "
+                    f"Received: values up to {pixels.max():,}"
+                )
         except UserError as error:  # too small
             raise UserError(f"{name}: {error}") from error
         if changes is not None:
             changes.add(name, image, pixels, resize)
         return pixels
+
+    def _read_codes(self, file: Path, tiled: bool) -> np.ndarray:
+        """Reads an array `(height, width)` or `(height, width, channels)` of codes."""
+        codes = read_array(file)
+        try:
+            size = codes.shape[:2] if tiled and codes.ndim > 1 else None
+            if size is not None:
+                TiledModel(self.model).blocks(size)
+            return self.model.checked_images(codes[None], size)[0]
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the model is one of codes, which have no order and no picture."""
+        return not self.model.ordered_levels
+
+    @property
+    def values_read(self) -> dict:
+        """The arguments of `load_dataset` that say which values the images have."""
+        return how_to_read(self.model.num_levels, self.has_codes)
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The extensions of files that can have the model's images."""
+        return (".npy",) if self.has_codes else SUFFIXES
+
+    @property
+    def suffix(self) -> str:
+        """The extension of files that commands write."""
+        return ".npy" if self.has_codes else ".png"
+
+    def require_files(self) -> None:
+        """Raises a `UserError` unless a file can have an image of the model."""
+        if not self.has_codes:
+            check_channels(self.model.image_shape, image_dtype(self.model.num_levels))
+
+    def file_bytes(self, pixels: np.ndarray) -> bytes:
+        """Returns the content of a file with an image `(height, width, channels)`."""
+        return npy_bytes(pixels) if self.has_codes else png_bytes(pixels)
+
+    def files_in(self, path: Path) -> list[Path]:
+        """Returns all files below a folder that can have images, or a given file itself."""
+        if not path.is_dir():
+            return [path]
+        return [path / name for name in files_below(path, self.suffixes)]
 
     def read_files(self, files: Iterable[Path]) -> dict[Path, np.ndarray]:
         """Returns the images in files by path, and prints what reading them has changed."""
@@ -167,19 +221,15 @@ def _run_of(path: Path) -> RunFolder:
     return RunFolder(path.parent if path.name == "model.keras" else path)
 
 
-def images_below(folder: Path) -> list[str]:
-    """Returns the relative paths of all image files below a folder, sorted; at least one."""
+def files_below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
+    """Returns the relative paths of all files with some extensions below a folder; at least one."""
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist")
-    files = [file for file in visible_files(folder) if file.suffix.lower() in SUFFIXES]
+    files = [file for file in visible_files(folder) if file.suffix.lower() in suffixes]
     if not files:
-        raise UserError(f"{folder} has no image files. Expected files {', '.join(SUFFIXES)}")
+        kind = "image files" if suffixes == SUFFIXES else "files of codes"
+        raise UserError(f"{folder} has no {kind}. Expected files {', '.join(suffixes)}")
     return sorted(file.relative_to(folder).as_posix() for file in files)
-
-
-def images_in(path: Path) -> list[Path]:
-    """Returns all image files below a folder, or a given file itself."""
-    return [path / name for name in images_below(path)] if path.is_dir() else [path]
 
 
 def read_files(files: Iterable[Path], read: Callable[[Path], np.ndarray]) -> dict[Path, np.ndarray]:

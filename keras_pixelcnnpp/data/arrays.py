@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from keras_pixelcnnpp.data.dataset import (
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
+    checked_codes,
     checked_maps,
     checked_vectors,
     conversion,
@@ -40,7 +42,8 @@ class Arrays(DataSource):
     width)` or `(N, height, width, channels)` in `maps_train` and so on, or `maps`. Images with
     several of labels, vectors, and maps are for a model of `Joint` conditions.
 
-    With `as_uint16` of `load_dataset`, the images are uint16 instead of uint8.
+    With `as_uint16` of `load_dataset`, the images are uint16 instead of uint8. With `num_codes`,
+    they are codes without an order, integers below `num_codes`, and so are maps of integers.
 
     Raises:
         UserError: If the file is damaged, contains Python objects, unpacks to much more than its
@@ -48,6 +51,7 @@ class Arrays(DataSource):
     """
 
     form = ".npz file"
+    may_be_codes = True
 
     @classmethod
     def takes(cls, text: str) -> bool:
@@ -57,7 +61,8 @@ class Arrays(DataSource):
         dtype = "uint16" if how.as_uint16 else "uint8"
         try:
             with self.path.open("rb") as file:
-                return dataset_of_arrays(self.name, read_arrays(file), dtype, how.vectors)
+                stored, of_codes = read_arrays(file), how.num_codes
+                return dataset_of_arrays(self.name, stored, dtype, how.vectors, of_codes)
         except UserError as error:
             raise UserError(f"{self.path}: {one_line(error)}") from error
         # Any exception: a malicious archive fails in the reader for zip, headers or arrays.
@@ -71,6 +76,7 @@ def dataset_of_arrays(
     stored: Mapping[str, np.ndarray],
     dtype: str = "uint8",
     vectors: Sequence[str] = (),
+    num_codes: int | None = None,
 ) -> Dataset:
     """Creates a `Dataset` from arrays with the names of `Arrays`. Others are named in a note."""
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in stored)
@@ -85,7 +91,8 @@ def dataset_of_arrays(
     if not pairs:
         raise UserError(f"Expected an array x_train, or images. Received: {', '.join(unused)}")
     arrays = {name: stored[name] for name in stored if name in used}
-    splits = {split: _split(arrays, split, *pair, dtype=dtype) for split, pair in pairs.items()}
+    how: Any = {"dtype": dtype, "num_codes": num_codes}
+    splits = {split: _split(arrays, split, *pair, **how) for split, pair in pairs.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
         raise UserError(f"The splits have images of different shapes: {sorted(shapes)}")
@@ -110,7 +117,7 @@ def dataset_of_arrays(
         )
     vector_names = vectors or tuple(f"h{index}" for index in range(size))
     vector_names = checked_class_names(vector_names, size, "vectors")
-    return Dataset(name, class_names, splits, (*notes,), vector_names)
+    return Dataset(name, class_names, splits, (*notes,), vector_names, num_codes)
 
 
 def _channels_note(shape: tuple[int, int, int]) -> list[str]:
@@ -151,6 +158,7 @@ def _split(
     maps_of: str,
     *,
     dtype: str,
+    num_codes: int | None,
 ) -> LabeledImages:
     given = images = arrays[images_of]
     if images.ndim == 3:
@@ -167,8 +175,10 @@ def _split(
             f"whose channels are first. Move them: np.moveaxis({images_of}, 1, -1)"
         )
     require_finite(images, images_of)
-    if images.dtype != dtype:
-        deep = " as_uint16=True loads them for a model of more than 256 levels."
+    if num_codes is not None:
+        images = checked_codes(images, num_codes, images_of)
+    elif images.dtype != dtype:
+        deep = " as_uint16=True, or train's --num-levels from 257 on, loads them with their values."
         advice = f".{deep * (images.dtype == 'uint16')} {conversion(name=images_of)}"
         raise UserError(
             f"{images_of} must be {dtype}. Received: {given.dtype}, values from "
@@ -187,5 +197,7 @@ def _split(
         vectors = checked_vectors(arrays[vectors_of], count, vectors_of)
     if maps_of in arrays:
         maps = checked_maps(arrays[maps_of], count, maps_of)
+        if num_codes is not None and maps.dtype.kind in "ui":
+            maps = checked_codes(maps, num_codes, maps_of)
     paths = tuple(f"{split}/{row:06d}" for row in range(count))
     return LabeledImages(images, labels, paths, vectors=vectors, maps=maps)

@@ -153,14 +153,22 @@ class LabeledImages:
 
 
 def conditions_in(
-    images: LabeledImages, class_names: Sequence[str] = (), vector_names: Sequence[str] = ()
+    images: LabeledImages,
+    class_names: Sequence[str] = (),
+    vector_names: Sequence[str] = (),
+    num_codes: int | None = None,
 ) -> Conditions:
-    """Returns the conditions of which images have values, without bounds of vectors and maps."""
+    """Returns the conditions of which images have values, without bounds of vectors and maps.
+
+    Beside codes, of which there are `num_codes`, maps of integers are codes, too.
+    """
     parts: list[Conditions] = []
     if images.vectors is not None:
         parts.append(Vectors(images.vectors.shape[1], names=vector_names or None))
     if images.maps is not None:
-        parts.append(Maps(images.maps.shape[1:]))
+        shape = images.maps.shape[1:]
+        are_codes = num_codes is not None and images.maps.dtype.kind in "ui"
+        parts.append(Maps.of_codes(shape, num_codes) if are_codes else Maps(shape))
     if len(class_names) > 1 or (class_names and not parts):  # one class tells nothing more
         parts.insert(0, Labels(len(class_names), class_names))
     if len(parts) > 1:
@@ -179,6 +187,7 @@ class Dataset:
             if available `"test"`; or only `"all"`.
         notes: Tuple of messages for the user, such as how a missing split was created.
         vector_names: Tuple with a name for each component of the images' vectors, if they have any.
+        num_codes: Integer, number of codes, if the values are codes without an order.
 
     Example:
 
@@ -194,12 +203,13 @@ class Dataset:
     splits: dict[str, LabeledImages]
     notes: tuple[str, ...] = ()
     vector_names: tuple[str, ...] = ()
+    num_codes: int | None = None
 
     @property
     def conditions(self) -> Conditions:
         """The conditions of which the images have values, without bounds of vectors and maps."""
         first = next(iter(self.splits.values()))
-        return conditions_in(first, self.class_names, self.vector_names)
+        return conditions_in(first, self.class_names, self.vector_names, self.num_codes)
 
     @property
     def num_classes(self) -> int:

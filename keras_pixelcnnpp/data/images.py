@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -252,19 +253,17 @@ def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Arranges images in a grid with white lines between them, and enlarges small images.
 
     Args:
-        pixels: uint8 array `(N, height, width, channels)`, 0 to 255.
+        pixels: uint8 array `(N, height, width, channels)`, 0 to 255; or uint16 array, which is
+            shown as `stretched`.
         columns: Integer, number of columns. By default, the grid is about square.
 
     Returns:
         uint8 array `(grid_height, grid_width, channels)`.
 
     Raises:
-        UserError: If the images are not uint8.
+        UserError: If the images are neither uint8 nor uint16.
     """
-    if pixels.dtype != np.uint8:  # larger values would wrap around
-        raise UserError(
-            f"Expected uint8 images. Received: dtype={pixels.dtype}. {conversion(name='pixels')}"
-        )
+    pixels = stretched(pixels)
     count, height, width, channels = pixels.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows, gap = math.ceil(count / columns), 1
@@ -279,16 +278,56 @@ def image_grid(pixels: np.ndarray, columns: int | None = None) -> np.ndarray:
     return grid.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
 
 
+def stretched(pixels: np.ndarray) -> np.ndarray:
+    """Returns images of any shape as uint8, to look at: uint8 as they are, uint16 stretched.
+
+    The lowest value becomes black and the highest one white, of all images together.
+
+    Raises:
+        UserError: If the images are neither uint8 nor uint16.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16:  # other values would wrap around
+        raise UserError(
+            "Expected uint8 or uint16 images. "
+            f"Received: dtype={pixels.dtype}. {conversion(name='pixels')}"
+        )
+    low, high = _range(pixels)
+    return ((pixels.astype("int64") - low) * 255 // max(high - low, 1)).astype("uint8")
+
+
+def stretch_note(pixels: np.ndarray) -> str:
+    """Returns a message that says which values `stretched` shows as black and white; or nothing."""
+    if pixels.dtype == np.uint8:
+        return ""
+    low, high = _range(pixels)
+    return f"Stretched to be seen: black is {low:,}, and white is {high:,}."
+
+
+def unknown_value(pixels: np.ndarray) -> int:
+    """Returns the value of unknown pixels among images, which `stretched` shows in light gray."""
+    if pixels.dtype == np.uint8:
+        return UNKNOWN_GRAY
+    low, high = _range(pixels)
+    return low + (high - low) * UNKNOWN_GRAY // 255
+
+
+def _range(pixels: np.ndarray) -> tuple[int, int]:
+    return (int(pixels.min()), int(pixels.max())) if pixels.size else (0, 0)
+
+
 def png_bytes(pixels: np.ndarray) -> bytes:
     """Encodes an image as a PNG file.
 
     Args:
-        pixels: uint8 array `(height, width, channels)`, 0 to 255, with 1 or 3 channels.
+        pixels: uint8 array `(height, width, channels)`, 0 to 255, with 1 or 3 channels; or uint16
+            array with 1 channel, for a gray file of 16 bits.
 
     Raises:
         UserError: If the image has another number of channels.
     """
-    check_channels(pixels.shape)
+    check_channels(pixels.shape, pixels.dtype)
     buffer = io.BytesIO()
     as_image(pixels).save(buffer, "PNG")
     return buffer.getvalue()
@@ -304,12 +343,23 @@ def png_bits(images: np.ndarray) -> np.ndarray:
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:
-    """Converts uint8 `(height, width, channels)` with 1 or 3 channels to a Pillow image."""
+    """Converts uint8 `(height, width, channels)` with 1 or 3 channels to a Pillow image.
+
+    So are uint16 images with 1 channel.
+    """
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def check_channels(shape: Sequence[int]) -> None:
-    """Raises a `UserError` unless the last axis of a shape, the channels, is 1 or 3."""
+def check_channels(shape: Sequence[int], dtype: Any = "uint8") -> None:
+    """Raises a `UserError` unless image files have the last axis of a shape, the channels.
+
+    There are 1 or 3, and 1 in files of 16 bits.
+    """
+    if dtype == "uint16" and shape[-1] != 1:
+        raise UserError(
+            "Expected images of 1 channel, because image files of 16 bits are gray. "
+            f"Received: {shape[-1]} channels"
+        )
     if shape[-1] not in (1, 3):
         raise UserError(
             f"Expected images of 1 or 3 channels, gray or RGB. Received: {shape[-1]} channels"

@@ -54,6 +54,7 @@ def load_dataset(
     make_splits: bool = True,
     unlabeled_others: bool = False,
     vectors: Sequence[str] = (),
+    num_codes: int | None = None,
 ) -> Dataset:
     """Loads labeled or unlabeled images in splits, all of one shape.
 
@@ -84,6 +85,8 @@ def load_dataset(
         vectors: Sequence of strings, the names of the components of the images' vectors, for a
             model of `Vectors`: columns of the CSV files of a folder, or names for the arrays
             `vectors_train` and so on of an `.npz` file.
+        num_codes: Integer, number of codes, if the values of an `.npz` file are codes without an
+            order, such as those of a VQ-VAE: integers below `num_codes`. They are not resized.
 
     Returns:
         `Dataset` with the splits `train`, `validation` and, if available, `test`. With
@@ -104,8 +107,10 @@ def load_dataset(
     ```
     """
     of_files = resize, skip_corrupted, white_level, as_uint16, unlabeled_others, vectors
-    how = LoadOptions(image_size, channels, *of_files)
+    how = LoadOptions(image_size, channels, *of_files, num_codes)
     found = source_of(source)
+    if num_codes is not None and not found.may_be_codes:
+        raise UserError(f"Expected an .npz file with codes. Received: {source}")
     dataset = found.load(how)
     notes, splits = dataset.notes, dataset.splits
     own = dataset.image_shape[:2]
@@ -113,6 +118,12 @@ def load_dataset(
         notes += resized_note(own, how.size) if resize != "crop" else ()
         own = how.size
     if (*own, channels or dataset.image_shape[2]) != dataset.image_shape:
+        if num_codes is not None:
+            height, width, own_channels = dataset.image_shape
+            raise UserError(
+                f"{source}: codes are not resized. Expected {(*own, channels or own_channels)}"
+                f". Received: {(height, width, own_channels)}"
+            )
         if any(split.maps is not None for split in splits.values()):
             expected = "the size and the channels of the images, because their maps are not resized"
             raise invalid_argument("image_size", image_size, expected)
@@ -122,7 +133,8 @@ def load_dataset(
             )
             for name, split in splits.items()
         }
-    notes = (*notes, *_dark_note(splits, found.has_files, white_level))
+    if num_codes is None:
+        notes = (*notes, *_dark_note(splits, found.has_files, white_level))
     if make_splits:
         try:
             splits, made = with_missing_splits(splits, seed)
@@ -162,7 +174,7 @@ def _dark_note(
     advice = (
         "If the values are levels, convert them to images with "
         "keras_pixelcnnpp.data.to_images(levels, K), where K is the number of levels. If they are "
-        "codes without an order, train a model with ordered_levels=False in Python."
+        "codes without an order, use ordered_levels=False, or train's --codes."
     )
     if are_files:
         advice = (

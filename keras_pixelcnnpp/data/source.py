@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.images import RESIZES
-from keras_pixelcnnpp.utils.checks import plain, require_choice, require_integer
+from keras_pixelcnnpp.utils.checks import MAX_LEVELS, plain, require_choice, require_integer
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
 
@@ -27,8 +27,11 @@ class LoadOptions:
     as_uint16: bool = False
     unlabeled_others: bool = False
     vectors: Sequence[str] = ()
+    num_codes: int | None = None
 
     def __post_init__(self) -> None:
+        if self.num_codes is not None:
+            require_integer("num_codes", self.num_codes, low=2, high=MAX_LEVELS)
         for side in self.size or ():
             require_integer("image_size", side)
         if self.size is not None and len(self.size) != 2:
@@ -62,6 +65,7 @@ class DataSource:
     Attributes:
         form: What the subclass takes, in error messages; empty for names.
         has_files: Boolean, whether the images are files below `path`, of any size.
+        may_be_codes: Boolean, whether the values may be codes without an order.
         may_be_mirrored: Boolean, whether mirror images are images of the same kind.
         preset: Name of the preset with which `train` trains on the images by default.
         path: `Path` of the file or folder, `None` for a name.
@@ -71,6 +75,7 @@ class DataSource:
 
     form: ClassVar[str] = ""
     has_files: ClassVar[bool] = False
+    may_be_codes: ClassVar[bool] = False
     may_be_mirrored = True
     preset = "photographs"
 

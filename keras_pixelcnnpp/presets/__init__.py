@@ -82,15 +82,11 @@ class Preset:
 
     def recipe(self) -> PixelCNNRecipe:
         """Returns the training options and the arguments of the model, for `pixelcnnpp train`."""
-        if not self.arguments.get("ordered_levels", True):
-            raise UserError(
-                "Commands train models of images. Train a model of codes in Python, with `fit`. "
-                f"Received: {self.name}, a preset with ordered_levels=False"
-            )
+        codes = None if self.arguments.get("ordered_levels", True) else True
         arguments = {name: v for name, v in self.arguments.items() if name not in OF_THE_DATA}
         PixelCNNRecipe.check_preset("of_model", arguments, self.path / "config.json")
         network = getattr(self.model_class, "network_name", None)
-        return PixelCNNRecipe.of({**arguments, "network": network, **self.training})
+        return PixelCNNRecipe.of({**arguments, "codes": codes, "network": network, **self.training})
 
     def make(self, base: type, **replaced: Any) -> keras.Model:
         """Creates a model with the preset's class and arguments, some of which may be replaced.

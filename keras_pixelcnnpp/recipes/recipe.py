@@ -47,6 +47,14 @@ def option(text: str, default: Any = None, **declaration: Any) -> Any:
     return field(default=default, metadata={"help": text, **declaration})
 
 
+def how_to_read(num_levels: int, codes: bool) -> dict[str, Any]:
+    """Returns the arguments of `load_dataset` for the images, or the codes, of a model."""
+    return {
+        "as_uint16": num_levels > 256 and not codes,
+        "num_codes": num_levels if codes else None,
+    }
+
+
 def numbers(text: str | None) -> int | list[int] | None:
     """Parses an integer, `"40"`, or a list with one integer per resolution, `"24,48,96"`."""
     if text is None:
@@ -213,12 +221,17 @@ class Recipe(Reading):
         """Returns this recipe with the default values of a training."""
         return replace(self, **{**self.DEFAULTS, **self.values()})
 
+    def values_read(self) -> dict[str, Any]:
+        """Returns the arguments of `load_dataset` that say which values the images have."""
+        return how_to_read(256, codes=False)
+
     def options(self) -> dict[str, Any]:
         """Returns the values that are set, without those of the data, for a run's `config.json`."""
         return {name: value for name, value in self.values().items() if name not in DATA}
 
     def loading(self) -> dict[str, Any]:
-        return super().loading() | ({"resize": "crop"} if self.random_crops else {})
+        crop = {"resize": "crop"} if self.random_crops else {}
+        return {**super().loading(), **crop, **self.values_read()}
 
     def words(self) -> list[str]:
         """Returns the values that are set as words of a command, such as `--seed` and `1`."""
@@ -270,10 +283,16 @@ class PixelCNNRecipe(Recipe):
         "Distribution of each pixel, such as logistic_mixture or categorical.", of_model=True
     )
     num_levels: int | None = option(
-        "Number of levels to which the values of sub-pixels are quantized.",
+        "Number of levels to which the values of sub-pixels are quantized. From 257 on, images are "
+        "16-bit gray files or uint16 arrays, whose values are the levels. With --codes, the number "
+        "of codes.",
         min=2,
-        max=256,
+        max=4096,
         of_model=True,
+    )
+    codes: bool | None = option(
+        "The values of an .npz file are codes without an order, such as those of a VQ-VAE. "
+        "Needs --num-levels."
     )
     filters: str | None = option(
         "Number of filters, or one number per resolution: 24,48,96.",
@@ -365,6 +384,15 @@ class PixelCNNRecipe(Recipe):
                 f"{', '.join(names)}"
             )
         cls.of(values)
+
+    def values_read(self) -> dict[str, Any]:
+        if self.codes and self.num_levels is None:
+            raise UserError("Missing option --num-levels: the number of codes, for --codes")
+        return how_to_read(self.num_levels or 256, bool(self.codes))
+
+    def without_order(self) -> Self:
+        """Returns this recipe without what codes lack: its levels, their order, mirror images."""
+        return replace(self, num_levels=None, head=None, horizontal_flip=None, white_level=None)
 
     def loading(self) -> dict[str, Any]:
         # An unconditional model does not need the classes of the images that it is evaluated on.

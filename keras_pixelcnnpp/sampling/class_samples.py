@@ -20,7 +20,7 @@ class ClassSamples:
     """Generated images and their classes.
 
     Args:
-        images: uint8 array `(N, height, width, channels)`, 0 to 255.
+        images: uint8 array `(N, height, width, channels)`, 0 to 255, or uint16 array of levels.
         labels: Int array `(N,)`, the class of each image.
         class_names: Tuple with the name of each class.
 
@@ -51,16 +51,13 @@ class ClassSamples:
             model: An `AutoregressiveModel`. A model without classes counts as one class.
             per_class: Integer, number of images of each class.
             chosen: Labels of the classes to sample, by default all.
-            others: What else the model is conditioned on, for all images: the vector or the map by
-                the kind of condition, `"vectors"` or `"maps"`.
+            others: What else the model is conditioned on: the vectors or the maps of the images, in
+                the order of their classes, by the kind of condition, `"vectors"` or `"maps"`.
             **arguments: Other arguments of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = model.class_names or ("any",)
         labels = np.repeat(chosen if len(chosen) else range(len(names)), per_class)
-        given = {"labels": labels}
-        for kind, value in (others or {}).items():
-            given[kind] = np.repeat(value[None], len(labels), axis=0)
-        condition = model.conditions.assembled(given)
+        condition = model.conditions.assembled({"labels": labels, **(others or {})})
         wanted = per_class if condition is None else condition
         return cls(model.sample(wanted, **arguments), labels, names)
 

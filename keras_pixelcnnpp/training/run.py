@@ -30,6 +30,7 @@ from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
 from keras_pixelcnnpp.recipes.recipe import COMMANDS, recipe_of_run, require_format
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
+from keras_pixelcnnpp.utils.checks import MAX_LEVELS
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import read_cells, read_json, write_csv
 
@@ -156,7 +157,7 @@ class TrainedImages:
     def load_images(self, source: str) -> Dataset:
         """Loads images of any classes in the form that the models expect, not split randomly."""
         config = self.read_config()
-        how = recipe_of_run(config, "baseline").loading()
+        how = recipe_of_run(config, "pixelcnnpp").loading()
         # Of other data, files that cannot be read are skipped with a note.
         how["skip_corrupted"] |= source_of(source).location != config["data"]["source"]
         how["unlabeled_others"] = self._is_unconditional(config)
@@ -377,7 +378,7 @@ _IS_VALID = {
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)
     ),
-    "num_levels": lambda value: type(value) is int and 2 <= value <= 256,
+    "num_levels": lambda value: type(value) is int and 2 <= value <= MAX_LEVELS,
     "resize": lambda value: value in RESIZES,
     "skip_corrupted": lambda value: isinstance(value, bool),
     "white_level": lambda value: value is None or (type(value) is int and value > 0),

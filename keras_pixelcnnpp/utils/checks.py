@@ -350,6 +350,20 @@ def checked_vectors(values: np.ndarray, count: int, name: str) -> np.ndarray:
     return array if array.dtype.kind == "f" else array.astype("float64")
 
 
+def checked_codes(codes: np.ndarray, num_codes: int, name: str) -> np.ndarray:
+    """Returns codes in data, an array of any shape, in the dtype that a model of them takes.
+
+    Raises:
+        UserError: If they are not integers from 0 to `num_codes - 1`.
+    """
+    if codes.dtype.kind not in "ui" or codes.min() < 0 or codes.max() >= num_codes:
+        raise UserError(
+            f"{name} must be codes, integers from 0 to {num_codes - 1}. "
+            f"Received: {codes.dtype}, values from {codes.min()} to {codes.max()}"
+        )
+    return codes.astype(image_dtype(num_codes))
+
+
 def checked_maps(maps: np.ndarray, count: int, name: str) -> np.ndarray:
     """Returns the maps of `count` images in data as numbers `(count, height, width, channels)`.
 

@@ -11,6 +11,7 @@ The rule holds for all that the package writes, so that nothing of the user is l
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -170,6 +171,23 @@ def read_arrays(file: IO[bytes]) -> Mapping[str, np.ndarray]:
     if unpacked > max(256 << 20, 100 * size):
         raise ValueError(f"{size} bytes would unpack to {unpacked}")
     return archive
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Returns the array of numbers in an `.npy` file; `UserError` if it cannot be read."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as an .npy file: {one_line(error)}") from error
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Returns the content of an `.npy` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def safe_names(class_names: Sequence[str]) -> list[str]:

@@ -148,4 +148,4 @@ def test_names_that_compress_does_not_give(tmp_path, name):
     back.mkdir()
     (back / "link").symlink_to(tmp_path)
     with pytest.raises(UserError, match="name"):
-        _paths_inside(back, ["good.png", name])
+        _paths_inside(back, ["good.png", name], ".png")

@@ -184,7 +184,7 @@ def test_images_of_another_size_are_told(
         ("sample --model a.h5", "--model. Expected a .keras file. Received: a.h5"),
         # The output is checked before the model is loaded.
         ("sample --preset nowhere --output no/a.png", "a.png: the folder"),
-        ("complete a.png --preset nowhere --output c.jpg", "Expected a .png file. Received: c.jpg"),
+        ("complete a.png --preset nowhere --output c.jpg", "a .png or .npy file. Received: c.jpg"),
         ("sample --preset digits --resume", "--resume need a folder of images as --output"),
         ("classify --run digits a.png", "A preset is named with --preset"),
     ],

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from hostile import encoded
@@ -5,11 +7,16 @@ from images import write_image
 from PIL import Image
 
 from keras_pixelcnnpp.data.images import (
+    UNKNOWN_GRAY,
     image_grid,
     png_bits,
+    png_bytes,
     read_image,
     resize_images,
     resized_note,
+    stretch_note,
+    stretched,
+    unknown_value,
 )
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -144,13 +151,36 @@ def test_grid_has_every_image_in_its_place():
     assert [small[3, 20, 0], small[4, 4, 0], small[67, 35, 0], small[68, 20, 0]] == [255, 1, 1, 255]
 
 
+def test_images_of_16_bits_are_stretched_to_be_seen():
+    """Black is the lowest value of all images, and unknown pixels are as gray as in 8 bits."""
+    pixels = np.uint16([[100, 101], [2000, 4000]])[..., None, None]  # two images of 2×1
+    shown = np.floor((pixels - 100) / 3900 * 255)
+    np.testing.assert_array_equal(stretched(pixels), shown)
+    np.testing.assert_array_equal(image_grid(pixels), image_grid(shown.astype("uint8")))
+    assert "black is 100, and white is 4,000" in stretch_note(pixels)
+    known = np.append(pixels, np.uint16(unknown_value(pixels)))
+    assert abs(int(stretched(known)[-1]) - UNKNOWN_GRAY) <= 1
+    assert stretched(np.full(3, 7, "uint16")).tolist() == [0, 0, 0]
+    eight = np.uint8([0, 9])
+    assert stretched(eight) is eight
+    assert (stretch_note(eight), unknown_value(eight)) == ("", UNKNOWN_GRAY)
+
+
+def test_a_png_file_keeps_16_bits():
+    pixels = np.uint16([[0, 257], [4095, 65535]])[..., None]
+    with Image.open(io.BytesIO(png_bytes(pixels))) as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels[..., 0])
+
+
 def test_resized_images_are_told():
     found = [resized_note(size, (8, 8)) for size in ([8, 8], (4, 6))]
     assert found == [(), ("Images resized from 6×4 to 8×8.",)]
 
 
 def test_bad_arguments():
-    with pytest.raises(UserError, match=r"dtype=uint16\. Convert all data with np\.interp"):
-        image_grid(np.full((2, 4, 4, 1), 4000, "uint16"))
+    with pytest.raises(UserError, match=r"dtype=int64\. Convert all data with np\.interp"):
+        image_grid(np.full((2, 4, 4, 1), 4000))
+    with pytest.raises(UserError, match=r"1 channel, because image files of 16 bits are gray"):
+        png_bytes(np.zeros((4, 4, 3), "uint16"))
     with pytest.raises(UserError, match="Expected images of 1 or 3 channels"):
         read_image(encoded(RED), (4, 4, 4))

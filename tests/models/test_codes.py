@@ -115,7 +115,7 @@ def test_three_hundred_codes_are_compressed():
 
 
 @pytest.mark.once
-def test_what_needs_an_order_is_refused(tmp_path):
+def test_what_needs_an_order_is_refused():
     with pytest.raises(ValueError, match=r"`head`.*'categorical'.*Received: head=.?logistic"):
         kp.PixelCNNPlusPlus((2, 2, 1), 2, 3, ordered_levels=False, head="logistic_mixture")
     model, codes = of_codes()
@@ -125,8 +125,12 @@ def test_what_needs_an_order_is_refused(tmp_path):
     for detected in (model, kp.TiledModel(model)):
         with pytest.raises(ValueError, match="Received: a model with ordered_levels=False"):
             kp.AnomalyDetector(detected).fit(codes)
+
+
+@pytest.mark.once
+def test_commands_know_a_preset_of_codes(tmp_path):
+    model, _ = of_codes()
     model.save_to_preset(tmp_path / "preset")
-    with pytest.raises(ValueError, match=r"Commands take models of image files.*False"):
-        TrainedModel.find(tmp_path / "preset")
-    with pytest.raises(ValueError, match=r"Commands train models of images.*False"):
-        Preset(tmp_path / "preset").recipe()
+    assert TrainedModel.find(tmp_path / "preset").values_read["num_codes"] == 3
+    recipe = Preset(tmp_path / "preset").recipe()
+    assert (recipe.codes, recipe.num_levels, recipe.head) == (True, 3, "categorical")
