@@ -15,7 +15,7 @@ from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.scoring import class_scores
 from keras_pixelcnnpp.sampling.choices import WholePixels
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
-from keras_pixelcnnpp.utils.checks import require_integer
+from keras_pixelcnnpp.utils.checks import image_dtype
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import atomic_path
 
@@ -39,14 +39,16 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
         `(B, H, W, C)`. The label -1 samples a random class. Seed and position determine an image,
         independent of the batch size.
 
-    Images have values from 0 to 255. Inputs with wrong shapes or values raise an error. Large
-    batches are processed in parts, so that the memory is bounded. The asset `class_names.txt` has
-    the name of a class in each line.
+    Images have values from 0 to 255. Those of a model of more than 256 levels are uint16, and have
+    the levels as values; codes are uint8 or uint16 by their number. Inputs with wrong shapes or
+    values raise an error. Large batches are processed in parts, so that the memory is bounded. The
+    asset `class_names.txt` has the name of a class in each line.
 
     An unconditional model has the endpoints `log_prob`, which is its `serving_default`, `sample`
     and `complete`; all labels are -1. So has a model of `Vectors`, with the input `vectors` float64
-    `(B, size)` instead of `labels`. Only gray and RGB images have `classify_bytes`, not codes, and
-    only if the training images were read without a white level, which the graph does not apply.
+    `(B, size)` instead of `labels`. Only gray and RGB images of up to 256 levels have
+    `classify_bytes`, not codes, and only if the training images were read without a white level,
+    which the graph does not apply.
 
     Args:
         model: A trained `AutoregressiveModel` under the TensorFlow backend.
@@ -57,7 +59,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
             `ordered_levels`, `resize` and `white_level`.
 
     Raises:
-        UserError: If `path` has other content, or the model has more than 256 levels.
+        UserError: If `path` has other content, or a SavedModel cannot have the model's condition.
 
     Example:
 
@@ -85,7 +87,7 @@ def export_saved_model(model: keras.Model, path: str | Path, config: dict | None
     # model.
     module.model_variables = [variable.value for variable in model.variables]
     endpoints = _endpoints(model, resize)
-    if facts["white_level"] or resize == "crop" or not model.ordered_levels:
+    if facts["white_level"] or resize == "crop":
         endpoints.pop("classify_bytes", None)
     default = endpoints.get("classify", endpoints["log_prob"])
     signatures = {**endpoints, "serving_default": default}
@@ -111,7 +113,6 @@ def _check(model: keras.Model, path: Path) -> None:
             f"{path} would be replaced completely. Expected a folder that is new, empty or a "
             f"SavedModel alone. Received: a folder with other content, such as {others[0].name}"
         )
-    require_integer("num_levels", model.num_levels, low=2, high=256)
     if not model.conditions.exportable:
         raise UserError(
             "A SavedModel cannot have this condition. Expected labels, vectors, maps, or none. "
@@ -123,13 +124,21 @@ def _check(model: keras.Model, path: Path) -> None:
 # for the default network and 10 classes: 0.19 s per image, and 0.28 s with twice as many pixels.
 _MAX_PIXELS = 2**16
 _MAX_SAMPLES = 100
+# Upper bound of the parameters of their distributions, 256 MiB in float32, of which there are a few
+# copies. Only a softmax over more than 1,024 levels reaches it.
+_MAX_PARAMETERS = 2**26
+
+
+def _pixels_at_once(model: keras.Model) -> int:
+    """Returns how many pixels, for all images and classes, are scored at once."""
+    return min(_MAX_PIXELS, _MAX_PARAMETERS // model.distribution.num_parameters)
 
 
 def _endpoints(model: keras.Model, resize: str) -> dict:
     """Returns a dict from names to the traced endpoints of the model."""
     shape, conditions = model.image_shape, model.conditions
     num_classes = conditions.num_classes
-    image_size = shape[0] * shape[1]
+    image_size, dtype = shape[0] * shape[1], tf.as_dtype(image_dtype(model.num_levels))
     of_image, of_class = tf.TensorSpec(()), tf.TensorSpec((num_classes,))
     given_specs = [
         tf.TensorSpec((None, *size), dtype, name)
@@ -154,7 +163,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
     def classify(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
-        at_once = _MAX_PIXELS // (image_size * num_classes)
+        at_once = _pixels_at_once(model) // (image_size * num_classes)
         inputs = images_and_values(images, others, 0)
         result = _in_parts(classify_part, inputs, at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
@@ -171,6 +180,10 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         same = [
             tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(x)[0], message) for x in given
         ]
+        if model.may_be_invalid(images):
+            message = f"images must be from 0 to {model.num_values - 1}."
+            values = tf.cast(images, tf.int32)
+            same.append(tf.debugging.assert_less(values, model.num_values, message))
         with tf.control_dependencies(same):
             return [tf.identity(images), *_checked_values(model, given, lowest)]
 
@@ -180,7 +193,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
         inputs = images_and_values(images, given, lowest_known)
-        at_once = _MAX_PIXELS // image_size
+        at_once = _pixels_at_once(model) // image_size
         return _in_parts(score, inputs, at_once, {"log_likelihood": of_image})
 
     # Traced once for both endpoints. Without XLA, which would compile for half a minute in each
@@ -224,14 +237,14 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
         inputs = [images, values, tf.range(tf.shape(images)[0])]
         return _in_parts(
-            complete_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, tf.uint8)}
+            complete_part, inputs, _MAX_SAMPLES, {"images": tf.TensorSpec(shape, dtype)}
         )
 
     def sample(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         *given, seed, temperature = inputs
         positive = tf.debugging.assert_positive(temperature, "temperature must be positive.")
         count = tf.shape(given[0])[0]
-        nothing = tf.zeros((count, *shape), tf.uint8)
+        nothing = tf.zeros((count, *shape), dtype)
         with tf.control_dependencies([positive]):
             nothing, *given = images_and_values(nothing, given, -1)
         values = values_of(given)
@@ -243,7 +256,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         return completed(nothing, values, tf.constant(0), seed, temperature)
 
     lowest_known = 0 if num_classes else -1  # the only label without classes
-    images = tf.TensorSpec((None, *shape), tf.uint8, "images")
+    images = tf.TensorSpec((None, *shape), dtype, "images")
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
     temperature = tf.TensorSpec((), tf.float32, "temperature")
@@ -255,7 +268,8 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     }
     if num_classes:
         endpoints["classify"] = _endpoint(classify, images, *other_specs)
-    if num_classes and not other_specs and shape[-1] in (1, 3):
+    has_8_bits = model.ordered_levels and dtype == tf.uint8
+    if num_classes and not other_specs and shape[-1] in (1, 3) and has_8_bits:
         endpoints["classify_bytes"] = _endpoint(classify_bytes, image_bytes)
     return endpoints
 

@@ -174,7 +174,7 @@ class SavedModelClassifier(ImageClassifier):
         """Returns classes, probabilities, log-likelihoods and bits/dim of images.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`, 0 to 255.
+            images: uint8 array `(N, height, width, channels)`, 0 to 255, or uint16 array of levels.
 
         Returns:
             Dict of the outputs of the endpoint `classify`; see `export_saved_model`.
@@ -207,7 +207,7 @@ class SavedModelClassifier(ImageClassifier):
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
         Returns:
-            uint8 array `(N, height, width, channels)`.
+            uint8 array `(N, height, width, channels)`, or uint16 array of levels.
 
         Raises:
             ValueError: If an argument is out of range.
@@ -228,7 +228,7 @@ class SavedModelClassifier(ImageClassifier):
         """Keeps the first rows of images and samples the rest.
 
         Args:
-            images: uint8 array `(N, height, width, channels)`, 0 to 255.
+            images: uint8 array `(N, height, width, channels)`, 0 to 255, or uint16 array of levels.
             observed_rows: Integer, number of rows that are kept, counted from the top.
             condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N,
                 height, width, channels)`; or a tuple of these in the order of the parts of `Joint`
@@ -237,7 +237,8 @@ class SavedModelClassifier(ImageClassifier):
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
         Returns:
-            uint8 array `(N, height, width, channels)`, exact samples of p(unknown | known, y).
+            uint8 array `(N, height, width, channels)`, or uint16 array of levels, exact samples of
+            p(unknown | known, y).
 
         Raises:
             ValueError: If an argument is out of range.

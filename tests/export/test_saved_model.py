@@ -178,7 +178,6 @@ def test_the_graph_says_what_it_refuses(exported, endpoint, changes, message):
     [
         ({}, {"format": "onnx"}, "tensorflow", "Expected one of: tf_saved_model.*format='onnx'"),
         ({}, {}, "jax", "KERAS_BACKEND=tensorflow"),
-        ({"num_levels": 4096}, {}, "tensorflow", "from 2 to 256"),
     ],
 )
 def test_what_is_not_exported(tmp_path, monkeypatch, model, arguments, backend, message):
@@ -289,6 +288,87 @@ def test_version_folder(tmp_path):
     assert version_folder(folder / "2") == folder / "2"
     with pytest.raises(UserError, match="No SavedModel of this package"):
         version_folder(folder / "1" / "assets")
+
+
+# In an environment without this package.
+DEEP = """
+    import sys
+
+    sys.modules["keras_pixelcnnpp"] = None  # to import it is an error
+    import numpy as np
+    import tensorflow as tf
+
+    given = dict(np.load("given.npz"))
+    served = tf.saved_model.load("1")
+    found = {}
+    for name in ("classify", "log_prob", "sample", "complete"):
+        signature = served.signatures[name]
+        specs = signature.structured_input_signature[1]
+        outputs = signature(**{n: tf.constant(given[n], spec.dtype) for n, spec in specs.items()})
+        found |= {f"{name}_{key}": value.numpy() for key, value in outputs.items()}
+    np.savez("found.npz", **found)
+"""
+
+
+def exported_alone(model, given, folder):
+    """Returns the outputs of a SavedModel's endpoints in a process without this package."""
+    model.export(folder / "1")
+    np.savez(folder / "given.npz", **given)
+    (folder / "alone.py").write_text(textwrap.dedent(DEEP))
+    subprocess.run([sys.executable, "alone.py"], check=True, cwd=folder)
+    return dict(np.load(folder / "found.npz"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"num_levels": 257},
+        {"num_levels": 4096},
+        {"num_levels": 600, "ordered_levels": False},
+        {"num_levels": 200, "ordered_levels": False},
+    ],
+    ids=lambda levels: f"{levels['num_levels']}{' codes' * ('ordered_levels' in levels)}",
+)
+def test_more_levels_and_codes_where_this_package_is_not(tmp_path, rng, levels):
+    """Scores are the model's, known pixels are kept, and values out of range are refused."""
+    count, options = levels["num_levels"], {"filters": 4, "num_blocks": 1, "dropout_rate": 0.0}
+    model = randomize(kp.GatedPixelCNN((2, 2, 1), 2, **options, **levels), scale=0.3)
+    dtype = "uint8" if count <= 256 else "uint16"
+    images = rng.integers(0, count, (6, 2, 2, 1)).astype(dtype)
+    labels = np.int32([0, 1, 0, 1, 0, 1])
+    random = {"seed": np.int32(1), "temperature": np.float32(1)}
+    given = {"images": images, "labels": labels, "observed_rows": np.int32(1), **random}
+    found = exported_alone(model, given, tmp_path)
+    scores = model.class_log_likelihoods(images)
+    np.testing.assert_allclose(found["classify_log_likelihood"], scores, rtol=1e-6, atol=1e-5)
+    of_label = scores[np.arange(6), labels]
+    np.testing.assert_allclose(found["log_prob_log_likelihood"], of_label, rtol=1e-6, atol=1e-5)
+    for name in ("sample_images", "complete_images"):
+        assert (found[name].dtype, found[name].shape) == (dtype, images.shape)
+        assert found[name].max() < count
+    np.testing.assert_array_equal(found["complete_images"][:, :1], images[:, :1])
+    exported = SavedModelClassifier(tmp_path)
+    assert "classify_bytes" not in exported.endpoints
+    np.testing.assert_array_equal(exported.sample(labels, seed=1), found["sample_images"])
+    answer = predict(exported, {"inputs": {"images": images.tolist()}})["outputs"]
+    assert answer["class_id"] == found["classify_class_id"].tolist()
+    for endpoint, more in (("classify", {}), ("log_prob", {"labels": labels})):
+        wrong = {"images": np.full_like(images, count), **more}
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"from 0 to {count - 1}"):
+            exported.call(endpoint, **wrong)
+    with pytest.raises(UserError, match=r"Expected one of: classify, complete.*classify_bytes"):
+        exported.classify_bytes([b""])
+
+
+def test_samples_of_many_levels_follow_the_model(tmp_path):
+    """A histogram in 20 bins, of two pixels, against p(x | y) summed over all values."""
+    options = {"num_levels": 600, "filters": 4, "num_blocks": 1, "ordered_levels": False}
+    model = randomize(kp.GatedPixelCNN((1, 1, 1), 2, **options), scale=0.3)
+    model.export(tmp_path / "1")
+    sampled = SavedModelClassifier(tmp_path).sample(np.ones(20_000, int), seed=3)
+    law = model.log_prob(np.arange(600).reshape(-1, 1, 1, 1), 1).astype("float64")
+    assert enumeration.chi_square_of_numbers(sampled.ravel(), law) > 1e-3
 
 
 # In an environment without this package and scikit-learn.
