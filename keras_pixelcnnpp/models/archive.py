@@ -19,8 +19,10 @@ NETWORKS = {model.network_name: model for model in (PixelCNNPlusPlus, GatedPixel
 def load_trained_model(path: str | Path, kind: type = AutoregressiveModel) -> ImageModel:
     """Loads a model that this package saved, without its optimizer.
 
-    Other classes are rejected. Keras's safe mode rejects archives that contain code (a `Lambda`
-    layer). A compressed archive is rejected, too.
+    Other classes are rejected before anything is made of them. Arguments of a model are no layers,
+    so a layer that contains code (a `Lambda` layer) is rejected as an argument, and its code does
+    not run. Keras's safe mode, which refuses such layers, is on, too. A compressed archive is
+    rejected.
 
     Args:
         path: The `.keras` file.

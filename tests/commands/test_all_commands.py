@@ -299,6 +299,8 @@ def test_a_full_disk_and_a_lack_of_memory(pixelcnnpp, monkeypatch):
     errors = {
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.png"): "No space left",
         tf.errors.ResourceExhaustedError(None, None, "OOM"): "a smaller --batch-size",
+        MemoryError(): "a smaller --batch-size",  # of NumPy
+        RuntimeError("CUDA out of memory"): "a smaller --batch-size",  # of torch
     }
     place = "keras_pixelcnnpp.commands.trained_model.TrainedModel.named"
     for error, message in errors.items():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 
@@ -204,6 +205,47 @@ class TestSample:
         ):
             with pytest.raises(UserError, match=f"samples with another {name}. Choose"):
                 sample_many(one, np.array(given), tmp_path, resume=True, **options)
+
+
+# Dies while it writes the rows of the second block.
+DIES_WRITING = """
+import functools, os, signal
+from keras_pixelcnnpp.commands import scoring
+
+write_cells, calls = scoring.write_cells, []
+
+def write_or_die(file, rows):
+    calls.append(rows)
+    if len(calls) == 2:
+        file.write(",".join(map(str, rows[0]))[:12])
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_cells(file, rows)
+
+scoring.write_cells = write_or_die
+scoring.score_folder = functools.partial(scoring.score_folder, block_size=4)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_job_goes_on(model, data, tmp_path):
+    """The file is then that of a job that was not killed."""
+
+    def command(*more, before=""):
+        words = [sys.executable, "-c", f"{before}\nimport pixelcnnpp; pixelcnnpp.main()", "score"]
+        words += ["--model", model.source, "--data", data, "--output", output, *more]
+        return subprocess.run(words, check=False, capture_output=True, text=True)
+
+    output, alone = tmp_path / "a.csv", tmp_path / "alone.csv"
+    score_folder(model, data, alone)
+    assert command(before=DIES_WRITING).returncode == -signal.SIGKILL
+    assert alone.read_bytes().startswith(output.read_bytes())
+    assert output.read_bytes().count(b"\n") == 5  # the header and the first block
+    result = command("--resume")
+    assert result.returncode == 2  # for the damaged images
+    assert f"scored {COUNT} of {COUNT + len(BAD)} images" in result.stdout
+    assert output.read_bytes() == alone.read_bytes()
 
 
 def test_workers_without_ray(pixelcnnpp, model, data, tmp_path, monkeypatch):

@@ -58,13 +58,20 @@ def test_another_class_is_refused_before_anything_is_made_of_it(
     assert not made
 
 
-def test_code_in_an_archive_is_not_run(archive, tmp_path):
-    """The code is in an argument of a model, which Keras deserializes."""
-    layer = keras.saving.serialize_keras_object(keras.layers.Lambda(lambda x: 2 * x))
-    path = rewritten(archive, tmp_path / "model.keras", dtype=layer)
-    with pytest.raises(UserError, match=r"model\.keras cannot be loaded .*Lambda") as error:
+def test_code_in_an_archive_is_not_run(archive, tmp_path, monkeypatch):
+    """The code is in an argument of a model; where Keras makes layers of it, it runs."""
+    monkeypatch.chdir(tmp_path)
+    started = tmp_path / "started"
+    code = keras.layers.Lambda(lambda x: (open("started", "w").close(), x)[1])  # noqa: PTH123
+    layers = keras.saving.serialize_keras_object(keras.Sequential([keras.Input((2,)), code]))
+    path = rewritten(archive, tmp_path / "model.keras", dtype=layers)
+    started.unlink()
+    keras.saving.deserialize_keras_object(layers, safe_mode=False)
+    started.unlink()
+    with pytest.raises(UserError, match=r"model\.keras cannot be loaded .*Sequential") as error:
         load_trained_model(path, PixelCNNPlusPlus)
     assert "\n" not in str(error.value)
+    assert not started.exists()
 
 
 def rewritten(archive, path, **changed):

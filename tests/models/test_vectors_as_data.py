@@ -206,6 +206,11 @@ def test_a_coarse_grid_has_the_variance_of_its_cells():
     assert found.covariance[0, 0, 0] == pytest.approx(1 / 12)
 
 
+def test_a_vector_twice_is_refused():
+    with pytest.raises(ValueError, match="a vector twice"):
+        kp.GridPosterior(np.array([[0.0], [0.5], [0.5]]), np.zeros((1, 3)))
+
+
 def test_another_prior_is_normalized():
     values = np.linspace(-8, 8, 801)
     found = gaussian(values, 1.0, 1.0)
