@@ -141,7 +141,8 @@ def load_dataset(
         except UserError as error:
             raise UserError(f"{source}: {error}{_few(dataset)}") from error
         notes = (*made, *notes)
-    notes = (*notes, _values_note(splits))
+    arrays = {name: split.images for name, split in splits.items()}
+    notes = (*notes, _values_note("values", arrays), *_notes_of_conditions(splits, vectors))
     dataset = replace(dataset, splits=splits)
     return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
 
@@ -154,14 +155,25 @@ def _few(dataset: Dataset) -> str:
     return f". Classes with fewer than ten images: {few}" if few else ""
 
 
-def _values_note(splits: dict[str, LabeledImages]) -> str:
+def _values_note(what: str, arrays: dict[str, np.ndarray]) -> str:
     """Returns the range of the values of each split, which shows splits on different scales."""
     found = [
-        f"{name} {split.images.min()}, {np.median(split.images):g}, {split.images.max()}"
-        for name, split in splits.items()
-        if len(split)
+        f"{name} {array.min():.9g}, {np.median(array):g}, {array.max():.9g}"
+        for name, array in arrays.items()
+        if array.size
     ]
-    return f"Minimum, median and maximum of the values: {'; '.join(found)}."
+    return f"Minimum, median and maximum of the {what}: {'; '.join(found)}."
+
+
+def _notes_of_conditions(splits: dict[str, LabeledImages], names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the ranges of maps, and of each component of vectors."""
+    maps = {name: split.maps for name, split in splits.items() if split.maps is not None}
+    of_splits = {name: split.vectors for name, split in splits.items() if split.vectors is not None}
+    notes = [_values_note("maps", maps)] if maps else []
+    for index in range(min((one.shape[1] for one in of_splits.values()), default=0)):
+        what = f"vectors' component {names[index] if names else index}"
+        notes.append(_values_note(what, {name: one[:, index] for name, one in of_splits.items()}))
+    return tuple(notes)
 
 
 def _dark_note(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.export.decoding import decode_images
@@ -321,13 +322,13 @@ def _in_parts(
 
 
 def _checked_values(model: keras.Model, given: Sequence[tf.Tensor], lowest: int) -> list[tf.Tensor]:
-    """Returns labels and numbers. The graph raises an error for labels out of range, and NaN."""
-    checks = []
+    """Returns labels and numbers. The graph raises an error for those that no value has."""
+    checks, numbers = [], (part for part in model.conditions.parts if part.kind != "labels")
     for x in given:
         if x.dtype.is_floating:
-            finite = tf.reduce_all(tf.math.is_finite(x))
-            message = f"{model.conditions.kind} must be finite numbers."
-            checks.append(tf.debugging.Assert(finite, [message]))
+            part = next(numbers)
+            message = f"{part.kind} must be {part.numbers}."
+            checks.append(tf.debugging.Assert(tf.reduce_all(part.fit_in(x, ops)), [message]))
         else:
             highest = model.num_classes - 1
             message = f"labels must be from {lowest} to {highest}."

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
-from keras_pixelcnnpp.layers.conditions import Conditions, conditions_of
+from keras_pixelcnnpp.layers.conditions import Conditions, Numbers, conditions_of
 from keras_pixelcnnpp.training.run import RunFolder, check_data
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
@@ -146,7 +146,16 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             UserError: If the endpoint or its inputs are unknown, or it expects integers and
                 receives other values, such as images from 0 to 1.
+
+        Vectors and maps outside of the bounds of the model issue a warning.
         """
+        for part in self.conditions.parts:
+            values = np.asarray(inputs.get(part.kind))
+            if isinstance(part, Numbers) and values.shape[1:] == part.shape:
+                part.note_outside(values.astype("float64"))
+        return self._outputs(endpoint, inputs)
+
+    def _outputs(self, endpoint: str, inputs: dict[str, ArrayLike]) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
         require_choice("endpoint", endpoint, self.endpoints)
@@ -258,7 +267,7 @@ class SavedModelClassifier(ImageClassifier):
         parts = prepared if isinstance(prepared, tuple) else (prepared,)
         inputs |= dict(zip(self.conditions.served(), parts, strict=True))
         inputs |= {"seed": seed, "temperature": float(temperature)}
-        return self.call(endpoint, **inputs)["images"]
+        return self._outputs(endpoint, inputs)["images"]
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
         ordered = self.config.get("ordered_levels", True)

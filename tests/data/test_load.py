@@ -217,6 +217,20 @@ def test_what_may_not_be_meant_is_told(tmp_path):
     notes = " ".join(load_dataset(tmp_path / "a.npz").notes)
     assert "Minimum, median and maximum of the values: train 18, 18, 18; " in notes
     assert "test 9, 9, 9" in notes
+    maps = np.linspace(0, 1, images.size).reshape(images.shape)
+    given = {"maps_train": maps, "maps_test": 255 * maps}
+    given |= {"vectors_train": maps[:, 0, :2], "vectors_test": maps[:, 0, :2] + 2}
+    np.savez(tmp_path / "a.npz", **scales, y_test=scales["y_train"], **given)
+    notes = load_dataset(tmp_path / "a.npz", vectors=("beta", "field")).notes
+    shown = [note for note in notes if note.startswith("Minimum")]
+    assert [note.split(": ")[0].split("of the ")[1] for note in shown] == [
+        "values",
+        "maps",
+        "vectors' component beta",
+        "vectors' component field",
+    ]
+    assert "train 0, 0.5, 1; " in shown[1]
+    assert "test 0, 127.5, 255" in shown[1]
 
 
 @pytest.mark.parametrize("has_labels", [False, True])

@@ -123,6 +123,45 @@ def test_values_between_codes_are_refused():
             codes.parse(wrong, 3)
 
 
+def test_tensors_of_numbers_that_no_value_has_are_not_valid():
+    encoder = kp.Maps.of_codes((1, 2, 1), 300).encoder((2, 4, 1))
+    for dtype, good, wrong in (
+        ("float32", [0, 299], [-1, -0.4, 0.5, 299.4, 300, np.nan, np.inf]),
+        ("int32", [0, 299], [-1, 300, 301]),
+        ("uint8", [0, 255], []),
+    ):
+        rows = [[number, good[1]] for number in (*good, *wrong)]
+        tensor = ops.reshape(ops.convert_to_tensor(np.array(rows, dtype)), (-1, 1, 2, 1))
+        _, valid = encoder.targets(tensor, len(rows))
+        assert ops.convert_to_numpy(valid).tolist() == [number in good for number, _ in rows]
+    vectors = kp.Vectors(2, 1, 2, scale=("log", "linear")).encoder((2, 4, 1))
+    tensor = ops.convert_to_tensor(np.float32([[1, 1], [-1, 1], [1, np.nan], [0, 1], [2, 2]]))
+    valid = ops.convert_to_numpy(vectors.targets(tensor, 5)[1])
+    assert valid.tolist() == [True, False, False, False, True]
+
+
+@pytest.mark.once
+def test_maps_on_another_scale():
+    """Fractions are refused for images, and noted for other bounds; equal values are neither."""
+    images, rng = np.zeros((2, 2, 4, 1), "uint8"), np.random.default_rng(0)
+    maps = rng.random((2, 1, 2, 1))
+    of_images = model_of(kp.PixelCNN, (2, 4, 1), COARSE)
+    for call in (of_images.log_prob, of_images.bits_per_dim):
+        with pytest.raises(ValueError, match=r"from 0 to 255, such as 255 \* maps"):
+            call(images, maps)
+    of_numbers = model_of(kp.PixelCNN, (2, 4, 1), kp.Maps((1, 2, 1), -100, 255))
+    given = r"values of h0 are from 0.* to 0.*a fiftieth of the range -100 to 255"
+    with pytest.warns(UserWarning, match=given):
+        of_numbers.log_prob(images, maps)
+    with pytest.warns(UserWarning, match=given):
+        of_numbers.sample(maps, seed=0, verbose=0)
+    for fine in (255 * maps, 0 * maps, 0 * maps + 1):
+        of_images.log_prob(images, fine)
+        of_numbers.log_prob(images, fine)
+    kp.Maps.of_images((1, 2, 1), 2).parse(maps, 2)
+    model_of(kp.PixelCNN, (2, 4, 1), CODES).log_prob(images, np.ones((2, 1, 4, 2)))
+
+
 @pytest.mark.once
 def test_lower_resolutions_are_means():
     encoder = kp.Maps((4, 2, 1), 0, 1).encoder((4, 4, 1))

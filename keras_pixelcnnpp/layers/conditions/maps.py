@@ -72,10 +72,17 @@ class Maps(Numbers):
             raise invalid_argument("shape", shape, "(height, width, channels)")
         super().__init__(shape, low, high, names)
         self.num_codes = num_codes
+        if num_codes is not None:
+            self.is_linear[:] = False
+            self.numbers = f"codes from 0 to {num_codes - 1}"
 
     @classmethod
     def of_images(cls, shape: tuple[int, int, int], num_levels: int = 256) -> Self:
-        """Returns the conditions for maps that are images, with values below `num_levels`."""
+        """Returns the conditions for maps that are images, with values below `num_levels`.
+
+        Maps are refused if all their values are from 0 to 1, and fractions are among them, because
+        the model takes images that are not scaled. With up to 50 levels, they are not refused.
+        """
         require_integer("num_levels", num_levels, low=2)
         return cls(shape, 0, num_levels - 1)
 
@@ -97,8 +104,15 @@ class Maps(Numbers):
         maps = super().parse(given, count, unknown, several)
         if not self.fit_in(maps, np).all():
             raise UserError(
-                f"Invalid maps. Expected codes from 0 to {self.num_codes - 1}. "
+                f"Invalid maps. Expected {self.numbers}. "
                 f"Received: values from {maps.min():g} to {maps.max():g}"
+            )
+        is_scaled = maps.size and maps.min() >= 0 and maps.max() <= 1 and (maps % 1).any()
+        if is_scaled and not self.bounds[0].any() and (self.bounds[1] >= 50).all():
+            high = self.bounds[1].max()
+            raise UserError(
+                f"Invalid maps. Expected values from 0 to {high:g}, such as {high:g} * maps. "
+                f"Received: values from {maps.min():.9g} to {maps.max():.9g}"
             )
         return maps
 

@@ -44,6 +44,8 @@ class Numbers(Conditions):
 
     Attributes:
         in_data: String, where data have the values, for messages.
+        numbers: String, the numbers that `fit_in` accepts, for messages.
+        is_linear: Boolean array `(size,)`, whether small values of a component are close to 0.
         bounds: Float64 array `(2, size)`, lower and upper bounds; NaN if they are not given. Those
             that `fit` has found are in `model.encoder.bounds`.
 
@@ -54,6 +56,7 @@ class Numbers(Conditions):
     needs_values = True
     exportable = True
     in_data: str
+    numbers: str = "finite numbers"
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Numbers(Conditions):
             require_integer("size", size, high=100_000)
         self.shape = plain(tuple(shape))
         self.size = self.shape[-1]
+        self.is_linear = np.ones(self.size, bool)
         names = tuple(f"h{index}" for index in range(self.size)) if names is None else names
         self.names = checked_class_names(names, self.size, "names")
         self.description = f"{self.kind} ({', '.join(self.names)})"
@@ -218,7 +222,7 @@ class Numbers(Conditions):
     def prepared(self, parsed: np.ndarray) -> np.ndarray:
         """Returns values as float64, if their dtype resolves the bounds.
 
-        Values outside of the bounds issue a warning.
+        Values outside of the bounds, or on another scale, issue a warning.
         """
         self.require_resolution(self.bounds, parsed.dtype)
         values = parsed.astype("float64")
@@ -226,7 +230,8 @@ class Numbers(Conditions):
         return values
 
     def note_outside(self, values: np.ndarray) -> None:
-        """Issues a warning for values outside of the bounds."""
+        """Issues a warning for values outside of the bounds, or on another scale."""
+        self._note_scale(values)
         low, high = self.bounds
         flat, slack = values.reshape(-1, self.size), SLACK * (high - low)
         outside = (flat < low - slack) | (flat > high + slack)
@@ -238,6 +243,20 @@ class Numbers(Conditions):
                 f"{high[index]:.9g} of the model, which extrapolates there: "
                 f"{shown}{', …' if len(found) > 3 else ''}",
                 stacklevel=6,
+            )
+
+    def _note_scale(self, values: np.ndarray) -> None:
+        """Issues a warning if all values are small compared with the bounds, and not all equal."""
+        flat = values.reshape(-1, self.size)[:, self.is_linear]
+        if not flat.size or np.ptp(flat, axis=0).max() == 0:
+            return
+        bounds = self.bounds[:, self.is_linear]
+        if (np.abs(flat).max(axis=0) <= np.abs(bounds).max(axis=0) / 50).all():
+            warnings.warn(
+                f"All values of {', '.join(self.names)} are from {flat.min():.9g} to "
+                f"{flat.max():.9g}, in a fiftieth of the range {bounds.min():.9g} to "
+                f"{bounds.max():.9g} of the model. Give {self.kind} in the units of the training",
+                stacklevel=7,
             )
 
     def in_unit(self, values: Any, bounds: Any, xp: Any) -> Any:

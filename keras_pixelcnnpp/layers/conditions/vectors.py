@@ -74,7 +74,10 @@ class Vectors(Numbers):
             raise invalid_argument("scale", scale, f"'linear' or 'log', or {size} of them")
         self.scale = scales
         self.is_log = np.array(scales) == "log"
+        if self.is_log.any():
+            self.numbers = "finite numbers, positive for components whose scale is 'log'"
         super().__init__((size,), low, high, names)
+        self.is_linear = ~self.is_log
         self.code_size = self.size
 
     def config(self) -> dict[str, Any]:
@@ -87,7 +90,8 @@ class Vectors(Numbers):
 
     def _require_positive(self, values: np.ndarray) -> None:
         """Raises a `UserError` for values of `"log"` components that have no logarithm."""
-        lowest = values.reshape(-1, self.size).min(axis=0, initial=np.inf)
+        flat = values.reshape(-1, self.size).astype("float64")  # integers have no infinity
+        lowest = flat.min(axis=0, initial=np.inf)
         for index in np.flatnonzero(self.is_log & (lowest <= 0)):
             raise UserError(
                 f"Invalid vectors. Expected positive values of {self.names[index]}, whose scale is "
@@ -102,7 +106,7 @@ class Vectors(Numbers):
         return array
 
     def fit_in(self, values: Any, xp: Any) -> Any:
-        return xp.isfinite(values) & (~self.is_log | (values > 0))
+        return xp.isfinite(values) & xp.where(self.is_log, values > 0, True)
 
     def in_unit(self, values: Any, bounds: Any, xp: Any) -> Any:
         if self.is_log.any():
