@@ -61,7 +61,7 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
 
 def load_preset(
     name: str | None, source: DataSource, network: str | None = None
-) -> tuple[str, Recipe]:
+) -> tuple[str, PixelCNNRecipe]:
     """Returns a recipe, and the preset, the network, or the data to which it belongs."""
     if name is None and network is not None and (own := NETWORKS[network].recipe) is not None:
         return f"network {network}", PixelCNNRecipe(network=network, **own)

@@ -239,7 +239,7 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
 def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
     conditions = Unconditional() if recipe.conditioning == "none" else dataset.conditions
-    options = {"conditions": conditions, "ordered_levels": not recipe.codes}
+    options: dict[str, Any] = {"conditions": conditions, "ordered_levels": not recipe.codes}
     options |= recipe.model_arguments()
     try:
         return NETWORKS[recipe.network](image_shape=dataset.image_shape, **options)

@@ -80,7 +80,7 @@ class TrainedModel(NamedTuple):
         height, width, channels = self.model.image_shape
         self.require_files()
         name = "image" if isinstance(file, bytes) else str(file)
-        if self.has_codes:
+        if self.has_codes and isinstance(file, Path):  # the app, which has bytes, takes no codes
             return self._read_codes(file, tiled)
         how = self.values_read["as_uint16"]
         image = open_image(file, channels, self.reading.get("white_level"), how)

@@ -399,12 +399,12 @@ def checked_labels(
         array = np.full(count, array)
     if array.shape != (count,) or array.dtype.kind not in "ui":
         received = f"labels with shape={array.shape} and dtype={array.dtype}"
-        marginal = "; labels=-1 stands for p(x), the mean over the classes" if lowest < 0 else ""
+        marginal = "; -1 stands for p(x), the mean over the classes" if lowest < 0 else ""
         raise UserError(
-            f"Invalid value for argument `labels`. Expected {count} integers{marginal}. "
+            f"Invalid labels. Expected {count} integers{marginal}. "
             f"Received: {'none' if labels is None else received}"
         )
-    _require_range("for argument `labels`", array, limit, lowest)
+    _require_range("of labels", array, limit, lowest)
     return array.astype("int32")
 
 

@@ -116,6 +116,14 @@ def test_refused_arguments(call, arguments, name):
 
 
 @pytest.mark.once
+def test_one_map_holds_for_all_images():
+    maps = np.arange(4.0).reshape(1, 2, 2, 1)
+    for one in (maps, maps[0], maps[..., 0], maps[0, ..., 0]):
+        found = kp.Maps((2, 2, 1), 0, 3).parse(one, 5)
+        np.testing.assert_array_equal(found, np.repeat(maps, 5, axis=0))
+
+
+@pytest.mark.once
 def test_values_between_codes_are_refused():
     codes = kp.Maps.of_codes((2, 2, 1), 4)
     for wrong in (np.full((3, 2, 2, 1), 0.5), np.full((3, 2, 2, 1), 4)):

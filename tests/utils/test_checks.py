@@ -235,7 +235,7 @@ def test_larger_images(shape, expected):
 )
 def test_labels(labels, lowest, expected):
     if expected is None:
-        with pytest.raises(UserError, match=r"`labels`|Unknown class"):
+        with pytest.raises(UserError, match=r"labels|Unknown class"):
             checked_labels(labels, 3, 3, NAMES, lowest)
     else:
         found = checked_labels(labels, 3, 3, NAMES, lowest)
@@ -245,7 +245,7 @@ def test_labels(labels, lowest, expected):
 def test_messages_about_labels():
     with pytest.raises(UserError, match=r"Expected integers from 0 to 2.*-1 to 2, first at inde"):
         checked_labels([2, -1, 0], 3, 3)
-    with pytest.raises(UserError, match=r"Expected 3 integers; labels=-1 stands for p\(x\).*none"):
+    with pytest.raises(UserError, match=r"Expected 3 integers; -1 stands for p\(x\).*none"):
         checked_labels(None, 3, 3, lowest=-1)
     with pytest.raises(UserError, match=r"no masked values. Received: a masked array$"):
         checked_labels(np.ma.masked_equal([0, 1, 2], 1), 3, 3)

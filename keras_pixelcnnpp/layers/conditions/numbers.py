@@ -121,7 +121,7 @@ class Numbers(Conditions):
             ) from error
         if array.dtype.kind in "uif":
             array = self._with_all_axes(array, count)
-            if array.shape == self.shape:
+            if array.shape in (self.shape, (1, *self.shape)):
                 array = np.broadcast_to(array, full)
         if several and array.ndim == len(full) + 1:
             full = (count, array.shape[1], *self.shape)
