@@ -123,7 +123,7 @@ def exact_law(folder, seed, seconds, resume):
     def kl(log_q):
         return mean_of(divergence(exact, log_q).mean(axis=0))  # of each map
 
-    # What is unknown is averaged over, and classes follow from Bayes' rule.
+    # An unknown class is averaged over, and its posterior follows from Bayes' rule.
     averaged = shaped(models["both"].log_prob(every, of_map, **how))
     mean = logsumexp(both, axis=0) - np.log(3)
     posterior = models["both"].class_probabilities(every, condition=of_map, **how)

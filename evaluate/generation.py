@@ -221,7 +221,7 @@ def _print_report(report: dict) -> None:
         shares = named["sampled"]["classes"]
         lowest = min(shares, key=shares.__getitem__)
         share, real = (named[of]["classes"].get(lowest) for of in ("sampled", "real"))
-        beside = "" if real is None else f", and {real:.1%} of its real images"
-        say(f"Lowest class consistency: {lowest}, {share:.1%} of its samples{beside}.")
+        of_real = "" if real is None else f", and {real:.1%} of its real images"
+        say(f"Lowest class consistency: {lowest}, {share:.1%} of its samples{of_real}.")
     if "not_compared" in report:
         say(f"Note: {report['not_compared']}")

@@ -150,7 +150,7 @@ def test_every_command_on_codes(pixelcnnpp, tmp_path, codes):
     done(pixelcnnpp("decompress", out / "codes.pxc", *model_of, "--output", back))
     for index, of_image in enumerate(codes):
         np.testing.assert_array_equal(np.load(back / f"{index:02}.npy")[..., 0], of_image)
-    # What is no code, or has another size, is named.
+    # Values that are no codes, and arrays of another size, are named.
     np.save(one, np.full((2, 2), CODES))
     one_line(pixelcnnpp("classify", *model_of, one), "00.npy", "from 0 to 599")
     np.save(one, codes[0, :1])

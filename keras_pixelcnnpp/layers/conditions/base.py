@@ -2,7 +2,7 @@
 
 A `Conditions` object says how the values of a condition are read, which class is in one, and which
 weights the conditioning strategies have for it. It is plain data, which never changes. Its
-`ConditionEncoder` is a layer of the network, which has what is learned from the training data.
+`ConditionEncoder` is a layer of the network, which holds everything learned from training data.
 
 Inside the package, the values of N images are one array `(N, ...)`, whatever the condition is.
 Where an image is evaluated under several candidates, the array is `(N, candidates, ...)`.
@@ -210,7 +210,7 @@ class Conditions(ABC):
         return values[:, None]
 
     def completions(self, values: Any) -> Any:
-        """Returns all values `(batch, K, ...)` that agree with what is known, equally likely ones.
+        """Returns all equally likely values `(batch, K, ...)` that agree with the known ones.
 
         p(x) of a value `(batch, ...)` whose class is not known is the mean over them.
         """
