@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from typer import Option
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, option, with_options
-from keras_pixelcnnpp.commands.model_commands import ModelOptions
+from keras_pixelcnnpp.commands.options import ModelOptions
 from keras_pixelcnnpp.utils.errors import not_installed
 
 app = Commands()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from keras_pixelcnnpp.commands.helpers import SamplingFlags, option
-from keras_pixelcnnpp.commands.model_commands import ModelOptions
+from keras_pixelcnnpp.commands.options import ModelOptions
 from keras_pixelcnnpp.utils.errors import UserError
 
 if TYPE_CHECKING:

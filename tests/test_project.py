@@ -8,6 +8,7 @@ import re
 import runpy
 import sys
 from configparser import ConfigParser
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,21 @@ def test_imports_follow_the_order_of_the_page():
     assert against_the_order(folders, order) == set()
     # An entry at another place is noticed.
     assert against_the_order(folders, sorted(order)) != set()
+
+
+def test_modules_of_commands_import_each_other_in_no_circle():
+    """Also not inside a function, so that each can be read after those that it imports."""
+    folder, package = ROOT / "keras_pixelcnnpp" / "commands", "keras_pixelcnnpp.commands."
+    imports = {
+        path.stem: {
+            node.module.removeprefix(package)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(package)
+        }
+        for path in folder.glob("*.py")
+    }
+    order = [*TopologicalSorter(imports).static_order()]  # raises an error if there is a circle
+    assert order.index("helpers") < order.index("options") < order.index("model_commands")
 
 
 @pytest.mark.parametrize("page", ["RELIABILITY.md", "ARCHITECTURE.md"])

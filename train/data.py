@@ -53,6 +53,7 @@ def data_section(recipe: Recipe, dataset: Dataset) -> dict:
         "fingerprint": dataset.fingerprint(),
         "class_names": list(dataset.class_names),
         "vector_names": list(dataset.vector_names),
+        "vectors": recipe.vectors,
         "image_shape": list(dataset.image_shape),
         "counts": dataset.counts(),
         "notes": list(dataset.notes),

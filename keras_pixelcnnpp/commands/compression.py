@@ -10,13 +10,13 @@ import typer
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images, num_header_bytes
 from keras_pixelcnnpp.commands.helpers import paths_read, require_no_input
-from keras_pixelcnnpp.commands.model_commands import CompressOptions, DecompressOptions
+from keras_pixelcnnpp.commands.options import CompressOptions, DecompressOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, read_files
 from keras_pixelcnnpp.data.images import fit_image, open_image, opened
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.errors import UserError, say
-from keras_pixelcnnpp.utils.files import check_output, counted, relative_path, write_bytes
+from keras_pixelcnnpp.utils.files import counted, relative_path, write_bytes
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -27,7 +27,6 @@ def compress_files(options: CompressOptions) -> None:
     For files that cannot be read, an error is printed, and the command ends with status 2.
     """
     output = options.output
-    check_output(output, options.overwrite)
     trained = TrainedModel.named(options)
     files = [file for path in options.images for file in trained.files_in(path)]
     model, tiled = trained.model, options.tiled
@@ -111,8 +110,7 @@ def decompress_file(options: DecompressOptions) -> None:
         raise UserError(f"{options.file}: {error}") from error
     names = names or [f"{index:05d}{suffix}" for index in range(len(images))]
     paths = _paths_inside(output, names, suffix)
-    for path in paths:
-        check_output(path, options.overwrite)
+    options.require_new(paths)
     require_no_input(paths, paths_read(options))
     for path, pixels in zip(paths, images, strict=True):
         write_bytes(path, trained.file_bytes(pixels))

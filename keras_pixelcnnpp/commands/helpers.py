@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -42,6 +42,26 @@ class SamplingFlags:
         return {one.name: getattr(self, one.name) for one in fields(SamplingFlags)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class OverwriteOptions:
+    """Options of the commands that write a file at once: those declared by `output_path`."""
+
+    advice: ClassVar = "Add --overwrite to replace it, or choose another file"
+
+    overwrite: bool = option("Replace existing files.", False)
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether the command may replace files that exist."""
+        return self.overwrite
+
+    def require_new(self, paths: Iterable[Path]) -> None:
+        """Raises a `UserError` if a file exists that the command must not replace."""
+        for path in paths:
+            if path.exists() and not self.may_replace:
+                raise UserError(f"{path} exists. {self.advice}")
+
+
 class Commands(typer.Typer):
     """A group of commands whose help texts end with examples."""
 
@@ -59,14 +79,18 @@ def with_options(*declarations: type, defaults: dict[str, Any] | None = None) ->
 
     The command gets an object of each dataclass. Their fields are declared with `option`, or
     annotated as in the documentation of typer. The help shows `defaults`, which are by default the
-    `DEFAULTS` of a recipe. An output that is one of the files that the command reads is an error.
+    `DEFAULTS` of a recipe. An output that is one of the files that the command reads is an error,
+    and so is one that exists, unless the command may replace it.
     """
     names = {one: [field.name for field in fields(one)] for one in declarations}
 
     def decorate(function: Callable) -> Callable:
         def call(**values: Any) -> None:
             given = [one(**{name: values[name] for name in names[one]}) for one in names]
-            require_no_input(*(_paths(given, are_outputs=are) for are in (True, False)))
+            require_no_input(_paths_written(given), _paths_read(given))
+            for options in given:
+                if isinstance(options, OverwriteOptions):
+                    options.require_new(_paths_written([options]))
             function(*given)
 
         parameters = [
@@ -103,18 +127,31 @@ def paths_read(options: Any) -> list[Path]:
 
     These are the paths of all options that are not declared as outputs, also of one that is new.
     """
-    return _paths([options], are_outputs=False)
+    return _paths_read([options])
 
 
-def _paths(given: list[Any], are_outputs: bool) -> list[Path]:
-    chosen = [
-        getattr(options, one.name)
-        for options in given
-        for one in fields(options)
-        if one.metadata.get("of_output", False) == are_outputs
+def _paths_read(given: list[Any]) -> list[Path]:
+    return [path for path, endings in _paths(given) if not endings]
+
+
+def _paths_written(given: list[Any]) -> list[Path]:
+    """Returns the files that a command replaces. A folder that exists is filled, not replaced."""
+    return [
+        Path(f"{path}{ending}")
+        for path, endings in _paths(given)
+        for ending in endings
+        if ending or not path.is_dir()
     ]
-    values = [value if isinstance(value, list) else [value] for value in chosen]
-    return [path for paths in values for path in paths if isinstance(path, Path)]
+
+
+def _paths(given: list[Any]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yields the paths of all options, with the endings of what is written there."""
+    for options in given:
+        for one in fields(options):
+            value = getattr(options, one.name)
+            for path in value if isinstance(value, list) else [value]:
+                if isinstance(path, Path):
+                    yield path, one.metadata.get("of_output", ())
 
 
 def require_no_input(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
@@ -139,11 +176,17 @@ def epilog(*examples: str) -> str | None:
 
 
 def output_path(
-    text: str, default: Any = None, folder: bool = False, suffix: str | tuple[str, ...] = ""
+    text: str,
+    default: Any = None,
+    folder: bool = False,
+    suffix: str | tuple[str, ...] = "",
+    beside: tuple[str, ...] = (),
 ) -> Any:
     """Declares an option for an output path, which is checked before the command does its work.
 
-    It must not be a file that the command reads; see `paths_read`.
+    `beside` are the endings of further files that the command writes: with `".json"`, it also
+    writes `a.csv.json` next to `a.csv`. None of them may be a file that the command reads (see
+    `paths_read`) or that exists (see `OverwriteOptions`).
     """
     kinds = {"file_okay": not folder, "dir_okay": folder}
 
@@ -154,7 +197,7 @@ def output_path(
             raise UserError(f"Invalid value for --output. {expected}. Received: {path}")
         return in_a_folder(path)
 
-    return option(text, default, callback=checked, of_output=True, **kinds)
+    return option(text, default, callback=checked, of_output=("", *beside), **kinds)
 
 
 def in_a_folder(path: Path | None) -> Path | None:

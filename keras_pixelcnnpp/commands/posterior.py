@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from keras_pixelcnnpp.commands.helpers import require_no_input
-from keras_pixelcnnpp.commands.model_commands import ConditionOptions, PosteriorOptions
-from keras_pixelcnnpp.commands.trained_model import TrainedModel
-from keras_pixelcnnpp.data.images import SUFFIXES, fit_image, open_image
+from keras_pixelcnnpp.commands.options import ConditionOptions, PosteriorOptions
+from keras_pixelcnnpp.commands.trained_model import TrainedModel, print_notes
+from keras_pixelcnnpp.data.images import SUFFIXES, Changes, fit_image, open_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
@@ -18,7 +18,6 @@ from keras_pixelcnnpp.utils.backend import graphs_as_traced
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
 from keras_pixelcnnpp.utils.files import (
     atomic_path,
-    check_output,
     counted,
     read_array,
     write_csv,
@@ -31,8 +30,6 @@ def write_posterior(options: PosteriorOptions) -> None:
     """Writes mean, standard deviation and interval of each component for each image or group."""
     if not 0 < options.level < 1:
         raise UserError(f"Invalid value for --level. Expected (0, 1). Received: {options.level}")
-    for output in filter(None, (options.output, options.figure)):
-        check_output(output, options.overwrite)
     trained = TrainedModel.named(options)
     if options.figure is not None and options.data.is_dir():
         require_no_input([options.figure], trained.files_in(options.data))
@@ -47,6 +44,13 @@ def write_posterior(options: PosteriorOptions) -> None:
         with as_user_error(f"{options.prior} cannot be read"):
             prior = np.loadtxt(options.prior, ndmin=1)
     print(f"Scoring {counted(len(images))} under {len(grid):,} vectors")
+    if prior is None and (logarithmic := _logarithmic(options.grid, trained.model.conditions)):
+        say(
+            f"Prior: uniform in {', '.join(logarithmic)}, also between values with equal ratios. "
+            "If the simulations were log-uniform, write "
+            f"{' '.join(f'-log({name})' for name in logarithmic)} of each vector to a file for "
+            "--prior."
+        )
     with graphs_as_traced():
         how: Any = {"observed": options.rows, "verbose": "auto"}
         found = trained.model.grid_posterior(images, grid, prior, groups=groups, **how)
@@ -62,6 +66,18 @@ def write_posterior(options: PosteriorOptions) -> None:
         with atomic_path(options.figure) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
         say(f"Wrote {options.figure}")
+
+
+def _logarithmic(grid: str, conditions: Conditions) -> list[str]:
+    """Returns the components that vary on a grid and are logarithmic there, or in the model."""
+    vectors = vectors_of(conditions)
+    scales = dict(zip(vectors.names, vectors.scale, strict=True))
+    parts = [(name.strip(), text) for name, _, text in (p.partition("=") for p in grid.split(","))]
+    return [
+        name
+        for name, text in parts
+        if ":" in text and (text.startswith("log:") or scales[name] == "log")
+    ]
 
 
 def _images(
@@ -144,7 +160,10 @@ def _read_map(path: Path, conditions: Conditions, trained: TrainedModel) -> np.n
     height, width, channels = conditions.spec(None, 1).shape[2:]
     # Image files of maps are read like those of images, as in training.
     image = open_image(path, channels, as_uint16=trained.values_read["as_uint16"])
-    return fit_image(image, (height, width))
+    pixels, changes = fit_image(image, (height, width)), Changes()
+    changes.add(str(path), image, pixels, "center_crop")
+    print_notes(changes)
+    return pixels
 
 
 def grid_of(

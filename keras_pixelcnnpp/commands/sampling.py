@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_pixelcnnpp.commands.model_commands import CompleteOptions, SampleOptions
+from keras_pixelcnnpp.commands.options import CompleteOptions, SampleOptions
 from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
@@ -29,7 +29,6 @@ from keras_pixelcnnpp.utils.checks import class_label
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import (
     atomic_path,
-    check_output,
     counted,
     npy_bytes,
     read_json,
@@ -43,7 +42,6 @@ PARTICLES = 64  # for each completion, by default
 def sample_grid(options: SampleOptions) -> None:
     """Samples images of each class, and writes them as a grid (.png) or an array (.npy)."""
     output = options.output
-    check_output(output, options.overwrite)
     trained = TrainedModel.named(options)
     model = trained.model
     as_array = output.suffix.lower() == ".npy"
@@ -172,7 +170,6 @@ def _sample(trained: TrainedModel, block: tuple[np.ndarray, int, SamplingOptions
 
 def complete_file(options: CompleteOptions) -> None:
     """Completes the known part of an image several times, and writes a PNG file with all images."""
-    check_output(options.output, options.overwrite)
     trained = TrainedModel.named(options)
     model, name, count = trained.model, options.label, options.count
     as_array = options.output.suffix.lower() == ".npy"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import typer
 
-from keras_pixelcnnpp.commands.model_commands import ClassifyOptions, ScoreOptions
+from keras_pixelcnnpp.commands.options import ClassifyOptions, ScoreOptions
 from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
@@ -27,7 +27,6 @@ from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
 from keras_pixelcnnpp.utils.errors import UserError, say
 from keras_pixelcnnpp.utils.files import (
-    check_output,
     class_numbers,
     counted,
     read_cells,
@@ -52,8 +51,6 @@ def classify_files(options: ClassifyOptions) -> None:
     trained.model.conditions.require_classes()
     others = {kind: value[0] for kind, value in values_given(options, trained).items()}
     model, files = trained.model, dict(_labeled_files(options.images, trained))
-    if options.csv is not None:
-        check_output(options.csv, options.overwrite)
     images = trained.read_files(files)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
     pixels = np.stack([*images.values()])
@@ -98,8 +95,8 @@ def score_files(options: ScoreOptions) -> None:
     """
     trained, output = TrainedModel.named(options), options.output
     others = {kind: value[0] for kind, value in values_given(options, trained).items()}
-    how = options.resume, options.workers
-    more: Any = {"tiled": options.tiled, "others": others, "overwrite": options.overwrite}
+    how = options.resume and not options.overwrite, options.workers
+    more: Any = {"tiled": options.tiled, "others": others}
     bits = score_folder(trained, options.data, output, *how, **more)
     good = np.isfinite(bits)
     say(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
@@ -119,7 +116,6 @@ def score_folder(
     block_size: int = 256,
     tiled: bool = False,
     others: dict[str, np.ndarray] | None = None,
-    overwrite: bool = False,
 ) -> np.ndarray:
     """Scores every image file below a folder, and writes a CSV file block by block.
 
@@ -127,8 +123,8 @@ def score_folder(
     image that cannot be read has the class -1 and an error message. A model without classes gives
     all images the class -1. `others` has the vector or the map of all images by kind, for a model
     that needs it; the vector is written after log p(x | h) in nats. With `resume`, an incomplete
-    file is completed if the model and the images are those in the JSON file next to it. `tiled`
-    scores images at their own size, one at a time.
+    file is completed if the model and the images are those in the JSON file next to it; otherwise,
+    both files are replaced. `tiled` scores images at their own size, one at a time.
 
     Returns:
         Bits per dimension, float `(N,)`, NaN for images that cannot be read.
@@ -141,22 +137,17 @@ def score_folder(
     given_vector = ["log_prob", *names] if others else []
     first = ["path", "predicted", "predicted_name", "bits_per_dim"]
     rows = [[*first, *given_vector, *numbers, "error"]]
-    record = output.with_name(f"{output.name}.json")
+    record = Path(f"{output}{ScoreOptions.record}")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
     given |= {kind: value.tolist() for kind, value in others.items()}
     block_size = 1 if tiled else block_size
-    known = read_json(record) if record.exists() else None
-    if output.exists() and not overwrite:
-        if not resume:
-            raise UserError(
-                f"{output} exists. Add --resume to continue it, or --overwrite to replace it"
-            )
-        if known != given:
+    if resume and (output.exists() or record.exists()):
+        if not record.exists() or read_json(record) != given:
             raise UserError(
                 f"{output} has scores of another model or of other images. Choose another file"
             )
-        rows = _complete_rows(output) or rows
+        rows = (_complete_rows(output) if output.exists() else []) or rows
     starts = range(len(rows) - 1, len(paths), block_size)
     blocks = [paths[start : start + block_size] for start in starts]
     # Absolute, because the workers of a cluster have other working directories.

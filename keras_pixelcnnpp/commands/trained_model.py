@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_pixelcnnpp.commands.model_commands import ModelOptions
+from keras_pixelcnnpp.commands.options import ModelOptions
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.images import (

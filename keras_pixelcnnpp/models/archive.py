@@ -88,4 +88,9 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
             f"Note: the names differ. Those of {source} ({', '.join(trained.conditions.names)}) "
             f"are used, in this order, for: {', '.join(model.conditions.names)}."
         )
-    copy_weights(trained, model)
+    if left := copy_weights(trained, model):
+        raise UserError(
+            "Invalid value for option `initial_weights`. Expected all weights of a model of "
+            f"{model.conditions.description}. Received: {source}, which lacks {len(left)} arrays, "
+            f"such as {left[0]}. Maps of another shape, or of codes, have other weights"
+        )

@@ -1,6 +1,7 @@
 """Keras model of images and labels, which checks arrays before Keras's loops."""
 
 import inspect
+import itertools
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,16 +26,38 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Ends `fit` with a `RuntimeError` at the first batch whose loss is not finite."""
+    """Ends `fit` with a `RuntimeError` at the first batch whose loss is not finite.
+
+    Args:
+        data: The first argument of `fit`. If it is a stream that can be read again, the message
+            says which value of a condition is wrong, because the compiled step cannot say it.
+    """
+
+    def __init__(self, data: Any = None):
+        super().__init__()
+        self.data = data
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if not np.isfinite((logs or {}).get("loss", 0.0)):
-            raise RuntimeError(
-                f"The loss is NaN or infinite at batch {batch}. Either the batch is from a stream, "
-                "and has an image value, label, or vector out of range, or a vector in float32, "
-                "which cannot resolve its range; or training diverged, and needs a lower learning "
-                "rate or clipped gradients"
+            wrong = filter(None, map(self.model.wrong_values, self._targets(batch + 1)))
+            cause = next(wrong, "") or (
+                "Either the batch is from a stream, and has an image value, label, vector, or map "
+                "out of range, or a vector in float32, which cannot resolve its range; or training "
+                "diverged, and needs a lower learning rate or clipped gradients"
             )
+            raise RuntimeError(f"The loss is NaN or infinite at batch {batch}. {cause}")
+
+    def _targets(self, count: int) -> Iterator[Any]:
+        """Yields the targets of the first batches; of all, where they are in random order."""
+        data = self.data
+        if data is None or hasattr(data, "shape") or isinstance(data, Iterator):
+            return
+        if isinstance(data, keras.utils.PyDataset):
+            data = (self.data[index] for index in range(data.num_batches or count))
+        else:
+            data = itertools.islice(data, count)
+        for batch in data:
+            yield batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
 
 
 class ImageModel(keras.Model):
@@ -164,7 +187,7 @@ class ImageModel(keras.Model):
             given["validation_data"] = parts if is_arrays else images
         callbacks = keras.tree.flatten(given.get("callbacks") or [])
         self._set_modes(callbacks)
-        given["callbacks"] = [*callbacks, StopAtNaN()]
+        given["callbacks"] = [*callbacks, StopAtNaN(x)]
         given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():
@@ -235,6 +258,10 @@ class ImageModel(keras.Model):
         """Returns the class probabilities of one batch, like `keras.Model.predict_on_batch`."""
         images = self._checked_images(x, "predict_on_batch")
         return self._predictions(super().predict_on_batch(images))
+
+    def wrong_values(self, y: Any) -> str:
+        """Hook: returns what is wrong with the targets of a batch, empty if that is not known."""
+        return ""
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
         """Hook: converts the outputs of `call` to the result of `predict`."""

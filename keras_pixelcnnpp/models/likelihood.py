@@ -140,6 +140,10 @@ class LikelihoodModel(ImageModel):
         self.require_values()
         return self.encoder.scaled(self.conditions.parse(condition, count, **how))
 
+    def wrong_values(self, y: Any) -> str:
+        self.require_values()
+        return self.encoder.wrong_values(y)
+
     @property
     def widths(self) -> tuple[int, ...]:
         """Number of filters at each resolution, highest first."""

@@ -167,7 +167,10 @@ class TrainableModel(LikelihoodModel):
                 f"{self.conditions.kind})`. Received: y=None"
             )
         y = keras.tree.map_structure(to_numpy, y) if isinstance(y, tuple) else to_numpy(y)
-        return self.conditions.parse(y, count, unknown=lowest < 0)
+        parsed = self.conditions.parse(y, count, unknown=lowest < 0)
+        if name == "fit":
+            self.conditions.note_one_for_all(y, count)
+        return parsed
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> np.ndarray:
         self._require_no_values()

@@ -41,7 +41,8 @@ def option(text: str, default: Any = None, **declaration: Any) -> Any:
     The default `...` makes the option required. `declaration` has further arguments of
     `typer.Option`, such as `min`. Those that begin with `of_` say where the option belongs:
     `of_model` to the arguments of the model, `of_preset` to the training options that a preset may
-    set, and `of_output` to the files that the command writes. Other paths are those that it reads.
+    set, and `of_output` to the files that the command writes: it has the endings that are added to
+    the path. Other paths are those that it reads.
     """
     default = MISSING if default is ... else default
     return field(default=default, metadata={"help": text, **declaration})
@@ -125,7 +126,9 @@ class Reading:
     )
     vectors: str | None = option(
         "Names of the components of the vectors on which to condition the model, such as "
-        "beta,field: columns of the CSV files, or names for the array of an .npz file."
+        "beta,field: columns of the CSV files, or names for the array of an .npz file. "
+        "intensity:log scales the logarithm of a component, beta:0.2:0.6 and "
+        "intensity:log:0.1:1000 give its bounds. Default of all: the training vectors' extremes."
     )
 
     def loading(self) -> dict[str, Any]:
@@ -135,8 +138,35 @@ class Reading:
             "resize": self.resize or "center_crop",
             "skip_corrupted": bool(self.skip_corrupted),
             "white_level": self.white_level,
-            "vectors": tuple(self.vectors.split(",")) if self.vectors else (),
+            "vectors": tuple(name for name, *_ in self.components()),
         }
+
+    def components(self) -> list[tuple[str, str, tuple[float, ...]]]:
+        """Returns name, scale, and bounds, which may be empty, of each component of vectors.
+
+        Raises:
+            UserError: If a component has other words than these, or only some have bounds.
+        """
+        found = []
+        for text in self.vectors.split(",") if self.vectors else ():
+            name, *words = text.strip().split(":")
+            scale = "log" if words[:1] == ["log"] else "linear"
+            try:
+                bounds = tuple(map(float, words[scale == "log" :]))
+            except ValueError:
+                bounds = (math.nan,)
+            if not name or len(bounds) not in (0, 2) or not all(map(math.isfinite, bounds)):
+                raise UserError(
+                    "Invalid value for --vectors. Expected NAME, NAME:log, NAME:LOW:HIGH, or "
+                    f"NAME:log:LOW:HIGH for each component. Received: {text}"
+                )
+            found.append((name, scale, bounds))
+        if len({len(bounds) for *_, bounds in found}) > 1:
+            raise UserError(
+                "Invalid value for --vectors. Expected bounds of all components, or of none. "
+                f"Received: {self.vectors}"
+            )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -496,7 +526,7 @@ def recipe_of_run(config: dict, section: str) -> Any:
         "skip_corrupted": data.get("skip_corrupted") or None,
         "white_level": data.get("white_level"),
         "split_seed": data.get("split_seed") or None,
-        "vectors": ",".join(data.get("vector_names", ())) or None,
+        "vectors": data.get("vectors") or ",".join(data.get("vector_names", ())) or None,
     }
     options = {name: config[name]["options"] for name in RECIPES if name in config}
     if section not in options:

@@ -1,5 +1,6 @@
 """A model applied to frames that are larger than its images."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from scipy.special import log_softmax, logsumexp
 from keras_pixelcnnpp.codec.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import Group
+from keras_pixelcnnpp.layers.conditions import Conditions, Group
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
@@ -45,18 +46,22 @@ class TiledModel:
     size have one block, and the likelihoods of the model itself. Train the model on random crops of
     frames (`RandomCrops`), because a window's border cuts through the content of a frame.
 
+    A label or a vector holds for all windows of a frame. A map belongs to a frame, and each window
+    takes its part of it.
+
     Results and errors of the methods are those of `AutoregressiveModel`, for `frames` with one
     class each. Log-likelihoods of frames are float64, because float32 rounds those of a million
     pixels to half a nat. With the label -1, the class is inferred from all pixels that are earlier
     in the order of the blocks.
 
     Args:
-        model: An `AutoregressiveModel` without maps and without the conditioning strategy
-            `spatial`, which depend on the position in an image.
+        model: An `AutoregressiveModel` without the conditioning strategy `spatial`, which depends
+            on the position in an image.
         overlap: Integer, number of earlier rows above and earlier columns to the left of a block in
             its window, less than the model's height and width. By default half of the smaller of
-            the two. A larger overlap gives each pixel more context, but more windows: an overlap of
-            three quarters needs four times as many as one of half.
+            the two, rounded down so that no window cuts through a pixel of a coarse map. A larger
+            overlap gives each pixel more context, but more windows: an overlap of three quarters
+            needs four times as many as one of half.
 
     Raises:
         ValueError: If the model or the overlap does not fit.
@@ -81,8 +86,12 @@ class TiledModel:
         self.num_levels = model.num_levels
         self.ordered_levels = model.ordered_levels
         self.window = model.image_shape[:2]
-        self.overlap = min(self.window) // 2 if overlap is None else overlap
+        # Windows start where a pixel of a map starts.
+        step = math.lcm(*model.conditions.pixel_size(model.image_shape))
+        self.overlap = min(self.window) // 2 // step * step if overlap is None else overlap
         self.blocks(self.window)  # checks the overlap
+        if self.overlap % step:
+            raise invalid_argument("overlap", overlap, f"a multiple of {step}, a pixel of the map")
 
     def blocks(self, size: tuple[int, int]) -> list[list[Block]]:
         """Returns the blocks of a frame of a height and width, as a list of rows."""
@@ -101,8 +110,10 @@ class TiledModel:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
             condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
-                float `(N, size)`. `None` for an unconditional model.
+                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
+                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
+                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+                `None` for an unconditional model.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
@@ -112,7 +123,7 @@ class TiledModel:
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         frames = self.checked(frames)
         found = np.zeros(len(frames))
-        for rows, candidates in self._candidates(condition, len(frames)):
+        for rows, candidates in self._candidates(condition, frames):
             scores = self._sums(frames[rows], candidates, options)
             found[rows] = log_marginal(scores)
         return found
@@ -130,8 +141,10 @@ class TiledModel:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
             condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
-                float `(N, size)`. `None` for an unconditional model.
+                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
+                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
+                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+                `None` for an unconditional model.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
@@ -158,8 +171,10 @@ class TiledModel:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
             condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
-                float `(N, size)`. `None` for an unconditional model.
+                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
+                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
+                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+                `None` for an unconditional model.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
 
@@ -169,7 +184,7 @@ class TiledModel:
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         frames = self.checked(frames)
         found = np.zeros(frames.shape[:3], "float32")
-        for rows, candidates in _one_by_one(self._candidates(condition, len(frames))):
+        for rows, candidates in _one_by_one(self._candidates(condition, frames)):
             maps = self._maps(frames[rows], candidates, options)
             weights = log_softmax(self._sums_before(maps), axis=1)
             found[rows] = logsumexp(weights + maps, axis=1)
@@ -192,8 +207,10 @@ class TiledModel:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
             condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; or vectors,
-                float `(N, size)`. `None` for an unconditional model.
+                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
+                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
+                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+                `None` for an unconditional model.
             seed: Integer >= 0, random seed of the probability integral transform. Its random
                 numbers depend on the seed and the values of each image, not on its position.
             batch_size: Integer, number of windows per batch.
@@ -205,7 +222,7 @@ class TiledModel:
         options = ScoringOptions(batch_size=batch_size, verbose=verbose, seed=seed)
         frames = self.checked(frames)
         found = np.zeros((*frames.shape, 4), "float32")
-        for rows, candidates in _one_by_one(self._candidates(condition, len(frames))):
+        for rows, candidates in _one_by_one(self._candidates(condition, frames)):
             before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
             at_once = images_at_once(self.model)
             if candidates.shape[1] > 1:
@@ -213,8 +230,7 @@ class TiledModel:
                 before = self._maps(frames[rows], candidates, options)
                 before = self._sums_before(before)
             fewer = replace(options, batch_size=min(batch_size, at_once))
-            for batch, windows in self._windows(frames[rows], fewer):
-                of_windows = candidates[[index for index, _ in batch]]
+            for batch, windows, of_windows in self._windows(frames[rows], candidates, fewer):
                 inputs = {"images": windows, "values": of_windows}
                 weights = np.stack([before[index][:, b.rows, b.columns] for index, b in batch])
                 parameters = evaluated(self.model, parameters_of, inputs, batch_size)
@@ -228,6 +244,7 @@ class TiledModel:
         frames: np.ndarray,
         batch_size: int = 32,
         verbose: int | str = 0,
+        condition: Any = None,
     ) -> np.ndarray:
         """Returns the log-likelihood log p(x | y) of each frame for each class.
 
@@ -236,15 +253,18 @@ class TiledModel:
                 and the same dtype.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
+            condition: Vectors or maps of a model of `Joint` conditions, one for each image, or one
+                for all. If there are both, a tuple in the order of the parts, with `None` for the
+                label. `None` for a model of `Labels`.
 
         Returns:
             Float64 array `(N, num_classes)`, nats.
         """
-        conditions = self.model.conditions
-        conditions.require_classes()
+        self.model.conditions.require_classes()
         options = ScoringOptions(batch_size=batch_size, verbose=verbose)
         frames = self.checked(frames)
-        values = self.model.condition_values(None, len(frames))
+        conditions = self._conditions(frames.shape[1:3])
+        values = self._values(condition, len(frames), conditions)
         return self._sums(frames, conditions.with_class(values, conditions.all_classes), options)
 
     def sample(
@@ -266,8 +286,10 @@ class TiledModel:
         Args:
             size: Pair `(H, W)`, height and width of the frames, or an integer for both.
             condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
-                or by Bayes' rule if a part is known; or vectors, float `(N, size)`. A single value
-                gives one frame. For an unconditional model, the integer N.
+                or by Bayes' rule if a part is known; vectors, float `(N, size)`; maps of the
+                frames' size, or divided by the same numbers as those of the model; or a tuple of
+                these in the order of the parts of `Joint` conditions. A single value gives one
+                frame. For an unconditional model, the integer N.
             seed: Integer >= 0. Seed and position among the images determine an image, independent
                 of the batch size. `None` gives different images in each call. (A SavedModel
                 generates its random numbers in the graph, so the same seed gives different images
@@ -308,9 +330,10 @@ class TiledModel:
             batch_size=batch_size,
             verbose=verbose,
         ).checked(model)
-        count = model.conditions.number_of(condition)
-        given = None if model.conditions.num_rows == 0 else condition
-        wanted = model.condition_values(given, count)
+        conditions = self._conditions((height, width))
+        count = conditions.number_of(condition)
+        given = None if conditions.num_rows == 0 else condition
+        wanted = self._values(given, count, conditions)
         shape = (count, height, width, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
@@ -322,25 +345,27 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = model.checked_images(above, size=(rows, width))
             frames[:, :rows], first = model.to_images(model.to_levels(above)), ends.index(rows) + 1
-        unknown = np.flatnonzero(model.conditions.class_of(wanted) < 0)
+        unknown = np.flatnonzero(conditions.class_of(wanted) < 0)
         if len(unknown):
-            candidates = model.conditions.completions(wanted[unknown])
+            candidates = conditions.completions(wanted[unknown])
             scores = np.zeros(candidates.shape[:2])
             if first:
+                of_part = self._conditions(above.shape[1:3])
+                values = self._part(conditions, wanted[unknown], *map(slice, above.shape[1:3]))
                 how = ScoringOptions(batch_size=batch_size)
-                scores = self._sums(above[unknown], candidates, how)
+                scores = self._sums(above[unknown], of_part.completions(values), how)
             chosen = random_choices(scores, options.seed, unknown)
             wanted[unknown] = candidates[np.arange(len(unknown)), chosen]
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
-            of_windows = np.concatenate([wanted] * len(wave))
+            of_windows = [self._part(conditions, wanted, b.rows, b.columns) for *_, b in wave]
             # The noise of a window depends on its frame and the number of its block. NumPy splits
             # a position into 32 bits each, and `sampling/` uses the second numbers below 256.
             numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
             positions = np.add.outer(np.array(numbers) << 40, np.arange(count)).ravel()
             how = {"images": windows, "known": known, "positions": positions}
-            images, _ = sample_images(model, of_windows, options, **how)
+            images, _ = sample_images(model, np.concatenate(of_windows), options, **how)
             for (*_, block), sampled in zip(wave, np.split(images, len(wave)), strict=True):
                 frames[:, *block.inside] = sampled[:, block.above :, block.left :]
         return frames
@@ -372,7 +397,8 @@ class TiledModel:
             Bytes.
         """
         frames = self.checked(frames)
-        if condition is None and self.model.num_classes:
+        conditions = self.model.conditions  # `compress_images` refuses others
+        if condition is None and conditions.num_classes and conditions.compressible:
             condition = self.class_log_likelihoods(frames).argmax(axis=1)
         return compress_images(
             self.model, frames, condition, names, verbose, self.overlap, verify=verify
@@ -416,12 +442,34 @@ class TiledModel:
         self.blocks(array.shape[1:3])
         return self.model.checked_images(array, size=array.shape[1:3])
 
-    def _candidates(self, condition: Any, count: int) -> Iterator[Group]:
+    def _conditions(self, size: tuple[int, int]) -> Conditions:
+        """Returns the conditions of frames of a height and width."""
+        return self.model.conditions.of_frame(size, self.model.image_shape)
+
+    def _values(self, condition: Any, count: int, conditions: Conditions) -> np.ndarray:
+        """Returns the condition of `count` frames that a user gave, scaled for the network."""
+        self.model.require_values()
+        return self.model.encoder.scaled(conditions.parse(condition, count))
+
+    def _part(
+        self, conditions: Conditions, values: np.ndarray, rows: slice, columns: slice
+    ) -> np.ndarray:
+        """Returns the part of values `(batch, ...)` of frames that belongs to some of the pixels.
+
+        `conditions` are those of the frames.
+        """
+        height, width = self.model.conditions.pixel_size(self.model.image_shape)
+        start, left = (rows.start or 0) // height, (columns.start or 0) // width
+        places = slice(start, rows.stop // height), slice(left, columns.stop // width)
+        return conditions.in_window(values, *places)
+
+    def _candidates(self, condition: Any, frames: np.ndarray) -> Iterator[Group]:
         """Yields positions of frames, and the values `(rows, K, ...)` under which they are scored.
 
         The mean is taken over the second axis of the values.
         """
-        return self.model.conditions.groups(self.model.condition_values(condition, count))
+        conditions = self._conditions(frames.shape[1:3])
+        return conditions.groups(self._values(condition, len(frames), conditions))
 
     def _sums(self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions) -> np.ndarray:
         """Returns log-likelihoods of frames under values `(N, K, ...)`, float64 `(N, K)`."""
@@ -442,23 +490,30 @@ class TiledModel:
     ) -> Iterator[tuple[int, Block, np.ndarray]]:
         """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
         silent = replace(options, verbose=0)
-        for batch, windows in self._windows(frames, options):
-            of_windows = values[[index for index, _ in batch]]
+        for batch, windows, of_windows in self._windows(frames, values, options):
             scores = score(self.model, windows, of_windows, silent, "pixel")
             for (index, block), pixels in zip(batch, scores, strict=True):
                 yield index, block, pixels[:, block.above :, block.left :]
 
     def _windows(
-        self, frames: np.ndarray, options: ScoringOptions
-    ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray]]:
-        """Yields batches: pairs of the index of a frame and a block, and their windows."""
+        self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions
+    ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray, np.ndarray]]:
+        """Yields batches: pairs of the index of a frame and a block, their windows, and values.
+
+        `values` are those of the frames, `(N, K, ...)`.
+        """
+        conditions = self._conditions(frames.shape[1:3])
         blocks = [block for row in self.blocks(frames.shape[1:3]) for block in row]
         places = [(index, block) for index in range(len(frames)) for block in blocks]
         starts = range(0, len(places), options.batch_size)
         tick = progress(len(starts), options.verbose)
         for start in starts:
             batch = places[start : start + options.batch_size]
-            yield batch, np.stack([frames[index, b.rows, b.columns] for index, b in batch])
+            windows = np.stack([frames[index, b.rows, b.columns] for index, b in batch])
+            of_windows = [
+                self._part(conditions, values[index], b.rows, b.columns) for index, b in batch
+            ]
+            yield batch, windows, np.stack(of_windows)
             tick()
 
     def _sums_before(self, maps: np.ndarray) -> np.ndarray:

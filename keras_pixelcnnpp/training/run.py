@@ -374,6 +374,7 @@ _IS_VALID = {
     "split_seed": lambda value: type(value) is int and value >= 0,
     "class_names": _are_printable,
     "vector_names": _are_printable,
+    "vectors": lambda value: value is None or isinstance(value, str),
     "conditions": lambda value: isinstance(value, dict),
     "image_shape": lambda value: (
         _are_all(value, int) and len(value) == 3 and all(0 < size < 2**16 for size in value)

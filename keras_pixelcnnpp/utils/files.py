@@ -5,7 +5,7 @@ The rule holds for all that the package writes, so that nothing of the user is l
 - Files and folders are written completely in a hidden folder next to their place, flushed to the
   disk, and renamed. Existing files are removed only then. (`atomic_path`, `atomic_files`)
 - A command replaces a file that its options name, and that is there already, only with
-  `--overwrite` (`check_output`), and never replaces its own input (`require_no_input` in
+  `--overwrite` (`OverwriteOptions`), and never replaces its own input (`require_no_input`, both in
   `commands/helpers.py`).
 """
 
@@ -106,15 +106,6 @@ def _flush(path: Path) -> None:
         if file.is_file():
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raises a `UserError` if the file at `path` exists, unless the user allows to `overwrite` it.
-
-    This is called before a command does its work.
-    """
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists. Add --overwrite to replace it, or choose another file")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

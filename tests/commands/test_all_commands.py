@@ -17,7 +17,7 @@ import tiny
 from command_line import SMALL_OPTIONS, done, one_line
 
 import keras_pixelcnnpp
-from keras_pixelcnnpp.commands import model_commands
+from keras_pixelcnnpp.commands import options
 from keras_pixelcnnpp.commands.helpers import in_a_folder, with_options
 from keras_pixelcnnpp.data.images import png_bytes
 from keras_pixelcnnpp.train import run_training
@@ -181,7 +181,7 @@ def test_a_folder_that_cannot_be_written_to():
 
 def output_and_input():
     """Yields the options of each command, with one that is written and one that is read."""
-    for kind in filter(is_dataclass, vars(model_commands).values()):
+    for kind in filter(is_dataclass, vars(options).values()):
         paths = [one for one in fields(kind) if "Path" in str(one.type)]
         for output in paths:
             if "callback" in output.metadata:

@@ -40,7 +40,8 @@ def test_commands_take_a_map_or_refuse(run_of_maps, pixelcnnpp, tmp_path):
     assert float(row["log_prob"]) == pytest.approx(log_prob, rel=1e-5)
     one_line(pixelcnnpp("sample", *named), "Missing option --map")
     samples = "--output", tmp_path / "samples.png"
-    done(pixelcnnpp("sample", *named, "--map", images / "one.png", *samples))
+    out = done(pixelcnnpp("sample", *named, "--map", images / "one.png", *samples))
+    assert "one.png (4×4 to " in out  # resized, which is not an error
     (tmp_path / "map.npy").write_bytes(b"no array")
     one_line(pixelcnnpp("sample", *named, *given), "map.npy cannot be read")
     one_line(pixelcnnpp("classify", images, *named), "maps")

@@ -64,6 +64,38 @@ def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_pa
     assert run_of_vectors.history("pixelcnnpp")[0]["val_bits_per_dim"] == pytest.approx(bits)
 
 
+@pytest.mark.filterwarnings("ignore:In ")  # on a coarse grid
+def test_scales_and_bounds_of_a_command(run_of_arrays, pixelcnnpp, tmp_path):
+    images, vectors = lattices(12)
+    given = {"x_train": images, "vectors_train": vectors, "x_val": images, "vectors_val": vectors}
+    run = run_of_arrays(given, vectors="share:log:0.05:1,contrast:-2:2")
+    model = load_trained_model(run.model_keras)
+    assert (model.conditions.names, model.conditions.scale) == (
+        ("share", "contrast"),
+        ("log", "linear"),
+    )
+    np.testing.assert_allclose(model.encoder.bounds, [[0.05, -2], [1, 2]])
+    # The middle of the logarithms is 0 for the network.
+    scaled = model.condition_values([[0.05**0.5, 0]], 1)
+    np.testing.assert_allclose(scaled, [[0, 0]], atol=1e-6)
+    config = run.read_config()
+    assert recipe_of_run(config, "pixelcnnpp").vectors == "share:log:0.05:1,contrast:-2:2"
+    words = "posterior", "--run", run.path, "--data", config["data"]["source"], "--overwrite"
+    words = (*words, "--output", tmp_path / "p.csv")
+    out = done(pixelcnnpp(*words, "--grid", "share=0.3:0.6:3,contrast=0:0.2:2"))
+    assert "Prior: uniform in share, also" in out
+    assert "write -log(share) of each vector" in out
+    assert "Prior" not in done(pixelcnnpp(*words, "--grid", "share=0.4,contrast=0:0.2:2"))
+    for text, message in (
+        ("share:ln,contrast", "NAME:log:LOW:HIGH for each component. Received: share:ln"),
+        ("share:1,contrast", "Received: share:1"),
+        ("share:0:nan,contrast", "Received: share:0:nan"),
+        ("share:0:1,contrast", "bounds of all components, or of none"),
+    ):
+        where = "--data", config["data"]["source"], "--run", tmp_path / "new"
+        one_line(pixelcnnpp("train", *where, "--vectors", text), message)
+
+
 @pytest.mark.filterwarnings("ignore:In 1 of 1 posteriors")  # of ten images, on a coarse grid
 def test_posterior_is_that_of_the_model(run_of_vectors, arrays, pixelcnnpp, tmp_path):
     table, figure = tmp_path / "posterior.csv", tmp_path / "posterior.png"

@@ -83,6 +83,25 @@ class TestScore:
         pixelcnnpp(*command, "--overwrite")
         assert read_rows(output) == rows
 
+    def test_keeps_the_file_that_would_be_beside_the_scores(
+        self, pixelcnnpp, model, data, tmp_path
+    ):
+        """Also if it is an input; it is continued or replaced together with the scores."""
+        output, beside = tmp_path / "scores.csv", tmp_path / "scores.csv.json"
+        command = ("score", "--model", model.source, "--data", data, "--output", output)
+        beside.write_text('{"of": "somebody else"}')
+        one_line(pixelcnnpp(*command), "scores.csv.json exists", "--overwrite")
+        one_line(pixelcnnpp(*command, "--resume"), "scores of another model or of other images")
+        given = ("--map", beside, "--overwrite")
+        one_line(pixelcnnpp(*command, *given), "scores.csv.json is an input of this command")
+        assert beside.read_text() == '{"of": "somebody else"}'
+        assert not output.exists()
+        pixelcnnpp(*command, "--overwrite")
+        rows = output.read_bytes()
+        output.unlink()  # as if killed after the first file
+        pixelcnnpp(*command, "--resume")
+        assert output.read_bytes() == rows
+
     def test_of_a_model_without_classes(self, data, tmp_path):
         model = tiny.untrained_pixelcnn(num_classes=0, conditioning="none")
         output = tmp_path / "scores.csv"

@@ -239,14 +239,14 @@ def test_of_codes_and_logarithms(tmp_path):
     """The graph refuses numbers that are no codes, and those without a logarithm."""
     conditions = kp.Joint(
         kp.Vectors(2, low=[1, 0], high=[2, 1], scale=["log", "linear"]),
-        kp.Maps.of_codes((2, 2, 1), 300),
+        kp.Maps.of_codes((2, 2, 2), (300, 200)),
     )
     options = {"conditions": conditions, "num_levels": 2, "filters": 4, "num_blocks": 1}
     model = randomize(kp.GatedPixelCNN((2, 2, 1), **options))
     model.export(tmp_path / "1")
     exported = SavedModelClassifier(tmp_path)
     images, vector = np.zeros((1, 2, 2, 1), "uint8"), [[1.5, 0.0]]
-    codes = np.reshape([0, 7, 298, 299], (1, 2, 2, 1))
+    codes = np.reshape([0, 5, 7, 199, 298, 0, 299, 1], (1, 2, 2, 2))
 
     def log_prob(vectors, maps):
         found = exported.call("log_prob", images=images, vectors=vectors, maps=maps)
@@ -254,8 +254,9 @@ def test_of_codes_and_logarithms(tmp_path):
 
     expected = model.log_prob(images, (vector, codes))
     np.testing.assert_allclose(log_prob(vector, codes), expected, rtol=1e-5)
-    for wrong in (codes - 1, codes + 1, codes + 0.5, codes * np.nan):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="maps must be codes from 0 to"):
+    message = r"maps must be codes from 0 to 299 \(h0\), 199 \(h1\)"
+    for wrong in (codes - 1, np.add(codes, [0, 1]), codes + 0.5, codes * np.nan):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             log_prob(vector, wrong)
     message = "vectors must be finite numbers, positive"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):

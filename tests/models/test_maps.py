@@ -1,5 +1,7 @@
 """Models of p(image | map): exact sums and samples, positions of the map, and refusals."""
 
+import json
+
 import enumeration
 import keras
 import numpy as np
@@ -107,7 +109,8 @@ def made(shape=(4, 4, 1), conditioning="bias", cls=kp.PixelCNNPlusPlus, **option
     each(
         (made, {}, {"shape": [(3, 4, 1), (8, 4, 1), (4, 4)]}),
         (made, {}, {"conditioning": ["one_hot", "bias+mixture_head", "spatial"]}),
-        (kp.Maps.of_codes, {"shape": (2, 2, 1)}, {"num_codes": [1]}),
+        (kp.Maps.of_codes, {"shape": (2, 2, 1)}, {"num_codes": [1, (3, 3)]}),
+        (kp.Maps.of_codes, {"shape": (2, 2, 2)}, {"num_codes": [(3, 1), (3,), (3, 2.5)]}),
     ),
 )
 def test_refused_arguments(call, arguments, name):
@@ -129,6 +132,46 @@ def test_values_between_codes_are_refused():
     for wrong in (np.full((3, 2, 2, 1), 0.5), np.full((3, 2, 2, 1), 4)):
         with pytest.raises(ValueError, match="codes from 0 to 3"):
             codes.parse(wrong, 3)
+
+
+@pytest.mark.once
+def test_numbers_of_codes_of_channels():
+    """Numbers that are equal are those of one number, and each channel is checked by its own."""
+    codes, shape = kp.Maps.of_codes((1, 2, 2), (5, 3)), (1, 2, 2)
+    assert codes.high == (4, 2)
+    assert codes.config()["num_codes"] == (5, 3)
+    assert type(codes)(**json.loads(json.dumps(codes.config()))).config() == codes.config()
+    assert kp.Maps.of_codes(shape, [3, 3]).config() == kp.Maps.of_codes(shape, 3).config()
+    codes.parse(np.reshape([4, 2, 0, 1], (1, *shape)), 1)
+    for wrong in ([0, 4, 0, 0], [5, 0, 0, 0]):
+        with pytest.raises(ValueError, match=r"codes from 0 to 4 \(h0\), 2 \(h1\)"):
+            codes.parse(np.reshape(wrong, (1, *shape)), 1)
+
+
+def test_vectors_of_codes_are_those_of_their_channels(tmp_path):
+    """The first layer adds up rows of its table, as in NumPy; archives and streams know it."""
+    numbers, shape = (5, 2, 3), (2, 4, 1)
+    model = model_of(kp.PixelCNN, shape, kp.Maps.of_codes((1, 2, 3), numbers))
+    encoder, rng = model.encoder, np.random.default_rng(0)
+    maps = rng.integers(0, numbers, (40, 1, 2, 3))
+    table = ops.convert_to_numpy(encoder.steps[0].table)
+    tables = np.split(table, [5, 7])
+    assert [len(one) for one in tables] == [*numbers]
+    expected = sum(one[maps[..., channel]] for channel, one in enumerate(tables))
+    found = ops.convert_to_numpy(encoder.steps[0](encoder.scaled(maps)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    scaled, valid = encoder.targets(ops.convert_to_tensor(maps.astype("float32")), 40)
+    assert ops.convert_to_numpy(valid).all()
+    np.testing.assert_allclose(scaled, encoder.scaled(maps), atol=1e-6)
+    # In the second channel, 2 is no code.
+    wrong = ops.convert_to_tensor(np.tile(np.float32([0, 2, 2]), (1, 1, 2, 1)))
+    assert not ops.convert_to_numpy(encoder.targets(wrong, 1)[1]).any()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    images = enumeration.binary_images(shape)
+    log_prob = model.log_prob(images, maps[0], batch_size=256)
+    assert np.exp(log_prob.astype("float64")).sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(loaded.log_prob(images, maps[0], batch_size=256), log_prob)
 
 
 def test_tensors_of_numbers_that_no_value_has_are_not_valid():

@@ -1,25 +1,36 @@
 """One matrix: methods that take images × containers × kinds of conditions × numbers of levels.
 
-Each entry gives the numbers of the array, or is refused with a message.
+Each entry gives the numbers of the array, or is refused with a message. This file, called with
+`PYTHONPATH=tests/support python`, prints the kinds of conditions × all doors as a table.
+A new kind is a row of `KINDS`, and a new door one of `DOORS`.
 """
 
 import functools
+import re
 
 import keras
 import numpy as np
 import pytest
 import tiny
+from command_line import read_rows
 from layer_checks import randomize
 from tiny import IMAGES, LABELS, Batches
 
 import keras_pixelcnnpp as kp
+from keras_pixelcnnpp.app.answers import Answers
+from keras_pixelcnnpp.commands.options import ModelOptions
+from keras_pixelcnnpp.commands.trained_model import TrainedModel
+from keras_pixelcnnpp.data.images import png_bytes, read_image
 from keras_pixelcnnpp.distributions.levels import quantize
+from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.files import read_json
 
 pytestmark = pytest.mark.eagerly
 once = pytest.mark.once
 
 ANGLES = np.linspace(-0.5, 0.5, 12)
 VECTORS = np.stack([ANGLES, ANGLES**2], axis=1)
+CORNERS = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
 MAPS = np.random.default_rng(0).random((12, 4, 4, 1))
 CODES = np.rint(2 * MAPS)
 
@@ -110,6 +121,8 @@ def model_of(kind, levels):
     arguments = {"dropout_rate": 0.0, **KINDS[kind][0], **LEVELS[levels][0]}
     model = tiny.untrained_pixelcnn(**arguments)
     randomize(model.network, scale=0.1)
+    if kind == "vectors":  # `fit` would learn which vectors are far from those of the test
+        model.encoder.learn(CORNERS)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     return model
 
@@ -268,6 +281,16 @@ def test_methods_of_arrays(seam, method):
 
 
 @once
+@pytest.mark.parametrize("kind", ["vectors", "maps", "map codes", "joint"])
+def test_one_value_for_all_training_images_is_noted(kind):
+    model, values = model_of(kind, "5"), KINDS[kind][1]
+    one = (LABELS, values[1][0]) if kind == "joint" else values[0]
+    with pytest.warns(UserWarning, match="was given for all 12 training images"):
+        model.fit(IMAGES, one, verbose=0)
+    model.evaluate(IMAGES, one, verbose=0)  # has no note: warnings are errors
+
+
+@once
 def test_samples(seam):
     model, images, values = seam
     samples = model.sample(12 if values is None else values, seed=0, verbose=0)
@@ -361,6 +384,12 @@ def test_a_bad_value_in_a_later_batch_gives_no_plausible_number(seam, request):
 
 #: Numbers that no value of a kind has.
 NO_VALUES = {"labels": (-2, 3), "vectors": (-3, 3), "maps": (-1, 2), "map codes": (-1, 0.5, 3, 4)}
+#: What `fit` says about them.
+WRONG_VALUES = {
+    "vectors": "h0 is outside of the bounds -1 to 1 of the model: {}. A stream",
+    "maps": "h0 is outside of the bounds 0 to 1 of the model: {}. A stream",
+    "map codes": "Expected codes from 0 to 2. Received",
+}
 
 
 @runs_out
@@ -375,7 +404,10 @@ def test_a_number_that_no_value_has_gives_no_plausible_number(kind, container):
         wrong = values.copy() if isinstance(number, int) else values.astype("float32")
         wrong[7] = number
         for method in (model.fit, model.evaluate):
-            assert "NaN" in refusal(method, container(IMAGES, wrong), verbose=0)
+            message = refusal(method, container(IMAGES, wrong), verbose=0)
+            assert "NaN" in message
+            if method == model.fit and kind in WRONG_VALUES and container is not generator:
+                assert WRONG_VALUES[kind].format(number) in message  # it can be read again
     assert np.isfinite(model.evaluate(container(IMAGES, values), verbose=0)).all()
 
 
@@ -400,3 +432,281 @@ def test_a_baseline():
     bad[8, 1, 2] = 256
     for pair in ((bad, LABELS), (IMAGES, LABELS + LABELS // 2)):
         refusal(model.evaluate, Batches(*pair), verbose=0)
+
+
+# --- Each kind of condition through each door ---------------------------------------------------
+
+
+class Entrance:
+    """What a door takes: a model, images, their values, and a folder with all of these in files."""
+
+    def __init__(self, kind, folder, pixelcnnpp):
+        self.model, self.images, self.values = model_of(kind, "5"), IMAGES, KINDS[kind][1]
+        self.conditions, self.folder, self.command = self.model.conditions, folder, pixelcnnpp
+
+    @property
+    def parts(self):
+        """Pairs of a part of the conditions and its values."""
+        values = self.values if isinstance(self.values, tuple) else (self.values,)
+        return [*zip(self.conditions.parts, values, strict=False)]
+
+    @property
+    def bits(self):
+        return bits_of(self.model, self.images, self.values)
+
+    @property
+    def archive(self):
+        self.model.save(self.folder / "model.keras")
+        return self.folder / "model.keras"
+
+    @property
+    def data(self):
+        arrays, prefixes = {}, {"labels": "y", "vectors": "vectors", "maps": "maps"}
+        for split in ("train", "val"):
+            arrays[f"x_{split}"] = self.images
+            for part, values in self.parts:
+                arrays[f"{prefixes[part.kind]}_{split}"] = values
+        np.savez(self.folder / "data.npz", **arrays)
+        return self.folder / "data.npz"
+
+    @property
+    def picture(self):
+        folder = self.folder / "images"
+        folder.mkdir(exist_ok=True)
+        (folder / "one.png").write_bytes(png_bytes(self.images[0]))
+        return folder / "one.png"
+
+    def given(self, label=True):
+        """Returns the options of a command for the condition of the first image."""
+        words = []
+        for part, values in self.parts:
+            if part.kind == "labels" and label:
+                words += ["--label", values[0]]
+            elif part.kind == "vectors":
+                pairs = zip(part.names, values[0], strict=True)
+                words += ["--vector", ",".join(f"{name}={value}" for name, value in pairs)]
+            elif part.kind == "maps":
+                np.save(self.folder / "map.npy", values[0])
+                words += ["--map", self.folder / "map.npy"]
+        return words
+
+    def first(self, label=True):
+        """Returns the condition of the first image, of which the label may be left out."""
+        one = None if self.values is None else tiny.taken(self.values, slice(0, 1))
+        if label or not self.model.num_classes:
+            return one
+        return (None, *one[1:]) if isinstance(one, tuple) else None
+
+    def run(self, *words):
+        """Runs a command; an error of it is one of Python."""
+        status, out, err = self.command(*words)
+        if status:
+            raise UserError(err)
+        return out
+
+
+def through_stream(container, dtype=None):
+    """A stream whose numbers have a dtype; labels beside them are integers."""
+
+    def enter(at):
+        values = at.values
+        if dtype is not None and values is not None:
+            is_tuple, each = isinstance(values, tuple), keras.tree.map_structure
+            if np.dtype(dtype).kind == "i":
+                at.values = each(lambda x: np.rint(x / np.abs(x).max()).astype(x.dtype), values)
+            values = each(
+                lambda x: x if is_tuple and x.dtype.kind == "i" else x.astype(dtype), at.values
+            )
+        return np.ravel(at.model.evaluate(container(at.images, values), verbose=0))[0], at.bits
+
+    return enter
+
+
+def image_batches(images, values):
+    return kp.data.ImageBatches(images, LABELS * 0 - 1 if values is None else values, batch_size=6)
+
+
+def reloaded(at):
+    return bits_of(keras.models.load_model(at.archive), at.images, at.values), at.bits
+
+
+def preset(at):
+    at.model.save_to_preset(at.folder / "preset")
+    loaded = kp.AutoregressiveModel.from_preset(at.folder / "preset")
+    return bits_of(loaded, at.images, at.values), at.bits
+
+
+def saved_model(at):
+    at.model.export(at.folder / "served")
+    inputs = {part.kind: values for part, values in at.parts}
+    inputs = inputs or {"labels": np.full(12, -1)}
+    served = kp.SavedModelClassifier(at.folder / "served")
+    found = served.call("log_prob", images=at.images, **inputs)["log_likelihood"]
+    return found, at.model.log_prob(at.images, at.values)
+
+
+def trained(at):
+    """The command starts from the weights, and changes nothing."""
+    small = {"network": "pixelcnn", "num-levels": 5, "head": "logistic_mixture", "filters": 4}
+    small |= {"num-blocks": 1, "num-mixtures": 1, "epochs": 1, "batch-size": 12}
+    small |= {"learning-rate": 0, "dropout-rate": 0}
+    words = ["train", *(word for name, value in small.items() for word in (f"--{name}", value))]
+    words += [] if at.parts else ["--conditioning", "none"]
+    run = at.folder / "run"
+    at.run(*words, "--data", at.data, "--run", run, "--initial-weights", at.archive)
+    return bits_of(keras.models.load_model(run / "model.keras"), at.images, at.values), at.bits
+
+
+def reported(at):
+    output = at.folder / "reports"
+    words = "--model", at.archive, "--data", at.data, "--split", "validation", "--output", output
+    at.run("evaluate", "likelihood", *words)
+    (report,) = output.rglob("likelihood.json")
+    return read_json(report)["bits_per_dim"], at.bits
+
+
+def sampled(at):
+    words = "--model", at.archive, "--count", 1, "--seed", 0, "--output", at.folder / "s.npy"
+    at.run("sample", *words, *at.given())
+    condition = at.first() if at.parts else 1
+    return np.load(at.folder / "s.npy"), at.model.sample(condition, seed=0, verbose=0)
+
+
+def completed(at):
+    words = "--model", at.archive, "--count", 1, "--seed", 0, "--output", at.folder / "c.npy"
+    at.run("complete", at.picture, *words, *at.given())
+    found = np.load(at.folder / "c.npy").reshape(1, 4, 4, 1)
+    return found, at.model.complete(at.images[:1], 2, at.first(), seed=0, verbose=0)
+
+
+def scored(at):
+    words = "--model", at.archive, "--data", at.picture.parent, "--output", at.folder / "s.csv"
+    at.run("score", *words, *at.given(label=False))
+    (row,) = read_rows(at.folder / "s.csv")
+    return float(row["bits_per_dim"]), at.model.bits_per_dim(at.images[:1], at.first(label=False))
+
+
+def classified(at):
+    csv = at.folder / "c.csv"
+    at.run("classify", at.picture, "--model", at.archive, "--csv", csv, *at.given(label=False))
+    (row,) = read_rows(csv)
+    condition = at.first(label=False)
+    found = [float(row[name]) for name in row if name.startswith("p_")]
+    return found, at.model.class_probabilities(at.images[:1], condition=condition)[0]
+
+
+def inferred(at):
+    names, output = at.conditions.names, at.folder / "p.csv"
+    grid = ",".join(f"{name}=-1:1:3" for name in names)
+    at.run(
+        *("posterior", "--model", at.archive, "--data", at.picture.parent, "--grid", grid),
+        *("--output", output),
+    )
+    (row,) = read_rows(output)
+    found = at.model.grid_posterior(at.images[:1], {name: [-1, 0, 1] for name in names})
+    return [float(row[f"{name}_mean"]) for name in names], found.mean[0]
+
+
+def compressed(at):
+    images = quantize(at.images, 5)
+    return at.model.decompress(at.model.compress(images, at.values, verbose=0), verbose=0), images
+
+
+def compressed_file(at):
+    at.run("compress", at.picture, "--model", at.archive, "--output", at.folder / "i.pxc")
+    words = "decompress", at.folder / "i.pxc", "--model", at.archive, "--output", at.folder / "o"
+    at.run(*words)
+    return read_image((at.folder / "o" / "one.png").read_bytes(), (4, 4, 1)), at.images[0]
+
+
+def framed(at):
+    bits = kp.TiledModel(at.model).bits_per_dim(at.images, at.values)
+    return bits, at.model.bits_per_dim(at.images, at.values)
+
+
+def on_page(at):
+    answers = Answers(TrainedModel.named(ModelOptions(model=at.archive)))
+    return bits_of(answers.model, at.images, at.values), at.bits
+
+
+def has_codes(conditions):
+    return getattr(conditions, "num_codes", None)
+
+
+#: Each door: a function that gives numbers and those of arrays, and the conditions that it refuses.
+DOORS = {
+    "tf.data": (through_stream(tf_data), None),
+    "tf.data float32": (through_stream(tf_data, "float32"), lambda c: c.kind == "labels"),
+    "tf.data float64": (through_stream(tf_data, "float64"), lambda c: c.kind == "labels"),
+    "tf.data integers": (through_stream(tf_data, "int32"), None),
+    "PyDataset": (through_stream(Batches), None),
+    "generator": (through_stream(generator), None),
+    "ImageBatches": (through_stream(image_batches), None),
+    "DataLoader": (through_stream(data_loader), None),
+    "saved": (reloaded, None),
+    "preset": (preset, None),
+    "SavedModel": (saved_model, None),
+    "train": (trained, has_codes),
+    "evaluate": (reported, None),
+    "sample": (sampled, None),
+    "complete": (completed, None),
+    "score": (scored, None),
+    "classify": (classified, lambda c: not c.num_classes),
+    "posterior": (inferred, lambda c: c.kind != "vectors"),
+    "compress()": (compressed, lambda c: not c.compressible),
+    "compress": (compressed_file, lambda c: not c.compressible),
+    "frames": (framed, lambda c: not c.tileable),
+    "app": (on_page, lambda c: c.needs_values),
+}
+#: Doors that only one backend has.
+OF_BACKENDS = {
+    "DataLoader": pytest.mark.torch,
+    "SavedModel": pytest.mark.tensorflow,
+    **{door: pytest.mark.tensorflow for door in DOORS if door.startswith("tf.data")},
+}
+EACH_DOOR = [
+    pytest.param(door, marks=[OF_BACKENDS[door]] if door in OF_BACKENDS else [once])
+    for door in DOORS
+]
+
+
+@runs_out
+@pytest.mark.parametrize("door", EACH_DOOR)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_condition_through_each_door(kind, door, tmp_path, pixelcnnpp, record_property):
+    """It gives the numbers of arrays, or it refuses the kind of condition by its name."""
+    at, (enter, refuses) = Entrance(kind, tmp_path, pixelcnnpp), DOORS[door]
+    names = {at.conditions.description, at.conditions.kind, at.conditions.noun}
+    names |= {part.noun for part in at.conditions.parts}
+    is_refused = refuses is not None and refuses(at.conditions)
+    record_property("cell", (kind, door, "refused" if is_refused else "works"))
+    if is_refused:
+        with pytest.raises((ValueError, RuntimeError), match="|".join(map(re.escape, names))):
+            enter(at)
+        return
+    found, expected = enter(at)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+class Table:
+    """Prints the outcomes of the tests of all doors as a table, as a plugin of pytest."""
+
+    def __init__(self):
+        self.cells = {}
+
+    def pytest_runtest_logreport(self, report):
+        for name, (kind, door, outcome) in report.user_properties:
+            if name == "cell" and report.when == "call":
+                self.cells[door, kind] = outcome if report.passed else report.outcome
+
+    def print(self):
+        print(f"{'':18}" + "".join(f"{kind:>12}" for kind in KINDS))
+        for door in DOORS:
+            row = (self.cells.get((door, kind), "-") for kind in KINDS)
+            print(f"{door:18}" + "".join(f"{cell:>12}" for cell in row))
+
+
+if __name__ == "__main__":
+    table = Table()
+    pytest.main([__file__, "-n0", "-q", "-k", "each_door"], [table])
+    table.print()

@@ -155,7 +155,7 @@ def test_later_data_out_of_range_are_noted_or_nan():
     weights = model.get_weights()
     for wrong in (H + 2, H * np.nan):
         stream = ((IMAGES, h) for h in (H, wrong))
-        with pytest.raises(RuntimeError, match="vector out of range"):
+        with pytest.raises(RuntimeError, match="vector, or map out of range"):
             model.fit(stream, steps_per_epoch=2, shuffle=False, verbose=0)
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)

@@ -203,10 +203,116 @@ def test_refused(model):
     stack = random_frames(20, 20, 9)[..., 0]  # may be (H, W, N)
     with pytest.warns(UserWarning, match=r"read as 20 images, 20 pixels high and 9 wide.*move"):
         kp.AnomalyDetector(tiled).features(stack)
-    spatial = tiny.untrained_model(conditioning="bias+spatial")
-    mapped = kp.PixelCNN((4, 4, 1), conditions=kp.Maps((4, 4, 1), 0, 1), filters=4, num_blocks=1)
-    for other in (spatial, mapped):
-        with pytest.raises(UserError, match="not conditioned on the position"):
-            kp.TiledModel(other)
+    with pytest.raises(UserError, match="not conditioned on the position"):
+        kp.TiledModel(tiny.untrained_model(conditioning="bias+spatial"))
     with pytest.raises(UserError, match="smaller overlap"):
         kp.TiledModel(model, 3).blocks((10**5, 10**5))
+
+
+#: Conditions of models of 4×4 images with a map, and the values of three frames of 8×6 pixels.
+FINE, COARSE = kp.Maps((4, 4, 1), 0, 1), kp.Maps.of_codes((2, 2, 1), 3)
+RANDOM = np.random.default_rng(5)
+MAPPED = {
+    "fine": (FINE, RANDOM.random((3, 8, 6, 1))),
+    "coarse codes": (COARSE, RANDOM.integers(0, 3, (3, 4, 3, 1))),
+    "joint": (kp.Joint(FINE, kp.Labels(3)), (RANDOM.random((3, 8, 6, 1)), np.array([2, 0, 1]))),
+}
+
+
+@pytest.fixture(scope="module", params=MAPPED)
+def mapped(request):
+    """A model whose condition has a map, and values of three frames."""
+    conditions, values = MAPPED[request.param]
+    model = tiny.tiny_model(
+        tiny.untrained_pixelcnn, num_classes=None, conditions=conditions, dropout_rate=0.0
+    )
+    return model, values
+
+
+def parts_of(values, rows, columns, size=(8, 6)):
+    """Returns the part of the maps in values that belongs to a window of 4×4 pixels, by hand."""
+    if isinstance(values, tuple):
+        return parts_of(values[0], rows, columns), values[1]
+    step = size[0] // values.shape[1]
+    return values[:, rows // step : (rows + 4) // step, columns // step : (columns + 4) // step]
+
+
+@pytest.mark.once
+def test_each_window_takes_its_part_of_a_map(mapped):
+    """The sums over blocks are those of the model for windows that are cut by hand."""
+    model, values = mapped
+    tiled, frames = kp.TiledModel(model), quantize(random_frames(3, 8, 6), 5)
+    expected = np.zeros((3, 8, 6))
+    for rows in (0, 2, 4):  # the overlap is 2; later windows replace only their own block
+        for columns in (0, 2):
+            window = frames[:, rows : rows + 4, columns : columns + 4]
+            found = model.pixel_log_probs(window, parts_of(values, rows, columns))
+            above, left = 2 * (rows > 0), 2 * (columns > 0)
+            block = np.s_[:, rows + above : rows + 4, columns + left : columns + 4]
+            expected[block] = found[:, above:, left:]
+    found = tiled.pixel_log_probs(frames, values)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    statistics = tiled.pixel_statistics(frames, values)
+    np.testing.assert_allclose(statistics.log_prob[..., 0], expected, atol=1e-5)
+    bits = -expected.sum(axis=(1, 2)) / (48 * np.log(2))
+    np.testing.assert_allclose(tiled.bits_per_dim(frames, values), bits, rtol=1e-5)
+    turned = tiny.taken(values, [1, 2, 0])
+    assert np.abs(tiled.bits_per_dim(frames, turned) - bits).min() > 1e-4
+    if model.num_classes:  # the mean over the classes of all pixels together
+        of_classes = [tiled.log_prob(frames, (values[0], np.full(3, k))) for k in range(3)]
+        mean = logsumexp(of_classes, axis=0) - np.log(3)
+        np.testing.assert_allclose(tiled.log_prob(frames, values[0]), mean, rtol=1e-6)
+        scores = tiled.class_log_likelihoods(frames, condition=values[0])
+        np.testing.assert_allclose(scores, np.transpose(of_classes), rtol=1e-6)
+        maps = tiled.pixel_log_probs(frames, values[0])
+        np.testing.assert_allclose(maps.sum(axis=(1, 2)), mean, rtol=1e-5)
+
+
+@pytest.mark.once
+def test_one_window_with_a_map_is_the_model(mapped):
+    model, values = mapped
+    images, of_images = random_frames(3, 4, 4), parts_of(values, 2, 2)
+    tiled = kp.TiledModel(model)
+    bits = model.bits_per_dim(images, of_images)
+    np.testing.assert_allclose(tiled.bits_per_dim(images, of_images), bits, rtol=1e-5)
+    samples = model.sample(of_images, seed=1, verbose=0)
+    np.testing.assert_array_equal(tiled.sample(4, of_images, seed=1), samples)
+
+
+@pytest.mark.once
+def test_samples_of_frames_depend_on_the_part_of_the_map_of_their_window(mapped):
+    """A sample's first block is that of the model; each window is completed given its own map."""
+    model, values = mapped
+    tiled, how = kp.TiledModel(model), {"seed": 4, "batch_size": 3}
+    frames = tiled.sample((8, 6), values, **how)
+    assert frames.shape == (3, 8, 6, 1)
+    first = model.sample(parts_of(values, 0, 0), verbose=0, **how)
+    np.testing.assert_array_equal(frames[:, :4, :4], first)
+    below = tiled.sample((8, 6), values, above=frames[:, :6], **how)
+    np.testing.assert_array_equal(below, frames)  # the noise of a block is its own
+    maps = values[0] if isinstance(values, tuple) else values
+    changed = maps.copy()
+    changed[:, -1:] = (maps.max() - maps)[:, -1:]
+    given = (changed, values[1]) if isinstance(values, tuple) else changed
+    other = tiled.sample((8, 6), given, **how)
+    np.testing.assert_array_equal(other[:, :4], frames[:, :4])  # windows above the change
+    if model.num_classes:  # the class by Bayes' rule, given the upper part and its map
+        assert tiled.sample((8, 6), (maps, None), above=frames[:, :6], **how).shape == other.shape
+
+
+@pytest.mark.once
+def test_maps_that_do_not_fit_windows_are_refused(mapped):
+    model, values = mapped
+    tiled, frames = kp.TiledModel(model), random_frames(3, 8, 6)
+    small = parts_of(values, 0, 0)
+    with pytest.raises(UserError, match=r"Compression needs class labels.*maps"):
+        tiled.compress(frames)
+    with pytest.raises(UserError, match=r"Invalid maps. Expected numbers of shape \(3, "):
+        tiled.log_prob(frames, small)
+    with pytest.raises(UserError, match=r"Invalid maps. Expected numbers of shape"):
+        tiled.sample((8, 6), small)
+    if model.conditions.pixel_size((4, 4, 1)) == (2, 2):
+        with pytest.raises(UserError, match=r"covers 2×2 pixels.*Received: 8×7"):
+            tiled.log_prob(random_frames(3, 8, 7), values)
+        with pytest.raises(UserError, match="a multiple of 2, a pixel of the map"):
+            kp.TiledModel(model, 1)

@@ -14,6 +14,7 @@ from images import write_course_folder
 from layer_checks import flat_weights
 from PIL import Image
 
+import keras_pixelcnnpp as kp
 import pixelcnnpp as program
 from keras_pixelcnnpp.data.images import image_grid
 from keras_pixelcnnpp.models.archive import copy_initial_weights
@@ -144,6 +145,30 @@ def test_the_model_then_answers_as_its_source(source, tmp_path, capsys):
     said = "(Class0, Class1, Class2) are used, in this order, for: dark, gray, "
     assert said in capsys.readouterr().out
     np.testing.assert_allclose(model.class_probabilities(images), expected, atol=1e-6)
+
+
+VALUES = np.random.default_rng(0).uniform(1, 2, (9, 2))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "bounds", "values"),
+    [
+        (kp.Vectors(2), {"low": 1, "high": 2}, VALUES),
+        (kp.Maps((2, 2, 1)), {"low": 1, "high": 2}, np.stack([VALUES, VALUES], 2)[..., None]),
+    ],
+)
+def test_numbers_also_start_from_weights(conditions, bounds, values, tmp_path):
+    """Those of a model whose bounds are learned from its data."""
+    plain = {"num_classes": None, "dropout_rate": 0.0}
+    given = type(conditions)(**{**conditions.config(), **bounds})
+    source = tiny.tiny_model(tiny.untrained_pixelcnn, conditions=given, **plain)
+    source.save(tmp_path / "model.keras")
+    model = tiny.untrained_pixelcnn(conditions=conditions, **plain)
+    copy_initial_weights(str(tmp_path), model)
+    images = tiny.tiny_split(9).images
+    expected = source.log_prob(images, values)
+    np.testing.assert_allclose(model.log_prob(images, values), expected, rtol=1e-6)
+    assert np.ptp(source.log_prob(np.repeat(images[:1], 9, axis=0), values)) > 1e-4
 
 
 def test_training_starts_from_them(source, tmp_path):

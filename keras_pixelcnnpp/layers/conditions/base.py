@@ -73,7 +73,7 @@ class Conditions(ABC):
         conditioned_blocks: String, default of this argument of `PixelCNNPlusPlus`.
         compressible: Boolean, whether the codec can encode the values exactly.
         exportable: Boolean, whether a SavedModel can take the values.
-        tileable: Boolean, whether a value holds for all windows of a frame.
+        tileable: Boolean, whether a value of a frame gives one for each of its windows.
     """
 
     kind: str
@@ -131,6 +131,10 @@ class Conditions(ABC):
             ValueError: If the values don't fit.
         """
 
+    def note_one_for_all(self, given: Any, count: int) -> None:
+        """Issues a warning if one value of the condition was given for many training images."""
+        return
+
     @abstractmethod
     def number_of(self, given: Any) -> int:
         """Returns the number of images for which a user gave a condition, to sample them.
@@ -185,6 +189,29 @@ class Conditions(ABC):
     def have_candidates(self, values: np.ndarray) -> bool:
         """Returns whether values, as the network takes them, have the axis of the candidates."""
         return np.ndim(values) == len(self.spec(None, 1).shape)
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def pixel_size(self, image_shape: Sequence[int]) -> tuple[int, int]:
+        """Returns how many rows and columns of an image a pixel of a value covers.
+
+        It is (1, 1) for values that hold for the whole image.
+        """
+        return 1, 1
+
+    def of_frame(self, size: Sequence[int], image_shape: Sequence[int]) -> "Conditions":
+        """Returns the conditions of frames of a height and width, larger than the images.
+
+        Values that hold for a whole image hold for a whole frame.
+        """
+        return self
+
+    def in_window(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        """Returns the part of values `(batch, ...)` of frames that belongs to a window.
+
+        `rows` and `columns` count pixels of the values.
+        """
+        return values
 
     # --- classes ------------------------------------------------------------------------------
 
@@ -335,6 +362,10 @@ class ConditionEncoder(keras.layers.Layer):
     def for_step(self, values: np.ndarray) -> np.ndarray:
         """Returns the result of `scaled` as the `y` of a step, in which `targets` recognizes it."""
         return values
+
+    def wrong_values(self, y: Nest | None) -> str:
+        """Returns what is wrong with the `y` of a batch of a stream; empty if that is not known."""
+        return ""
 
     def targets(self, y: Nest | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
         """Converts the `y` of a step, the result of `for_step` or a batch of a stream, to values.

@@ -51,6 +51,7 @@ class Joint(Conditions):
     kind = "joint"
     noun = "condition"
     exportable = True
+    tileable = True
 
     def __init__(self, *parts: Conditions):
         kinds = [getattr(part, "kind", None) for part in parts]
@@ -133,6 +134,10 @@ class Joint(Conditions):
             f"{self.description}. Received: {received}"
         )
 
+    def note_one_for_all(self, given: Any, count: int) -> None:
+        for part, one in zip(self.parts, self._given_parts(given), strict=True):
+            part.note_one_for_all(one, count)
+
     def number_of(self, given: Any) -> int:
         pairs = zip(self.parts, self._given_parts(given), strict=True)
         numbers = [part.number_of(one) for part, one in pairs if one is not None]
@@ -163,9 +168,10 @@ class Joint(Conditions):
         xp, size = (np, len(values[0])) if is_array else (ops, ops.shape(values[0])[0])
         flat = [
             xp.reshape(
-                one.astype("float32") if is_array else ops.cast(one, "float32"), (size, width)
+                one.astype("float32") if is_array else ops.cast(one, "float32"),
+                (size, math.prod(one.shape[1:])),
             )
-            for one, width in zip(values, np.diff(self._starts).tolist(), strict=True)
+            for one in values
         ]
         return xp.concatenate(flat, axis=1)
 
@@ -182,6 +188,19 @@ class Joint(Conditions):
             else:
                 found.append(ops.cast(ops.reshape(one, shape), dtype))
         return found
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def pixel_size(self, image_shape: Sequence[int]) -> tuple[int, int]:
+        sizes = [part.pixel_size(image_shape) for part in self.parts]
+        return max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
+
+    def of_frame(self, size: Sequence[int], image_shape: Sequence[int]) -> "Joint":
+        return Joint(*(part.of_frame(size, image_shape) for part in self.parts))
+
+    def in_window(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        pairs = zip(self.parts, self.split(values), strict=True)
+        return self.packed([part.in_window(one, rows, columns) for part, one in pairs])
 
     # --- classes ------------------------------------------------------------------------------
 
@@ -267,6 +286,11 @@ class JointEncoder(ConditionEncoder):
     def for_step(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
         pairs = zip(self.encoders, self.conditions.split(values), strict=True)
         return tuple(encoder.for_step(one) for encoder, one in pairs)
+
+    def wrong_values(self, y: Nest | None) -> str:
+        parts = y if isinstance(y, tuple | list) else ()
+        pairs = zip(self.encoders, parts, strict=False)
+        return next(filter(None, (encoder.wrong_values(one) for encoder, one in pairs)), "")
 
     def targets(self, y: Nest | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
         nouns = ", ".join(part.noun for part in self.conditions.parts)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.layers.conditions.numbers import Numbers, NumbersEncoder
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
-from keras_pixelcnnpp.utils.checks import require_integer
+from keras_pixelcnnpp.utils.checks import plain, require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 from keras_pixelcnnpp.utils.hashes import array_hashes
 
@@ -33,7 +33,8 @@ class Maps(Numbers):
             the least values of the arrays given to `fit`.
         high: The upper bounds, likewise.
         names: Sequence of strings, the names of the channels. The default is `h0`, `h1` and so on.
-        num_codes: Integer, number of codes without an order, from 0 on; see `of_codes`.
+        num_codes: Integer, number of codes without an order, from 0 on, or a sequence with one
+            number for each channel; see `of_codes`. The bounds are then those of the codes.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -58,6 +59,7 @@ class Maps(Numbers):
     in_data = "arrays maps_… in an .npz file, or a folder maps next to images"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
+    tileable = True
     num_rows = 1 + _WIDTH
 
     def __init__(
@@ -66,15 +68,26 @@ class Maps(Numbers):
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
         names: Sequence[str] | None = None,
-        num_codes: int | None = None,
+        num_codes: int | Sequence[int] | None = None,
     ):
         if np.ndim(shape) != 1 or len(shape) != 3:
             raise invalid_argument("shape", shape, "(height, width, channels)")
+        self.num_codes = None if num_codes is None else _checked_codes(num_codes, shape[2])
+        if self.num_codes is not None:
+            low, high = 0, np.subtract(self.num_codes, 1)
         super().__init__(shape, low, high, names)
-        self.num_codes = num_codes
-        if num_codes is not None:
+        if self.num_codes is not None:
             self.is_linear[:] = False
-            self.numbers = f"codes from 0 to {num_codes - 1}"
+            last = [f"{number - 1} ({name})" for name, number in self.codes_by_name.items()]
+            if isinstance(self.num_codes, int):
+                last = [str(self.num_codes - 1)]
+            self.numbers = f"codes from 0 to {', '.join(last)}"
+
+    @property
+    def codes_by_name(self) -> dict[str, int]:
+        """The number of codes of each channel; for maps of codes."""
+        numbers = np.broadcast_to(self.num_codes, self.size).tolist()
+        return dict(zip(self.names, numbers, strict=True))
 
     @classmethod
     def of_images(cls, shape: tuple[int, int, int], num_levels: int = 256) -> Self:
@@ -87,13 +100,14 @@ class Maps(Numbers):
         return cls(shape, 0, num_levels - 1)
 
     @classmethod
-    def of_codes(cls, shape: tuple[int, int, int], num_codes: int) -> Self:
+    def of_codes(cls, shape: tuple[int, int, int], num_codes: int | Sequence[int]) -> Self:
         """Returns the conditions for maps of codes without an order, such as those of a VQ-VAE-2.
 
-        The network has a learned vector for each code, an integer below `num_codes`.
+        The network has a learned vector for each code of each channel, an integer below
+        `num_codes`. Channels of different kinds, such as the top codes and a segmentation, have
+        their own numbers of codes: `of_codes((7, 7, 2), num_codes=(512, 10))`.
         """
-        require_integer("num_codes", num_codes, low=2, high=100_000)
-        return cls(shape, 0, num_codes - 1, num_codes=num_codes)
+        return cls(shape, num_codes=num_codes)
 
     def config(self) -> dict[str, Any]:
         return {"shape": self.shape, "num_codes": self.num_codes, **super().config()}
@@ -119,7 +133,8 @@ class Maps(Numbers):
     def fit_in(self, values: Any, xp: Any) -> Any:
         if self.num_codes is None:
             return super().fit_in(values, xp)
-        return (values >= 0) & (values < self.num_codes) & (values == xp.floor(values))
+        below = xp.less(values, np.array([*self.codes_by_name.values()], "int32"))
+        return (values >= 0) & below & (values == xp.floor(values))
 
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
         has_no_channels = array.shape[-3:] != self.shape and array.shape[-2:] == self.shape[:2]
@@ -132,6 +147,22 @@ class Maps(Numbers):
     def texts(self, images: Any) -> list[str]:
         return list(array_hashes(images.maps))
 
+    def pixel_size(self, image_shape: Sequence[int]) -> tuple[int, int]:
+        return image_shape[0] // self.shape[0], image_shape[1] // self.shape[1]
+
+    def of_frame(self, size: Sequence[int], image_shape: Sequence[int]) -> Self:
+        rows, columns = self.pixel_size(image_shape)
+        if size[0] % rows or size[1] % columns:
+            raise UserError(
+                f"A pixel of a map covers {rows}×{columns} pixels. Expected frames whose height "
+                f"and width are multiples of them. Received: {size[0]}×{size[1]}"
+            )
+        shape = (size[0] // rows, size[1] // columns, self.size)
+        return type(self)(**{**self.config(), "shape": shape})
+
+    def in_window(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        return values[:, rows, columns]
+
     def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "MapEncoder":
         height, width, _ = image_shape
         if height % self.shape[0] or width % self.shape[1]:
@@ -142,6 +173,17 @@ class Maps(Numbers):
     def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
         table = ops.convert_to_tensor(table)
         return ops.tensordot(ops.cast(encoded, table.dtype), table, 1)
+
+
+def _checked_codes(num_codes: int | Sequence[int], channels: int) -> int | tuple[int, ...]:
+    """Returns one number of codes, or one for each channel if they differ."""
+    given: list = [*num_codes] if isinstance(num_codes, Sequence | np.ndarray) else [num_codes]
+    if np.ndim(num_codes) and len(given) != channels:
+        expected = f"an integer, or one for each of the {channels} channels"
+        raise invalid_argument("num_codes", num_codes, expected)
+    for one in given:
+        require_integer("num_codes", one, low=2, high=100_000)
+    return plain(given[0]) if len({*given}) == 1 else plain(tuple(given))
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
@@ -172,7 +214,8 @@ class MapEncoder(NumbersEncoder):
         steps = image_shape[0] // height, image_shape[1] // width
         first = layers.Conv2D(_WIDTH, 3, **_IN_FLOAT32, name="first")
         if conditions.num_codes:
-            first = CodeEmbedding(conditions.num_codes, dtype="float32", name="first")
+            numbers = tuple(conditions.codes_by_name.values())
+            first = CodeEmbedding(numbers, dtype="float32", name="first")
         self.steps = [first, *(_Residual(_WIDTH, name=f"residual_{index}") for index in (0, 1))]
         if steps != (1, 1):
             up = layers.Conv2DTranspose(_WIDTH, steps, steps, **_IN_FLOAT32, name="upsampling")
@@ -225,21 +268,26 @@ class _Residual(layers.Layer):
 
 
 class CodeEmbedding(layers.Layer):
-    """Adds up a learned vector for the code in each channel, from codes that are scaled."""
+    """Adds up a learned vector for the code in each channel, from codes that are scaled.
 
-    def __init__(self, num_codes: int, **kwargs: Any):
+    `num_codes` has the number of codes of each channel.
+    """
+
+    def __init__(self, num_codes: tuple[int, ...], **kwargs: Any):
         super().__init__(**kwargs)
         self.num_codes = num_codes
 
     def build(self, x_shape: Shape) -> None:
         self.table = self.add_weight(
-            name="table", shape=(x_shape[-1] * self.num_codes, _WIDTH), initializer="random_normal"
+            name="table", shape=(sum(self.num_codes), _WIDTH), initializer="random_normal"
         )
 
     def call(self, x: Tensor) -> Tensor:
-        codes = ops.cast(ops.round((x + 1) * ((self.num_codes - 1) / 2)), "int32")
-        first = ops.arange(x.shape[-1], dtype="int32") * self.num_codes
-        return ops.sum(ops.take(self.table, codes + first, axis=0), axis=-2)
+        half = ops.convert_to_tensor(np.subtract(self.num_codes, 1) / 2, "float32")
+        codes = ops.cast(ops.round((x + 1) * half), "int32")
+        first = np.cumsum((0, *self.num_codes[:-1]))  # row of the table
+        rows = codes + ops.convert_to_tensor(first, "int32")
+        return ops.sum(ops.take(self.table, rows, axis=0), axis=-2)
 
     def compute_output_shape(self, x_shape: Shape) -> Shape:
         return (*x_shape[:-1], _WIDTH)

@@ -1,5 +1,6 @@
 """Base class of conditions that are numbers, with bounds by which they are scaled."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, Self
@@ -136,6 +137,14 @@ class Numbers(Conditions):
                 "supported. Received: NaN or infinity"
             )
         return array
+
+    def note_one_for_all(self, given: Any, count: int) -> None:
+        if count > 1 and np.size(self._by_name(given)) == math.prod(self.shape):
+            warnings.warn(
+                f"One {self.noun} was given for all {count:,} training images, so the model does "
+                f"not learn how images depend on it. Give {count:,} {self.kind}, one for each",
+                stacklevel=5,
+            )
 
     def fit_in(self, values: Any, xp: Any) -> Any:
         """Returns which floats can be part of a value, whatever the bounds are, as booleans.
@@ -373,6 +382,28 @@ class NumbersEncoder(ConditionEncoder):
         is_resolved = (width == 0) | (width >= needed)
         values = ops.where(is_resolved, values, np.float32(np.nan))
         return self.conditions.in_unit(values, bounds, ops)
+
+    def wrong_values(self, y: Any) -> str:
+        numbers = self.conditions
+        if tuple(getattr(y, "shape", ()))[1:] != numbers.shape:
+            return ""
+        array = ops.convert_to_numpy(y)
+        try:
+            numbers.parse(array, len(array))
+            numbers.require_resolution(self.bounds, array.dtype)
+        except UserError as error:
+            return str(error)
+        values = array.reshape(-1, numbers.size).astype("float64")
+        outside = np.abs(numbers.in_unit(values, self.bounds, np)) > 1 + 2 * SLACK
+        for index in np.flatnonzero(outside.any(axis=0)):
+            value, (low, high) = values[outside[:, index], index][0], self.bounds[:, index]
+            return (
+                f"A value of {numbers.names[index]} is outside of the bounds {low:.9g} to "
+                f"{high:.9g} of the model: {value:.9g}. A stream cannot change them. Give "
+                f"{type(numbers).__name__}(low=…, high=…) bounds that contain all training "
+                f"{numbers.kind}, or leave this {numbers.noun} out"
+            )
+        return ""
 
     def targets(self, y: Any, count: int | Tensor) -> tuple[Tensor, Tensor]:
         numbers, shape = self.conditions, getattr(y, "shape", ())
