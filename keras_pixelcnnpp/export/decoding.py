@@ -6,6 +6,9 @@ import tensorflow as tf
 # Decoding takes up to 20 bytes per pixel (transparent PNG).
 MAX_PIXELS = 1 << 24
 
+# Pillow's precision of the weights of neighbors.
+_WEIGHT_BITS = 22
+
 
 def decode_images(
     contents: tf.Tensor, image_shape: tuple[int, int, int], resize: str = "center_crop"
@@ -43,10 +46,8 @@ def decode_image(
 ) -> tf.Tensor:
     """Decodes a PNG or JPEG file to an image of the shape that a model expects.
 
-    The result agrees with `read_image`, which reads training images: exactly for images that are
-    not resized, and within one of 255 steps for others, because Pillow also rounds between rows and
-    columns. There are two differences: 16-bit gray values are truncated instead of rounded, and a
-    transparent color of a PNG without alpha channel is kept.
+    The result is that of `read_image`, which reads training images, to the last bit. Only in gray
+    PNG files of 1, 2 or 4 bits, a transparent color stays opaque.
 
     It raises an `InvalidArgumentError` if the file is neither PNG nor JPEG, is damaged, or has more
     than `MAX_PIXELS` pixels.
@@ -57,9 +58,51 @@ def decode_image(
         pixels = _gray(pixels)
     if resize == "center_crop":
         pixels = _cropped(pixels, height, width)
-    resized = tf.image.resize(pixels, (height, width), antialias=True)
-    image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-    return tf.ensure_shape(image, image_shape)
+    own_height, own_width = tf.unstack(tf.shape(pixels)[:2])
+    # As in Pillow, the width is resized first, except in very high images.
+    pixels = tf.cond(
+        (own_height > 100 * own_width) & (own_height > height),
+        lambda: _resized(_resized(pixels, height, axis=0), width, axis=1),
+        lambda: _resized(_resized(pixels, width, axis=1), height, axis=0),
+    )
+    return tf.ensure_shape(pixels, image_shape)
+
+
+def _resized(pixels: tf.Tensor, size: int, axis: int) -> tf.Tensor:
+    """Resizes an axis of uint8 pixels with Pillow's bilinear filter, rounded as in Pillow."""
+    places, weights = _bilinear(tf.shape(pixels)[axis], size)
+    weights = weights[:, :, None, None] if axis == 0 else weights[:, None, :, None]
+
+    # One neighbor of each result at a time, so that the memory does not grow with the filter.
+    def add_neighbor(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        neighbors = tf.cast(tf.gather(pixels, places[index], axis=axis), tf.int32)
+        return index + 1, total + neighbors * weights[index]
+
+    shape = tf.tensor_scatter_nd_update(tf.shape(pixels), [[axis]], [size])
+    start = (tf.constant(0), tf.fill(shape, 1 << _WEIGHT_BITS - 1))
+    count = tf.shape(places)[0]
+    static = tf.TensorShape([size if one == axis else None for one in range(2)])
+    shapes = (tf.TensorShape([]), static.concatenate(pixels.shape[2:]))
+    _, total = tf.while_loop(lambda index, _: index < count, add_neighbor, start, shapes)
+    return tf.cast(tf.clip_by_value(total // (1 << _WEIGHT_BITS), 0, 255), tf.uint8)
+
+
+def _bilinear(old: tf.Tensor, new: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the neighbors of each of `new` results among `old` pixels, and their weights.
+
+    Both are int32 `(neighbors, new)`. As in Pillow, the filter is wider than two pixels if the size
+    decreases, and the weights are integers with the sum `1 << _WEIGHT_BITS`, up to rounding.
+    """
+    scale = tf.cast(old, tf.float64) / new
+    reach = tf.maximum(scale, 1)
+    centers = (tf.range(new, dtype=tf.float64) + 0.5) * scale
+    first = tf.maximum(tf.cast(centers - reach + 0.5, tf.int32), 0)
+    end = tf.minimum(tf.cast(centers + reach + 0.5, tf.int32), old)
+    places = first + tf.range(tf.reduce_max(end - first))[:, None]
+    distances = tf.abs(tf.cast(places, tf.float64) - centers + 0.5) * (1 / reach)
+    weights = tf.where(places < end, tf.maximum(1 - distances, 0), 0)
+    weights = weights / tf.reduce_sum(weights, axis=0) * (1 << _WEIGHT_BITS)
+    return tf.minimum(places, old - 1), tf.cast(weights + 0.5, tf.int32)
 
 
 def _cropped(pixels: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -132,12 +175,34 @@ def _size_checks(size: tf.Tensor) -> list[tf.Operation]:
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:
-    # Without `channels`, because TensorFlow would then not scale images with less than 8 bits.
-    pixels = tf.io.decode_png(content)
+    # The header's number of bits, and its kind of colors: 0 is gray, and 2 is RGB.
+    bits, kind = tf.unstack(
+        tf.ensure_shape(tf.io.decode_raw(tf.strings.substr(content, 24, 2), tf.uint8), (2,))
+    )
+    is_plain = (kind == 0) | (kind == 2)
+    pixels = tf.case(
+        [
+            (is_plain & (bits == 8), lambda: _png_of_transparent_color(content)),
+            ((kind == 0) & (bits == 16), lambda: _png_of_16_bits(content)),
+        ],
+        # Without `channels`, because TensorFlow would then not scale images with less than 8 bits.
+        default=lambda: tf.io.decode_png(content),
+    )
     has_alpha = tf.shape(pixels)[2] % 2 == 0
     pixels = tf.cond(has_alpha, lambda: _on_white(pixels), lambda: pixels)
     size = tf.shape(pixels)
     return tf.broadcast_to(pixels, (size[0], size[1], 3))
+
+
+def _png_of_transparent_color(content: tf.Tensor) -> tf.Tensor:
+    """Decodes to RGB and alpha, which is 0 in the transparent color that a file may have."""
+    return tf.io.decode_png(content, channels=4)
+
+
+def _png_of_16_bits(content: tf.Tensor) -> tf.Tensor:
+    """Decodes gray values of 16 bits, rounded to 8."""
+    values = tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.int32)
+    return tf.cast((values + 128) // 257, tf.uint8)
 
 
 def _on_white(pixels: tf.Tensor) -> tf.Tensor:
