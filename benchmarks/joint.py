@@ -90,7 +90,7 @@ def exact_law(folder, seed, seconds, resume):
     images, values = as_images(LATTICES[lattices]), LATTICES[maps][..., None]
     given = kp.Maps((SIDE, SIDE, 1), -1, 1)
     runs = {
-        "both": (kp.Joint(kp.Labels(3), given), (classes, values)),
+        "both": ([kp.Labels(3), given], (classes, values)),
         "map": (given, values),
         "label": (kp.Labels(3), classes),
     }

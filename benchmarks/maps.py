@@ -212,7 +212,7 @@ def restored(task, data, folder, seed, seconds, resume):
 
     keras.utils.set_random_seed(seed)
     model, took = kept(folder, "maps", lambda: model_of(conditions), resume, fitted(maps))
-    plain, _ = kept(folder, "none", lambda: model_of(kp.Unconditional()), resume, fitted(None))
+    plain, _ = kept(folder, "none", lambda: model_of([]), resume, fitted(None))
 
     def fit_unet(network):
         return train(network, maps / 255, images / 255, seconds, 2e-3, 16, seed)
@@ -309,9 +309,9 @@ def codes(data, folder, seed, seconds, resume, num_codes=64):
     given = kp.Maps.of_codes((7, 7, 1), num_codes)
     how = {"num_levels": num_codes, "ordered_levels": False}
     runs = {
-        "top": ((7, 7, 1), kp.Unconditional(), top, None),
+        "top": ((7, 7, 1), [], top, None),
         "bottom": ((14, 14, 1), given, bottom, top),
-        "bottom_without_map": ((14, 14, 1), kp.Unconditional(), bottom, None),
+        "bottom_without_map": ((14, 14, 1), [], bottom, None),
     }
     models = {}
     for name, (shape, conditions, levels, maps) in runs.items():

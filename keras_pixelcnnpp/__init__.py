@@ -33,10 +33,10 @@ if _backend not in _installed:
     )
 
 from keras_pixelcnnpp import codec, data, distributions, export, layers  # noqa: F401
+from keras_pixelcnnpp.conditions import Labels, Maps, Vectors
 from keras_pixelcnnpp.estimators.anomalies import AnomalyDetector
 from keras_pixelcnnpp.estimators.classifiers import PixelCNNClassifier
 from keras_pixelcnnpp.export.saved_model import SavedModelClassifier
-from keras_pixelcnnpp.layers.conditions import Joint, Labels, Maps, Unconditional, Vectors
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior
@@ -55,7 +55,6 @@ __all__ = [
     "BaselineCNN",
     "GatedPixelCNN",
     "GridPosterior",
-    "Joint",
     "Labels",
     "LikelihoodFirst",
     "Maps",
@@ -65,7 +64,6 @@ __all__ = [
     "RankStatistics",
     "SavedModelClassifier",
     "TiledModel",
-    "Unconditional",
     "Vectors",
     "WarmUp",
     "keep_freed_memory",

@@ -15,10 +15,10 @@ import keras
 import typer
 
 from keras_pixelcnnpp.commands.helpers import command_line
+from keras_pixelcnnpp.conditions import Conditions, Vectors
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
-from keras_pixelcnnpp.layers.conditions import Conditions, Joint, Unconditional, Vectors
 from keras_pixelcnnpp.models.archive import NETWORKS, copy_initial_weights
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.baseline_cnn import BaselineCNN
@@ -238,7 +238,7 @@ def _training_images(dataset: Dataset, recipe: Recipe, with_labels: bool) -> Lab
 
 def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel:
     require_choice("network", recipe.network, NETWORKS)
-    conditions = Unconditional() if recipe.conditioning == "none" else _conditions(dataset, recipe)
+    conditions = [] if recipe.conditioning == "none" else _conditions(dataset, recipe)
     options: dict[str, Any] = {"conditions": conditions, "ordered_levels": not recipe.codes}
     options |= recipe.model_arguments()
     try:
@@ -247,16 +247,15 @@ def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel
         raise UserError(one_line(error)) from error
 
 
-def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> Conditions:
+def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> list[Conditions]:
     """Returns the conditions of the data, with the scales and bounds of vectors in a recipe."""
-    conditions, components = dataset.conditions, recipe.components()
+    parts, components = [*dataset.conditions.parts], recipe.components()
     if not components:
-        return conditions
+        return parts
     names, scales, bounds = zip(*components, strict=True)
     low, high = zip(*bounds, strict=True) if all(bounds) else (None, None)
     vectors = Vectors(len(names), low, high, names, scales)
-    parts = [vectors if part.kind == "vectors" else part for part in conditions.parts]
-    return parts[0] if len(parts) == 1 else Joint(*parts)
+    return [vectors if part.kind == vectors.kind else part for part in parts]
 
 
 def _begin(

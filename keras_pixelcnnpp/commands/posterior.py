@@ -10,9 +10,9 @@ import numpy as np
 from keras_pixelcnnpp.commands.helpers import require_no_input
 from keras_pixelcnnpp.commands.options import ConditionOptions, PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, print_notes
+from keras_pixelcnnpp.conditions import Conditions
 from keras_pixelcnnpp.data.images import SUFFIXES, Changes, fit_image, open_image
 from keras_pixelcnnpp.data.load import load_dataset
-from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say

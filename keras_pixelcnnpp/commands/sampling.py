@@ -11,6 +11,7 @@ from keras_pixelcnnpp.commands.options import CompleteOptions, SampleOptions
 from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
+from keras_pixelcnnpp.conditions import ANY_CLASS
 from keras_pixelcnnpp.data.images import (
     image_grid,
     open_image,
@@ -19,7 +20,6 @@ from keras_pixelcnnpp.data.images import (
     stretch_note,
     unknown_value,
 )
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.sampling.class_samples import SAMPLING, ClassSamples, image_names
 from keras_pixelcnnpp.sampling.options import SamplingOptions

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pixelcnnpp.commands.options import ModelOptions
+from keras_pixelcnnpp.conditions import ANY_CLASS
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.images import (
@@ -20,7 +21,6 @@ from keras_pixelcnnpp.data.images import (
     png_bytes,
 )
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.archive import load_trained_model
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel

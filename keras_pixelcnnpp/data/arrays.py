@@ -40,7 +40,7 @@ class Arrays(DataSource):
     and so on, or `vectors`. The argument `vectors` of `load_dataset` names their components, by
     default `h0`, `h1` and so on. For a model of `Maps`, they have maps: numbers `(N, height,
     width)` or `(N, height, width, channels)` in `maps_train` and so on, or `maps`. Images with
-    several of labels, vectors, and maps are for a model of `Joint` conditions.
+    several of labels, vectors, and maps are for a model of several conditions.
 
     With `as_uint16` of `load_dataset`, the images are uint16 instead of uint8. With `num_codes`,
     they are codes without an order, integers below `num_codes`, and so are maps of integers.

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.conditions.values import num_images, taken
+from keras_pixelcnnpp.utils.backend import Nest
 from keras_pixelcnnpp.utils.checks import (
     MAX_LEVELS,
     require_integer,
@@ -15,7 +17,7 @@ from keras_pixelcnnpp.utils.checks import (
     require_values,
     with_channels,
 )
-from keras_pixelcnnpp.utils.errors import UserError
+from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 
 class ImageBatches(keras.utils.PyDataset):
@@ -29,7 +31,8 @@ class ImageBatches(keras.utils.PyDataset):
     Args:
         images: uint8 array `(N, height, width, channels)`; gray images need no channel axis.
         labels: Int array `(N,)`, -1 for unlabeled images, and for an unconditional model; or float
-            array `(N, size)`, vectors, or `(N, height, width, channels)`, maps.
+            array `(N, size)`, vectors, or `(N, height, width, channels)`, maps; or a tuple of these
+            in the order of a model's conditions, or a dict by their names.
         batch_size: Integer, number of images per batch. The last batch may be smaller.
         seed: Integer, random seed.
         horizontal_flip: Boolean, whether to mirror a random half of the images.
@@ -76,8 +79,10 @@ class ImageBatches(keras.utils.PyDataset):
         super().__init__(workers=2 if keras.backend.backend() == "tensorflow" else 1)
         require_integer("batch_size", batch_size)
         self.images = self._checked(images)
-        is_tuple = isinstance(labels, tuple)
-        self.labels = tuple(map(_as_targets, labels)) if is_tuple else _as_targets(labels)
+        are_parts = isinstance(labels, tuple | dict)
+        self.labels = (
+            keras.tree.map_structure(_as_targets, labels) if are_parts else _as_targets(labels)
+        )
         for part in keras.tree.flatten(self.labels):
             require_one_for_each(part, images)
         if larger_images is not None:
@@ -248,8 +253,16 @@ def _as_targets(values: Any) -> np.ndarray:
     """Returns labels as integers, and vectors or maps as finite numbers."""
     require_no_mask(values, "labels")
     array = np.asarray(values)
-    if array.dtype.kind != "f":
+    if array.dtype.kind in "ui":
+        limits = np.iinfo("int32")
+        if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
+            expected = "integers of at most 32 bits"
+            received = f"values from {array.min()} to {array.max()}"
+            raise invalid_argument("labels", received, expected)
         return array.astype("int32")
+    if array.dtype.kind != "f":
+        expected = "integers, or floats for vectors and maps"
+        raise invalid_argument("labels", f"dtype={array.dtype}", expected)
     if not np.isfinite(array).all():
         count = len({*np.argwhere(~np.isfinite(array))[:, 0].tolist()})
         raise UserError(
@@ -299,10 +312,8 @@ class SetEpoch(keras.callbacks.Callback):
         self.batches.set_epoch(epoch)
 
 
-def array_batches(
-    inputs: dict[str, np.ndarray], batch_size: int, pad: bool
-) -> list[dict[str, np.ndarray]]:
-    """Splits a dict of arrays `(count, ...)` into ordered batches.
+def array_batches(inputs: dict[str, Nest], batch_size: int, pad: bool) -> list[dict[str, Nest]]:
+    """Splits nested arrays `(count, ...)` into ordered batches.
 
     With `pad`, the last batch is padded with the first rows to a power of two, at most
     `batch_size`, because XLA compiles for each batch size.
@@ -312,7 +323,7 @@ def array_batches(
     >>> [batch["x"].tolist() for batch in array_batches({"x": np.arange(7)}, 4, pad=True)]
     [[0, 1, 2, 3], [4, 5, 6, 0]]
     """
-    count, batches = len(next(iter(inputs.values()))), []
+    count, batches = num_images(inputs), []
     for start in range(0, count, batch_size):
         size = min(batch_size, count - start)
         if pad:
@@ -320,5 +331,5 @@ def array_batches(
         rows = slice(start, start + size)  # a view
         if start + size > count:
             rows = np.arange(start, start + size) % count
-        batches.append({name: value[rows] for name, value in inputs.items()})
+        batches.append(taken(inputs, rows))
     return batches

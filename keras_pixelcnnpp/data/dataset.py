@@ -8,17 +8,16 @@ from itertools import chain
 
 import numpy as np
 
+from keras_pixelcnnpp.conditions import (
+    Conditions,
+    Labels,
+    Maps,
+    Vectors,
+    conditions_of,
+)
 from keras_pixelcnnpp.data.identity import (
     ListedImage,
     Listing,
-)
-from keras_pixelcnnpp.layers.conditions import (
-    Conditions,
-    Joint,
-    Labels,
-    Maps,
-    Unconditional,
-    Vectors,
 )
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import class_numbers, counted
@@ -171,9 +170,7 @@ def conditions_in(
         parts.append(Maps.of_codes(shape, num_codes) if are_codes else Maps(shape))
     if len(class_names) > 1 or (class_names and not parts):  # one class tells nothing more
         parts.insert(0, Labels(len(class_names), class_names))
-    if len(parts) > 1:
-        return Joint(*parts)
-    return parts[0] if parts else Unconditional()
+    return conditions_of(conditions=parts)
 
 
 @dataclass(frozen=True, eq=False)

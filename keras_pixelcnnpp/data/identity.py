@@ -49,12 +49,14 @@ def are_among(
         listing: The known images.
         images: Images `(N, height, width, channels)` in the form that a model gets.
         files: Hashes of their files, if they are known.
-        conditions: What `Conditions.texts` returns for them, if they have vectors or maps. The same
-            image with another one is another image.
+        conditions: What `Conditions.texts` returns for them. If both the images and the listing
+            have vectors or maps, the same image with another one is another image.
     """
-    texts = conditions or [""] * len(images)
+    listing = [*listing]
+    compared = any(conditions) and any(row.condition for row in listing)
+    texts = conditions if compared else [""] * len(images)
     known = {
-        (digest, row.condition if conditions else "")
+        (digest, row.condition if compared else "")
         for row in listing
         for digest in (row.sha256, row.pixels)
         if digest

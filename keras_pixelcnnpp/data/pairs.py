@@ -19,8 +19,8 @@ class Pairs(Folder):
 
     An image and its map have the same path in them, such as `images/a/1.jpg` and `maps/a/1.png`;
     the extension may differ. For splits, there are `train/images`, `train/maps`, and so on. If all
-    images are in two or more folders of `images`, these are their classes, for a model of `Joint`
-    conditions.
+    images are in two or more folders of `images`, these are their classes, for a model of
+    labels and maps.
 
     Images and maps keep their sizes. All images must have one size, and all maps another one, or
     the same. With `image_size` of `load_dataset`, both are resized to it. Maps have the channels of

@@ -381,7 +381,7 @@ def _of_one_size(features: np.ndarray, images: Frames, law: SizeLaw | None) -> n
 
 def _of_rows(condition: Any, rows: list[int], count: int) -> Any:
     """Returns the condition of some of `count` images; one label or vector is that of all."""
-    # A tuple, of `Joint` conditions, holds for images only: frames do not have them.
+    # A tuple, of several parts, holds for images only: frames do not have them.
     if rows == list(range(count)) or np.shape(condition)[:1] != (count,):
         return condition
     return np.asarray(condition)[rows]

@@ -10,12 +10,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_pixelcnnpp.conditions.values import as_candidates, taken
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.export.decoding import decode_images
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.scoring import class_scores
 from keras_pixelcnnpp.sampling.choices import WholePixels
 from keras_pixelcnnpp.sampling.sampler import PixelSampler
+from keras_pixelcnnpp.utils.backend import Nest
 from keras_pixelcnnpp.utils.checks import image_dtype
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import atomic_path
@@ -148,8 +150,8 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     # What else the model needs to compare classes.
     other_specs = [spec for spec in given_specs if spec.name != "labels"]
 
-    def values_of(given: Sequence[tf.Tensor]) -> tf.Tensor:
-        return model.encoder.scaled_tensor(given[0] if len(given) == 1 else tuple(given))
+    def values_of(given: Sequence[tf.Tensor]) -> Nest:
+        return model.encoder.scaled_tensor(conditions.from_served(given))
 
     def classify_part(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
         labels = tf.zeros((tf.shape(images)[0],), tf.int32)
@@ -190,7 +192,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
     def log_prob(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         def score(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
-            values = values_of(given)[:, None]
+            values = as_candidates(values_of(given))
             return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
         inputs = images_and_values(images, given, lowest_known)
@@ -215,7 +217,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
 
     def completed(
         images: tf.Tensor,
-        values: tf.Tensor,
+        values: Nest,
         observed_rows: tf.Tensor,
         seed: tf.Tensor,
         temperature: tf.Tensor,
@@ -223,7 +225,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         row_is_known = tf.range(shape[0]) < observed_rows
 
         def complete_part(
-            images: tf.Tensor, values: tf.Tensor, positions: tf.Tensor
+            images: tf.Tensor, values: Nest, positions: tf.Tensor
         ) -> dict[str, tf.Tensor]:
             count = tf.shape(positions)[0]
             known = tf.broadcast_to(row_is_known[:, None, None], (count, *shape))
@@ -253,7 +255,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             classes = conditions.class_of(values)
             random = _random_classes(model, seed, tf.range(count))
             classes = tf.where(classes < 0, random, classes)
-            values = conditions.with_class(values, classes[:, None])[:, 0]
+            values = conditions.with_one_class(values, classes)
         return completed(nothing, values, tf.constant(0), seed, temperature)
 
     lowest_known = 0 if num_classes else -1  # the only label without classes
@@ -294,7 +296,7 @@ def _endpoint(function: Callable, *specs: tf.TensorSpec) -> Callable:
 
 def _in_parts(
     function: Callable[..., dict[str, tf.Tensor]],
-    inputs: list[tf.Tensor],
+    inputs: list[Nest],
     at_once: int,
     outputs: dict[str, tf.TensorSpec],
 ) -> dict[str, tf.Tensor]:
@@ -306,14 +308,16 @@ def _in_parts(
     rows = tf.shape(inputs[0])[0]
     # For an empty batch, one row of zeros is computed to get the shapes of the outputs.
     count = tf.maximum(rows, 1)
-    inputs = [tf.pad(x, [(0, count - rows), *[(0, 0)] * (len(x.shape) - 1)]) for x in inputs]
+    inputs = keras.tree.map_structure(
+        lambda x: tf.pad(x, [(0, count - rows), *[(0, 0)] * (len(x.shape) - 1)]), inputs
+    )
 
     signature = {
         name: tf.RaggedTensorSpec((None, *spec.shape), spec.dtype, ragged_rank=0)
         for name, spec in outputs.items()
     }
     parts = tf.map_fn(
-        lambda start: function(*(tensor[start : start + at_once] for tensor in inputs)),
+        lambda start: function(*taken(inputs, slice(start, start + at_once))),
         tf.range(0, count, at_once),
         parallel_iterations=1,
         fn_output_signature=signature,

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_pixelcnnpp.conditions import Conditions, Numbers, conditions_of
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
-from keras_pixelcnnpp.layers.conditions import Conditions, Numbers, conditions_of
 from keras_pixelcnnpp.training.run import RunFolder, check_data
 from keras_pixelcnnpp.utils.backend import in_batches
 from keras_pixelcnnpp.utils.checks import (
@@ -210,8 +210,8 @@ class SavedModelClassifier(ImageClassifier):
         Args:
             condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
                 and thus from p(x); vectors, float `(N, size)`; maps `(N, height, width, channels)`;
-                or a tuple of these in the order of the parts of `Joint` conditions. A single value
-                gives one image. For an unconditional model, the integer N.
+                or a tuple of these in the order of the parts, or a dict by their names. A single
+                value gives one image. For an unconditional model, the integer N.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -240,8 +240,8 @@ class SavedModelClassifier(ImageClassifier):
             images: uint8 array `(N, height, width, channels)`, 0 to 255, or uint16 array of levels.
             observed_rows: Integer, number of rows that are kept, counted from the top.
             condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N,
-                height, width, channels)`; or a tuple of these in the order of the parts of `Joint`
-                conditions; or one value for all images. `None` for an unconditional model.
+                height, width, channels)`; or a tuple of these in the order of the parts, or a dict
+                by their names; or one value for all images. `None` for an unconditional model.
             seed: Integer from 0 to 2^31 − 1. Seed and position determine an image.
             temperature: Number from 1e-6 to 1e6. Below 1, images are smoother and less diverse.
 
@@ -264,7 +264,7 @@ class SavedModelClassifier(ImageClassifier):
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
         prepared = self.conditions.prepared(parsed)
-        parts = prepared if isinstance(prepared, tuple) else (prepared,)
+        parts = [*prepared.values()] if isinstance(prepared, dict) else [prepared]
         inputs |= dict(zip(self.conditions.served(), parts, strict=True))
         inputs |= {"seed": seed, "temperature": float(temperature)}
         return self._outputs(endpoint, inputs)["images"]

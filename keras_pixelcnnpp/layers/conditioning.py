@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from keras_pixelcnnpp.layers.conditions import (
+from keras_pixelcnnpp.conditions import (
     PLACES,
     Conditions,
     as_conditions,

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import keras
 
+from keras_pixelcnnpp.conditions import Conditions, Unconditional, conditions_of
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, Conditioning, parse_conditioning
-from keras_pixelcnnpp.layers.conditions import Conditions, Unconditional, conditions_of
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.conditions.values import taken
 from keras_pixelcnnpp.models.scoring import choose_classes
 from keras_pixelcnnpp.models.scoring_model import ScoringModel
 from keras_pixelcnnpp.presets import Preset, preset_names, write_preset
@@ -77,8 +78,8 @@ class AutoregressiveModel(ScoringModel):
         Args:
             condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
                 and thus from p(x); vectors, float `(N, size)`; maps `(N, height, width, channels)`;
-                or a tuple of these in the order of the parts of `Joint` conditions. A single value
-                gives one image. For an unconditional model, the integer N.
+                or a tuple of these in the order of the parts, or a dict by their names. A single
+                value gives one image. For an unconditional model, the integer N.
             seed: Integer >= 0. Seed and position among the images determine an image, independent
                 of the batch size. `None` gives different images in each call. (A SavedModel
                 generates its random numbers in the graph, so the same seed gives different images
@@ -150,10 +151,10 @@ class AutoregressiveModel(ScoringModel):
                 width)` or `(N, height, width)`, true for known pixels, or `(N, height, width,
                 channels)`, true for known channels of a pixel. `None` for whole images.
             condition: Labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N,
-                height, width, channels)`; or a tuple of these in the order of the parts of `Joint`
-                conditions; or one value for all images. The label -1, or no label, samples a class
-                by Bayes' rule from the known pixels, with equally likely classes: p(y | known) of
-                the model itself, not the tempered `class_probabilities`.
+                height, width, channels)`; or a tuple of these in the order of the parts, or a dict
+                by their names; or one value for all images. The label -1, or no label, samples a
+                class by Bayes' rule from the known pixels, with equally likely classes: p(y |
+                known) of the model itself, not the tempered `class_probabilities`.
             seed: Integer >= 0. Seed and position among the images determine an image, independent
                 of the batch size. `None` gives different images in each call. (A SavedModel
                 generates its random numbers in the graph, so the same seed gives different images
@@ -201,7 +202,7 @@ class AutoregressiveModel(ScoringModel):
         count, particles = num_samples or 1, num_particles
         if is_prefix(known):  # independent samples without particles
             rows, count, particles = np.arange(len(images)).repeat(count), 1, 0
-            images, known, values = images[rows], known[rows], values[rows]
+            images, known, values = images[rows], known[rows], taken(values, rows)
         values = choose_classes(self, values, options, images, known, max(1, particles))
         samples, _ = sample_images(self, values, options, images, known, particles, count)
         shape = self.image_shape if num_samples is None else (num_samples, *self.image_shape)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_pixelcnnpp.layers.conditions import label_targets
+from keras_pixelcnnpp.conditions import label_targets
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.metrics import MeanOverBatch
 from keras_pixelcnnpp.utils.backend import SeedGenerator, Shape, Tensor, with_shape

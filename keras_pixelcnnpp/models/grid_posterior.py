@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from keras_pixelcnnpp.layers.conditions import Conditions, Joint, Vectors
-from keras_pixelcnnpp.layers.posterior import log_marginal
+from keras_pixelcnnpp.conditions import Conditions, Vectors
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
-from keras_pixelcnnpp.models.scoring import evaluated, score_observed
+from keras_pixelcnnpp.models.scoring import evaluated, log_means
 from keras_pixelcnnpp.sampling.options import ScoringOptions
 from keras_pixelcnnpp.utils.backend import Tensor, Tensors, gradient
 from keras_pixelcnnpp.utils.checks import (
@@ -335,30 +334,15 @@ def _scores_on_grid(
     condition: Any,
 ) -> np.ndarray:
     """Returns the log-likelihood of each image under each vector, float32 `(N, K)`, nats."""
-    count, size, conditions = len(images), len(grid), model.conditions
-    if not isinstance(conditions, Joint):
-        if condition is not None:
-            raise invalid_argument("condition", condition, "None for a model of vectors alone")
-        candidates = np.broadcast_to(model.encoder.scaled(grid), (count, *grid.shape))
-        return score_observed(model, images, candidates, options)[0]
-    # Candidates of an image differ only in their classes, so each vector has a copy of the image.
-    rows = np.arange(count).repeat(size)
-    others = conditions.parse_without(Vectors, condition, count)
-    tiled = np.tile(grid, (count, 1))
-    parsed = tuple(tiled if one is None else one[rows] for one in others)
-    values = model.encoder.scaled(parsed)
-    observed = options.observed
-    if observed is not None:
-        observed = checked_observed(observed, count, model.image_shape)[rows]
-        options = replace(options, observed=observed)
-    scores = np.zeros(len(rows), "float32")
-    for chosen, candidates in conditions.groups(values):
-        of_rows = options
-        if observed is not None:
-            of_rows = replace(options, observed=observed[chosen])
-        found, _ = score_observed(model, images[rows[chosen]], candidates, of_rows)
-        scores[chosen] = log_marginal(found)
-    return scores.reshape(count, size)
+    encoder = model.encoder
+    # All images share the vectors, without a copy.
+    scaled = encoder.of_part(Vectors.noun).scaled(grid)
+    values: Any = np.broadcast_to(scaled, (len(images), *scaled.shape))
+    others = model.conditions.parse_without(Vectors, condition, len(images))
+    if others:
+        scaled_ones = {name: encoder.of_part(name).scaled(one) for name, one in others.items()}
+        values = {**scaled_ones, Vectors.noun: values}
+    return log_means(model, images, values, options)
 
 
 def rows_of_groups(groups: ArrayLike | None, count: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -386,15 +370,12 @@ def summed(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def vectors_of(conditions: Conditions) -> Vectors:
     """Returns conditions that are vectors, or the part that is, or raises a `UserError`."""
-    for part in conditions.parts if isinstance(conditions, Joint) else ():
+    for part in conditions.parts:
         if isinstance(part, Vectors):
             return part
-    if not isinstance(conditions, Vectors):
-        raise UserError(
-            "Expected a model conditioned on `Vectors`. Received: a model of "
-            f"{conditions.description}"
-        )
-    return conditions
+    raise UserError(
+        f"Expected a model conditioned on `Vectors`. Received: a model of {conditions.description}"
+    )
 
 
 def scores_of_vectors(

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.conditions import ConditionEncoder, Conditions, conditions_of
+from keras_pixelcnnpp.conditions.values import num_candidates
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import cast, levels_of, to_images
-from keras_pixelcnnpp.layers.conditions import ConditionEncoder, Conditions, conditions_of
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 from keras_pixelcnnpp.models.image_model import ImageModel
 from keras_pixelcnnpp.models.network import AutoregressiveNetwork
-from keras_pixelcnnpp.utils.backend import Tensor, with_shape
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, with_shape
 from keras_pixelcnnpp.utils.checks import (
     MAX_MIXTURES,
     argument_names,
@@ -52,7 +53,7 @@ class LikelihoodModel(ImageModel):
         conditioning: str | None = None,
         dropout_rate: float = 0.0,
         class_names: Sequence[str] | None = None,
-        conditions: Conditions | None = None,
+        conditions: Conditions | Sequence[Conditions] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -132,7 +133,7 @@ class LikelihoodModel(ImageModel):
         """The layer that encodes the condition, which has the bounds that `fit` has found."""
         return self.network.encoder
 
-    def condition_values(self, condition: Any, count: int, **how: bool) -> np.ndarray:
+    def condition_values(self, condition: Any, count: int, **how: bool) -> Nest:
         """Returns the condition of `count` images that a user gave as the network takes it.
 
         `how` has arguments of `Conditions.parse`.
@@ -181,7 +182,7 @@ class LikelihoodModel(ImageModel):
         return ops.expand_dims(levels, 1)
 
     def pixel_parameters(
-        self, images: Tensor, values: Tensor | None = None, training: bool = False
+        self, images: Tensor, values: Nest | None = None, training: bool = False
     ) -> Tensor:
         """Computes the parameters of each pixel's distribution, given earlier pixels and a value.
 
@@ -189,7 +190,8 @@ class LikelihoodModel(ImageModel):
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
             values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
                 returns them, with an axis of candidates: int `(batch, K)` for labels, float
-                `(batch, K, ...)` for others. `None` for an unconditional model.
+                `(batch, K, ...)` for others; a dict of these by name if there are several. `None`
+                for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:
@@ -201,8 +203,9 @@ class LikelihoodModel(ImageModel):
         if values is None:
             values = self._value_of_none(images)
         parameters = network(self.network_input(images), values, training=training)
-        if values.shape[1] != parameters.shape[1]:  # the network does not use the condition
-            parameters = ops.repeat(parameters, values.shape[1], axis=1)
+        candidates = num_candidates(values)
+        if candidates != parameters.shape[1]:  # the network does not use the condition
+            parameters = ops.repeat(parameters, candidates, axis=1)
         return self.nan_where_invalid(images, parameters)
 
     def _value_of_none(self, images: Tensor) -> Tensor:
@@ -213,7 +216,7 @@ class LikelihoodModel(ImageModel):
         return ops.zeros((ops.shape(images)[0], 1), "int32")
 
     def pixel_log_likelihood(
-        self, images: Tensor, values: Tensor | None = None, training: bool = False
+        self, images: Tensor, values: Nest | None = None, training: bool = False
     ) -> Tensor:
         """Computes the log-likelihood of each pixel given earlier pixels and candidate values.
 
@@ -222,7 +225,8 @@ class LikelihoodModel(ImageModel):
                 out of range give NaN.
             values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
                 returns them, with an axis of candidates: int `(batch, K)` for labels, float
-                `(batch, K, ...)` for others. `None` for an unconditional model.
+                `(batch, K, ...)` for others; a dict of these by name if there are several. `None`
+                for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:
@@ -232,7 +236,7 @@ class LikelihoodModel(ImageModel):
         return self.distribution.log_prob(parameters, self.network_input(images))
 
     def log_likelihood(
-        self, images: Tensor, values: Tensor | None = None, training: bool = False
+        self, images: Tensor, values: Nest | None = None, training: bool = False
     ) -> Tensor:
         """Sums `pixel_log_likelihood` over the pixels.
 
@@ -241,7 +245,8 @@ class LikelihoodModel(ImageModel):
                 out of range give NaN.
             values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
                 returns them, with an axis of candidates: int `(batch, K)` for labels, float
-                `(batch, K, ...)` for others. `None` for an unconditional model.
+                `(batch, K, ...)` for others; a dict of these by name if there are several. `None`
+                for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:

@@ -100,7 +100,8 @@ class PixelCNNPlusPlus(AutoregressiveModel):
             are not rounded, and the network takes a learned vector for each code.
         class_names: Sequence of `num_classes` strings, which methods accept as labels. The default
             is `Class0`, `Class1` and so on.
-        conditions: `Maps`, `Vectors`, `Labels` or `Unconditional`, in place of `num_classes`.
+        conditions: What the model is conditioned on, in place of `num_classes`: `Labels`, `Vectors`
+            or `Maps`, or a list of them, one of each kind. An empty list is an unconditional model.
         **kwargs: Arguments of `keras.Model`.
 
     Call arguments:

@@ -5,15 +5,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 from scipy.special import logsumexp, softmax
 
+from keras_pixelcnnpp.conditions.values import (
+    flat_candidates,
+    joined_values,
+    num_candidates,
+    taken,
+)
 from keras_pixelcnnpp.data.batches import array_batches
+from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
 from keras_pixelcnnpp.utils.backend import (
+    Nest,
     Tensor,
     Tensors,
     compiled,
@@ -33,7 +42,7 @@ def images_at_once(model: LikelihoodModel) -> int:
 def class_scores(
     model: LikelihoodModel,
     images: Tensor,
-    values: Tensor | None = None,
+    values: Nest | None = None,
     training: bool = False,
 ) -> Tensor:
     """Computes the log-likelihood of images under every class, in parts to bound the memory.
@@ -47,8 +56,10 @@ def class_scores(
     size = max(1, images_at_once(model) // candidates)
     rows = ops.shape(images)[0]
     if values is None:  # the classes of which are replaced
-        spec = model.conditions.spec(None, 1)
-        values = ops.zeros((rows, *spec.shape[2:]), spec.dtype)
+        values = keras.tree.map_structure(
+            lambda spec: ops.zeros((rows, *spec.shape[2:]), spec.dtype),
+            model.conditions.spec(None, 1),
+        )
     is_known = images.shape[0] is not None
     if training or (is_known and rows <= size):
         return _scores_of(model, images, values, training)
@@ -58,16 +69,16 @@ def class_scores(
     size = (rows + count - 1) // count
     # The last part is padded with the last image.
     positions = ops.minimum(ops.arange(count * size, dtype="int32"), rows - 1)
-    parts = [
-        ops.reshape(ops.take(x, positions, axis=0), (count, size, *x.shape[1:]))
-        for x in (images, values)
-    ]
+    parts = keras.tree.map_structure(
+        lambda x: ops.reshape(ops.take(x, positions, axis=0), (count, size, *x.shape[1:])),
+        (images, values),
+    )
     scores = in_turn(lambda part: _scores_of(model, *part), parts)
     return ops.reshape(scores, (-1, candidates))[:rows]
 
 
 def _scores_of(
-    model: LikelihoodModel, images: Tensor, values: Tensor, training: bool = False
+    model: LikelihoodModel, images: Tensor, values: Nest, training: bool = False
 ) -> Tensor:
     values = model.conditions.with_class(values, model.conditions.all_classes)
     if training:
@@ -75,27 +86,36 @@ def _scores_of(
     return for_values(model, partial(model.log_likelihood, images), values)
 
 
-def for_values(
-    model: LikelihoodModel, function: Callable[[Tensor], Tensor], values: Tensor
-) -> Tensor:
+def for_values(model: LikelihoodModel, function: Callable[[Nest], Tensor], values: Nest) -> Tensor:
     """Returns `function(values)`, `(batch, K, ...)`, evaluated in parts to bound the memory.
 
-    `values` are `(batch, K, ...)`.
+    `values` are `(batch, K, ...)`, or `(batch, 1, ...)` where all candidates share a value.
     """
-    at_once, candidates = images_at_once(model), values.shape[1]
+    at_once, candidates = images_at_once(model), num_candidates(values)
     if candidates <= at_once:
         return function(values)
-    steps = -(-candidates // at_once)
-    values = ops.take(values, np.arange(steps * at_once) % candidates, axis=1)
-    parts = ops.moveaxis(ops.reshape(values, (-1, steps, at_once, *values.shape[2:])), 1, 0)
-    found = ops.moveaxis(in_turn(function, parts), 0, 1)
+    steps, arrays = -(-candidates // at_once), keras.tree.flatten(values)
+    differ = [index for index, array in enumerate(arrays) if array.shape[1] > 1]
+    positions = np.arange(steps * at_once) % candidates
+
+    def by_step(array: Tensor) -> Tensor:
+        array = ops.take(array, positions, axis=1)
+        return ops.moveaxis(ops.reshape(array, (-1, steps, at_once, *array.shape[2:])), 1, 0)
+
+    def evaluate(parts: list[Tensor]) -> Tensor:
+        given = dict(zip(differ, parts, strict=True))
+        both = [given.get(index, array) for index, array in enumerate(arrays)]
+        return function(keras.tree.pack_sequence_as(values, both))
+
+    found = in_turn(evaluate, [by_step(arrays[index]) for index in differ])
+    found = ops.moveaxis(found, 0, 1)
     return ops.reshape(found, (-1, steps * at_once, *found.shape[3:]))[:, :candidates]
 
 
 def score(
     model: LikelihoodModel,
     images: np.ndarray,
-    values: np.ndarray,
+    values: Nest,
     options: ScoringOptions,
     per: str = "image",
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -108,7 +128,7 @@ def score(
     """
     if len(images) == 0:
         place = model.image_shape[: ("image", "row", "pixel").index(per)]
-        return np.zeros((0, values.shape[1], *place), "float32")
+        return np.zeros((0, num_candidates(values), *place), "float32")
     inputs = {"images": images, "values": values}
 
     def finished(result: np.ndarray, _: dict[str, np.ndarray]) -> np.ndarray:
@@ -121,7 +141,7 @@ def score(
 def evaluated(
     model: LikelihoodModel,
     function: Callable[[LikelihoodModel, Tensors], Tensor],
-    inputs: dict[str, np.ndarray],
+    inputs: dict[str, Nest],
     batch_size: int,
     verbose: int | str = 0,
     finish: Callable[[np.ndarray, dict[str, np.ndarray]], np.ndarray] | None = None,
@@ -132,13 +152,14 @@ def evaluated(
     `batch_size` is the number of rows per batch, less for `"images"` with several `"values"` `(N,
     K, ...)`. Optional `finish(result, inputs)` replaces the result of each batch, in NumPy.
     """
-    candidates = inputs["values"].shape[1] if "values" in inputs else 1
+    shapes = [array.shape[1] for array in keras.tree.flatten(inputs.get("values", []))]
+    candidates = max(shapes, default=1)
     if "images" in inputs:
         batch_size = min(batch_size, max(1, images_at_once(model) // candidates))
     xla, count = bool(model.jit_compile), len(next(iter(inputs.values())))
     batches = array_batches(inputs, batch_size, pad=compiles_each_size(xla))
     step = model.compiled_functions.get(
-        ("scorer", function, candidates, xla),
+        ("scorer", function, *shapes, xla),
         lambda: compiled(partial(function, model), model.variables, batches[0], xla=xla),
     )
 
@@ -165,10 +186,32 @@ def _image_scores(model: LikelihoodModel, inputs: Tensors) -> Tensor:
 SCORERS = {"image": _image_scores, "row": _row_scores, "pixel": _pixel_scores}
 
 
+def log_means(
+    model: LikelihoodModel, images: np.ndarray, values: Nest, options: ScoringOptions
+) -> np.ndarray:
+    """Returns the log-likelihood of each image under each value that a user gave, nats.
+
+    The class of a value may be unknown, and p is then the mean over equally likely classes.
+    `observed` of the options is not a sequence of numbers of rows. The result is float32 `(N, K)`.
+    """
+    conditions, observed = model.conditions, options.observed
+    if observed is not None:
+        observed = checked_observed(observed, len(images), model.image_shape)
+    count = num_candidates(conditions.candidates_of(values))
+    result = np.zeros((len(images), count), "float32")
+    for rows, candidates in conditions.groups(values):
+        of_rows = options
+        if observed is not None:
+            of_rows = replace(options, observed=observed[rows])
+        scores, _ = score_observed(model, images[rows], candidates, of_rows)
+        result[rows] = log_marginal(scores.reshape(len(rows), count, -1))
+    return result
+
+
 def score_observed(
     model: LikelihoodModel,
     images: np.ndarray,
-    values: np.ndarray,
+    values: Nest,
     options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log-likelihoods of parts of images, and those without one run each, nats.
@@ -201,14 +244,14 @@ def score_observed(
 def _estimates(
     model: LikelihoodModel,
     images: np.ndarray,
-    values: np.ndarray,
+    values: Nest,
     known: np.ndarray,
     options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimates the results of `score_observed` by sequential Monte Carlo."""
-    candidates, runs = values.shape[1], options.runs
+    candidates, runs = num_candidates(values), options.runs
     rows = np.tile(np.arange(len(images)).repeat(candidates), runs)
-    values = np.concatenate([values.reshape(-1, *values.shape[2:])] * runs)
+    values = joined_values([flat_candidates(values)] * runs)
     given = options.of_particles, images[rows], known[rows], options.num_particles
     _, estimates = sample_images(model, values, *given)
     estimates = estimates.reshape(runs, -1, candidates).astype("float64")
@@ -238,7 +281,7 @@ def jackknife_error(without: np.ndarray) -> np.ndarray:
 
 def choose_classes(
     model: LikelihoodModel,
-    values: np.ndarray,
+    values: Nest,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
@@ -250,11 +293,12 @@ def choose_classes(
     The arguments are documented in `sample_images`, except for `first`, the position of the first
     image in a larger set; the seed of `options` is not `None`.
     """
-    rows = np.flatnonzero(model.conditions.class_of(values) < 0)
+    conditions = model.conditions
+    classes = conditions.class_of(values).copy()
+    rows = np.flatnonzero(classes < 0)
     if not len(rows):
         return values
-    candidates = model.conditions.completions(values[rows])
-    scores = np.zeros(candidates.shape[:2])
+    scores = np.zeros((len(rows), len(conditions.all_classes)))
     if images is not None:
         how = ScoringOptions(
             batch_size=options.batch_size,
@@ -262,11 +306,10 @@ def choose_classes(
             num_particles=num_particles,
             seed=options.seed,
         )
+        candidates = conditions.completions(taken(values, rows))
         scores, _ = score_observed(model, images[rows], candidates, how)
-    values = values.copy()
-    chosen = random_choices(scores, options.seed, first + rows)
-    values[rows] = candidates[np.arange(len(rows)), chosen]
-    return values
+    classes[rows] = random_choices(scores, options.seed, first + rows)
+    return conditions.with_one_class(values, classes)
 
 
 def random_choices(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Methods that score arrays of images: likelihoods, posteriors, and maps of pixels."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from keras_pixelcnnpp.models.scoring import (
     evaluated,
     jackknife_error,
     log_marginal_of_pixels,
+    log_means,
     score,
     score_observed,
 )
@@ -31,6 +31,7 @@ from keras_pixelcnnpp.models.statistics import (
 )
 from keras_pixelcnnpp.models.trainable import TrainableModel
 from keras_pixelcnnpp.sampling.options import ScoringOptions
+from keras_pixelcnnpp.utils.backend import Nest
 from keras_pixelcnnpp.utils.checks import checked_observed
 from keras_pixelcnnpp.utils.errors import UserError
 
@@ -58,8 +59,8 @@ class ScoringModel(TrainableModel):
                 with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: What the model is conditioned on, one value for each image, or one for all:
                 labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
-                width, channels)`; or a tuple of these in the order of the parts of `Joint`
-                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                width, channels)`; or a tuple of these in the order of the parts, or a dict by their
+                names. The label -1, or no label, stands for the mean of p(x | y) over equally
                 likely classes. `None` for an unconditional model.
             batch_size: Integer, number of images or particles per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -83,17 +84,8 @@ class ScoringModel(TrainableModel):
         )
         images = self.checked_images(images)
         values = self.condition_values(condition, len(images), several=True)
-        if observed is not None:
-            known = checked_observed(observed, len(images), self.image_shape)
-            options = replace(options, observed=known)
-        if self.conditions.have_candidates(values):
-            return score_observed(self, images, values, options)[0]
-        result = np.zeros(len(images), "float32")
-        for rows, candidates in self.conditions.groups(values):
-            of_rows = options if observed is None else replace(options, observed=known[rows])
-            scores, _ = score_observed(self, images[rows], candidates, of_rows)
-            result[rows] = log_marginal(scores)
-        return result
+        found = log_means(self, images, values, options)
+        return found if self.conditions.have_candidates(values) else found[:, 0]
 
     def pixel_log_probs(
         self,
@@ -114,8 +106,8 @@ class ScoringModel(TrainableModel):
                 with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: What the model is conditioned on, one value for each image, or one for all:
                 labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
-                width, channels)`; or a tuple of these in the order of the parts of `Joint`
-                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                width, channels)`; or a tuple of these in the order of the parts, or a dict by their
+                names. The label -1, or no label, stands for the mean of p(x | y) over equally
                 likely classes. `None` for an unconditional model.
             batch_size: Integer, number of images or particles per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -154,8 +146,8 @@ class ScoringModel(TrainableModel):
                 with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: What the model is conditioned on, one value for each image, or one for all:
                 labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
-                width, channels)`; or a tuple of these in the order of the parts of `Joint`
-                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                width, channels)`; or a tuple of these in the order of the parts, or a dict by their
+                names. The label -1, or no label, stands for the mean of p(x | y) over equally
                 likely classes. `None` for an unconditional model.
             seed: Integer >= 0, random seed of the probability integral transform. Its random
                 numbers depend on the seed and the values of each image, not on its position.
@@ -226,9 +218,10 @@ class ScoringModel(TrainableModel):
                 freedom, if the standard error is well below 1 nat; with one of 2 to 9 nats, a fifth
                 of the errors exceed its 95% interval. Exact results have the standard error 0.
                 Estimates take 8 times as long.
-            condition: Vectors or maps of a model of `Joint` conditions, one for each image, or one
-                for all. If there are both, a tuple in the order of the parts, with `None` for the
-                label. `None` for a model of `Labels`.
+            condition: What else the model is conditioned on: vectors or maps, one for each image,
+                or one for all; if there are both, a tuple in the order of the parts, with `None`
+                for the label, or a dict by the names of the parts. `None` for a model of labels
+                alone.
 
         Returns:
             Float32 array `(N, num_classes)`, nats; `(N, M, num_classes)` for a sequence.
@@ -282,9 +275,10 @@ class ScoringModel(TrainableModel):
                 freedom, if the standard error is well below 1 nat; with one of 2 to 9 nats, a fifth
                 of the errors exceed its 95% interval. Exact results have the standard error 0.
                 Estimates take 8 times as long.
-            condition: Vectors or maps of a model of `Joint` conditions, one for each image, or one
-                for all. If there are both, a tuple in the order of the parts, with `None` for the
-                label. `None` for a model of `Labels`.
+            condition: What else the model is conditioned on: vectors or maps, one for each image,
+                or one for all; if there are both, a tuple in the order of the parts, with `None`
+                for the label, or a dict by the names of the parts. `None` for a model of labels
+                alone.
 
         Returns:
             Float32 array `(N, num_classes)`; `(N, M, num_classes)` for a sequence.
@@ -332,8 +326,8 @@ class ScoringModel(TrainableModel):
                 with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: What the model is conditioned on, one value for each image, or one for all:
                 labels, int `(N,)` or class names; vectors, float `(N, size)`; maps `(N, height,
-                width, channels)`; or a tuple of these in the order of the parts of `Joint`
-                conditions. The label -1, or no label, stands for the mean of p(x | y) over equally
+                width, channels)`; or a tuple of these in the order of the parts, or a dict by their
+                names. The label -1, or no label, stands for the mean of p(x | y) over equally
                 likely classes. `None` for an unconditional model.
             batch_size: Integer, number of images or particles per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -381,11 +375,11 @@ class ScoringModel(TrainableModel):
             return bits_per_dim(log_marginal(scores), self.image_shape) / share
 
         values = self.condition_values(condition, len(images))
-        candidates = values[:, None]
-        unknown = self.conditions.class_of(values) < 0
-        if unknown.any():  # the mean of equal values is the value
-            unknown = unknown.reshape(-1, *[1] * values.ndim)
-            candidates = np.where(unknown, self.conditions.completions(values), candidates)
+        candidates = self.conditions.candidates_of(values)
+        classes = self.conditions.class_of(values)[:, None]
+        if (classes < 0).any():  # the mean of equal values is the value
+            classes = np.where(classes < 0, self.conditions.all_classes, classes)
+            candidates = self.conditions.with_class(values, classes)
         return self._of_observed(statistic, images, candidates, options)
 
     def _of_classes(
@@ -406,7 +400,7 @@ class ScoringModel(TrainableModel):
         self,
         statistic: Callable[[np.ndarray], np.ndarray],
         images: np.ndarray,
-        candidates: np.ndarray,
+        candidates: Nest,
         options: ScoringOptions,
     ) -> Any:
         """Returns a statistic of log-likelihoods `(..., K)`, and its standard error.
@@ -458,9 +452,10 @@ class ScoringModel(TrainableModel):
             num_particles: Integer, number of particles for each image and class, where an unknown
                 pixel precedes a known one in raster order.
             seed: Integer >= 0, the random seed of the particles.
-            condition: The other parts of `Joint` conditions, in their order: a label or a map, or a
-                tuple of both, for each image or for all. The label -1, or `None`, stands for the
-                mean over the classes. `None` for a model of `Vectors`.
+            condition: What else the model is conditioned on: a label or a map, or a tuple of both
+                in the order of the parts, or a dict by their names, for each image or for all. The
+                label -1, or `None`, stands for the mean over the classes. `None` for a model of
+                `Vectors`.
 
         Returns:
             `GridPosterior` of N images, or of the groups in sorted order.
@@ -545,7 +540,7 @@ class ScoringModel(TrainableModel):
                 `num_levels` if these are more than 256, or codes below `num_levels` for a model
                 with `ordered_levels=False`. Images of one channel need no channel axis.
             condition: The classes y: int array `(N,)`, class names, or one label for all images. -1
-                stands for p(x). For `Joint` conditions, a tuple with the other parts.
+                stands for p(x). With other parts, a tuple or a dict.
             against: The classes y', in the same form.
             batch_size: Integer, number of images or particles per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.

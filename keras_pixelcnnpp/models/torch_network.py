@@ -52,9 +52,9 @@ class CompiledNetwork:
         outside = {id(v) for layer in self._layers for v in (layer.direction, layer.gain)}
         self._variables = [v for v in network.variables if id(v) not in outside]
 
-    def __call__(self, levels: Tensor, values: Tensor, training: bool) -> Tensor:
+    def __call__(self, levels: Tensor, values: Nest, training: bool) -> Tensor:
         """Evaluates the network on whole images; see `AutoregressiveNetwork`."""
-        candidates = values.shape[1], values.dtype
+        candidates = tuple((one.shape[1], one.dtype) for one in keras.tree.flatten(values))
         trainable = tuple(variable.trainable for variable in self.network.variables)
         kind = training, torch.is_grad_enabled(), levels.shape, levels.dtype, candidates, trainable
         comes_again, self._previous = self._previous == kind, kind
@@ -81,7 +81,7 @@ class CompiledNetwork:
         return keras.tree.map_structure(torch.Tensor.contiguous, inputs)
 
     def _try_to_compile(
-        self, levels: Tensor, values: Tensor, training: bool
+        self, levels: Tensor, values: Nest, training: bool
     ) -> tuple[Callable | None, list]:
         """Returns the compiled function and its dropout inputs, or `(None, [])` after a failure."""
         draws, dropout = [], []

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.layers.conditions import ANY_CLASS
+from keras_pixelcnnpp.conditions import ANY_CLASS
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.models.image_model import to_numpy
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
@@ -166,7 +166,7 @@ class TrainableModel(LikelihoodModel):
                 f"{self.conditions.noun} for each image: `model.{name}(images, "
                 f"{self.conditions.kind})`. Received: y=None"
             )
-        y = keras.tree.map_structure(to_numpy, y) if isinstance(y, tuple) else to_numpy(y)
+        y = keras.tree.map_structure(to_numpy, y) if isinstance(y, tuple | dict) else to_numpy(y)
         parsed = self.conditions.parse(y, count, unknown=lowest < 0)
         if name == "fit":
             self.conditions.note_one_for_all(y, count)

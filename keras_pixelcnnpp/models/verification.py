@@ -8,9 +8,10 @@ import numpy as np
 from keras import ops
 from scipy.stats import kstest
 
+from keras_pixelcnnpp.conditions.values import as_candidates
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.utils.backend import Tensor, compiled, full_float32
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, compiled, full_float32
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.indexing import read, write
 
@@ -63,7 +64,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
 
 
 def _require_causality(
-    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, given: np.ndarray
+    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, given: Nest
 ) -> None:
     height, width, channels = model.image_shape
     groups = model.network.groups
@@ -132,7 +133,7 @@ def _require_consistent_head(model: AutoregressiveModel, rng: np.random.Generato
         )
 
 
-def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: np.ndarray) -> None:
+def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: Nest) -> None:
     height, width, channels = model.image_shape
     incremental_pass = IncrementalPass(model)
 
@@ -149,7 +150,7 @@ def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: np.
 
     num_parameters = model.network.num_parameters
     levels = model.to_levels(image).reshape(height * width, channels)
-    inputs = {"pixels": levels.astype("float32"), "values": given[:, None]}
+    inputs = {"pixels": levels.astype("float32"), "values": as_candidates(given)}
     found = ops.convert_to_numpy(compiled(run, model.variables)(inputs))
     expected = _parameters(model, image, given)
     difference = np.abs(found.reshape(expected.shape) - expected).max(axis=-1)
@@ -162,9 +163,7 @@ def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: np.
         )
 
 
-def _require_same_when_loaded(
-    model: AutoregressiveModel, image: np.ndarray, given: np.ndarray
-) -> None:
+def _require_same_when_loaded(model: AutoregressiveModel, image: np.ndarray, given: Nest) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
@@ -177,8 +176,8 @@ def _require_same_when_loaded(
         )
 
 
-def _parameters(model: AutoregressiveModel, image: np.ndarray, given: np.ndarray) -> np.ndarray:
+def _parameters(model: AutoregressiveModel, image: np.ndarray, given: Nest) -> np.ndarray:
     """Returns the parameters of each pixel as an array `(height, width, num_parameters)`."""
-    inputs = image[None], given[:, None]
-    parameters = model.pixel_parameters(*map(ops.convert_to_tensor, inputs))
+    inputs = image[None], as_candidates(given)
+    parameters = model.pixel_parameters(*keras.tree.map_structure(ops.convert_to_tensor, inputs))
     return ops.convert_to_numpy(parameters)[0, 0]

@@ -190,11 +190,16 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
 
     Returns the paths of the weights of `target` that were not, or only partly, copied: those of the
     labels, if the numbers of classes differ.
+
+    Raises:
+        UserError: If the target has other bounds of vectors or maps, or their names in another
+            order. The weights hold for the source's only.
     """
 
     def by_path(model: keras.Model) -> dict[str, keras.Variable]:
         return {weight.path.removeprefix(f"{model.name}/"): weight for weight in model.weights}
 
+    target.encoder.require_same_scale(source.encoder)
     values, targets, left, gains = by_path(source), by_path(target), [], {}
     for path, new in targets.items():
         old = values.get(path)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.conditions import Conditions
+from keras_pixelcnnpp.conditions.values import as_candidates, first_candidate
 from keras_pixelcnnpp.distributions.head import Head, first_level_above
-from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
-from keras_pixelcnnpp.utils.backend import Tensor, Tensors
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, Tensors
 
 #: Boolean tensor `(batch, channels)`, whether sub-pixels are known, and levels `(batch, channels)`.
 Known = tuple[Tensor, Tensor]
@@ -44,9 +45,9 @@ class WholePixels:
         """Returns what `choose` needs of the options, a number for each image, `(count,)`."""
         return {"temperature": np.full(count, options.temperature, "float32")}
 
-    def values(self, values: Tensor) -> Tensor:
+    def values(self, values: Nest) -> Nest:
         """Returns the values `(batch, candidates, ...)` of the pass, from those of the images."""
-        return values[:, None]
+        return as_candidates(values)
 
     def first(self, batch_size: int | Tensor) -> Tensors:
         """Returns the entries of `carry` before the first pixel, `(batch, ...)`."""
@@ -203,14 +204,14 @@ class GuidedSubPixels(SubPixels):
             "guidance_logit_scale": np.full(count, options.guidance_logit_scale, "float32"),
         }
 
-    def values(self, values: Tensor) -> Tensor:
+    def values(self, values: Nest) -> Nest:
         return self.conditions.with_class(values, self.conditions.all_classes)
 
     def first(self, batch_size: int | Tensor) -> Tensors:
         return {"log_likelihood": ops.zeros((batch_size, self.candidates))}
 
     def law(self, log_probs: Tensor, inputs: Tensors, carry: Tensors) -> Tensor:
-        own_class = self.conditions.class_of(inputs["values"][:, 0])[:, None]
+        own_class = self.conditions.class_of(first_candidate(inputs["values"]))[:, None]
         of_class = ops.equal(own_class, ops.arange(self.candidates, dtype="int32"))
         of_class = ops.cast(of_class, "float32")[..., None]  # (batch, num_classes, 1)
         scaled = inputs["guidance_logit_scale"] * carry["log_likelihood"]

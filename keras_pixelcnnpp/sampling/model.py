@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.conditions import Conditions
 from keras_pixelcnnpp.distributions.head import Head
-from keras_pixelcnnpp.layers.conditions import Conditions
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.compiled_functions import CompiledFunctions
 

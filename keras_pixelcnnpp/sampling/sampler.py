@@ -9,12 +9,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.conditions.values import (
+    as_candidates,
+    first_candidate,
+    num_images,
+    taken,
+)
 from keras_pixelcnnpp.sampling.choices import WholePixels, choice_for
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.sampling.particles import Particles
 from keras_pixelcnnpp.utils.backend import (
+    Nest,
     Tensor,
     Tensors,
     compiled,
@@ -29,7 +36,7 @@ from keras_pixelcnnpp.utils.indexing import read
 @full_float32()
 def sample_images(
     model: PixelModel,
-    values: np.ndarray,
+    values: Nest,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
@@ -41,7 +48,7 @@ def sample_images(
 
     Args:
         model: An `AutoregressiveModel`.
-        values: Array `(N, ...)`, the values of the condition, as the network takes them.
+        values: Values of the condition, `(N, ...)`, as the network takes them.
         options: The other arguments.
         images: uint8 array `(N, height, width, channels)`, images to complete, or `None`.
         known: The result of `checked_observed`, or `None`.
@@ -56,7 +63,7 @@ def sample_images(
         of the known pixels, float32 `(N,)`, nats. The latter is 0 without particles.
     """
     options = options.checked(model)
-    count, seed = len(values), int(options.seed)
+    count, seed = num_images(values), int(options.seed)
     choice = choice_for(model, options, known is not None and known.ndim == 4)
     inputs = choice.inputs(options, count) | {"values": values}
     if images is not None:
@@ -76,7 +83,7 @@ def sample_images(
     def with_noise(rows: np.ndarray) -> dict[str, np.ndarray]:
         noise = [_noise(noise_shape, seed, positions[row], num_particles) for row in rows]
         noise = {name: np.stack([one[name] for one in noise]) for name in noise[0]}
-        return {**noise, **{name: value[rows] for name, value in inputs.items()}}
+        return {**noise, **taken(inputs, rows)}
 
     size = _rows_at_once(count, max(1, options.batch_size // max(1, num_particles)))
     starts = range(0, count, size)
@@ -192,7 +199,7 @@ class PixelSampler:
         num_images = ops.shape(inputs["noise"])[0]
         batch_size = num_images * (self.particles.count if self.particles else 1)
         by_pixel, carry = self._by_pixel(inputs), self.choice.first(batch_size)
-        values = self.choice.values(by_pixel["values"][:, 0])
+        values = self.choice.values(first_candidate(by_pixel["values"]))
         if self.particles:
             carry.update(self.particles.first(num_images))
         # 2. All pixels.
@@ -220,7 +227,7 @@ class PixelSampler:
         by_row = ("row_noise", "unknown_later")
         planes = {name: inputs[name] for name in ("noise", "image", "known") if name in inputs}
         found: Tensors = {
-            name: repeat(values[:, None])
+            name: keras.tree.map_structure(repeat, as_candidates(values))
             for name, values in inputs.items()
             if name not in (*by_row, *planes)
         }

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from keras_pixelcnnpp.codec.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
+from keras_pixelcnnpp.conditions import Conditions, Group
+from keras_pixelcnnpp.conditions.values import joined_values, num_candidates, taken
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
-from keras_pixelcnnpp.layers.conditions import Conditions, Group
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.scoring import (
@@ -28,7 +30,7 @@ from keras_pixelcnnpp.models.statistics import (
 )
 from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
-from keras_pixelcnnpp.utils.backend import progress
+from keras_pixelcnnpp.utils.backend import Nest, progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask, with_channels
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
@@ -109,10 +111,10 @@ class TiledModel:
         Args:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
-            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
-                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
-                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names, of
+                which -1, or none, stands for the mean of p(x | y) over the classes; vectors, float
+                `(N, size)`; maps of the frames' size, or divided by the same numbers as those of
+                the model; or a tuple of these in the order of the parts, or a dict by their names.
                 `None` for an unconditional model.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -140,10 +142,10 @@ class TiledModel:
         Args:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
-            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
-                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
-                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names, of
+                which -1, or none, stands for the mean of p(x | y) over the classes; vectors, float
+                `(N, size)`; maps of the frames' size, or divided by the same numbers as those of
+                the model; or a tuple of these in the order of the parts, or a dict by their names.
                 `None` for an unconditional model.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -170,10 +172,10 @@ class TiledModel:
         Args:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
-            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
-                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
-                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names, of
+                which -1, or none, stands for the mean of p(x | y) over the classes; vectors, float
+                `(N, size)`; maps of the frames' size, or divided by the same numbers as those of
+                the model; or a tuple of these in the order of the parts, or a dict by their names.
                 `None` for an unconditional model.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
@@ -206,10 +208,10 @@ class TiledModel:
         Args:
             frames: uint8 array `(N, H, W, channels)`, with values like those of the model's images,
                 and the same dtype.
-            condition: A value for each frame, or one for all: labels, int `(N,)` or class names,
-                of which -1, or none, stands for the mean of p(x | y) over the classes; vectors,
-                float `(N, size)`; maps of the frames' size, or divided by the same numbers as those
-                of the model; or a tuple of these in the order of the parts of `Joint` conditions.
+            condition: A value for each frame, or one for all: labels, int `(N,)` or class names, of
+                which -1, or none, stands for the mean of p(x | y) over the classes; vectors, float
+                `(N, size)`; maps of the frames' size, or divided by the same numbers as those of
+                the model; or a tuple of these in the order of the parts, or a dict by their names.
                 `None` for an unconditional model.
             seed: Integer >= 0, random seed of the probability integral transform. Its random
                 numbers depend on the seed and the values of each image, not on its position.
@@ -225,8 +227,8 @@ class TiledModel:
         for rows, candidates in _one_by_one(self._candidates(condition, frames)):
             before = np.zeros((len(rows), 1, *frames.shape[1:3]))  # one label needs no weights
             at_once = images_at_once(self.model)
-            if candidates.shape[1] > 1:
-                at_once = max(1, at_once // candidates.shape[1])
+            if num_candidates(candidates) > 1:
+                at_once = max(1, at_once // num_candidates(candidates))
                 before = self._maps(frames[rows], candidates, options)
                 before = self._sums_before(before)
             fewer = replace(options, batch_size=min(batch_size, at_once))
@@ -253,9 +255,10 @@ class TiledModel:
                 and the same dtype.
             batch_size: Integer, number of windows per batch.
             verbose: 0, 1 (progress bar) or `"auto"`, which is 1 at a terminal for several batches.
-            condition: Vectors or maps of a model of `Joint` conditions, one for each image, or one
-                for all. If there are both, a tuple in the order of the parts, with `None` for the
-                label. `None` for a model of `Labels`.
+            condition: What else the model is conditioned on: vectors or maps, one for each image,
+                or one for all; if there are both, a tuple in the order of the parts, with `None`
+                for the label, or a dict by the names of the parts. `None` for a model of labels
+                alone.
 
         Returns:
             Float64 array `(N, num_classes)`, nats.
@@ -288,7 +291,7 @@ class TiledModel:
             condition: Labels, int `(N,)` or class names, of which -1 samples the class at random,
                 or by Bayes' rule if a part is known; vectors, float `(N, size)`; maps of the
                 frames' size, or divided by the same numbers as those of the model; or a tuple of
-                these in the order of the parts of `Joint` conditions. A single value gives one
+                these in the order of the parts, or a dict by their names. A single value gives one
                 frame. For an unconditional model, the integer N.
             seed: Integer >= 0. Seed and position among the images determine an image, independent
                 of the batch size. `None` gives different images in each call. (A SavedModel
@@ -345,17 +348,17 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = model.checked_images(above, size=(rows, width))
             frames[:, :rows], first = model.to_images(model.to_levels(above)), ends.index(rows) + 1
-        unknown = np.flatnonzero(conditions.class_of(wanted) < 0)
+        classes = conditions.class_of(wanted).copy()
+        unknown = np.flatnonzero(classes < 0)
         if len(unknown):
-            candidates = conditions.completions(wanted[unknown])
-            scores = np.zeros(candidates.shape[:2])
+            scores = np.zeros((len(unknown), len(conditions.all_classes)))
             if first:
-                of_part = self._conditions(above.shape[1:3])
-                values = self._part(conditions, wanted[unknown], *map(slice, above.shape[1:3]))
+                of_part, given = self._conditions(above.shape[1:3]), taken(wanted, unknown)
+                values = self._part(conditions, given, *map(slice, above.shape[1:3]))
                 how = ScoringOptions(batch_size=batch_size)
                 scores = self._sums(above[unknown], of_part.completions(values), how)
-            chosen = random_choices(scores, options.seed, unknown)
-            wanted[unknown] = candidates[np.arange(len(unknown)), chosen]
+            classes[unknown] = random_choices(scores, options.seed, unknown)
+            wanted = conditions.with_one_class(wanted, classes)
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
@@ -365,7 +368,7 @@ class TiledModel:
             numbers = [(first + row) * len(blocks[0]) + column for row, column, _ in wave]
             positions = np.add.outer(np.array(numbers) << 40, np.arange(count)).ravel()
             how = {"images": windows, "known": known, "positions": positions}
-            images, _ = sample_images(model, np.concatenate(of_windows), options, **how)
+            images, _ = sample_images(model, joined_values(of_windows), options, **how)
             for (*_, block), sampled in zip(wave, np.split(images, len(wave)), strict=True):
                 frames[:, *block.inside] = sampled[:, block.above :, block.left :]
         return frames
@@ -452,7 +455,7 @@ class TiledModel:
         return self.model.encoder.scaled(conditions.parse(condition, count))
 
     def _part(
-        self, conditions: Conditions, values: np.ndarray, rows: slice, columns: slice
+        self, conditions: Conditions, values: Nest, rows: slice, columns: slice
     ) -> np.ndarray:
         """Returns the part of values `(batch, ...)` of frames that belongs to some of the pixels.
 
@@ -471,22 +474,22 @@ class TiledModel:
         conditions = self._conditions(frames.shape[1:3])
         return conditions.groups(self._values(condition, len(frames), conditions))
 
-    def _sums(self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions) -> np.ndarray:
+    def _sums(self, frames: np.ndarray, values: Nest, options: ScoringOptions) -> np.ndarray:
         """Returns log-likelihoods of frames under values `(N, K, ...)`, float64 `(N, K)`."""
-        sums = np.zeros((len(frames), values.shape[1]))
+        sums = np.zeros((len(frames), num_candidates(values)))
         for index, _, scores in self._scores(frames, values, options):
             sums[index] += scores.sum(axis=(1, 2), dtype="float64")
         return sums
 
-    def _maps(self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions) -> np.ndarray:
+    def _maps(self, frames: np.ndarray, values: Nest, options: ScoringOptions) -> np.ndarray:
         """Returns log-probabilities of pixels under values, float32 `(N, K, H, W)`, nats."""
-        maps = np.zeros((len(frames), values.shape[1], *frames.shape[1:3]), "float32")
+        maps = np.zeros((len(frames), num_candidates(values), *frames.shape[1:3]), "float32")
         for index, block, scores in self._scores(frames, values, options):
             maps[index][:, *block.inside] = scores
         return maps
 
     def _scores(
-        self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions
+        self, frames: np.ndarray, values: Nest, options: ScoringOptions
     ) -> Iterator[tuple[int, Block, np.ndarray]]:
         """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
         silent = replace(options, verbose=0)
@@ -496,7 +499,7 @@ class TiledModel:
                 yield index, block, pixels[:, block.above :, block.left :]
 
     def _windows(
-        self, frames: np.ndarray, values: np.ndarray, options: ScoringOptions
+        self, frames: np.ndarray, values: Nest, options: ScoringOptions
     ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray, np.ndarray]]:
         """Yields batches: pairs of the index of a frame and a block, their windows, and values.
 
@@ -511,9 +514,10 @@ class TiledModel:
             batch = places[start : start + options.batch_size]
             windows = np.stack([frames[index, b.rows, b.columns] for index, b in batch])
             of_windows = [
-                self._part(conditions, values[index], b.rows, b.columns) for index, b in batch
+                self._part(conditions, taken(values, index), b.rows, b.columns)
+                for index, b in batch
             ]
-            yield batch, windows, np.stack(of_windows)
+            yield batch, windows, keras.tree.map_structure(lambda *x: np.stack(x), *of_windows)
             tick()
 
     def _sums_before(self, maps: np.ndarray) -> np.ndarray:
@@ -534,6 +538,6 @@ class TiledModel:
 def _one_by_one(groups: Iterator[Group]) -> Iterator[Group]:
     """Yields single frames where maps of several classes are needed, to bound the memory."""
     for rows, candidates in groups:
-        parts = np.split(np.arange(len(rows)), len(rows) if candidates.shape[1] > 1 else 1)
+        parts = np.split(np.arange(len(rows)), len(rows) if num_candidates(candidates) > 1 else 1)
         for part in parts:
-            yield rows[part], candidates[part]
+            yield rows[part], taken(candidates, part)

@@ -108,8 +108,7 @@ class TrainedImages:
         train = [image for image in listing if image.split == "train"]
         rows = some_rows(len(train), options.get("max_examples"), options.get("seed") or 0)
         chosen = [train[row] for row in np.arange(len(train))[rows]]
-        has_others = images.vectors is not None or images.maps is not None
-        texts = conditions_in(images).texts(images) if has_others else ()
+        texts = conditions_in(images).texts(images)
         return are_among(chosen, images.images, images.hashes, texts)
 
     def _split_as_in_training(self, dataset: Dataset) -> Dataset | None:

@@ -206,7 +206,7 @@ def refit_class_bias(
 
     About `BIAS_IMAGES` of the training images, uint8 `(N, height, width, channels)`, are chosen by
     `seed`, the same fraction of each class, and scored `batch_size` at a time. `condition` has the
-    label of each image, -1 for images to leave out; in a tuple with the other parts of `Joint`
+    label of each image, -1 for images to leave out; in a tuple with the other parts of the
     conditions. `sample_weight` is as in `fit_class_bias`.
     """
     # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,

@@ -100,7 +100,7 @@ class TestClassify:
         assert f"against {NAMES[other]} " in found.evidence.axes[0].get_title(loc="left")
 
     def test_a_model_that_needs_more_than_a_class_is_refused(self):
-        conditions = kp.Joint(kp.Labels(3), kp.Vectors(1, 0, 1))
+        conditions = [kp.Labels(3), kp.Vectors(1, 0, 1)]
         model = tiny.untrained_pixelcnn(num_classes=None, conditions=conditions)
         with pytest.raises(UserError, match="3 classes and vectors"):
             Answers(TrainedModel(model, "tiny", {}))

@@ -234,6 +234,13 @@ def test_an_image_is_known_with_its_vector():
     ]
     assert are_among(listing, images, (), others[0]).all()
     assert not are_among(listing, images, (), others[1]).any()
+    assert are_among(listing, images).all()  # as images alone
+
+
+def test_an_image_of_a_list_without_vectors_is_known_with_any():
+    images, vectors = lattices(3)
+    listing = [ListedImage("train", "", "", digest, "", "") for digest in array_hashes(images)]
+    assert are_among(listing, images, (), vector_texts(vectors)).all()
 
 
 def test_unlabeled_images_are_no_data_for_vectors():

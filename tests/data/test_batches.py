@@ -52,6 +52,14 @@ def test_vectors_and_maps_are_finite():
             sequence(labels=wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong", [np.array([2**32 + 1, 0]), np.array([[0.5], [1.5]], dtype="object"), ["a", "b"]]
+)
+def test_labels_that_are_no_integers_of_32_bits_are_refused(wrong):
+    with pytest.raises(ValueError, match="labels"):
+        ImageBatches(np.zeros((2, 3, 3, 1), "uint8"), wrong, batch_size=2)
+
+
 def test_order_depends_on_seed_and_epoch_only():
     batches = sequence(seed=3)
     first = order(batches)

@@ -237,10 +237,10 @@ def test_of_vectors(tmp_path):
 
 def test_of_codes_and_logarithms(tmp_path):
     """The graph refuses numbers that are no codes, and those without a logarithm."""
-    conditions = kp.Joint(
+    conditions = [
         kp.Vectors(2, low=[1, 0], high=[2, 1], scale=["log", "linear"]),
         kp.Maps.of_codes((2, 2, 2), (300, 200)),
-    )
+    ]
     options = {"conditions": conditions, "num_levels": 2, "filters": 4, "num_blocks": 1}
     model = randomize(kp.GatedPixelCNN((2, 2, 1), **options))
     model.export(tmp_path / "1")

@@ -10,8 +10,8 @@ from keras import ops
 from layer_checks import check_layer, run
 from refused import each
 
-from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus, layers
-from keras_pixelcnnpp.layers import conditioning, conditions
+from keras_pixelcnnpp import PixelCNN, PixelCNNPlusPlus, conditions, layers
+from keras_pixelcnnpp.layers import conditioning
 from keras_pixelcnnpp.layers.convolutions import WeightNormalizedDense
 from keras_pixelcnnpp.layers.network_config import NetworkConfig
 

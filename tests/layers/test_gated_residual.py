@@ -6,8 +6,8 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import run
 
+from keras_pixelcnnpp.conditions import Labels
 from keras_pixelcnnpp.layers.arithmetic import concat_elu
-from keras_pixelcnnpp.layers.conditions import Labels
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, SharedDropout
 from keras_pixelcnnpp.layers.network_config import NetworkConfig

@@ -25,14 +25,14 @@ EVERYWHERE = {
 }
 #: Networks, and their conditions.
 TABLE = {
-    "label-map": (*PLUS_PLUS, kp.Joint(LABELS, MAPS)),
+    "label-map": (*PLUS_PLUS, [LABELS, MAPS]),
     "label-vector": (
         kp.PixelCNNPlusPlus,
         EVERYWHERE,
-        kp.Joint(LABELS, VECTORS),
+        [LABELS, VECTORS],
     ),
-    "all": (*GATED, kp.Joint(VECTORS, CODES, LABELS)),
-    "vector-map": (*GATED, kp.Joint(VECTORS, MAPS)),
+    "all": (*GATED, [VECTORS, CODES, LABELS]),
+    "vector-map": (*GATED, [VECTORS, MAPS]),
 }
 WITH_LABEL = [name for name in TABLE if name != "vector-map"]
 
@@ -213,7 +213,7 @@ def test_training_in_arrays_and_streams_learns_both_parts():
     maps, labels = rng.integers(0, 2, (256, 4, 4, 1)), rng.integers(0, 2, 256)
     images = np.where(maps == labels[:, None, None, None], 255, 0).astype("uint8")
     keras.utils.set_random_seed(0)
-    conditions = kp.Joint(kp.Labels(2), kp.Maps((4, 4, 1), 0, 1))
+    conditions = [kp.Labels(2), kp.Maps((4, 4, 1), 0, 1)]
     model = kp.GatedPixelCNN((4, 4, 1), conditions=conditions, **{**SMALL, "filters": 8})
     model.compile(keras.optimizers.Adam(0.01), weighted_metrics=["sparse_categorical_accuracy"])
     model.fit(images, (labels, maps), epochs=6, batch_size=32, verbose=0)
@@ -238,17 +238,60 @@ def test_training_in_arrays_and_streams_learns_both_parts():
 
 
 REFUSED = {
-    "one part": lambda: kp.Joint(kp.Labels(2)),
-    "one kind": lambda: kp.Joint(kp.Vectors(2), kp.Vectors(3)),
-    "no part": lambda: kp.Joint(kp.Labels(2), kp.Unconditional()),
+    "one kind twice": [kp.Vectors(2), kp.Vectors(3)],
+    "no part": [kp.Labels(2), 3],
+    "unknown kind": [kp.Labels(2), {"kind": "os.system"}],
 }
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_parts(name):
-    with pytest.raises(ValueError, match="`parts`"):
-        REFUSED[name]()
+    with pytest.raises(ValueError, match=r"`conditions`|`kind`"):
+        kp.GatedPixelCNN((2, 4, 1), conditions=REFUSED[name], **SMALL)
+
+
+@pytest.mark.once
+def test_lists_of_one_part_or_none():
+    one = kp.GatedPixelCNN((2, 4, 1), conditions=[LABELS], **SMALL)
+    assert one.conditions is LABELS
+    none = kp.GatedPixelCNN((2, 4, 1), conditions=[], **SMALL)
+    assert none.arguments()["num_classes"] == 0
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_values_by_name_are_those_in_order(models, name):
+    model = models[name]
+    values = condition_of(model)
+    names = [part.noun for part in model.conditions.parts]
+    by_name = dict(reversed([*zip(names, values, strict=True)]))
+    expected = model.log_prob(LATTICES[:9], values)
+    np.testing.assert_array_equal(model.log_prob(LATTICES[:9], by_name), expected)
+    many = {name: np.repeat(np.asarray(one)[None], 3, axis=0) for name, one in by_name.items()}
+    in_order = tuple(many[name] for name in names)
+    samples = [model.sample(given, seed=0) for given in (many, in_order)]
+    np.testing.assert_array_equal(*samples)
+    with pytest.raises(ValueError, match=r"tuple|columns"):
+        model.log_prob(LATTICES[:9], {**by_name, "volume": 3})
+
+
+@pytest.mark.parametrize("label", [1, -1])
+@pytest.mark.parametrize("name", TABLE)
+def test_several_vectors_or_maps_of_an_image_are_several_calls(models, name, label):
+    model = models[name]
+    parts = {part.noun: part for part in model.conditions.parts}
+    if label < 0 and "label" not in parts:
+        pytest.skip("There is no label to leave out")
+    images = LATTICES[[3, 90, 200]]
+    one = {noun: value_of(part) for noun, part in parts.items()}
+    if "label" in parts:
+        one["label"] = label
+    for noun in parts.keys() - {"label"}:
+        several = np.array([[value_of(parts[noun], 3 * i + k) for k in range(4)] for i in range(3)])
+        found = model.log_prob(images, {**one, noun: several})
+        each = [model.log_prob(images, {**one, noun: several[:, k]}) for k in range(4)]
+        np.testing.assert_allclose(found, np.stack(each, axis=1), atol=2e-5)
+        assert np.ptp(found, axis=1).min() > 1e-4
 
 
 @pytest.mark.once

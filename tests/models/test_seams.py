@@ -42,7 +42,7 @@ KINDS = {
     "maps": ({"num_classes": None, "conditions": kp.Maps((4, 4, 1), 0, 1)}, MAPS),
     "map codes": ({"num_classes": None, "conditions": kp.Maps.of_codes((4, 4, 1), 3)}, CODES),
     "joint": (
-        {"num_classes": None, "conditions": kp.Joint(kp.Labels(3), kp.Maps((4, 4, 1), 0, 1))},
+        {"num_classes": None, "conditions": [kp.Labels(3), kp.Maps((4, 4, 1), 0, 1)]},
         (LABELS, MAPS),
     ),
 }

@@ -178,6 +178,39 @@ def test_bounds_and_arguments(gated):
 
 
 @pytest.mark.once
+def test_weights_keep_the_bounds_and_the_order_of_names(gated, tmp_path):
+    """Other bounds would scale each vector to what the weights take for another one."""
+    gated.save_to_preset(tmp_path)
+    bounds = kp.Vectors(2, **BOUNDS)
+    others = {
+        "low=": kp.Vectors(2, low=0, high=4, names=bounds.names),
+        "order": kp.Vectors(
+            2, low=bounds.low[::-1], high=bounds.high[::-1], names=["field", "beta"]
+        ),
+    }
+    for expected, conditions in others.items():
+        with pytest.raises(ValueError, match=expected):
+            kp.AutoregressiveModel.from_preset(tmp_path, conditions=conditions)
+        new = kp.GatedPixelCNN.from_preset(tmp_path, conditions=conditions, load_weights=False)
+        assert new.conditions.low == conditions.low
+    none = kp.Vectors(2, names=bounds.names)
+    loaded = kp.AutoregressiveModel.from_preset(tmp_path, conditions=none)
+    assert loaded.get_config()["conditions"]["low"] == bounds.low
+    vector = [0.5, 0.1]
+    expected = gated.log_prob(LATTICES[:9], vector)
+    np.testing.assert_allclose(loaded.log_prob(LATTICES[:9], vector), expected, rtol=1e-6)
+
+
+@pytest.mark.once
+def test_minus_one_is_a_value_of_one_component():
+    model = kp.GatedPixelCNN((3, 3, 1), conditions=kp.Vectors(1, -2, 2), filters=2, num_blocks=1)
+    images = np.zeros((2, 3, 3, 1), "uint8")
+    expected = model.log_prob(images, [[-1.0], [-1.0]])
+    np.testing.assert_array_equal(model.log_prob(images, -1), expected)
+    np.testing.assert_array_equal(model.log_prob(images, {"vector": -1}), expected)
+
+
+@pytest.mark.once
 @pytest.mark.usefixtures("traced")
 def test_frames_and_anomalies_given_the_vector(gated, rng):
     tiled = kp.TiledModel(gated)

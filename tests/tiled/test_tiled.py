@@ -215,7 +215,7 @@ RANDOM = np.random.default_rng(5)
 MAPPED = {
     "fine": (FINE, RANDOM.random((3, 8, 6, 1))),
     "coarse codes": (COARSE, RANDOM.integers(0, 3, (3, 4, 3, 1))),
-    "joint": (kp.Joint(FINE, kp.Labels(3)), (RANDOM.random((3, 8, 6, 1)), np.array([2, 0, 1]))),
+    "joint": ([FINE, kp.Labels(3)], (RANDOM.random((3, 8, 6, 1)), np.array([2, 0, 1]))),
 }
 
 

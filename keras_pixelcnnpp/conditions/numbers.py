@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.layers.conditions.base import ConditionEncoder, Conditions
+from keras_pixelcnnpp.conditions.base import ConditionEncoder, Conditions
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
@@ -108,9 +108,10 @@ class Numbers(Conditions):
         One value holds for all images. Columns that have names, as those of a DataFrame, are
         selected by name. The dtype is that of the given values.
         """
+        given = self.own(given)
         require_no_mask(given, "condition")
         full = (count, *self.shape)
-        if given is None or (isinstance(given, int | np.integer) and given == -1):
+        if given is None:
             raise self._missing()
         given = self._by_name(given)
         try:
@@ -159,6 +160,7 @@ class Numbers(Conditions):
 
     def _by_name(self, values: Any) -> Any:
         """Selects the components of a table or its row, a dict or structured array by name."""
+        values = self.own(values)
         if hasattr(values, "columns"):
             given = list(values.columns)
         elif isinstance(values, dict):
@@ -320,6 +322,23 @@ class NumbersEncoder(ConditionEncoder):
             self.conditions.with_bounds(self.bounds) if self.are_bounds_known else self.conditions
         )
 
+    def require_same_scale(self, trained: ConditionEncoder) -> None:
+        numbers = self.conditions
+        if not isinstance(trained, NumbersEncoder) or not trained.are_bounds_known:
+            return
+        if {*numbers.names} == {*trained.conditions.names} != numbers.names:
+            expected = f"{', '.join(trained.conditions.names)}, the order of the weights"
+            if numbers.names != trained.conditions.names:
+                raise invalid_argument("names", numbers.names, expected)
+        same = np.allclose(self.bounds, trained.bounds, rtol=1e-6, atol=0)
+        if self.are_bounds_known and not same:
+            low, high = (", ".join(f"{bound:.9g}" for bound in one) for one in trained.bounds)
+            raise UserError(
+                f"The weights are those of {numbers.kind} from low={low} to high={high}, by which "
+                f"they scale {numbers.kind}. Expected these bounds, or none: leave out low and "
+                f"high. Received: low={plain(numbers.low)}, high={plain(numbers.high)}"
+            )
+
     def learn(self, parsed: np.ndarray | None) -> None:
         if parsed is None:
             self.require_bounds()
@@ -384,7 +403,7 @@ class NumbersEncoder(ConditionEncoder):
         return self.conditions.in_unit(values, bounds, ops)
 
     def wrong_values(self, y: Any) -> str:
-        numbers = self.conditions
+        numbers, y = self.conditions, self.conditions.own(y)
         if tuple(getattr(y, "shape", ()))[1:] != numbers.shape:
             return ""
         array = ops.convert_to_numpy(y)
@@ -406,7 +425,8 @@ class NumbersEncoder(ConditionEncoder):
         return ""
 
     def targets(self, y: Any, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        numbers, shape = self.conditions, getattr(y, "shape", ())
+        numbers, y = self.conditions, self.conditions.own(y)
+        shape = getattr(y, "shape", ())
         if len(shape) == len(numbers.shape) + 2:  # the result of `for_step`
             values = ops.cast(y, "float32")[:, 0]
             return values, ops.ones((ops.shape(values)[0],), "bool")

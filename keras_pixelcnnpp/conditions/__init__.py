@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keras_pixelcnnpp.layers.conditions.base import (
+from keras_pixelcnnpp.conditions.base import (
     ANY_CLASS,
     PLACES,
     ConditionEncoder,
@@ -11,12 +11,12 @@ from keras_pixelcnnpp.layers.conditions.base import (
     Group,
     conditions_from_config,
 )
-from keras_pixelcnnpp.layers.conditions.joint import Joint
-from keras_pixelcnnpp.layers.conditions.labels import Labels, label_targets
-from keras_pixelcnnpp.layers.conditions.maps import Maps
-from keras_pixelcnnpp.layers.conditions.numbers import Numbers
-from keras_pixelcnnpp.layers.conditions.unconditional import Unconditional
-from keras_pixelcnnpp.layers.conditions.vectors import Vectors
+from keras_pixelcnnpp.conditions.joint import Joint
+from keras_pixelcnnpp.conditions.labels import Labels, label_targets
+from keras_pixelcnnpp.conditions.maps import Maps
+from keras_pixelcnnpp.conditions.numbers import Numbers
+from keras_pixelcnnpp.conditions.unconditional import Unconditional
+from keras_pixelcnnpp.conditions.vectors import Vectors
 from keras_pixelcnnpp.utils.checks import checked_class_names, require_integer
 from keras_pixelcnnpp.utils.errors import invalid_argument
 
@@ -41,12 +41,13 @@ __all__ = [
 def conditions_of(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
-    conditions: Conditions | dict[str, Any] | None = None,
+    conditions: "Conditions | Sequence[Conditions] | dict[str, Any] | None" = None,
 ) -> Conditions:
     """Returns the conditions that these arguments of a model describe.
 
-    `num_classes` is the shorthand for `Labels`, or with 0 for `Unconditional`. In a saved
-    configuration, `conditions` are the `kind` and the arguments of its class.
+    `num_classes` is the shorthand for `Labels`, or with 0 for no condition. `conditions` are one
+    part, such as `Labels(10)`, or a list of parts of different kinds. In a saved configuration, a
+    part is a dict with its `kind` and the arguments of its class.
 
     Raises:
         ValueError: If the arguments are out of range, or describe no or two conditions.
@@ -55,6 +56,8 @@ def conditions_of(
 
     >>> conditions_of(num_classes=3).class_names
     ('Class0', 'Class1', 'Class2')
+    >>> conditions_of(conditions=[Labels(3), Vectors(1)]).description
+    '3 classes and vectors (h0)'
     """
     if conditions is None:
         if num_classes is None:
@@ -70,14 +73,20 @@ def conditions_of(
         raise invalid_argument(wrong[0], given[wrong[0]], "None, because `conditions` are given")
     if isinstance(conditions, dict):
         return conditions_from_config(conditions)
+    if isinstance(conditions, list | tuple):
+        parts = [conditions_of(conditions=part) for part in conditions]
+        if not parts:
+            return Unconditional()
+        return parts[0] if len(parts) == 1 else Joint(*parts)
     if not isinstance(conditions, Conditions):
-        raise invalid_argument("conditions", conditions, "Conditions, such as Labels(10)")
+        expected = "a part such as Labels(10), or a list of parts"
+        raise invalid_argument("conditions", conditions, expected)
     return conditions
 
 
-def as_conditions(conditions: Conditions | int) -> Conditions:
+def as_conditions(conditions: Conditions | Sequence[Conditions] | int) -> Conditions:
     """Returns `conditions`; an integer, a number of classes, stands for `Labels`."""
-    if isinstance(conditions, Conditions):
-        return conditions
+    if isinstance(conditions, Conditions | list | tuple):
+        return conditions_of(conditions=conditions)
     require_integer("num_classes", conditions)
     return Labels(conditions)

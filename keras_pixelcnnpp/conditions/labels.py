@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.layers.conditions.base import ANY_CLASS, ConditionEncoder, Conditions
+from keras_pixelcnnpp.conditions.base import ANY_CLASS, ConditionEncoder, Conditions
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
@@ -61,7 +61,7 @@ class Labels(Conditions):
     def parse(
         self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
-        lowest = ANY_CLASS if unknown else 0
+        given, lowest = self.own(given), ANY_CLASS if unknown else 0
         if given is None and unknown:
             given = ANY_CLASS
         if np.ndim(given) == 2:
@@ -70,7 +70,7 @@ class Labels(Conditions):
         return checked_labels(given, count, self.num_classes, self.class_names, lowest)
 
     def number_of(self, given: Any) -> int:
-        return int(np.size(given))
+        return int(np.size(self.own(given)))
 
     def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
         return {"labels": ((), "int32")}
@@ -107,7 +107,7 @@ class LabelEncoder(ConditionEncoder):
         return [values[:, :, None, None]]
 
     def targets(self, y: Tensor | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        return label_targets(y, self.conditions.num_classes, ANY_CLASS)
+        return label_targets(self.conditions.own(y), self.conditions.num_classes, ANY_CLASS)
 
 
 def label_targets(y: Tensor | None, num_classes: int, lowest: int) -> tuple[Tensor, Tensor]:

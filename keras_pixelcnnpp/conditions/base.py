@@ -4,8 +4,8 @@ A `Conditions` object says how the values of a condition are read, which class i
 weights the conditioning strategies have for it. It is plain data, which never changes. Its
 `ConditionEncoder` is a layer of the network, which holds everything learned from training data.
 
-Inside the package, the values of N images are one array `(N, ...)`, whatever the condition is.
-Where an image is evaluated under several candidates, the array is `(N, candidates, ...)`.
+Inside the package, the values of N images are an array `(N, ...)`, or a dict of arrays for several
+parts; see `values.py`.
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +16,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.conditions.values import (
+    as_candidates,
+    first_candidate,
+    num_images,
+    taken,
+)
 from keras_pixelcnnpp.utils.backend import Nest, Shape, Tensor
 from keras_pixelcnnpp.utils.checks import require_choice
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
@@ -30,7 +36,7 @@ PLACES = ("input", "stem", "hidden", "gate", "bottleneck", "head")
 
 #: Positions in an array of images, and the values `(positions, candidates, ...)` under which each
 #: of these images is evaluated.
-Group = tuple[np.ndarray, np.ndarray]
+Group = tuple[np.ndarray, Nest]
 
 
 #: The kinds of conditions by their `kind` in saved configurations. A class adds itself.
@@ -114,8 +120,11 @@ class Conditions(ABC):
     # --- values -------------------------------------------------------------------------------
 
     @abstractmethod
-    def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
-        """Returns the shape and dtype of values of `candidates` candidates of each image."""
+    def spec(self, batch: int | None, candidates: int) -> Nest:
+        """Returns the shape and dtype of values of `candidates` candidates of each image.
+
+        Candidates that differ in their classes share all other values, which have the axis 1.
+        """
 
     @abstractmethod
     def parse(self, given: Any, count: int, unknown: bool = True, several: bool = False) -> Nest:
@@ -131,6 +140,12 @@ class Conditions(ABC):
             ValueError: If the values don't fit.
         """
 
+    def own(self, given: Any) -> Any:
+        """Returns what is given for these conditions, of a dict by the names of parts."""
+        if isinstance(given, dict) and {*given} == {self.noun}:
+            return given[self.noun]
+        return given
+
     def note_one_for_all(self, given: Any, count: int) -> None:
         """Issues a warning if one value of the condition was given for many training images."""
         return
@@ -142,6 +157,29 @@ class Conditions(ABC):
         Raises:
             ValueError: If the condition doesn't fit.
         """
+
+    def parse_without(
+        self, kind: type["Conditions"], given: Any, count: int
+    ) -> dict[str, np.ndarray]:
+        """Returns the values of all parts except that of a kind, by their names.
+
+        `given` are those of the other parts: a tuple in their order, a dict by their names, or
+        those of the only one.
+
+        Raises:
+            ValueError: If the values don't fit, or there are no other parts to give values for.
+        """
+        others = [part for part in self.parts if not isinstance(part, kind)]
+        nouns = [part.noun for part in others]
+        if isinstance(given, dict) and {*given} <= {*nouns}:
+            given = tuple(given.get(noun) for noun in nouns)
+        if not others and given is not None:
+            raise invalid_argument("condition", given, f"None for a model of {self.description}")
+        if not isinstance(given, tuple):
+            given = (given, *(None for _ in others[1:]))[: len(others)]
+        if len(given) != len(others):
+            raise invalid_argument("condition", given, f"a tuple ({', '.join(nouns)})")
+        return {part.noun: part.parse(one, count) for part, one in zip(others, given, strict=True)}
 
     @property
     def parts(self) -> "tuple[Conditions, ...]":
@@ -175,6 +213,10 @@ class Conditions(ABC):
         """Returns the inputs of a SavedModel: the shape of a value and the dtype, by name."""
         return {}
 
+    def from_served(self, inputs: Sequence[Tensor]) -> Nest:
+        """Returns the inputs of a SavedModel, in the order of `served`, as values."""
+        return inputs[0]
+
     def prepared(self, parsed: Nest) -> Nest:
         """Returns the result of `parse` as a SavedModel takes it.
 
@@ -183,12 +225,16 @@ class Conditions(ABC):
         return parsed
 
     @abstractmethod
-    def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
+    def example(self, rng: np.random.Generator, count: int) -> Nest:
         """Returns random values for `count` images, as the network takes them."""
 
-    def have_candidates(self, values: np.ndarray) -> bool:
-        """Returns whether values, as the network takes them, have the axis of the candidates."""
-        return np.ndim(values) == len(self.spec(None, 1).shape)
+    def have_candidates(self, values: Nest) -> bool:
+        """Returns whether a user gave several values for each image."""
+        return len(values.shape) == len(self.spec(None, 1).shape)
+
+    def candidates_of(self, values: Nest) -> Nest:
+        """Returns values with the axis of the candidates: those that a user gave, or one."""
+        return values if self.have_candidates(values) else as_candidates(values)
 
     # --- frames -------------------------------------------------------------------------------
 
@@ -206,7 +252,7 @@ class Conditions(ABC):
         """
         return self
 
-    def in_window(self, values: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+    def in_window(self, values: Nest, rows: slice, columns: slice) -> Nest:
         """Returns the part of values `(batch, ...)` of frames that belongs to a window.
 
         `rows` and `columns` count pixels of the values.
@@ -225,16 +271,21 @@ class Conditions(ABC):
 
         Values without classes have the class 0. Arrays and tensors give their like.
         """
-        if isinstance(values, np.ndarray):
-            return np.zeros(len(values), "int32")
-        return ops.zeros((ops.shape(values)[0],), "int32")
+        if isinstance(keras.tree.flatten(values)[0], np.ndarray):
+            return np.zeros(num_images(values), "int32")
+        return ops.zeros((num_images(values),), "int32")
 
     def with_class(self, values: Any, classes: Any) -> Any:
         """Returns values `(batch, K, ...)`: each value of `(batch, ...)` with K classes.
 
-        `classes` are int32 `(batch, K)`, or `(K,)` for all. Arrays and tensors give their like.
+        `classes` are int32 `(batch, K)`, or `(K,)` for all. Arrays and tensors give their like. If
+        a user gave several values for each image, each of them has all classes, in this order.
         """
-        return values[:, None]
+        return self.candidates_of(values)
+
+    def with_one_class(self, values: Any, classes: Any) -> Any:
+        """Returns values `(batch, ...)` with other classes, int32 `(batch,)`."""
+        return first_candidate(self.with_class(values, classes[:, None]))
 
     def completions(self, values: Any) -> Any:
         """Returns all equally likely values `(batch, K, ...)` that agree with the known ones.
@@ -243,17 +294,20 @@ class Conditions(ABC):
         """
         return self.with_class(values, self.all_classes)
 
-    def groups(self, values: np.ndarray) -> Iterator[Group]:
+    def groups(self, values: Nest) -> Iterator[Group]:
         """Yields the images whose class is known, with one value, and the others, with all.
 
-        Scoring takes the mean over the second axis of the values.
+        Scoring takes the mean over the second axis of the values. If a user gave several values for
+        each image, this axis has all classes of the first value, then those of the next one.
         """
         is_known = self.class_of(values) >= 0
         known, others = np.flatnonzero(is_known), np.flatnonzero(~is_known)
         if len(known):
-            yield known, values[known, None]
+            # Not a copy of all, which may have many candidates.
+            some = taken(values, known) if len(others) else values
+            yield known, self.candidates_of(some)
         if len(others):
-            yield others, self.completions(values[others])
+            yield others, self.completions(taken(values, others))
 
     def choose_classes(
         self, true: Tensor, count: int, seed_generator: keras.random.SeedGenerator
@@ -332,10 +386,18 @@ class ConditionEncoder(keras.layers.Layer):
         self.conditions = conditions
         self.built = True
 
+    def of_part(self, name: str) -> "ConditionEncoder":
+        """Returns the encoder of a part of the conditions."""
+        return self
+
     @property
     def learned(self) -> Conditions:
         """The conditions with what the encoder has learned from training data."""
         return self.conditions
+
+    def require_same_scale(self, trained: "ConditionEncoder") -> None:
+        """Raises a `UserError` if the weights of a trained encoder scale values in another way."""
+        return
 
     def learn(self, parsed: Nest | None) -> None:
         """Sets what the encoder learns from the training data, if it is not known yet.
@@ -348,18 +410,18 @@ class ConditionEncoder(keras.layers.Layer):
         """
         return
 
-    def scaled(self, parsed: Nest) -> np.ndarray:
+    def scaled(self, parsed: Nest) -> Nest:
         """Returns the result of `Conditions.parse` as the network takes it, `(N, ...)`.
 
         Values at which the model extrapolates issue a warning.
         """
         return parsed
 
-    def scaled_tensor(self, parsed: Nest) -> Tensor:
+    def scaled_tensor(self, parsed: Nest) -> Nest:
         """Returns tensors as the network takes them, like `scaled` for arrays."""
         return parsed
 
-    def for_step(self, values: np.ndarray) -> np.ndarray:
+    def for_step(self, values: Nest) -> Nest:
         """Returns the result of `scaled` as the `y` of a step, in which `targets` recognizes it."""
         return values
 

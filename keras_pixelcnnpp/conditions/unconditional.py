@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.layers.conditions.base import ANY_CLASS, ConditionEncoder, Conditions
+from keras_pixelcnnpp.conditions.base import ANY_CLASS, ConditionEncoder, Conditions
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.layers.conditions.numbers import Numbers, NumbersEncoder
+from keras_pixelcnnpp.conditions.numbers import Numbers, NumbersEncoder
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.checks import plain, require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
@@ -141,7 +141,7 @@ class Maps(Numbers):
         return array[..., None] if self.size == 1 and has_no_channels else array
 
     def number_of(self, given: Any) -> int:
-        array = self._with_all_axes(np.asarray(given), 1)
+        array = self._with_all_axes(np.asarray(self.own(given)), 1)
         return len(array) if array.ndim == 4 else 1
 
     def texts(self, images: Any) -> list[str]:

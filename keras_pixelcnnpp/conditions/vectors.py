@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.layers.conditions.numbers import Numbers, NumbersEncoder
+from keras_pixelcnnpp.conditions.numbers import Numbers, NumbersEncoder
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.checks import require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
@@ -122,6 +122,7 @@ class Vectors(Numbers):
         return array
 
     def number_of(self, given: Any) -> int:
+        given = self.own(given)
         if np.ndim(given) == 0 and not hasattr(given, "keys"):
             example = [[3.0] * self.size]
             raise UserError(
