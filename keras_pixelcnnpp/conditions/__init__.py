@@ -86,7 +86,7 @@ def conditions_of(
 
 def as_conditions(conditions: Conditions | Sequence[Conditions] | int) -> Conditions:
     """Returns `conditions`; an integer, a number of classes, stands for `Labels`."""
-    if isinstance(conditions, Conditions | list | tuple):
+    if isinstance(conditions, Conditions | Sequence):
         return conditions_of(conditions=conditions)
     require_integer("num_classes", conditions)
     return Labels(conditions)
