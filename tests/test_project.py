@@ -11,6 +11,7 @@ from configparser import ConfigParser
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import results
 
@@ -38,18 +39,20 @@ def test_the_page_of_names_says_what_the_docstrings_say(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # warnings do not matter to readers of the README
+@pytest.mark.once
 def test_code_of_the_readme_runs(tmp_path, monkeypatch):
+    """All blocks as they stand, one after another, in one folder."""
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(import keras_pixelcnnpp.*?)```", readme, re.DOTALL)[1]
-    code = code[: code.index("model = kp.PixelCNNPlusPlus.from_preset")]
-    # The same with smaller settings.
-    size = "num_levels=17, filters=8, num_blocks=1, num_resolutions=1"
-    for words, fewer in (("num_levels=17", size), ("epochs=10", "epochs=1")):
-        assert words in code
-        code = code.replace(words, fewer)
-    exec(compile(code, "README.md", "exec"), {})
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
+        exec(compile(code, "README.md", "exec"), names)
     assert (tmp_path / "exported" / "1" / "saved_model.pb").exists()
+    assert names["clothes"].shape == (2, 28, 28, 1)
+    rate, found = names["rate"][3600:], names["found"]
+    assert np.sqrt(np.mean((found.mean - rate) ** 2)) < 0.07
+    inside = (found.interval(0.9)[..., 0] <= rate) & (rate <= found.interval(0.9)[..., 1])
+    assert 0.75 < inside.mean() < 0.99
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of packages that a script imports
