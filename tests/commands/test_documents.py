@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def write_photos(folder):
         for index in range(12):
             color = rng.integers(0, 256, 3)
             write_image(folder / "images" / name / f"{index}.png", color, size=(9, 9))
-    write_image(folder / "shirt.png", size=(9, 9))
+    (folder / "docs" / "images").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "images" / "shirt.png", folder / "docs" / "images")
     write_image(folder / "photos" / "cat" / "1.png", size=(9, 9))
 
 
