@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
+from keras_pixelcnnpp.conditions import Vectors
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages, Listing
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.evaluate.measurements import DataOptions, SampledOptions
@@ -168,8 +169,8 @@ def _known_about(model: AutoregressiveModel, reading: dict, preset: Preset | Non
     more |= {"num_levels": model.num_levels}
     more |= {} if model.ordered_levels else {"codes": True}
     options = {name: v for name, v in (training | more).items() if name not in READING}
-    vectors = [part for part in model.conditions.parts if part.kind == "vectors"]
-    if model.conditions.num_rows == 0:
+    vectors = [part for part in model.conditions if isinstance(part, Vectors)]
+    if not model.conditions:
         options["conditioning"] = "none"
     return {
         "data": {

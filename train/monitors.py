@@ -199,4 +199,4 @@ class TensorBoardLog(keras.callbacks.Callback):
             return ClassSamples.sample(self.model, self.PER_CLASS, seed=0, verbose=0).grids()
         first = self.monitor.validation.take(slice(self.PER_CLASS))
         images = self.model.sample(conditions.from_data(first), seed=0, verbose=0)
-        return {conditions.kind: image_grid(images)}
+        return {conditions.one_value: image_grid(images)}

@@ -15,7 +15,7 @@ import keras
 import typer
 
 from keras_pixelcnnpp.commands.helpers import command_line
-from keras_pixelcnnpp.conditions import Conditions, Vectors
+from keras_pixelcnnpp.conditions import Part, Vectors
 from keras_pixelcnnpp.data.dataset import Dataset, LabeledImages
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
@@ -247,9 +247,9 @@ def _make_model(dataset: Dataset, recipe: PixelCNNRecipe) -> AutoregressiveModel
         raise UserError(one_line(error)) from error
 
 
-def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> list[Conditions]:
+def _conditions(dataset: Dataset, recipe: PixelCNNRecipe) -> list[Part]:
     """Returns the conditions of the data, with the scales and bounds of vectors in a recipe."""
-    parts, components = [*dataset.conditions.parts], recipe.components()
+    parts, components = [*dataset.conditions], recipe.components()
     if not components:
         return parts
     names, scales, bounds = zip(*components, strict=True)

@@ -9,6 +9,7 @@ from keras import ops
 from keras_pixelcnnpp.codec import streams
 from keras_pixelcnnpp.codec.blocks import Block, waves
 from keras_pixelcnnpp.codec.exact_model import ExactModel
+from keras_pixelcnnpp.conditions.values import num_images
 from keras_pixelcnnpp.distributions.counts import TOTAL, Cumulative
 from keras_pixelcnnpp.layers.fixed_point import FixedPointArithmetic, as_whole_numbers
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
@@ -39,7 +40,7 @@ class ImageCoder:
     ) -> list[bytes]:
         """Encodes images to a list of streams, those of the first image first.
 
-        `labels` are int32 `(N,)`, the values of the condition, 0 for an unconditional model.
+        `labels` are int32 `(N,)`, 0 for an unconditional model.
         """
         limit = rows_at_once(self.exact.image_shape, self.exact.widths, "float64")
         at_once = max(1, min(len(levels) * len(blocks[0]), limit))
@@ -93,7 +94,7 @@ class ImageCoder:
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         with self.exact.weights(inputs):
             parameters = self.exact.network.call(
-                inputs["levels"][:, None], inputs["labels"][:, None], arithmetic
+                inputs["levels"][:, None], inputs["values"], arithmetic
             )
         return as_whole_numbers(parameters)
 
@@ -174,10 +175,10 @@ class PixelDecoder:
 
     def __call__(self, inputs: dict) -> Tensor:
         """Runs the pass, for `compiled`; returns levels `(batch, height, width, channels)`."""
-        batch_size = ops.shape(inputs["labels"])[0]
+        batch_size = num_images(inputs["values"])
         with self.exact.weights(inputs):
             levels, _ = self._pass.run(
-                inputs["labels"][:, None], batch_size, self._choose, kernels=inputs["kernels"]
+                inputs["values"], batch_size, self._choose, kernels=inputs["kernels"]
             )
         return ops.transpose(levels, (2, 0, 1, 3))
 

@@ -29,6 +29,7 @@ from keras_pixelcnnpp.codec.blocks import rows_of_blocks
 from keras_pixelcnnpp.codec.coder import ImageCoder
 from keras_pixelcnnpp.codec.exact_model import ExactModel
 from keras_pixelcnnpp.codec.streams import SYMBOLS_PER_BYTE
+from keras_pixelcnnpp.conditions.classes import class_of
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_integer
@@ -63,7 +64,7 @@ def compress_images(
         raise invalid_argument("names", names, f"a list of {count} strings")
     if condition is None and model.conditions.num_classes:
         condition = model.class_log_likelihoods(images, verbose=verbose).argmax(axis=1)
-    labels = model.conditions.parse(condition, count, unknown=False)
+    labels = class_of(model.conditions.parse(condition, count, unknown=False))
     # A length has at most 12 characters.
     if len(json.dumps(names)) + 12 * count * len(blocks) > MAX_HEADER_BYTES - 2**16:
         raise UserError(f"Expected fewer images for one file. Received: {count} images")

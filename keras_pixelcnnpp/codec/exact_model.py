@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.conditions import LABEL
 from keras_pixelcnnpp.distributions.tables import GRID_BITS, UNIT
 from keras_pixelcnnpp.layers.convolutions import WeightNormalized
 from keras_pixelcnnpp.layers.fixed_point import MAX_WEIGHT
@@ -68,7 +69,8 @@ class ExactModel:
 
     def inputs(self, labels: np.ndarray) -> dict:
         """Returns the inputs of a compiled function: labels `(batch,)` and weights."""
-        return {"labels": labels, "kernels": self._kernels, "tables": self._tables}
+        values = {LABEL: labels[:, None]}
+        return {"values": values, "kernels": self._kernels, "tables": self._tables}
 
     @contextlib.contextmanager
     def weights(self, inputs: dict) -> Iterator[None]:

@@ -10,7 +10,7 @@ import numpy as np
 from keras_pixelcnnpp.commands.helpers import require_no_input
 from keras_pixelcnnpp.commands.options import ConditionOptions, PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, print_notes
-from keras_pixelcnnpp.conditions import Conditions
+from keras_pixelcnnpp.conditions import Conditions, Maps, Part, Vectors
 from keras_pixelcnnpp.data.images import SUFFIXES, Changes, fit_image, open_image
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
@@ -89,9 +89,10 @@ def _images(
         dataset = load_dataset(options.data, make_splits=False, **trained.values_read)
         split = dataset.split(dataset.split_to_measure())
         names = vectors_of(model.conditions).names
-        has_vectors = np.shape(split.vectors)[1:] == (len(names),)
+        vectors = split.given.get(Vectors.name)
+        has_vectors = np.shape(vectors)[1:] == (len(names),)
         images = model.checked_images(split.images)
-        return [*split.paths], images, split.vectors if has_vectors else None
+        return [*split.paths], images, vectors if has_vectors else None
     images = trained.read_files(trained.files_in(options.data))
     return [*map(str, images)], np.stack([*images.values()]), None
 
@@ -120,7 +121,7 @@ def intervals_figure(found: GridPosterior, level: float) -> Any:
 def values_given(
     options: ConditionOptions, trained: TrainedModel, count: int = 1
 ) -> dict[str, np.ndarray]:
-    """Returns the vectors of `--vector beta=0.4,field=0` and the maps of `--map`, by kind.
+    """Returns the vectors of `--vector beta=0.4,field=0` and the maps of `--map`, by name.
 
     They are those of `count` images, `(count, ...)`, for which one value is repeated. The result is
     empty for a model that needs neither.
@@ -129,35 +130,36 @@ def values_given(
         UserError: If the model needs a vector or a map and none is given, or the reverse.
     """
     conditions = trained.model.conditions
-    given = {"vectors": ("--vector", options.vector), "maps": ("--map", options.map)}
-    parts = {part.kind: part for part in conditions.parts}
-    for kind, (name, value) in given.items():
-        if value is not None and kind not in parts:
+    given = {Vectors.name: options.vector, Maps.name: options.map}
+    parts = {part.name: part for part in conditions}
+    for name, value in given.items():
+        if value is not None and name not in parts:
             raise UserError(
-                f"Invalid value for {name}. Expected none for a model of "
+                f"Invalid value for --{name}. Expected none for a model of "
                 f"{conditions.description}. Received: {value}"
             )
-        if value is None and kind in parts:
-            example = ",".join(f"{one}=…" for one in parts[kind].names)
-            example = example if kind == "vectors" else "FILE.npy"
+        if value is None and name in parts:
+            example = ",".join(f"{one}=…" for one in parts[name].names)
+            example = example if name == Vectors.name else "FILE.npy"
             raise UserError(
-                f"Missing option {name} {example}: the model is conditioned on "
+                f"Missing option --{name} {example}: the model is conditioned on "
                 f"{conditions.description}"
             )
     found = {}
-    if "vectors" in parts:
-        vector = grid_of(options.vector, parts["vectors"].names, "--vector", most=1)
-        found["vectors"] = np.repeat(vector, count, axis=0)
-    if "maps" in parts:
-        found["maps"] = parts["maps"].parse(_read_map(options.map, parts["maps"], trained), count)
+    if Vectors.name in parts:
+        vector = grid_of(options.vector, parts[Vectors.name].names, "--vector", most=1)
+        found[Vectors.name] = np.repeat(vector, count, axis=0)
+    if Maps.name in parts:
+        maps = _read_map(options.map, parts[Maps.name], trained)
+        found[Maps.name] = parts[Maps.name].parse(maps, count)
     return found
 
 
-def _read_map(path: Path, conditions: Conditions, trained: TrainedModel) -> np.ndarray:
+def _read_map(path: Path, part: Part, trained: TrainedModel) -> np.ndarray:
     """Reads an array, or an image file, which is resized to the maps of a model."""
     if path.suffix.lower() not in SUFFIXES or trained.has_codes:
         return read_array(path)
-    height, width, channels = conditions.spec(None, 1).shape[2:]
+    height, width, channels = part.shape
     # Image files of maps are read like those of images, as in training.
     image = open_image(path, channels, as_uint16=trained.values_read["as_uint16"])
     pixels, changes = fit_image(image, (height, width)), Changes()

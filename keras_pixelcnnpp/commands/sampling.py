@@ -11,7 +11,7 @@ from keras_pixelcnnpp.commands.options import CompleteOptions, SampleOptions
 from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
-from keras_pixelcnnpp.conditions import ANY_CLASS
+from keras_pixelcnnpp.conditions import ANY_CLASS, LABEL
 from keras_pixelcnnpp.data.images import (
     image_grid,
     open_image,
@@ -182,7 +182,7 @@ def complete_file(options: CompleteOptions) -> None:
     (image,) = trained.read_files([options.image]).values()
     known = _known_pixels(options, trained)
     print(f"Unknown: {np.sum(~known)} of {counted(known.size, 'pixel')}")
-    condition = model.conditions.assembled({"labels": label, **others})
+    condition = {**others, LABEL: label} if model.num_classes else others
     images, seed = np.repeat(image[None], count, axis=0), _chosen_seed(options.seed)
     how = {**options.of_sampler(), "num_particles": options.particles or PARTICLES}
     with graphs_as_traced():

@@ -19,10 +19,12 @@ from keras_pixelcnnpp.commands.trained_model import (
     files_below,
     print_notes,
 )
+from keras_pixelcnnpp.conditions import Vectors
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.identity import trained_on_text
 from keras_pixelcnnpp.data.images import Changes
 from keras_pixelcnnpp.distributions.bits import bits_unit
+from keras_pixelcnnpp.models.grid_posterior import vectors_of
 from keras_pixelcnnpp.tiled.model import TiledModel
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
 from keras_pixelcnnpp.utils.errors import UserError, say
@@ -49,7 +51,7 @@ def classify_files(options: ClassifyOptions) -> None:
     """
     trained = TrainedModel.named(options)
     trained.model.conditions.require_classes()
-    others = {kind: value[0] for kind, value in values_given(options, trained).items()}
+    others = {name: value[0] for name, value in values_given(options, trained).items()}
     model, files = trained.model, dict(_labeled_files(options.images, trained))
     images = trained.read_files(files)
     names, labels = [*map(str, images)], np.array([files[file] for file in images])
@@ -94,7 +96,7 @@ def score_files(options: ScoreOptions) -> None:
     If there are files that cannot be read, the command ends with an error and status 2.
     """
     trained, output = TrainedModel.named(options), options.output
-    others = {kind: value[0] for kind, value in values_given(options, trained).items()}
+    others = {name: value[0] for name, value in values_given(options, trained).items()}
     how = options.resume and not options.overwrite, options.workers
     more: Any = {"tiled": options.tiled, "others": others}
     bits = score_folder(trained, options.data, output, *how, **more)
@@ -121,7 +123,7 @@ def score_folder(
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
     image that cannot be read has the class -1 and an error message. A model without classes gives
-    all images the class -1. `others` has the vector or the map of all images by kind, for a model
+    all images the class -1. `others` has the vector or the map of all images by name, for a model
     that needs it; the vector is written after log p(x | h) in nats. With `resume`, an incomplete
     file is completed if the model and the images are those in the JSON file next to it; otherwise,
     both files are replaced. `tiled` scores images at their own size, one at a time.
@@ -132,15 +134,14 @@ def score_folder(
     paths = files_below(data, trained.suffixes)
     numbers = [f"p_{label}" for label in range(len(trained.class_names))]
     others = others or {}
-    components = {part.kind: part.names for part in trained.model.conditions.parts}
-    names = components["vectors"] if "vectors" in others else ()
+    names = vectors_of(trained.model.conditions).names if Vectors.name in others else ()
     given_vector = ["log_prob", *names] if others else []
     first = ["path", "predicted", "predicted_name", "bits_per_dim"]
     rows = [[*first, *given_vector, *numbers, "error"]]
     record = Path(f"{output}{ScoreOptions.record}")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
-    given |= {kind: value.tolist() for kind, value in others.items()}
+    given |= {name: value.tolist() for name, value in others.items()}
     block_size = 1 if tiled else block_size
     if resume and (output.exists() or record.exists()):
         if not record.exists() or read_json(record) != given:
@@ -189,7 +190,7 @@ def _checksum(data: Path, paths: list[str]) -> str:
 
 def _components(others: dict[str, np.ndarray]) -> list[float]:
     """Returns the components of the vector, which rows contain, but not the map, which is long."""
-    return others["vectors"].tolist() if "vectors" in others else []
+    return others[Vectors.name].tolist() if Vectors.name in others else []
 
 
 def _bits_of(rows: list[list]) -> list[float]:

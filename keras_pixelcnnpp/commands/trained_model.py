@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pixelcnnpp.commands.options import ModelOptions
-from keras_pixelcnnpp.conditions import ANY_CLASS
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.images import (
@@ -189,18 +188,16 @@ class TrainedModel(NamedTuple):
         """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
 
         A model without classes gives all images the class -1. `tiled` accepts images of any size.
-        `others` has the vector or the map of all images by kind, for a model that needs it.
+        `others` has the vector or the map of all images by name, for a model that needs it.
         """
         scorer = TiledModel(self.model) if tiled else self.model
-        condition = self.model.conditions.assembled({"labels": ANY_CLASS, **(others or {})})
         if not self.class_names:
             return {
                 "class_id": np.full(len(images), -1),
                 "probabilities": np.zeros((len(images), 0)),
-                "bits_per_dim": scorer.bits_per_dim(images, condition),
+                "bits_per_dim": scorer.bits_per_dim(images, others or None),
             }
-        how = {"condition": condition} if others else {}
-        scores = scorer.class_log_likelihoods(images, verbose=verbose, **how)
+        scores = scorer.class_log_likelihoods(images, verbose=verbose, condition=others or None)
         probabilities = self.model.posterior.probabilities(scores)
         return {
             "class_id": probabilities.argmax(axis=1),

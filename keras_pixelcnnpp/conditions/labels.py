@@ -1,4 +1,4 @@
-"""Class labels as the conditions of a model."""
+"""Class labels as a part of the conditions of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.conditions.base import ANY_CLASS, ConditionEncoder, Conditions
+from keras_pixelcnnpp.conditions.classes import ANY_CLASS, LABEL
+from keras_pixelcnnpp.conditions.part import PLACES, Part, PartEncoder
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
@@ -20,8 +21,8 @@ from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.indexing import look_up
 
 
-class Labels(Conditions):
-    """Class labels, integers from 0 to `num_classes - 1`, as the conditions of a model of p(x | y).
+class Labels(Part):
+    """Class labels, integers from 0 to `num_classes - 1`, as a condition of a model of p(x | y).
 
     The label -1, or none, stands for the mean over the classes.
 
@@ -39,54 +40,47 @@ class Labels(Conditions):
     array([1, 0, 1], dtype=int32)
     """
 
+    name = LABEL
     kind = "labels"
-    noun = "label"
+    needs_values = False
+    dtype = "int32"
+    places = PLACES
     compressible = exportable = tileable = True
 
     def __init__(self, num_classes: int, class_names: Sequence[str] | None = None):
         require_integer("num_classes", num_classes, high=100_000)
         self.num_classes = self.num_rows = self.code_size = plain(num_classes)
-        self.class_names = self.names = checked_class_names(class_names, num_classes)
+        self.names = checked_class_names(class_names, num_classes)
         self.description = "1 class" if num_classes == 1 else f"{num_classes} classes"
 
     def config(self) -> dict[str, Any]:
-        return {"num_classes": self.num_classes, "class_names": self.class_names}
-
-    def arguments(self) -> dict[str, Any]:
-        return self.config()
-
-    def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
-        return keras.KerasTensor((batch, candidates), "int32")
+        return {"num_classes": self.num_classes, "class_names": self.names}
 
     def parse(
         self, given: Any, count: int, unknown: bool = True, several: bool = False
     ) -> np.ndarray:
-        given, lowest = self.own(given), ANY_CLASS if unknown else 0
+        lowest = ANY_CLASS if unknown else 0
         if given is None and unknown:
             given = ANY_CLASS
         if np.ndim(given) == 2:
             require_one_label(np.shape(given))
             given = np.reshape(given, -1)
-        return checked_labels(given, count, self.num_classes, self.class_names, lowest)
+        return checked_labels(given, count, self.num_classes, self.names, lowest)
 
     def number_of(self, given: Any) -> int:
-        return int(np.size(self.own(given)))
+        return int(np.size(given))
 
-    def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        return {"labels": ((), "int32")}
+    def values_in(self, images: Any) -> np.ndarray:
+        return images.labels
+
+    def texts(self, values: np.ndarray) -> list[str]:
+        # An image is the same one, whatever its label is.
+        return [""] * len(values)
 
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.integers(0, self.num_classes, count).astype("int32")
 
-    def class_of(self, values: Any) -> Any:
-        return values
-
-    def with_class(self, values: Any, classes: Any) -> Any:
-        if not isinstance(values, np.ndarray):
-            classes = ops.convert_to_tensor(classes, "int32")
-        return 0 * values[:, None] + classes
-
-    def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> ConditionEncoder:
+    def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "LabelEncoder":
         return LabelEncoder(self, name=name)
 
     def look_up(self, table: Tensor, encoded: Tensor) -> Tensor:
@@ -100,14 +94,16 @@ class Labels(Conditions):
 
 
 @keras.saving.register_keras_serializable(package="keras_pixelcnnpp")
-class LabelEncoder(ConditionEncoder):
+class LabelEncoder(PartEncoder):
     """Gives labels the axes of an image: int tensor `(batch, candidates, 1, 1)`."""
+
+    part: Labels
 
     def call(self, values: Tensor) -> list[Tensor]:
         return [values[:, :, None, None]]
 
     def targets(self, y: Tensor | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        return label_targets(self.conditions.own(y), self.conditions.num_classes, ANY_CLASS)
+        return label_targets(y, self.part.num_classes, ANY_CLASS)
 
 
 def label_targets(y: Tensor | None, num_classes: int, lowest: int) -> tuple[Tensor, Tensor]:

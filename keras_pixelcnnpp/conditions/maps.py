@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.conditions.numbers import Numbers, NumbersEncoder
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
-from keras_pixelcnnpp.utils.checks import plain, require_integer
+from keras_pixelcnnpp.utils.checks import (
+    checked_codes,
+    plain,
+    require_finite,
+    require_integer,
+)
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 from keras_pixelcnnpp.utils.hashes import array_hashes
 
@@ -55,7 +60,7 @@ class Maps(Numbers):
     """
 
     kind = "maps"
-    noun = "map"
+    name = "map"
     in_data = "arrays maps_… in an .npz file, or a folder maps next to images"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
@@ -91,7 +96,7 @@ class Maps(Numbers):
 
     @classmethod
     def of_images(cls, shape: tuple[int, int, int], num_levels: int = 256) -> Self:
-        """Returns the conditions for maps that are images, with values below `num_levels`.
+        """Returns the part for maps that are images, with values below `num_levels`.
 
         Maps are refused if all their values are from 0 to 1, and fractions are among them, because
         the model takes images that are not scaled. With up to 50 levels, they are not refused.
@@ -101,7 +106,7 @@ class Maps(Numbers):
 
     @classmethod
     def of_codes(cls, shape: tuple[int, int, int], num_codes: int | Sequence[int]) -> Self:
-        """Returns the conditions for maps of codes without an order, such as those of a VQ-VAE-2.
+        """Returns the part for maps of codes without an order, such as those of a VQ-VAE-2.
 
         The network has a learned vector for each code of each channel, an integer below
         `num_codes`. Channels of different kinds, such as the top codes and a segmentation, have
@@ -141,11 +146,39 @@ class Maps(Numbers):
         return array[..., None] if self.size == 1 and has_no_channels else array
 
     def number_of(self, given: Any) -> int:
-        array = self._with_all_axes(np.asarray(self.own(given)), 1)
+        array = self._with_all_axes(np.asarray(given), 1)
         return len(array) if array.ndim == 4 else 1
 
-    def texts(self, images: Any) -> list[str]:
-        return list(array_hashes(images.maps))
+    @classmethod
+    def of_data(
+        cls, values: np.ndarray, names: Sequence[str] = (), num_codes: int | None = None
+    ) -> Self:
+        shape = values.shape[1:]
+        # Beside codes, maps of integers are codes, too.
+        are_codes = num_codes is not None and values.dtype.kind in "ui"
+        return cls.of_codes(shape, num_codes) if are_codes else cls(shape)
+
+    @classmethod
+    def checked_array(
+        cls, values: np.ndarray, count: int, name: str, num_codes: int | None = None
+    ) -> np.ndarray:
+        array = values[..., None] if values.ndim == 3 else values
+        are_numbers = array.size and array.dtype.kind in "uif"
+        if array.ndim != 4 or len(array) != count or not are_numbers:
+            raise UserError(
+                f"{name} must be numbers ({count}, height, width) or ({count}, height, width, "
+                f"channels). Received: {values.dtype} {values.shape}"
+            )
+        require_finite(array, name)
+        if num_codes is not None and array.dtype.kind in "ui":
+            return checked_codes(array, num_codes, name)
+        return array
+
+    def texts(self, values: np.ndarray) -> list[str]:
+        return list(array_hashes(values))
+
+    def described(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        return {"maps": values}
 
     def pixel_size(self, image_shape: Sequence[int]) -> tuple[int, int]:
         return image_shape[0] // self.shape[0], image_shape[1] // self.shape[1]
@@ -196,7 +229,7 @@ class MapEncoder(NumbersEncoder):
     pixels, as long as height and width are even.
 
     Args:
-        conditions: The conditions, a `Maps`.
+        part: The part, a `Maps`.
         image_shape: Triple of integers, the shape of an image.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -208,13 +241,13 @@ class MapEncoder(NumbersEncoder):
         The first channel is 1.
     """
 
-    def __init__(self, conditions: Maps, image_shape: Sequence[int], **kwargs: Any):
-        super().__init__(conditions, **kwargs)
-        height, width, _ = conditions.shape
+    def __init__(self, part: Maps, image_shape: Sequence[int], **kwargs: Any):
+        super().__init__(part, **kwargs)
+        height, width, _ = part.shape
         steps = image_shape[0] // height, image_shape[1] // width
         first = layers.Conv2D(_WIDTH, 3, **_IN_FLOAT32, name="first")
-        if conditions.num_codes:
-            numbers = tuple(conditions.codes_by_name.values())
+        if part.num_codes:
+            numbers = tuple(part.codes_by_name.values())
             first = CodeEmbedding(numbers, dtype="float32", name="first")
         self.steps = [first, *(_Residual(_WIDTH, name=f"residual_{index}") for index in (0, 1))]
         if steps != (1, 1):
@@ -222,7 +255,7 @@ class MapEncoder(NumbersEncoder):
             self.steps.append(up)
         self.steps.append(_Residual(_WIDTH, name="residual_2"))
         self.steps.append(layers.LayerNormalization(dtype="float32", name="normalization"))
-        shape: Shape = (None, *conditions.shape)
+        shape: Shape = (None, *part.shape)
         for layer in self.steps:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)

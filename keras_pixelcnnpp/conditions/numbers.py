@@ -1,4 +1,4 @@
-"""Base class of conditions that are numbers, with bounds by which they are scaled."""
+"""Base class of the parts that are numbers, with bounds by which they are scaled."""
 
 import math
 import warnings
@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.conditions.base import ConditionEncoder, Conditions
+from keras_pixelcnnpp.conditions.part import Part, PartEncoder
 from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
@@ -26,8 +26,8 @@ SLACK = 0.01
 MIN_STEPS = 256
 
 
-class Numbers(Conditions):
-    """Base class of conditions that are arrays of numbers, whose last axis has named components.
+class Numbers(Part):
+    """Base class of the parts that are arrays of numbers, whose last axis has named components.
 
     Values are scaled in float64 on the host, so that the bounds of each component become -1 and 1,
     and the result is cast to float32, which is what the network takes. Only the batches of streams
@@ -44,7 +44,6 @@ class Numbers(Conditions):
             on.
 
     Attributes:
-        in_data: String, where data have the values, for messages.
         numbers: String, the numbers that `fit_in` accepts, for messages.
         is_linear: Boolean array `(size,)`, whether small values of a component are close to 0.
         bounds: Float64 array `(2, size)`, lower and upper bounds; NaN if they are not given. Those
@@ -54,9 +53,7 @@ class Numbers(Conditions):
         ValueError: If an argument is out of range.
     """
 
-    needs_values = True
     exportable = True
-    in_data: str
     numbers: str = "finite numbers"
 
     def __init__(
@@ -94,11 +91,8 @@ class Numbers(Conditions):
         return {"low": self.low, "high": self.high, "names": self.names}
 
     def with_bounds(self, bounds: np.ndarray) -> Self:
-        """Returns the same conditions with other bounds, float64 `(2, size)`."""
+        """Returns the same part with other bounds, float64 `(2, size)`."""
         return type(self)(**{**self.config(), "low": plain(bounds[0]), "high": plain(bounds[1])})
-
-    def spec(self, batch: int | None, candidates: int) -> keras.KerasTensor:
-        return keras.KerasTensor((batch, candidates, *self.shape), "float32")
 
     def parse(
         self, given: Any, count: int, unknown: bool = True, several: bool = False
@@ -108,7 +102,6 @@ class Numbers(Conditions):
         One value holds for all images. Columns that have names, as those of a DataFrame, are
         selected by name. The dtype is that of the given values.
         """
-        given = self.own(given)
         require_no_mask(given, "condition")
         full = (count, *self.shape)
         if given is None:
@@ -142,7 +135,7 @@ class Numbers(Conditions):
     def note_one_for_all(self, given: Any, count: int) -> None:
         if count > 1 and np.size(self._by_name(given)) == math.prod(self.shape):
             warnings.warn(
-                f"One {self.noun} was given for all {count:,} training images, so the model does "
+                f"One {self.name} was given for all {count:,} training images, so the model does "
                 f"not learn how images depend on it. Give {count:,} {self.kind}, one for each",
                 stacklevel=5,
             )
@@ -160,7 +153,6 @@ class Numbers(Conditions):
 
     def _by_name(self, values: Any) -> Any:
         """Selects the components of a table or its row, a dict or structured array by name."""
-        values = self.own(values)
         if hasattr(values, "columns"):
             given = list(values.columns)
         elif isinstance(values, dict):
@@ -180,18 +172,9 @@ class Numbers(Conditions):
 
     def _missing(self) -> UserError:
         return UserError(
-            f"A model conditioned on {self.description} has no p(x). Expected a {self.noun} for "
+            f"A model conditioned on {self.description} has no p(x). Expected a {self.name} for "
             "each image, or one for all. Received: none"
         )
-
-    def values_in(self, images: Any) -> np.ndarray:
-        values = getattr(images, self.kind)
-        if values is None:
-            raise UserError(
-                f"The model is conditioned on {self.description}. Expected a {self.noun} for each "
-                f"image: {self.in_data}. Received: none"
-            )
-        return values
 
     def extremes(self, array: np.ndarray) -> np.ndarray:
         """Returns the least and largest values of each component, float64 `(2, size)`."""
@@ -224,8 +207,8 @@ class Numbers(Conditions):
         self.require_resolution(np.stack(bounds), "float64")
         return np.stack(bounds)
 
-    def served(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        return {self.kind: (self.shape, "float64")}
+    def served(self) -> tuple[tuple[int, ...], str]:
+        return self.shape, "float64"
 
     def example(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return rng.uniform(-1, 1, (count, *self.shape)).astype("float32")
@@ -280,21 +263,21 @@ class Numbers(Conditions):
         return (values - middle) / xp.where(half > 0, half, xp.ones_like(half))
 
 
-class NumbersEncoder(ConditionEncoder):
+class NumbersEncoder(PartEncoder):
     """Base class of the layers that encode scaled numbers, with the bounds as weights.
 
     The bounds are NaN if they are not known. `learn` sets unknown ones.
 
     Args:
-        conditions: The conditions, a `Numbers`.
+        part: The part, a `Numbers`.
         **kwargs: Arguments of `keras.layers.Layer`.
     """
 
-    conditions: Numbers
+    part: Numbers
 
-    def __init__(self, conditions: Numbers, **kwargs: Any):
-        super().__init__(conditions, **kwargs)
-        self._bounds = self.add_state("bounds", split(conditions.bounds))
+    def __init__(self, part: Numbers, **kwargs: Any):
+        super().__init__(part, **kwargs)
+        self._bounds = self.add_state("bounds", split(part.bounds))
 
     def add_state(self, name: str, value: np.ndarray | np.generic) -> keras.Variable:
         """Creates a weight that no optimizer changes."""
@@ -317,18 +300,16 @@ class NumbersEncoder(ConditionEncoder):
 
     @property
     def learned(self) -> Numbers:
-        """The conditions with the bounds of the encoder."""
-        return (
-            self.conditions.with_bounds(self.bounds) if self.are_bounds_known else self.conditions
-        )
+        """The part with the bounds of the encoder."""
+        return self.part.with_bounds(self.bounds) if self.are_bounds_known else self.part
 
-    def require_same_scale(self, trained: ConditionEncoder) -> None:
-        numbers = self.conditions
+    def require_same_scale(self, trained: PartEncoder) -> None:
+        numbers = self.part
         if not isinstance(trained, NumbersEncoder) or not trained.are_bounds_known:
             return
-        if {*numbers.names} == {*trained.conditions.names} != numbers.names:
-            expected = f"{', '.join(trained.conditions.names)}, the order of the weights"
-            if numbers.names != trained.conditions.names:
+        if {*numbers.names} == {*trained.part.names} != numbers.names:
+            expected = f"{', '.join(trained.part.names)}, the order of the weights"
+            if numbers.names != trained.part.names:
                 raise invalid_argument("names", numbers.names, expected)
         same = np.allclose(self.bounds, trained.bounds, rtol=1e-6, atol=0)
         if self.are_bounds_known and not same:
@@ -343,7 +324,7 @@ class NumbersEncoder(ConditionEncoder):
         if parsed is None:
             self.require_bounds()
         elif not self.are_bounds_known:
-            numbers = self.conditions
+            numbers = self.part
             bounds = numbers.checked_bounds(*numbers.extremes(parsed))
             numbers.require_resolution(bounds, parsed.dtype)
             for index in np.flatnonzero(bounds[0] == bounds[1]):
@@ -358,8 +339,8 @@ class NumbersEncoder(ConditionEncoder):
         """Raises a `UserError` if the bounds are not known."""
         if not self.are_bounds_known:
             raise UserError(
-                f"The bounds of the {self.conditions.kind} are not known. Expected "
-                f"{type(self.conditions).__name__}(low=…, high=…), or `fit` with arrays. "
+                f"The bounds of the {self.part.kind} are not known. Expected "
+                f"{type(self.part).__name__}(low=…, high=…), or `fit` with arrays. "
                 "Received: neither"
             )
 
@@ -368,7 +349,7 @@ class NumbersEncoder(ConditionEncoder):
         self.require_bounds()
         values = self.learned.prepared(parsed)
         self.note_far(values)
-        return self.conditions.in_unit(values, self.bounds, np).astype("float32")
+        return self.part.in_unit(values, self.bounds, np).astype("float32")
 
     def note_far(self, values: np.ndarray) -> None:
         """Issues a warning for values within the bounds that are far from the training values."""
@@ -379,10 +360,6 @@ class NumbersEncoder(ConditionEncoder):
         half = (self.bounds[1] - self.bounds[0]) / 2
         return np.broadcast_to(1 / np.where(half > 0, half, 1), values.shape)
 
-    def for_step(self, values: np.ndarray) -> np.ndarray:
-        # The axis of the candidates tells scaled values from those of a stream.
-        return values[:, None]
-
     def scaled_tensor(self, parsed: Tensor) -> Tensor:
         """Scales a tensor `(batch, *shape)` like `scaled`, in float64 if it is float64.
 
@@ -392,18 +369,18 @@ class NumbersEncoder(ConditionEncoder):
         parts, values = self._bounds, ops.convert_to_tensor(parsed)
         is_double = keras.backend.standardize_dtype(values.dtype) == "float64"
         values = values if is_double else ops.cast(values, "float32")
-        values = ops.where(self.conditions.fit_in(values, ops), values, values * np.nan)
+        values = ops.where(self.part.fit_in(values, ops), values, values * np.nan)
         if is_double:
             bounds = ops.sum(ops.cast(parts, "float64"), axis=0)
-            return ops.cast(self.conditions.in_unit(values, bounds, ops), "float32")
+            return ops.cast(self.part.in_unit(values, bounds, ops), "float32")
         bounds, width = ops.sum(parts, axis=0), ops.sum(parts[:, 1] - parts[:, 0], axis=0)
         needed = MIN_STEPS * np.finfo("float32").eps * ops.max(ops.abs(bounds), axis=0)
         is_resolved = (width == 0) | (width >= needed)
         values = ops.where(is_resolved, values, np.float32(np.nan))
-        return self.conditions.in_unit(values, bounds, ops)
+        return self.part.in_unit(values, bounds, ops)
 
     def wrong_values(self, y: Any) -> str:
-        numbers, y = self.conditions, self.conditions.own(y)
+        numbers = self.part
         if tuple(getattr(y, "shape", ()))[1:] != numbers.shape:
             return ""
         array = ops.convert_to_numpy(y)
@@ -420,16 +397,12 @@ class NumbersEncoder(ConditionEncoder):
                 f"A value of {numbers.names[index]} is outside of the bounds {low:.9g} to "
                 f"{high:.9g} of the model: {value:.9g}. A stream cannot change them. Give "
                 f"{type(numbers).__name__}(low=…, high=…) bounds that contain all training "
-                f"{numbers.kind}, or leave this {numbers.noun} out"
+                f"{numbers.kind}, or leave this {numbers.name} out"
             )
         return ""
 
     def targets(self, y: Any, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        numbers, y = self.conditions, self.conditions.own(y)
-        shape = getattr(y, "shape", ())
-        if len(shape) == len(numbers.shape) + 2:  # the result of `for_step`
-            values = ops.cast(y, "float32")[:, 0]
-            return values, ops.ones((ops.shape(values)[0],), "bool")
+        numbers, shape = self.part, getattr(y, "shape", ())
         if tuple(shape[1:]) != numbers.shape:
             received = f"shape={tuple(shape)}" if hasattr(y, "shape") else f"y={type(y).__name__}"
             raise UserError(

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from keras_pixelcnnpp.conditions.numbers import Numbers, NumbersEncoder
+from keras_pixelcnnpp.conditions.part import PLACES
 from keras_pixelcnnpp.utils.backend import Shape, Tensor
 from keras_pixelcnnpp.utils.checks import require_integer
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
@@ -55,8 +56,9 @@ class Vectors(Numbers):
     """
 
     kind = "vectors"
-    noun = "vector"
+    name = "vector"
     in_data = "arrays vectors_… in an .npz file, or columns of a CSV file"
+    places = PLACES
     tileable = True
     num_rows = 1 + _HIDDEN
 
@@ -122,7 +124,6 @@ class Vectors(Numbers):
         return array
 
     def number_of(self, given: Any) -> int:
-        given = self.own(given)
         if np.ndim(given) == 0 and not hasattr(given, "keys"):
             example = [[3.0] * self.size]
             raise UserError(
@@ -132,8 +133,33 @@ class Vectors(Numbers):
         array = np.asarray(self._by_name(given))
         return len(array) if array.ndim >= 2 or (self.size == 1 and array.ndim == 1) else 1
 
-    def texts(self, images: Any) -> list[str]:
-        return [" ".join(map(str, vector)) for vector in images.vectors.tolist()]
+    @classmethod
+    def of_data(
+        cls, values: np.ndarray, names: Sequence[str] = (), num_codes: int | None = None
+    ) -> Self:
+        return cls(values.shape[1], names=names or None)
+
+    @classmethod
+    def checked_array(
+        cls, values: np.ndarray, count: int, name: str, num_codes: int | None = None
+    ) -> np.ndarray:
+        array = values[:, None] if values.ndim == 1 else values
+        are_numbers = array.size and array.dtype.kind in "uif"
+        if array.ndim != 2 or len(array) != count or not are_numbers:
+            raise UserError(
+                f"{name} must be numbers ({count}, size) or ({count},). "
+                f"Received: {values.dtype} {values.shape}"
+            )
+        wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(wrong):
+            row, found = wrong[0], array[wrong[0]].tolist()
+            raise UserError(f"{name}, row {row}: expected finite numbers. Received: {found}")
+        return array if array.dtype.kind == "f" else array.astype("float64")
+
+    def described(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            f"vectors' component {name}": values[:, index] for index, name in enumerate(self.names)
+        }
 
     def encoder(self, image_shape: Sequence[int], name: str = "encoder") -> "VectorEncoder":
         return VectorEncoder(self, name=name)
@@ -156,7 +182,7 @@ class VectorEncoder(NumbersEncoder):
     Mahalanobis distance among them; NaN if they are not known.
 
     Args:
-        conditions: The conditions, a `Vectors`.
+        part: The part, a `Vectors`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -166,11 +192,11 @@ class VectorEncoder(NumbersEncoder):
         List of one float32 tensor `(batch, candidates, 1, 1, 33 + size)`.
     """
 
-    conditions: Vectors
+    part: Vectors
 
-    def __init__(self, conditions: Vectors, **kwargs: Any):
-        super().__init__(conditions, **kwargs)
-        size = conditions.size
+    def __init__(self, part: Vectors, **kwargs: Any):
+        super().__init__(part, **kwargs)
+        size = part.size
         unknown = np.full((size, size), np.nan, "float32")
         self.mean = self.add_state("mean", unknown[0])
         self.covariance = self.add_state("covariance", unknown)
@@ -187,7 +213,7 @@ class VectorEncoder(NumbersEncoder):
         return [(*values_shape[:-1], 1, 1, 1 + _HIDDEN + values_shape[-1])]
 
     def slopes(self, values: np.ndarray) -> np.ndarray:
-        (low, high), is_log = self.bounds, self.conditions.is_log
+        (low, high), is_log = self.bounds, self.part.is_log
         with np.errstate(divide="ignore", invalid="ignore"):  # of components that are not "log"
             ratio = np.where(high > low, (high - low) / np.log(high / low), 1) / values
         return super().slopes(values) * np.where(is_log, ratio, 1)
@@ -196,16 +222,16 @@ class VectorEncoder(NumbersEncoder):
         super().learn(parsed)
         if parsed is None or not np.isnan(self.farthest.numpy()):
             return
-        scaled = self.conditions.in_unit(parsed.astype("float64"), self.bounds, np)
+        scaled = self.part.in_unit(parsed.astype("float64"), self.bounds, np)
         self._note_narrow(parsed, scaled)
-        size = self.conditions.size
+        size = self.part.size
         self.mean.assign(scaled.mean(axis=0))
         self.covariance.assign(np.cov(scaled.T, ddof=0).reshape(size, size))
         self.farthest.assign(self._distances(scaled).max())
 
     def _note_narrow(self, values: np.ndarray, scaled: np.ndarray) -> None:
         """Issues a warning for components most of whose values are in a small part of the range."""
-        names, (lowest, highest) = self.conditions.names, self.bounds
+        names, (lowest, highest) = self.part.names, self.bounds
         low, middle, high = np.quantile(scaled, [0.05, 0.5, 0.95], axis=0)
         narrow = (high - low < 2 / 20) | (np.abs(middle) > 1 - 2 / 20)
         for index in np.flatnonzero(narrow & (np.ptp(scaled, axis=0) > 0)):
@@ -223,13 +249,13 @@ class VectorEncoder(NumbersEncoder):
         """Returns Mahalanobis distances of scaled vectors `(N, size)` to the training vectors."""
         centered = scaled - self.mean.numpy()
         # Also where training vectors do not vary, a step has a finite length.
-        covariance = self.covariance.numpy() + 1e-6 * np.eye(self.conditions.size)
+        covariance = self.covariance.numpy() + 1e-6 * np.eye(self.part.size)
         return np.sqrt(np.sum(centered * np.linalg.solve(covariance, centered.T).T, axis=1))
 
     def note_far(self, values: np.ndarray) -> None:
         if not np.isfinite(self.farthest.numpy()):
             return
-        (low, high), vectors = self.bounds, self.conditions
+        (low, high), vectors = self.bounds, self.part
         flat = values.reshape(-1, vectors.size)
         scaled = vectors.in_unit(flat, self.bounds, np)
         inside = ((low <= flat) & (flat <= high)).all(axis=1)

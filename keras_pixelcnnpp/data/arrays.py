@@ -1,5 +1,6 @@
 """Loads `.npz` files of images."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.conditions import KINDS, Part, Vectors
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -18,8 +20,6 @@ from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.utils.checks import (
     checked_class_names,
     checked_codes,
-    checked_maps,
-    checked_vectors,
     conversion,
     reading_of,
     require_finite,
@@ -80,19 +80,19 @@ def dataset_of_arrays(
 ) -> Dataset:
     """Creates a `Dataset` from arrays with the names of `Arrays`. Others are named in a note."""
     there = named_splits(name for name in SPLIT_NAMES if f"x_{name}" in stored)
-    kinds = "x", "y", "vectors", "maps"
-    pairs: dict[str, tuple[str, ...]] = {
-        split: tuple(f"{kind}_{name}" for kind in kinds) for split, name in there.items()
+    kinds = [part.kind for part in _in_data()]
+    names: dict[str, list[str]] = {
+        split: [f"{kind}_{name}" for kind in ("x", "y", *kinds)] for split, name in there.items()
     }
-    if "images" in stored and not pairs:
-        pairs = {"all": ("images", "labels", "vectors", "maps")}
-    used = {"class_names", *(name for pair in pairs.values() for name in pair)}
+    if "images" in stored and not names:
+        names = {"all": ["images", "labels", *kinds]}
+    used = {"class_names", *itertools.chain(*names.values())}
     unused = sorted(filter(str.isprintable, stored.keys() - used))
-    if not pairs:
+    if not names:
         raise UserError(f"Expected an array x_train, or images. Received: {', '.join(unused)}")
     arrays = {name: stored[name] for name in stored if name in used}
     how: Any = {"dtype": dtype, "num_codes": num_codes}
-    splits = {split: _split(arrays, split, *pair, **how) for split, pair in pairs.items()}
+    splits = {split: _split(arrays, split, *own, **how) for split, own in names.items()}
     shapes = {split.images.shape[1:] for split in splits.values()}
     if len(shapes) > 1:
         raise UserError(f"The splits have images of different shapes: {sorted(shapes)}")
@@ -103,17 +103,17 @@ def dataset_of_arrays(
     class_names = arrays.get("class_names")
     if class_names is not None and not {"train", "all"} & splits.keys():
         num_classes = max(num_classes, class_names.size)  # some may have no image
-    notes = sorted({reading_of(arrays[images].shape) for images, *_ in pairs.values()} - {""})
+    notes = sorted({reading_of(arrays[images].shape) for images, *_ in names.values()} - {""})
     notes += _channels_note(*shapes)
     if unused:
         notes.append(f"Arrays that are not used: {', '.join(unused)}.")
     class_names = checked_class_names(class_names, num_classes)
-    size = _common_shape("vectors", splits, pairs)[-1]
-    _common_shape("maps", splits, pairs)
+    of_kinds = zip(_in_data(), zip(*(own[2:] for own in names.values()), strict=True), strict=True)
+    shapes = {part.name: _common_shape(part.name, splits, given) for part, given in of_kinds}
+    size = shapes[Vectors.name][-1]
     if not size and vectors:
         raise UserError(
-            f"Expected an array {next(iter(pairs.values()))[2]} for {', '.join(vectors)}. "
-            "Received: none"
+            f"Expected an array {Vectors.kind}_… for {', '.join(vectors)}. Received: none"
         )
     vector_names = vectors or tuple(f"h{index}" for index in range(size))
     vector_names = checked_class_names(vector_names, size, "vectors")
@@ -132,12 +132,20 @@ def _channels_note(shape: tuple[int, int, int]) -> list[str]:
     return [note]
 
 
+def _in_data() -> list[type[Part]]:
+    """Returns the parts of conditions, beside labels, of which files can have values."""
+    return sorted((part for part in KINDS.values() if part.in_data), key=lambda part: part.name)
+
+
 def _common_shape(
-    kind: str, splits: dict[str, LabeledImages], pairs: dict[str, tuple[str, ...]]
+    part: str, splits: dict[str, LabeledImages], names: Sequence[str]
 ) -> tuple[int, ...]:
-    """Returns the shape of the vectors or maps of all splits, `(0,)` if none has any."""
-    index = {"vectors": 2, "maps": 3}[kind]
-    values = {pairs[name][index]: getattr(one, kind) for name, one in splits.items()}
+    """Returns the shape of a value of a part in all splits, `(0,)` if none has any.
+
+    `names` are those of the arrays of the splits.
+    """
+    of_splits = zip(names, splits.values(), strict=True)
+    values = {name: split.given.get(part) for name, split in of_splits}
     shapes = {name: (0,) if one is None else one.shape[1:] for name, one in values.items()}
     shape = max(shapes.values(), key=math.prod)
     for name, found in shapes.items():
@@ -154,9 +162,7 @@ def _split(
     split: str,
     images_of: str,
     labels_of: str,
-    vectors_of: str,
-    maps_of: str,
-    *,
+    *others: str,
     dtype: str,
     num_codes: int | None,
 ) -> LabeledImages:
@@ -192,12 +198,10 @@ def _split(
         )
     # Clipped, because a label such as 2**32 would wrap to a valid one.
     labels = np.clip(labels.reshape(count), -2, 2**31 - 1).astype("int32")
-    vectors = maps = None
-    if vectors_of in arrays:
-        vectors = checked_vectors(arrays[vectors_of], count, vectors_of)
-    if maps_of in arrays:
-        maps = checked_maps(arrays[maps_of], count, maps_of)
-        if num_codes is not None and maps.dtype.kind in "ui":
-            maps = checked_codes(maps, num_codes, maps_of)
+    given = {
+        part.name: part.checked_array(arrays[name], count, name, num_codes)
+        for part, name in zip(_in_data(), others, strict=True)
+        if name in arrays
+    }
     paths = tuple(f"{split}/{row:06d}" for row in range(count))
-    return LabeledImages(images, labels, paths, vectors=vectors, maps=maps)
+    return LabeledImages(images, labels, paths, given=given)

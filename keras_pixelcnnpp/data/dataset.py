@@ -3,18 +3,13 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 
-from keras_pixelcnnpp.conditions import (
-    Conditions,
-    Labels,
-    Maps,
-    Vectors,
-    conditions_of,
-)
+from keras_pixelcnnpp.conditions import KINDS, Conditions, Labels, conditions_of
+from keras_pixelcnnpp.conditions.values import joined_values, taken
 from keras_pixelcnnpp.data.identity import (
     ListedImage,
     Listing,
@@ -66,9 +61,9 @@ class LabeledImages:
         hashes: Tuple of N strings, the beginning of the SHA-256 of each image file, or by default
             of the values of each image.
         larger: Optional array with the same images at a larger size, to train on crops of them.
-        vectors: Optional array `(N, size)`, the vector of each image, for a model of `Vectors`.
-        maps: Optional array `(N, height, width, channels)`, the map of each image, for a model of
-            `Maps`.
+        given: Dict of arrays, what else is known of each image, by the name of a part of a model's
+            conditions: `{"vector": vectors}`, float `(N, size)`, for a model of `Vectors`, or
+            `{"map": maps}`, `(N, height, width, channels)`, for one of `Maps`.
 
     Example:
 
@@ -83,8 +78,7 @@ class LabeledImages:
     paths: tuple[str, ...]
     hashes: tuple[str, ...] = ()
     larger: np.ndarray | None = None
-    vectors: np.ndarray | None = None
-    maps: np.ndarray | None = None
+    given: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -99,8 +93,7 @@ class LabeledImages:
             paths=tuple(self.paths[row] for row in rows),
             hashes=tuple(self.hashes[row] for row in rows) if self.hashes else (),
             larger=None if self.larger is None else self.larger[rows],
-            vectors=None if self.vectors is None else self.vectors[rows],
-            maps=None if self.maps is None else self.maps[rows],
+            given=taken(self.given, rows),
         )
 
     def with_hashes(self) -> "LabeledImages":
@@ -157,17 +150,12 @@ def conditions_in(
     vector_names: Sequence[str] = (),
     num_codes: int | None = None,
 ) -> Conditions:
-    """Returns the conditions of which images have values, without bounds of vectors and maps.
-
-    Beside codes, of which there are `num_codes`, maps of integers are codes, too.
-    """
-    parts: list[Conditions] = []
-    if images.vectors is not None:
-        parts.append(Vectors(images.vectors.shape[1], names=vector_names or None))
-    if images.maps is not None:
-        shape = images.maps.shape[1:]
-        are_codes = num_codes is not None and images.maps.dtype.kind in "ui"
-        parts.append(Maps.of_codes(shape, num_codes) if are_codes else Maps(shape))
+    """Returns the conditions of which images have values, without bounds."""
+    kinds = {kind.name: kind for kind in KINDS.values()}
+    parts = [
+        kinds[name].of_data(values, vector_names, num_codes)
+        for name, values in images.given.items()
+    ]
     if len(class_names) > 1 or (class_names and not parts):  # one class tells nothing more
         parts.insert(0, Labels(len(class_names), class_names))
     return conditions_of(conditions=parts)
@@ -321,17 +309,12 @@ class Dataset:
             return None
         splits = [images.with_hashes() for images in self.splits.values() if len(images)]
 
-        def together(name: str) -> np.ndarray | None:
-            arrays = [getattr(split, name) for split in splits]
-            return None if arrays[0] is None else np.concatenate(arrays)
-
         everything = LabeledImages(
-            together("images"),
-            together("labels"),
+            np.concatenate([split.images for split in splits]),
+            np.concatenate([split.labels for split in splits]),
             tuple(chain(*(split.paths for split in splits))),
             tuple(chain(*(split.hashes for split in splits))),
-            vectors=together("vectors"),
-            maps=together("maps"),
+            given=joined_values([split.given for split in splits]),
         )
         return replace(self, splits={n: everything.take(np.array(r)) for n, r in chosen.items()})
 
@@ -345,9 +328,8 @@ class Dataset:
             digest.update(repr((name, split.images.shape)).encode())
             digest.update(split.images.tobytes())
             digest.update(split.labels.astype("<i4").tobytes())
-            for values in (split.vectors, split.maps):
-                if values is not None:
-                    digest.update(values.astype("<f8").tobytes())
+            for values in split.given.values():
+                digest.update(values.astype("<f8").tobytes())
         return digest.hexdigest()
 
 

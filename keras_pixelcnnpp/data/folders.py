@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.conditions import Vectors
 from keras_pixelcnnpp.data.dataset import (
     SPLIT_NAMES,
     Dataset,
@@ -154,11 +155,11 @@ def read_listed(
         )
         labels = np.array([row.label for row in good], dtype="int32")
         paths = tuple(row.path for row in good)
-        vectors = None
+        given = {}
         if (first := rows[0].vector if rows else None) is not None:
             vectors = np.array([row.vector for row in good], "float64")
-            vectors = vectors.reshape(len(good), len(first))
-        splits[name] = LabeledImages(images, labels, paths, tuple(hashes), vectors=vectors)
+            given[Vectors.name] = vectors.reshape(len(good), len(first))
+        splits[name] = LabeledImages(images, labels, paths, tuple(hashes), given=given)
     notes = []
     if bad:
         first = first_ten(bad, "; ")

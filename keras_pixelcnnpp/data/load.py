@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_pixelcnnpp.conditions import Maps
 from keras_pixelcnnpp.data.arrays import Arrays
 from keras_pixelcnnpp.data.built_in import CLASS_NAMES, BuiltIn
 from keras_pixelcnnpp.data.dataset import (
@@ -124,7 +125,7 @@ def load_dataset(
                 f"{source}: codes are not resized. Expected {(*own, channels or own_channels)}"
                 f". Received: {(height, width, own_channels)}"
             )
-        if any(split.maps is not None for split in splits.values()):
+        if any(Maps.name in split.given for split in splits.values()):
             expected = "the size and the channels of the images, because their maps are not resized"
             raise invalid_argument("image_size", image_size, expected)
         splits = {
@@ -142,7 +143,7 @@ def load_dataset(
             raise UserError(f"{source}: {error}{_few(dataset)}") from error
         notes = (*made, *notes)
     arrays = {name: split.images for name, split in splits.items()}
-    notes = (*notes, _values_note("values", arrays), *_notes_of_conditions(splits, vectors))
+    notes = (*notes, _values_note("values", arrays), *_notes_of_conditions(dataset, splits))
     dataset = replace(dataset, splits=splits)
     return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
 
@@ -165,14 +166,15 @@ def _values_note(what: str, arrays: dict[str, np.ndarray]) -> str:
     return f"Minimum, median and maximum of the {what}: {'; '.join(found)}."
 
 
-def _notes_of_conditions(splits: dict[str, LabeledImages], names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the ranges of maps, and of each component of vectors."""
-    maps = {name: split.maps for name, split in splits.items() if split.maps is not None}
-    of_splits = {name: split.vectors for name, split in splits.items() if split.vectors is not None}
-    notes = [_values_note("maps", maps)] if maps else []
-    for index in range(min((one.shape[1] for one in of_splits.values()), default=0)):
-        what = f"vectors' component {names[index] if names else index}"
-        notes.append(_values_note(what, {name: one[:, index] for name, one in of_splits.items()}))
+def _notes_of_conditions(dataset: Dataset, splits: dict[str, LabeledImages]) -> tuple[str, ...]:
+    """Returns the ranges of the values of conditions, such as maps, in each split."""
+    notes = []
+    for part in dataset.conditions:
+        found = {name: part.described(part.values_in(split)) for name, split in splits.items()}
+        notes += [
+            _values_note(what, {name: described[what] for name, described in found.items()})
+            for what in next(iter(found.values()))
+        ]
     return tuple(notes)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from keras_pixelcnnpp.conditions import Maps
 from keras_pixelcnnpp.data.dataset import SPLIT_NAMES, Dataset, LabeledImages
 from keras_pixelcnnpp.data.folders import Folder, Listed, list_class_folders, read_listed
 from keras_pixelcnnpp.data.source import LoadOptions
@@ -104,4 +105,4 @@ def _paired(images: LabeledImages, maps: LabeledImages) -> LabeledImages:
     kept = np.array([_name(path) in rows for path in images.paths], bool)
     images = images.take(kept)
     order = [rows[_name(path)] for path in images.paths]
-    return replace(images, maps=maps.images[np.array(order, int)])
+    return replace(images, given={Maps.name: maps.images[np.array(order, int)]})

@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_pixelcnnpp.conditions import LABEL, Labels, Values
+from keras_pixelcnnpp.conditions.classes import class_of, with_one_class
 from keras_pixelcnnpp.conditions.values import as_candidates, taken
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.export.decoding import decode_images
@@ -148,16 +150,19 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         for name, (size, dtype) in conditions.served().items()
     ]
     # What else the model needs to compare classes.
-    other_specs = [spec for spec in given_specs if spec.name != "labels"]
+    other_specs = [spec for spec in given_specs if spec.name != Labels.kind]
 
-    def values_of(given: Sequence[tf.Tensor]) -> Nest:
-        return model.encoder.scaled_tensor(conditions.from_served(given))
+    def values_of(
+        images: tf.Tensor, given: Sequence[tf.Tensor], specs: list[tf.TensorSpec] = given_specs
+    ) -> Values:
+        first_class = tf.zeros((tf.shape(images)[0],), tf.int32)
+        names = [spec.name for spec in specs]
+        inputs = {Labels.kind: first_class, **dict(zip(names, given, strict=True))}
+        values = model.encoder.scaled_tensor(conditions.from_served(inputs))
+        return {LABEL: first_class, **values}
 
     def classify_part(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
-        labels = tf.zeros((tf.shape(images)[0],), tf.int32)
-        given = iter(others)
-        values = values_of([labels if s.name == "labels" else next(given) for s in given_specs])
-        log_likelihood = class_scores(model, images, values)
+        log_likelihood = class_scores(model, images, values_of(images, others, other_specs))
         return {
             "log_likelihood": log_likelihood,
             "probabilities": tf.nn.softmax(model.posterior(log_likelihood)),
@@ -167,7 +172,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
     def classify(images: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = {"log_likelihood": of_class, "probabilities": of_class, "bits_per_dim": of_image}
         at_once = _pixels_at_once(model) // (image_size * num_classes)
-        inputs = images_and_values(images, others, 0)
+        inputs = images_and_values(images, others, other_specs)
         result = _in_parts(classify_part, inputs, at_once, outputs)
         class_id = tf.argmax(result["probabilities"], axis=1, output_type=tf.int32)
         return {"class_id": class_id, **result}
@@ -177,9 +182,12 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         return _without_bad(classify(images), good)
 
     def images_and_values(
-        images: tf.Tensor, given: Sequence[tf.Tensor], lowest: int
+        images: tf.Tensor,
+        given: Sequence[tf.Tensor],
+        specs: list[tf.TensorSpec] = given_specs,
+        lowest: int = 0 if num_classes else -1,  # the only label without classes
     ) -> list[tf.Tensor]:
-        message = f"Expected one {conditions.noun} for each image."
+        message = f"Expected one {conditions.one_value or Labels.name} for each image."
         same = [
             tf.debugging.assert_equal(tf.shape(images)[0], tf.shape(x)[0], message) for x in given
         ]
@@ -188,14 +196,14 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             values = tf.cast(images, tf.int32)
             same.append(tf.debugging.assert_less(values, model.num_values, message))
         with tf.control_dependencies(same):
-            return [tf.identity(images), *_checked_values(model, given, lowest)]
+            return [tf.identity(images), *_checked_values(model, given, specs, lowest)]
 
     def log_prob(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         def score(images: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
-            values = as_candidates(values_of(given))
+            values = as_candidates(values_of(images, given))
             return {"log_likelihood": model.log_likelihood(images, values)[:, 0]}
 
-        inputs = images_and_values(images, given, lowest_known)
+        inputs = images_and_values(images, given)
         at_once = _pixels_at_once(model) // image_size
         return _in_parts(score, inputs, at_once, {"log_likelihood": of_image})
 
@@ -212,12 +220,12 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
             tf.debugging.assert_less_equal(observed_rows, shape[0], message),
         ]
         with tf.control_dependencies(checks):
-            images, *given = images_and_values(images, given, lowest_known)
-        return completed(images, values_of(given), observed_rows, seed, temperature)
+            images, *given = images_and_values(images, given)
+        return completed(images, values_of(images, given), observed_rows, seed, temperature)
 
     def completed(
         images: tf.Tensor,
-        values: Nest,
+        values: Values,
         observed_rows: tf.Tensor,
         seed: tf.Tensor,
         temperature: tf.Tensor,
@@ -225,7 +233,7 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         row_is_known = tf.range(shape[0]) < observed_rows
 
         def complete_part(
-            images: tf.Tensor, values: Nest, positions: tf.Tensor
+            images: tf.Tensor, values: Values, positions: tf.Tensor
         ) -> dict[str, tf.Tensor]:
             count = tf.shape(positions)[0]
             known = tf.broadcast_to(row_is_known[:, None, None], (count, *shape))
@@ -249,16 +257,15 @@ def _endpoints(model: keras.Model, resize: str) -> dict:
         count = tf.shape(given[0])[0]
         nothing = tf.zeros((count, *shape), dtype)
         with tf.control_dependencies([positive]):
-            nothing, *given = images_and_values(nothing, given, -1)
-        values = values_of(given)
+            nothing, *given = images_and_values(nothing, given, lowest=-1)
+        values = values_of(nothing, given)
         if num_classes:
-            classes = conditions.class_of(values)
+            classes = class_of(values)
             random = _random_classes(model, seed, tf.range(count))
             classes = tf.where(classes < 0, random, classes)
-            values = conditions.with_one_class(values, classes)
+            values = with_one_class(values, classes)
         return completed(nothing, values, tf.constant(0), seed, temperature)
 
-    lowest_known = 0 if num_classes else -1  # the only label without classes
     images = tf.TensorSpec((None, *shape), dtype, "images")
     image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
     seed = tf.TensorSpec((), tf.int32, "seed")
@@ -325,19 +332,21 @@ def _in_parts(
     return {name: part.values[:rows] for name, part in parts.items()}
 
 
-def _checked_values(model: keras.Model, given: Sequence[tf.Tensor], lowest: int) -> list[tf.Tensor]:
+def _checked_values(
+    model: keras.Model, given: Sequence[tf.Tensor], specs: list[tf.TensorSpec], lowest: int
+) -> list[tf.Tensor]:
     """Returns labels and numbers. The graph raises an error for those that no value has."""
-    checks, numbers = [], (part for part in model.conditions.parts if part.kind != "labels")
-    for x in given:
-        if x.dtype.is_floating:
-            part = next(numbers)
-            message = f"{part.kind} must be {part.numbers}."
-            checks.append(tf.debugging.Assert(tf.reduce_all(part.fit_in(x, ops)), [message]))
-        else:
+    checks, parts = [], {part.kind: part for part in model.conditions}
+    for spec, x in zip(specs, given, strict=True):
+        if spec.name == Labels.kind:
             highest = model.num_classes - 1
             message = f"labels must be from {lowest} to {highest}."
             checks.append(tf.debugging.assert_greater_equal(x, lowest, message))
             checks.append(tf.debugging.assert_less_equal(x, highest, message))
+        else:
+            part = parts[spec.name]
+            message = f"{part.kind} must be {part.numbers}."
+            checks.append(tf.debugging.Assert(tf.reduce_all(part.fit_in(x, ops)), [message]))
     with tf.control_dependencies(checks):
         return [tf.identity(x) for x in given]
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_pixelcnnpp.conditions import Conditions, Numbers, conditions_of
+from keras_pixelcnnpp.conditions import Conditions, Numbers, Values, conditions_of
 from keras_pixelcnnpp.estimators.classifiers import ImageClassifier
 from keras_pixelcnnpp.training.run import RunFolder, check_data
 from keras_pixelcnnpp.utils.backend import in_batches
@@ -149,7 +149,7 @@ class SavedModelClassifier(ImageClassifier):
 
         Vectors and maps outside of the bounds of the model issue a warning.
         """
-        for part in self.conditions.parts:
+        for part in self.conditions:
             values = np.asarray(inputs.get(part.kind))
             if isinstance(part, Numbers) and values.shape[1:] == part.shape:
                 part.note_outside(values.astype("float64"))
@@ -221,9 +221,7 @@ class SavedModelClassifier(ImageClassifier):
         Raises:
             ValueError: If an argument is out of range.
         """
-        count = self.conditions.number_of(condition)
-        given = None if self.conditions.num_rows == 0 else condition
-        parsed = self.conditions.parse(given, count)
+        parsed = self.conditions.parse_for_samples(condition)
         return self._sampled("sample", parsed, seed, temperature)
 
     def complete(
@@ -259,13 +257,11 @@ class SavedModelClassifier(ImageClassifier):
         return self._sampled("complete", parsed, seed, temperature, **given)
 
     def _sampled(
-        self, endpoint: str, parsed: Any, seed: int, temperature: float, **inputs: Any
+        self, endpoint: str, parsed: Values, seed: int, temperature: float, **inputs: Any
     ) -> np.ndarray:
         require_integer("seed", seed, low=0, high=2**31 - 1)
         require_temperature(temperature)
-        prepared = self.conditions.prepared(parsed)
-        parts = [*prepared.values()] if isinstance(prepared, dict) else [prepared]
-        inputs |= dict(zip(self.conditions.served(), parts, strict=True))
+        inputs |= self.conditions.prepared(parsed)
         inputs |= {"seed": seed, "temperature": float(temperature)}
         return self._outputs(endpoint, inputs)["images"]
 

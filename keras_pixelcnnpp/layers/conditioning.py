@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_pixelcnnpp.conditions import (
     PLACES,
-    Conditions,
+    Part,
     as_conditions,
     conditions_of,
 )
@@ -33,15 +33,15 @@ class Conditioning(keras.layers.Layer):
     | `head` | the mixture parameters, from the last features |
 
     Args:
-        conditions: `Conditions`, from which a strategy gets its weights; or an integer, the number
-            of classes.
+        conditions: A part, a list of parts, or an integer, the number of classes. A strategy gets
+            its weights from them.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Call arguments:
         x: Features `(batch, candidates, height, width, channels)`. `candidates` is 1 until a
             layer uses the condition.
-        condition: The encoded condition, `evaluation.condition`: for labels, int `(batch,
-            candidates, 1, 1)`.
+        condition: The encoded condition, `evaluation.condition`, a tuple with a tensor for each
+            part: for labels, int `(batch, candidates, 1, 1)`.
         evaluation: The network's `Evaluation`, whose `position` locates `x` in the image.
 
     Returns:
@@ -50,9 +50,9 @@ class Conditioning(keras.layers.Layer):
     Example:
 
     >>> x, labels = keras.ops.ones((2, 1, 4, 4, 6)), keras.ops.zeros((2, 3, 1, 1), "int32")
-    >>> FilmConditioning(3)(x, labels).shape
+    >>> FilmConditioning(3)(x, (labels,)).shape
     (2, 3, 4, 4, 6)
-    >>> OneHotConditioning(3)(x, labels).shape
+    >>> OneHotConditioning(3)(x, (labels,)).shape
     (2, 3, 4, 4, 9)
     """
 
@@ -60,7 +60,7 @@ class Conditioning(keras.layers.Layer):
     place: str | None = None
     mixes_channels = False  # whether outputs of a channel group depend on other groups
 
-    def __init__(self, conditions: Conditions | int, **kwargs: Any):
+    def __init__(self, conditions: Part | Sequence[Part] | int, **kwargs: Any):
         # In mixed precision, entries are rounded, and not the tables and codes of vectors.
         super().__init__(autocast=False, **kwargs)
         self.conditions = as_conditions(conditions)
@@ -263,7 +263,7 @@ class MixtureHeadConditioning(Conditioning):
     place = "head"
     mixes_channels = True
 
-    def __init__(self, conditions: Conditions | int, **kwargs: Any):
+    def __init__(self, conditions: Part | Sequence[Part] | int, **kwargs: Any):
         # Mixture parameters stay in float32 under every policy.
         super().__init__(conditions, **{**kwargs, "dtype": "float32"})
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import keras
 
-from keras_pixelcnnpp.conditions import Conditions, Unconditional, conditions_of
+from keras_pixelcnnpp.conditions import Conditions, conditions_of
 from keras_pixelcnnpp.layers.conditioning import STRATEGIES, Conditioning, parse_conditioning
 
 
@@ -31,7 +31,7 @@ class NetworkConfig:
 
     Example:
 
-    >>> NetworkConfig(conditioning="bias", conditions=Labels(3)).without_conditioning()
+    >>> NetworkConfig(conditioning="bias", conditions=conditions_of(3)).without_conditioning()
     """
 
     num_parameters: int = 1
@@ -44,7 +44,7 @@ class NetworkConfig:
     dropout_rate: float = 0.0
     conditioning: str = "none"
     conditioned_blocks: str = "all"
-    conditions: Conditions = field(default_factory=Unconditional)
+    conditions: Conditions = field(default_factory=Conditions)
 
     @classmethod
     def names(cls) -> list[str]:
@@ -72,7 +72,7 @@ class NetworkConfig:
 
         `prefix` is prepended to the layers' names, for owners that have the same place twice.
         """
-        if not self.conditions.num_rows:
+        if not self.conditions:
             return []
         return [
             STRATEGIES[name](self.conditions, name=f"{prefix}{name}_{place}", dtype=dtype)

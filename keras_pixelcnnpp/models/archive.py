@@ -76,8 +76,8 @@ def copy_initial_weights(source: str, model: AutoregressiveModel) -> None:
                 "Invalid value for option `initial_weights`. Expected the weights of a model with "
                 f"{name}={expected}. Received: {source}, with {name}={received}"
             )
-    kinds = [type(one.conditions) for one in (model, trained)]
-    if kinds[0] is not kinds[1]:
+    kinds = [[part.kind for part in one.conditions] for one in (model, trained)]
+    if kinds[0] != kinds[1]:
         raise UserError(
             "Invalid value for option `initial_weights`. Expected the weights of a model of "
             f"{model.conditions.description}. Received: {source}, a model of "

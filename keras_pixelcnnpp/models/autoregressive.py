@@ -115,9 +115,9 @@ class AutoregressiveModel(ScoringModel):
             batch_size=batch_size,
             verbose=verbose,
         ).checked(self)
-        count = self.conditions.number_of(condition)
-        given = None if self.conditions.num_rows == 0 else condition
-        values = choose_classes(self, self.condition_values(given, count), options)
+        self.require_values()
+        values = self.encoder.scaled(self.conditions.parse_for_samples(condition))
+        values = choose_classes(self, values, options)
         return sample_images(self, values, options)[0]
 
     def complete(

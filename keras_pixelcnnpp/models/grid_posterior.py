@@ -336,13 +336,10 @@ def _scores_on_grid(
     """Returns the log-likelihood of each image under each vector, float32 `(N, K)`, nats."""
     encoder = model.encoder
     # All images share the vectors, without a copy.
-    scaled = encoder.of_part(Vectors.noun).scaled(grid)
-    values: Any = np.broadcast_to(scaled, (len(images), *scaled.shape))
-    others = model.conditions.parse_without(Vectors, condition, len(images))
-    if others:
-        scaled_ones = {name: encoder.of_part(name).scaled(one) for name, one in others.items()}
-        values = {**scaled_ones, Vectors.noun: values}
-    return log_means(model, images, values, options)
+    scaled = encoder[Vectors.name].scaled(grid)
+    vectors = np.broadcast_to(scaled, (len(images), *scaled.shape))
+    others = encoder.scaled(model.conditions.parse_without(Vectors, condition, len(images)))
+    return log_means(model, images, {**others, Vectors.name: vectors}, options)
 
 
 def rows_of_groups(groups: ArrayLike | None, count: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -369,8 +366,8 @@ def summed(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def vectors_of(conditions: Conditions) -> Vectors:
-    """Returns conditions that are vectors, or the part that is, or raises a `UserError`."""
-    for part in conditions.parts:
+    """Returns the part of conditions that are vectors, or raises a `UserError`."""
+    for part in conditions:
         if isinstance(part, Vectors):
             return part
     raise UserError(
@@ -387,14 +384,15 @@ def scores_of_vectors(
     options: ScoringOptions,
 ) -> np.ndarray:
     """Computes `AutoregressiveModel.score_function`. `images` are checked."""
-    if not isinstance(model.conditions, Vectors):
+    if [part.kind for part in model.conditions] != [Vectors.kind]:
         raise UserError(
             "Expected a model conditioned on `Vectors` alone. Received: a model of "
             f"{model.conditions.description}"
         )
-    given = model.conditions.parse(vectors, len(images)).astype("float64")
+    part, encoder = vectors_of(model.conditions), model.encoder[Vectors.name]
+    given = part.parse(vectors, len(images)).astype("float64")
     rows = rows_of_groups(groups, len(images))[1]
-    inputs = {"images": images, "values": model.encoder.scaled(given)[:, None]}
+    inputs = {"images": images, "values": encoder.scaled(given)[:, None]}
     known = np.ones(images.shape[:3], bool)
     if observed is not None:
         known = checked_observed(observed, len(images), model.image_shape)
@@ -403,7 +401,7 @@ def scores_of_vectors(
             raise invalid_argument("observed", observed, expected)
     inputs["known"] = known.astype("float32")
     found = evaluated(model, _gradients, inputs, options.batch_size, options.verbose)[:, 0]
-    return summed(found * model.encoder.slopes(given), rows)  # the chain rule
+    return summed(found * encoder.slopes(given), rows)  # the chain rule
 
 
 def _gradients(model: LikelihoodModel, inputs: Tensors) -> Tensor:

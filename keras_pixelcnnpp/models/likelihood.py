@@ -8,7 +8,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.conditions import ConditionEncoder, Conditions, conditions_of
+from keras_pixelcnnpp.conditions import (
+    LABEL,
+    ConditionEncoder,
+    Part,
+    Values,
+    conditions_of,
+)
 from keras_pixelcnnpp.conditions.values import num_candidates
 from keras_pixelcnnpp.distributions.heads import HEADS
 from keras_pixelcnnpp.distributions.levels import cast, levels_of, to_images
@@ -53,7 +59,7 @@ class LikelihoodModel(ImageModel):
         conditioning: str | None = None,
         dropout_rate: float = 0.0,
         class_names: Sequence[str] | None = None,
-        conditions: Conditions | Sequence[Conditions] | None = None,
+        conditions: Part | Sequence[Part] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -133,7 +139,7 @@ class LikelihoodModel(ImageModel):
         """The layer that encodes the condition, which has the bounds that `fit` has found."""
         return self.network.encoder
 
-    def condition_values(self, condition: Any, count: int, **how: bool) -> Nest:
+    def condition_values(self, condition: Any, count: int, **how: bool) -> Values:
         """Returns the condition of `count` images that a user gave as the network takes it.
 
         `how` has arguments of `Conditions.parse`.
@@ -189,9 +195,9 @@ class LikelihoodModel(ImageModel):
         Args:
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255.
             values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
-                returns them, with an axis of candidates: int `(batch, K)` for labels, float
-                `(batch, K, ...)` for others; a dict of these by name if there are several. `None`
-                for an unconditional model.
+                returns them, with an axis of candidates: a dict by the names of the parts, int
+                `(batch, K)` for labels, float `(batch, K, ...)` for others; or the tensor of a
+                single part. `None` for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:
@@ -200,20 +206,23 @@ class LikelihoodModel(ImageModel):
         """
         self.require_images(images)
         network = self._compiled_network() or self.network
-        if values is None:
-            values = self._value_of_none(images)
+        values = self._by_name(images, values)
         parameters = network(self.network_input(images), values, training=training)
         candidates = num_candidates(values)
         if candidates != parameters.shape[1]:  # the network does not use the condition
             parameters = ops.repeat(parameters, candidates, axis=1)
         return self.nan_where_invalid(images, parameters)
 
-    def _value_of_none(self, images: Tensor) -> Tensor:
-        if self.conditions.num_rows:
+    def _by_name(self, images: Tensor, values: Nest | None) -> Values:
+        """Returns candidate values by the names of the parts, with a class for each image."""
+        if isinstance(values, dict) and LABEL in values:
+            return values
+        by_name = self.conditions.by_name(values)
+        if any(one is None for one in by_name.values()):
             raise UserError(
-                f"A model of {self.conditions.description} needs values. Received: values=None"
+                f"A model of {self.conditions.description} needs values. Received: values={values}"
             )
-        return ops.zeros((ops.shape(images)[0], 1), "int32")
+        return {LABEL: ops.zeros((ops.shape(images)[0], 1), "int32"), **by_name}
 
     def pixel_log_likelihood(
         self, images: Tensor, values: Nest | None = None, training: bool = False
@@ -224,9 +233,9 @@ class LikelihoodModel(ImageModel):
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255. Images with values
                 out of range give NaN.
             values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
-                returns them, with an axis of candidates: int `(batch, K)` for labels, float
-                `(batch, K, ...)` for others; a dict of these by name if there are several. `None`
-                for an unconditional model.
+                returns them, with an axis of candidates: a dict by the names of the parts, int
+                `(batch, K)` for labels, float `(batch, K, ...)` for others; or the tensor of a
+                single part. `None` for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:
@@ -244,9 +253,9 @@ class LikelihoodModel(ImageModel):
             images: Integer tensor `(batch, height, width, channels)`, 0 to 255. Images with values
                 out of range give NaN.
             values: Candidate values of the condition for each image, as `encoder.scaled_tensor`
-                returns them, with an axis of candidates: int `(batch, K)` for labels, float
-                `(batch, K, ...)` for others; a dict of these by name if there are several. `None`
-                for an unconditional model.
+                returns them, with an axis of candidates: a dict by the names of the parts, int
+                `(batch, K)` for labels, float `(batch, K, ...)` for others; or the tensor of a
+                single part. `None` for an unconditional model.
             training: Boolean, whether dropout is active.
 
         Returns:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.conditions import Values
+from keras_pixelcnnpp.conditions.classes import choose_classes, class_of, with_classes
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.metrics import MeanOverBatch
@@ -28,7 +30,7 @@ def batch_loss(
     # Class weights from NumPy arrive as float64.
     given = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
     values, valid = model.encoder.targets(y, ops.shape(images)[0])
-    labels = model.conditions.class_of(values)
+    labels = class_of(values)
     valid = valid & (labels >= (model.lowest_training_label if training else model.lowest_label))
     labeled, true = labels >= 0, ops.maximum(labels, 0)
     if training:
@@ -53,7 +55,7 @@ def batch_loss(
 
 
 def _compare_candidates(
-    model: "TrainableModel", images: Tensor, values: Tensor, true: Tensor
+    model: "TrainableModel", images: Tensor, values: Values, true: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Returns log-likelihoods and logits `(batch, K)` of the candidates, for training.
 
@@ -61,10 +63,10 @@ def _compare_candidates(
     not compare classes.
     """
     if not model.compares_labels:
-        candidates = model.conditions.with_class(values, true[:, None])
-        return model.log_likelihood(images, candidates, True), None
-    classes = model.conditions.choose_classes(true, model.num_compared, model.seed_generator)
-    candidates = model.conditions.with_class(values, classes)
+        return model.log_likelihood(images, with_classes(values, true[:, None]), True), None
+    how = model.num_classes, model.num_compared, model.seed_generator
+    classes = choose_classes(true, *how)
+    candidates = with_classes(values, classes)
     log_likelihood = model.log_likelihood(images, candidates, True)
     return log_likelihood, model.posterior(log_likelihood, classes)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_pixelcnnpp.conditions import ConditionEncoder
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.conditioning import PLACES, Conditioning, parse_conditioning
 from keras_pixelcnnpp.layers.evaluation import Evaluation
@@ -60,7 +61,7 @@ class AutoregressiveNetwork(keras.layers.Layer):
         self.config = config
         self.num_parameters = config.num_parameters
         self.conditions = config.conditions
-        self.encoder = config.conditions.encoder(config.image_shape)
+        self.encoder = ConditionEncoder(config.conditions, config.image_shape, name="encoder")
         self.groups = self.evaluations_per_pixel = config.groups
         self.level_embedding = None
         if not config.ordered_levels:

@@ -10,6 +10,8 @@ import numpy as np
 from keras import ops
 from scipy.special import logsumexp, softmax
 
+from keras_pixelcnnpp.conditions import Values
+from keras_pixelcnnpp.conditions.classes import class_of, groups, with_classes, with_one_class
 from keras_pixelcnnpp.conditions.values import (
     flat_candidates,
     joined_values,
@@ -42,7 +44,7 @@ def images_at_once(model: LikelihoodModel) -> int:
 def class_scores(
     model: LikelihoodModel,
     images: Tensor,
-    values: Nest | None = None,
+    values: Values | None = None,
     training: bool = False,
 ) -> Tensor:
     """Computes the log-likelihood of images under every class, in parts to bound the memory.
@@ -78,15 +80,17 @@ def class_scores(
 
 
 def _scores_of(
-    model: LikelihoodModel, images: Tensor, values: Nest, training: bool = False
+    model: LikelihoodModel, images: Tensor, values: Values, training: bool = False
 ) -> Tensor:
-    values = model.conditions.with_class(values, model.conditions.all_classes)
+    values = with_classes(values, model.conditions.all_classes)
     if training:
         return model.log_likelihood(images, values, True)
     return for_values(model, partial(model.log_likelihood, images), values)
 
 
-def for_values(model: LikelihoodModel, function: Callable[[Nest], Tensor], values: Nest) -> Tensor:
+def for_values(
+    model: LikelihoodModel, function: Callable[[Values], Tensor], values: Values
+) -> Tensor:
     """Returns `function(values)`, `(batch, K, ...)`, evaluated in parts to bound the memory.
 
     `values` are `(batch, K, ...)`, or `(batch, 1, ...)` where all candidates share a value.
@@ -115,7 +119,7 @@ def for_values(model: LikelihoodModel, function: Callable[[Nest], Tensor], value
 def score(
     model: LikelihoodModel,
     images: np.ndarray,
-    values: Nest,
+    values: Values,
     options: ScoringOptions,
     per: str = "image",
     finish: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -187,7 +191,7 @@ SCORERS = {"image": _image_scores, "row": _row_scores, "pixel": _pixel_scores}
 
 
 def log_means(
-    model: LikelihoodModel, images: np.ndarray, values: Nest, options: ScoringOptions
+    model: LikelihoodModel, images: np.ndarray, values: Values, options: ScoringOptions
 ) -> np.ndarray:
     """Returns the log-likelihood of each image under each value that a user gave, nats.
 
@@ -197,13 +201,14 @@ def log_means(
     conditions, observed = model.conditions, options.observed
     if observed is not None:
         observed = checked_observed(observed, len(images), model.image_shape)
-    count = num_candidates(conditions.candidates_of(values))
+    candidates = conditions.candidates_of(values)
+    count = num_candidates(candidates)
     result = np.zeros((len(images), count), "float32")
-    for rows, candidates in conditions.groups(values):
+    for rows, some in groups(candidates, conditions.num_classes):
         of_rows = options
         if observed is not None:
             of_rows = replace(options, observed=observed[rows])
-        scores, _ = score_observed(model, images[rows], candidates, of_rows)
+        scores, _ = score_observed(model, images[rows], some, of_rows)
         result[rows] = log_marginal(scores.reshape(len(rows), count, -1))
     return result
 
@@ -211,7 +216,7 @@ def log_means(
 def score_observed(
     model: LikelihoodModel,
     images: np.ndarray,
-    values: Nest,
+    values: Values,
     options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log-likelihoods of parts of images, and those without one run each, nats.
@@ -244,7 +249,7 @@ def score_observed(
 def _estimates(
     model: LikelihoodModel,
     images: np.ndarray,
-    values: Nest,
+    values: Values,
     known: np.ndarray,
     options: ScoringOptions,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -281,24 +286,23 @@ def jackknife_error(without: np.ndarray) -> np.ndarray:
 
 def choose_classes(
     model: LikelihoodModel,
-    values: Nest,
+    values: Values,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
     num_particles: int = 1,
     first: int = 0,
-) -> np.ndarray:
+) -> Values:
     """Replaces classes -1 in values by random classes, sampled given the known pixels.
 
     The arguments are documented in `sample_images`, except for `first`, the position of the first
     image in a larger set; the seed of `options` is not `None`.
     """
-    conditions = model.conditions
-    classes = conditions.class_of(values).copy()
+    classes, every = class_of(values).copy(), model.conditions.all_classes
     rows = np.flatnonzero(classes < 0)
     if not len(rows):
         return values
-    scores = np.zeros((len(rows), len(conditions.all_classes)))
+    scores = np.zeros((len(rows), len(every)))
     if images is not None:
         how = ScoringOptions(
             batch_size=options.batch_size,
@@ -306,10 +310,10 @@ def choose_classes(
             num_particles=num_particles,
             seed=options.seed,
         )
-        candidates = conditions.completions(taken(values, rows))
+        candidates = with_classes(taken(values, rows), every)
         scores, _ = score_observed(model, images[rows], candidates, how)
     classes[rows] = random_choices(scores, options.seed, first + rows)
-    return conditions.with_one_class(values, classes)
+    return with_one_class(values, classes)
 
 
 def random_choices(scores: np.ndarray, seed: int, positions: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_pixelcnnpp.conditions.classes import class_of, groups, with_classes
+from keras_pixelcnnpp.conditions.values import as_candidates
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.grid_posterior import (
@@ -119,7 +121,7 @@ class ScoringModel(TrainableModel):
         images = self.checked_images(images)
         values = self.condition_values(condition, len(images))
         result = np.zeros(images.shape[:3], "float32")
-        for rows, candidates in self.conditions.groups(values):
+        for rows, candidates in groups(as_candidates(values), self.num_classes):
             given = images[rows], candidates, options, "pixel"
             result[rows] = score(self, *given, finish=log_marginal_of_pixels)
         return result
@@ -173,7 +175,7 @@ class ScoringModel(TrainableModel):
         values = self.condition_values(condition, len(images))
         found, finish = np.zeros((*images.shape, 4), "float32"), partial(statistics_of_batch, self)
         how = options.batch_size, options.verbose, finish
-        for rows, candidates in self.conditions.groups(values):
+        for rows, candidates in groups(as_candidates(values), self.num_classes):
             inputs = {"images": images[rows], "values": candidates}
             found[rows] = evaluated(self, parameters_of, inputs, *how)
         return with_pit(found, images, seed)
@@ -375,11 +377,10 @@ class ScoringModel(TrainableModel):
             return bits_per_dim(log_marginal(scores), self.image_shape) / share
 
         values = self.condition_values(condition, len(images))
-        candidates = self.conditions.candidates_of(values)
-        classes = self.conditions.class_of(values)[:, None]
+        candidates, classes = as_candidates(values), class_of(values)[:, None]
         if (classes < 0).any():  # the mean of equal values is the value
             classes = np.where(classes < 0, self.conditions.all_classes, classes)
-            candidates = self.conditions.with_class(values, classes)
+            candidates = with_classes(values, classes)
         return self._of_observed(statistic, images, candidates, options)
 
     def _of_classes(
@@ -393,7 +394,7 @@ class ScoringModel(TrainableModel):
         self.conditions.require_classes()
         images = self.checked_images(images)
         values = self.condition_values(condition, len(images))
-        candidates = self.conditions.with_class(values, self.conditions.all_classes)
+        candidates = with_classes(values, self.conditions.all_classes)
         return self._of_observed(statistic, images, candidates, options)
 
     def _of_observed(

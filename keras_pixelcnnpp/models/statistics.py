@@ -8,9 +8,10 @@ from keras import ops
 from scipy.ndimage import uniform_filter
 from scipy.special import log_softmax, logsumexp
 
+from keras_pixelcnnpp.conditions import Values
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.scoring import evaluated, for_values
-from keras_pixelcnnpp.utils.backend import Tensor, Tensors
+from keras_pixelcnnpp.utils.backend import Nest, Tensor, Tensors
 
 MAX_PROBABILITIES = 2_000_000  # of levels and mixture components, computed at once
 NEGLIGIBLE = 1e-7  # sum of the weights of values that are left out at a pixel
@@ -99,7 +100,7 @@ def parameters_of(model: LikelihoodModel, inputs: Tensors) -> Tensor:
     images = inputs["images"]
     levels = ops.expand_dims(model.to_levels(images), 1)
 
-    def evaluate(values: Tensor) -> Tensor:
+    def evaluate(values: Values) -> Tensor:
         parameters = model.pixel_parameters(images, values)
         log_prob = model.distribution.log_prob(parameters, levels)
         return ops.concatenate([parameters, log_prob[..., None]], axis=-1)
@@ -125,7 +126,7 @@ def _level_log_probs(model: LikelihoodModel, inputs: Tensors) -> Tensor:
 def statistics_of_batch(
     model: LikelihoodModel,
     found: np.ndarray,
-    inputs: dict[str, np.ndarray],
+    inputs: dict[str, Nest],
     log_weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Returns log p, H, V and P(X_i < x_i) of a batch, `(batch, height, width, channels, 4)`.

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_pixelcnnpp.conditions import ANY_CLASS
+from keras_pixelcnnpp.conditions.classes import class_of
 from keras_pixelcnnpp.layers.posterior import LabelPosterior
 from keras_pixelcnnpp.models.image_model import to_numpy
 from keras_pixelcnnpp.models.likelihood import LikelihoodModel
@@ -160,11 +161,11 @@ class TrainableModel(LikelihoodModel):
         return len(self.conditions.all_classes)
 
     def _checked_targets(self, y: Any, count: int, name: str, lowest: int) -> Any:
-        if y is None and self.conditions.num_rows:
+        if y is None and self.conditions:
             raise UserError(
                 f"`{name}` of a model of {self.conditions.description} needs a "
-                f"{self.conditions.noun} for each image: `model.{name}(images, "
-                f"{self.conditions.kind})`. Received: y=None"
+                f"{self.conditions.one_value} for each image: `model.{name}(images, "
+                f"{self.conditions.several_values})`. Received: y=None"
             )
         y = keras.tree.map_structure(to_numpy, y) if isinstance(y, tuple | dict) else to_numpy(y)
         parsed = self.conditions.parse(y, count, unknown=lowest < 0)
@@ -187,7 +188,7 @@ class TrainableModel(LikelihoodModel):
         self.conditions.require_classes()
         raise UserError(
             f"A model of {self.conditions.description} needs more than images. Expected: "
-            "class_probabilities(images, condition). Received: images alone"
+            "class_probabilities(images, condition=…). Received: images alone"
         )
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
@@ -231,7 +232,7 @@ class TrainableModel(LikelihoodModel):
         if y is None:
             return None
         values = self.encoder.scaled(y)
-        if self._unweighted_metrics and (self.conditions.class_of(values) < 0).any():
+        if self._unweighted_metrics and (class_of(values) < 0).any():
             raise UserError("`metrics` count unlabeled images. Compile with `weighted_metrics`")
         return self.encoder.for_step(values)
 
@@ -288,7 +289,7 @@ class TrainableModel(LikelihoodModel):
             y_pred = class_scores(self, x, self.encoder.targets(y, ops.shape(x)[0])[0])
         if not training and self.conditions.num_classes:
             # Not in `compute_metrics`, in which JAX has only the variables of metrics.
-            labels = self.conditions.class_of(self.encoder.targets(y, ops.shape(x)[0])[0])
+            labels = class_of(self.encoder.targets(y, ops.shape(x)[0])[0])
             probabilities = ops.softmax(self.posterior(y_pred), axis=-1)
             super().compute_metrics(x, labels, probabilities, sample_weight)
         return batch_loss(self, x, y, y_pred, sample_weight, training)

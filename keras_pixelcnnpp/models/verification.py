@@ -8,10 +8,10 @@ import numpy as np
 from keras import ops
 from scipy.stats import kstest
 
-from keras_pixelcnnpp.conditions.values import as_candidates
+from keras_pixelcnnpp.conditions.values import Values, as_candidates
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
-from keras_pixelcnnpp.utils.backend import Nest, Tensor, compiled, full_float32
+from keras_pixelcnnpp.utils.backend import Tensor, compiled, full_float32
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.indexing import read, write
 
@@ -64,7 +64,7 @@ def verify(model: AutoregressiveModel, seed: int = 0) -> None:
 
 
 def _require_causality(
-    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, given: Nest
+    model: AutoregressiveModel, image: np.ndarray, values: np.ndarray, given: Values
 ) -> None:
     height, width, channels = model.image_shape
     groups = model.network.groups
@@ -133,7 +133,7 @@ def _require_consistent_head(model: AutoregressiveModel, rng: np.random.Generato
         )
 
 
-def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: Nest) -> None:
+def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: Values) -> None:
     height, width, channels = model.image_shape
     incremental_pass = IncrementalPass(model)
 
@@ -163,7 +163,7 @@ def _require_same_pass(model: AutoregressiveModel, image: np.ndarray, given: Nes
         )
 
 
-def _require_same_when_loaded(model: AutoregressiveModel, image: np.ndarray, given: Nest) -> None:
+def _require_same_when_loaded(model: AutoregressiveModel, image: np.ndarray, given: Values) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         model.save(path)
@@ -176,7 +176,7 @@ def _require_same_when_loaded(model: AutoregressiveModel, image: np.ndarray, giv
         )
 
 
-def _parameters(model: AutoregressiveModel, image: np.ndarray, given: Nest) -> np.ndarray:
+def _parameters(model: AutoregressiveModel, image: np.ndarray, given: Values) -> np.ndarray:
     """Returns the parameters of each pixel as an array `(height, width, num_parameters)`."""
     inputs = image[None], as_candidates(given)
     parameters = model.pixel_parameters(*keras.tree.map_structure(ops.convert_to_tensor, inputs))

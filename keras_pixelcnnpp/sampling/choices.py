@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.conditions import Conditions
-from keras_pixelcnnpp.conditions.values import as_candidates, first_candidate
+from keras_pixelcnnpp.conditions import Values
+from keras_pixelcnnpp.conditions.classes import all_classes, class_of, with_classes
+from keras_pixelcnnpp.conditions.values import as_candidates
 from keras_pixelcnnpp.distributions.head import Head, first_level_above
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
-from keras_pixelcnnpp.utils.backend import Nest, Tensor, Tensors
+from keras_pixelcnnpp.utils.backend import Tensor, Tensors
 
 #: Boolean tensor `(batch, channels)`, whether sub-pixels are known, and levels `(batch, channels)`.
 Known = tuple[Tensor, Tensor]
@@ -45,7 +46,7 @@ class WholePixels:
         """Returns what `choose` needs of the options, a number for each image, `(count,)`."""
         return {"temperature": np.full(count, options.temperature, "float32")}
 
-    def values(self, values: Nest) -> Nest:
+    def values(self, values: Values) -> Values:
         """Returns the values `(batch, candidates, ...)` of the pass, from those of the images."""
         return as_candidates(values)
 
@@ -185,18 +186,18 @@ class GuidedSubPixels(SubPixels):
 
     Args:
         head, has_temperature: See `SubPixels`.
-        conditions: The model's conditions, which have at least two classes.
+        num_classes: Integer, number of classes, at least 2.
 
     Reference:
         Ho & Salimans 2022, Classifier-Free Diffusion Guidance, https://arxiv.org/abs/2207.12598.
         There, w has the same meaning, and q comes from an unconditional model.
     """
 
-    conditions: Conditions = field(kw_only=True)
+    num_classes: int = field(kw_only=True)
 
     @property
     def candidates(self) -> int:
-        return self.conditions.num_classes
+        return self.num_classes
 
     def inputs(self, options: SamplingOptions, count: int) -> dict[str, np.ndarray]:
         return super().inputs(options, count) | {
@@ -204,15 +205,14 @@ class GuidedSubPixels(SubPixels):
             "guidance_logit_scale": np.full(count, options.guidance_logit_scale, "float32"),
         }
 
-    def values(self, values: Nest) -> Nest:
-        return self.conditions.with_class(values, self.conditions.all_classes)
+    def values(self, values: Values) -> Values:
+        return with_classes(values, all_classes(self.num_classes))
 
     def first(self, batch_size: int | Tensor) -> Tensors:
         return {"log_likelihood": ops.zeros((batch_size, self.candidates))}
 
     def law(self, log_probs: Tensor, inputs: Tensors, carry: Tensors) -> Tensor:
-        own_class = self.conditions.class_of(first_candidate(inputs["values"]))[:, None]
-        of_class = ops.equal(own_class, ops.arange(self.candidates, dtype="int32"))
+        of_class = ops.equal(class_of(inputs["values"]), ops.arange(self.candidates, dtype="int32"))
         of_class = ops.cast(of_class, "float32")[..., None]  # (batch, num_classes, 1)
         scaled = inputs["guidance_logit_scale"] * carry["log_likelihood"]
         weights = ops.log_softmax(scaled, axis=1)
@@ -232,5 +232,5 @@ def choice_for(model: PixelModel, options: SamplingOptions, by_channel: bool) ->
     if options.guidance:
         # Likelihoods at temperature 1 are computed only once.
         tempered = options.temperature != 1
-        return GuidedSubPixels(head, tempered, conditions=model.conditions)
+        return GuidedSubPixels(head, tempered, num_classes=model.num_classes)
     return SubPixels(head) if by_channel else WholePixels(head)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_pixelcnnpp.conditions import LABEL
 from keras_pixelcnnpp.data.images import image_grid, png_bytes
 from keras_pixelcnnpp.utils.files import atomic_files, safe_names
 
@@ -52,14 +53,13 @@ class ClassSamples:
             per_class: Integer, number of images of each class.
             chosen: Labels of the classes to sample, by default all.
             others: What else the model is conditioned on: the vectors or the maps of the images, in
-                the order of their classes, by the kind of condition, `"vectors"` or `"maps"`.
+                the order of their classes, by the name of the part, `"vector"` or `"map"`.
             **arguments: Other arguments of `AutoregressiveModel.sample`, such as `seed`.
         """
         names = model.class_names or ("any",)
         labels = np.repeat(chosen if len(chosen) else range(len(names)), per_class)
-        condition = model.conditions.assembled({"labels": labels, **(others or {})})
-        wanted = per_class if condition is None else condition
-        return cls(model.sample(wanted, **arguments), labels, names)
+        condition = {**(others or {}), **({LABEL: labels} if model.class_names else {})}
+        return cls(model.sample(condition or per_class, **arguments), labels, names)
 
     def __len__(self) -> int:
         return len(self.images)

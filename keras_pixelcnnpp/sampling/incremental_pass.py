@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_pixelcnnpp.conditions import Values
 from keras_pixelcnnpp.layers.arithmetic import FloatArithmetic
 from keras_pixelcnnpp.layers.evaluation import (
     Evaluation,
@@ -55,7 +56,7 @@ class IncrementalPass:
 
     def run(
         self,
-        values: Tensor,
+        values: Values,
         batch_size: int | Tensor,
         choose: Callable[..., tuple[Tensor, Nest]],
         given: Nest = (),
@@ -66,7 +67,7 @@ class IncrementalPass:
         """Runs over all pixels of a batch of images.
 
         Args:
-            values: Values of the condition, `(batch, candidates, ...)`.
+            values: Values of the condition, `(batch, candidates, ...)`, by the names of its parts.
             batch_size: Integer or scalar tensor.
             choose: Function `(parameters, row, column, carry, *given)`, called with the parameters
                 `(batch, candidates, 1, 1, num_parameters)` of a pixel and its (traced) position. It

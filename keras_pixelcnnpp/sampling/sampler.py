@@ -9,19 +9,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_pixelcnnpp.conditions.values import (
-    as_candidates,
-    first_candidate,
-    num_images,
-    taken,
-)
+from keras_pixelcnnpp.conditions import Values
+from keras_pixelcnnpp.conditions.values import first_candidate, num_images, taken
 from keras_pixelcnnpp.sampling.choices import WholePixels, choice_for
 from keras_pixelcnnpp.sampling.incremental_pass import IncrementalPass
 from keras_pixelcnnpp.sampling.model import PixelModel
 from keras_pixelcnnpp.sampling.options import SamplingOptions
 from keras_pixelcnnpp.sampling.particles import Particles
 from keras_pixelcnnpp.utils.backend import (
-    Nest,
     Tensor,
     Tensors,
     compiled,
@@ -36,7 +31,7 @@ from keras_pixelcnnpp.utils.indexing import read
 @full_float32()
 def sample_images(
     model: PixelModel,
-    values: Nest,
+    values: Values,
     options: SamplingOptions,
     images: np.ndarray | None = None,
     known: np.ndarray | None = None,
@@ -164,7 +159,7 @@ class PixelSampler:
 
     Call arguments:
         inputs: Dict of tensors:
-            `"values"`, those of the condition, `(batch, ...)`, such as int `(batch,)`;
+            `"values"`, those of the condition, `(batch, ...)`, by the names of its parts;
             `"noise"`, uniform in (0, 1), `(batch, height, width, n)`, or with particles
             `(batch, particles, height, width, n)`, where n is the `noise_size` of `choice`;
             the inputs of `choice`, float `(batch,)`, such as `"temperature"`;
@@ -227,7 +222,7 @@ class PixelSampler:
         by_row = ("row_noise", "unknown_later")
         planes = {name: inputs[name] for name in ("noise", "image", "known") if name in inputs}
         found: Tensors = {
-            name: keras.tree.map_structure(repeat, as_candidates(values))
+            name: keras.tree.map_structure(lambda x: repeat(x[:, None]), values)
             for name, values in inputs.items()
             if name not in (*by_row, *planes)
         }

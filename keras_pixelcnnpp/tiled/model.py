@@ -11,8 +11,15 @@ from scipy.special import log_softmax, logsumexp
 
 from keras_pixelcnnpp.codec.blocks import Block, rows_of_blocks, waves
 from keras_pixelcnnpp.codec.container import compress_images, decompress_images
-from keras_pixelcnnpp.conditions import Conditions, Group
-from keras_pixelcnnpp.conditions.values import joined_values, num_candidates, taken
+from keras_pixelcnnpp.conditions import Conditions, Group, Values
+from keras_pixelcnnpp.conditions.classes import class_of, groups, with_classes, with_one_class
+from keras_pixelcnnpp.conditions.values import (
+    as_candidates,
+    joined_values,
+    num_candidates,
+    num_images,
+    taken,
+)
 from keras_pixelcnnpp.distributions.bits import bits_per_dim
 from keras_pixelcnnpp.layers.posterior import log_marginal
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -30,7 +37,7 @@ from keras_pixelcnnpp.models.statistics import (
 )
 from keras_pixelcnnpp.sampling.options import SamplingOptions, ScoringOptions
 from keras_pixelcnnpp.sampling.sampler import sample_images
-from keras_pixelcnnpp.utils.backend import Nest, progress
+from keras_pixelcnnpp.utils.backend import progress
 from keras_pixelcnnpp.utils.checks import image_dtype, require_no_mask, with_channels
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
@@ -268,7 +275,7 @@ class TiledModel:
         frames = self.checked(frames)
         conditions = self._conditions(frames.shape[1:3])
         values = self._values(condition, len(frames), conditions)
-        return self._sums(frames, conditions.with_class(values, conditions.all_classes), options)
+        return self._sums(frames, with_classes(values, conditions.all_classes), options)
 
     def sample(
         self,
@@ -334,9 +341,8 @@ class TiledModel:
             verbose=verbose,
         ).checked(model)
         conditions = self._conditions((height, width))
-        count = conditions.number_of(condition)
-        given = None if conditions.num_rows == 0 else condition
-        wanted = self._values(given, count, conditions)
+        wanted = self._scaled(conditions.parse_for_samples(condition))
+        count = num_images(wanted)
         shape = (count, height, width, model.image_shape[-1])
         frames, first = np.zeros(shape, image_dtype(model.num_levels)), 0
         if above is not None:
@@ -348,17 +354,17 @@ class TiledModel:
                 raise invalid_argument("above", np.shape(above), expected)
             above = model.checked_images(above, size=(rows, width))
             frames[:, :rows], first = model.to_images(model.to_levels(above)), ends.index(rows) + 1
-        classes = conditions.class_of(wanted).copy()
+        classes = class_of(wanted).copy()
         unknown = np.flatnonzero(classes < 0)
         if len(unknown):
             scores = np.zeros((len(unknown), len(conditions.all_classes)))
             if first:
-                of_part, given = self._conditions(above.shape[1:3]), taken(wanted, unknown)
+                given, how = taken(wanted, unknown), ScoringOptions(batch_size=batch_size)
                 values = self._part(conditions, given, *map(slice, above.shape[1:3]))
-                how = ScoringOptions(batch_size=batch_size)
-                scores = self._sums(above[unknown], of_part.completions(values), how)
+                candidates = with_classes(values, conditions.all_classes)
+                scores = self._sums(above[unknown], candidates, how)
             classes[unknown] = random_choices(scores, options.seed, unknown)
-            wanted = conditions.with_one_class(wanted, classes)
+            wanted = with_one_class(wanted, classes)
         for wave in waves(blocks[first:]):
             windows = np.concatenate([frames[:, b.rows, b.columns] for *_, b in wave])
             known = np.repeat([b.known for *_, b in wave], count, axis=0)
@@ -449,14 +455,15 @@ class TiledModel:
         """Returns the conditions of frames of a height and width."""
         return self.model.conditions.of_frame(size, self.model.image_shape)
 
-    def _values(self, condition: Any, count: int, conditions: Conditions) -> np.ndarray:
+    def _values(self, condition: Any, count: int, conditions: Conditions) -> Values:
         """Returns the condition of `count` frames that a user gave, scaled for the network."""
-        self.model.require_values()
-        return self.model.encoder.scaled(conditions.parse(condition, count))
+        return self._scaled(conditions.parse(condition, count))
 
-    def _part(
-        self, conditions: Conditions, values: Nest, rows: slice, columns: slice
-    ) -> np.ndarray:
+    def _scaled(self, parsed: Values) -> Values:
+        self.model.require_values()
+        return self.model.encoder.scaled(parsed)
+
+    def _part(self, conditions: Conditions, values: Values, rows: slice, columns: slice) -> Values:
         """Returns the part of values `(batch, ...)` of frames that belongs to some of the pixels.
 
         `conditions` are those of the frames.
@@ -472,16 +479,17 @@ class TiledModel:
         The mean is taken over the second axis of the values.
         """
         conditions = self._conditions(frames.shape[1:3])
-        return conditions.groups(self._values(condition, len(frames), conditions))
+        values = self._values(condition, len(frames), conditions)
+        return groups(as_candidates(values), conditions.num_classes)
 
-    def _sums(self, frames: np.ndarray, values: Nest, options: ScoringOptions) -> np.ndarray:
+    def _sums(self, frames: np.ndarray, values: Values, options: ScoringOptions) -> np.ndarray:
         """Returns log-likelihoods of frames under values `(N, K, ...)`, float64 `(N, K)`."""
         sums = np.zeros((len(frames), num_candidates(values)))
         for index, _, scores in self._scores(frames, values, options):
             sums[index] += scores.sum(axis=(1, 2), dtype="float64")
         return sums
 
-    def _maps(self, frames: np.ndarray, values: Nest, options: ScoringOptions) -> np.ndarray:
+    def _maps(self, frames: np.ndarray, values: Values, options: ScoringOptions) -> np.ndarray:
         """Returns log-probabilities of pixels under values, float32 `(N, K, H, W)`, nats."""
         maps = np.zeros((len(frames), num_candidates(values), *frames.shape[1:3]), "float32")
         for index, block, scores in self._scores(frames, values, options):
@@ -489,7 +497,7 @@ class TiledModel:
         return maps
 
     def _scores(
-        self, frames: np.ndarray, values: Nest, options: ScoringOptions
+        self, frames: np.ndarray, values: Values, options: ScoringOptions
     ) -> Iterator[tuple[int, Block, np.ndarray]]:
         """Yields the index of a frame, a block and its scores `(K, height, width)`, nats."""
         silent = replace(options, verbose=0)
@@ -499,8 +507,8 @@ class TiledModel:
                 yield index, block, pixels[:, block.above :, block.left :]
 
     def _windows(
-        self, frames: np.ndarray, values: Nest, options: ScoringOptions
-    ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray, np.ndarray]]:
+        self, frames: np.ndarray, values: Values, options: ScoringOptions
+    ) -> Iterator[tuple[list[tuple[int, Block]], np.ndarray, Values]]:
         """Yields batches: pairs of the index of a frame and a block, their windows, and values.
 
         `values` are those of the frames, `(N, K, ...)`.

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from keras_pixelcnnpp.conditions.classes import class_of
 from keras_pixelcnnpp.data.batches import ImageBatches, RandomCrops, SetEpoch
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
@@ -206,13 +207,13 @@ def refit_class_bias(
 
     About `BIAS_IMAGES` of the training images, uint8 `(N, height, width, channels)`, are chosen by
     `seed`, the same fraction of each class, and scored `batch_size` at a time. `condition` has the
-    label of each image, -1 for images to leave out; in a tuple with the other parts of the
+    label of each image, -1 for images to leave out; in a dict with the other parts of the
     conditions. `sample_weight` is as in `fit_class_bias`.
     """
     # Training learns biases for a network with dropout, whose log-likelihoods are shifted by class,
     # and for weights that are not averaged. The cross-entropy is convex in the biases, so the
     # result does not depend on their initial values.
-    labels = model.conditions.class_of(model.condition_values(condition, len(images)))
+    labels = class_of(model.condition_values(condition, len(images)))
     labeled = np.flatnonzero(labels >= 0)
     rows = labeled[stratified_rows(labels[labeled], BIAS_IMAGES, seed)]
     of_rows = keras.tree.map_structure(lambda part: np.asarray(part)[rows], condition)

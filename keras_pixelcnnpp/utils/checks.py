@@ -330,26 +330,6 @@ def class_label(class_names: Sequence[str], name: str) -> int:
     raise UserError(f"Unknown class {name!r}. Expected one of: {expected}")
 
 
-def checked_vectors(values: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Returns the vectors of `count` images in data as floats `(count, size)`.
-
-    Raises:
-        UserError: If they are not finite numbers `(count, size)` or `(count,)`.
-    """
-    array = values[:, None] if values.ndim == 1 else values
-    if array.ndim != 2 or len(array) != count or not array.size or array.dtype.kind not in "uif":
-        raise UserError(
-            f"{name} must be numbers ({count}, size) or ({count},). "
-            f"Received: {values.dtype} {values.shape}"
-        )
-    wrong = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if len(wrong):
-        raise UserError(
-            f"{name}, row {wrong[0]}: expected finite numbers. Received: {array[wrong[0]].tolist()}"
-        )
-    return array if array.dtype.kind == "f" else array.astype("float64")
-
-
 def checked_codes(codes: np.ndarray, num_codes: int, name: str) -> np.ndarray:
     """Returns codes in data, an array of any shape, in the dtype that a model of them takes.
 
@@ -362,22 +342,6 @@ def checked_codes(codes: np.ndarray, num_codes: int, name: str) -> np.ndarray:
             f"Received: {codes.dtype}, values from {codes.min()} to {codes.max()}"
         )
     return codes.astype(image_dtype(num_codes))
-
-
-def checked_maps(maps: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Returns the maps of `count` images in data as numbers `(count, height, width, channels)`.
-
-    Raises:
-        UserError: If they are not finite numbers of this shape, or without the axis of channels.
-    """
-    array = maps[..., None] if maps.ndim == 3 else maps
-    if array.ndim != 4 or len(array) != count or not array.size or array.dtype.kind not in "uif":
-        raise UserError(
-            f"{name} must be numbers ({count}, height, width) or ({count}, height, width, "
-            f"channels). Received: {maps.dtype} {maps.shape}"
-        )
-    require_finite(array, name)
-    return array
 
 
 def checked_labels(

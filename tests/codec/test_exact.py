@@ -77,9 +77,7 @@ def of_whole_images(exact, labels, levels):
     def parameters(inputs):
         arithmetic = FixedPointArithmetic().with_kernels(inputs["kernels"])
         with exact.weights(inputs):
-            found = exact.network.call(
-                inputs["levels"][:, None], inputs["labels"][:, None], arithmetic
-            )
+            found = exact.network.call(inputs["levels"][:, None], inputs["values"], arithmetic)
         return as_whole_numbers(found[:, 0])
 
     with float64():

@@ -28,13 +28,13 @@ def run_of_both(run_of_arrays):
 
 def test_a_run_is_conditioned_on_all_that_the_data_have(run_of_both):
     model = load_trained_model(run_of_both.model_keras)
-    assert [part.kind for part in model.conditions.parts] == ["labels", "maps"]
+    assert [part.kind for part in model.conditions] == ["labels", "maps"]
     assert model.class_names == ("inverse", "copy")
     data = run_of_both.load_data()
     images = data.split("validation")
     assert run_of_both.trained_on(images).all()  # they are also in the split train
     others = images.take(slice(None))
-    object.__setattr__(others, "maps", 255 - images.maps)
+    others.given["map"] = 255 - images.given["map"]
     assert not run_of_both.trained_on(others).any()
 
 
@@ -109,4 +109,4 @@ def test_pairs_in_folders_of_classes(tmp_path):
     assert dataset.conditions.description == "2 classes and maps (h0)"
     rows = np.array([int(path.rpartition("/")[2].removesuffix(".png")) for path in split.paths])
     np.testing.assert_array_equal(split.labels, 1 - LABELS[rows])
-    np.testing.assert_array_equal(split.maps[..., 0], MAPS[rows])
+    np.testing.assert_array_equal(split.given["map"][..., 0], MAPS[rows])

@@ -1,7 +1,6 @@
 """A run that is conditioned on vectors: trained from files, and used by the commands."""
 
 import csv
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,15 +51,15 @@ def test_a_run_keeps_the_vectors_and_their_bounds(run_of_vectors, arrays, tmp_pa
     assert recipe_of_run(config, "pixelcnnpp").vectors == "share,contrast"
     model = load_trained_model(run_of_vectors.model_keras)
     vectors = np.load(arrays)["vectors_train"]
-    bounds = model.encoder.bounds
+    bounds = model.encoder["vector"].bounds
     np.testing.assert_array_equal(bounds, [vectors.min(axis=0), vectors.max(axis=0)])
     assert model.conditions.names == ("share", "contrast")
     model.save_to_preset(tmp_path / "preset")
     assert Preset(tmp_path / "preset").recipe().filters == 4
     split = run_of_vectors.load_data().split("validation")
     others = np.load(arrays)["vectors_val"]
-    np.testing.assert_array_equal(split.vectors, others)
-    bits = model.bits_per_dim(split.images, split.vectors).mean()
+    np.testing.assert_array_equal(split.given["vector"], others)
+    bits = model.bits_per_dim(split.images, split.given["vector"]).mean()
     assert run_of_vectors.history("pixelcnnpp")[0]["val_bits_per_dim"] == pytest.approx(bits)
 
 
@@ -70,13 +69,13 @@ def test_scales_and_bounds_of_a_command(run_of_arrays, pixelcnnpp, tmp_path):
     given = {"x_train": images, "vectors_train": vectors, "x_val": images, "vectors_val": vectors}
     run = run_of_arrays(given, vectors="share:log:0.05:1,contrast:-2:2")
     model = load_trained_model(run.model_keras)
-    assert (model.conditions.names, model.conditions.scale) == (
+    assert (model.conditions.names, model.conditions[0].scale) == (
         ("share", "contrast"),
         ("log", "linear"),
     )
-    np.testing.assert_allclose(model.encoder.bounds, [[0.05, -2], [1, 2]])
+    np.testing.assert_allclose(model.encoder["vector"].bounds, [[0.05, -2], [1, 2]])
     # The middle of the logarithms is 0 for the network.
-    scaled = model.condition_values([[0.05**0.5, 0]], 1)
+    scaled = model.condition_values([[0.05**0.5, 0]], 1)["vector"]
     np.testing.assert_allclose(scaled, [[0, 0]], atol=1e-6)
     config = run.read_config()
     assert recipe_of_run(config, "pixelcnnpp").vectors == "share:log:0.05:1,contrast:-2:2"
@@ -187,8 +186,10 @@ def test_columns_of_a_csv_file_are_vectors(tmp_path):
     assert dataset.vector_names == ("class", "share")
     assert dataset.conditions.names == ("class", "share")  # one class tells nothing more
     order = [int(path.removesuffix(".png")) for path in dataset.split("train").paths]
-    np.testing.assert_allclose(dataset.split("train").vectors, vectors[order][:, ::-1], rtol=1e-6)
-    assert dataset.split_as(dataset.listing()[::-1]).split("test").vectors.shape == (2, 2)
+    np.testing.assert_allclose(
+        dataset.split("train").given["vector"], vectors[order][:, ::-1], rtol=1e-6
+    )
+    assert dataset.split_as(dataset.listing()[::-1]).split("test").given["vector"].shape == (2, 2)
     other = load_dataset(tmp_path, **how, vectors=("share", "class"))
     assert dataset.fingerprint() != other.fingerprint()
     with pytest.raises(UserError, match="column field"):
@@ -222,7 +223,7 @@ def test_a_grid_has_all_vectors_in_the_order_of_the_model():
 
 def vector_texts(vectors):
     """Returns what a listing says of vectors."""
-    return kp.Vectors(vectors.shape[1]).texts(SimpleNamespace(vectors=vectors))
+    return kp.Vectors(vectors.shape[1]).texts(vectors)
 
 
 def test_an_image_is_known_with_its_vector():

@@ -27,11 +27,11 @@ def test_images_have_the_maps_of_their_names(tmp_path):
     write(tmp_path, [7, 200], "test")
     dataset = load_dataset(tmp_path, channels=1, make_splits=False)
     assert dataset.class_names == ()
-    assert dataset.conditions.shape == (2, 2, 1)
+    assert dataset.conditions[0].shape == (2, 2, 1)
     for name, count in (("train", 3), ("test", 2)):
         split = dataset.split(name)
         assert (split.images.shape, len(split)) == ((count, 4, 4, 1), count)
-        np.testing.assert_array_equal(split.images[:, :2, :2], split.maps)
+        np.testing.assert_array_equal(split.images[:, :2, :2], split.given["map"])
 
 
 def test_without_splits_images_are_split_with_their_maps(tmp_path):
@@ -40,7 +40,7 @@ def test_without_splits_images_are_split_with_their_maps(tmp_path):
     assert [len(split) for split in dataset.splits.values()] == [24, 3, 3]
     for split in dataset.splits.values():
         assert split.images.shape[1:] == (8, 8, 1)
-        np.testing.assert_array_equal(split.images, split.maps)
+        np.testing.assert_array_equal(split.images, split.given["map"])
 
 
 @pytest.mark.parametrize("kind", ["images", "maps"])
@@ -52,7 +52,7 @@ def test_errors_name_the_file(tmp_path, kind):
     with pytest.raises(UserError, match=rf"^{re.escape(str(file))}: not an image"):
         load_dataset(tmp_path, make_splits=False)
     found = load_dataset(tmp_path, make_splits=False, skip_corrupted=True).split("train")
-    assert (found.images.max(), found.maps.max()) == (3, 3)
+    assert (found.images.max(), found.given["map"].max()) == (3, 3)
     file.unlink()
     with pytest.raises(UserError, match=r"40\.png has no"):
         load_dataset(tmp_path, make_splits=False)

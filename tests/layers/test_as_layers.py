@@ -51,14 +51,14 @@ def test_strategy(rng, name):
     x = rng.normal(size=FEATURES).astype("float32")
     channels = 3 + (3 if name == "one_hot" else 0)
     layer, expected = conditioning.STRATEGIES[name], (2, 4, 4, 6, channels)
-    check_layer(layer, {"conditions": conditions.Labels(3)}, [x, CONDITION], expected)
+    check_layer(layer, {"conditions": conditions.Labels(3)}, [x, (CONDITION,)], expected)
 
 
 # A strategy that starts at zero can be added to a trained network without harm.
 @pytest.mark.parametrize("name", ["film", "spatial", "cross_attention"])
 def test_strategy_starts_without_effect(rng, name):
     x = (10 + 3 * rng.normal(size=FEATURES)).astype("float32")
-    received = run(conditioning.STRATEGIES[name](3), x, CONDITION)
+    received = run(conditioning.STRATEGIES[name](3), x, (CONDITION,))
     np.testing.assert_allclose(received, np.repeat(x, 4, axis=1), rtol=1e-6)
 
 
@@ -66,8 +66,8 @@ def test_strategy_starts_without_effect(rng, name):
 def test_mixture_head_starts_without_effect_and_stays_in_float32(rng, dtype):
     x, features = rng.normal(10, 3, (2, *FEATURES)).astype("float32")
     layer = conditioning.MixtureHeadConditioning(3, dtype=dtype)
-    layer.build(x.shape, CONDITION.shape, features.shape)
-    output = layer(ops.convert_to_tensor(x), CONDITION, features=ops.convert_to_tensor(features))
+    layer.build(x.shape, (CONDITION.shape,), features.shape)
+    output = layer(ops.convert_to_tensor(x), (CONDITION,), features=ops.convert_to_tensor(features))
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
     expected = np.repeat(x, 4, axis=1)
     np.testing.assert_allclose(ops.convert_to_numpy(output), expected, rtol=1e-6)
@@ -102,7 +102,7 @@ FILTERS = {"filters": 4}
 
 
 def block_with(conditioning):
-    config = NetworkConfig(conditioning=conditioning, conditions=conditions.Labels(2))
+    config = NetworkConfig(conditioning=conditioning, conditions=conditions.conditions_of(2))
     return layers.GatedResidualBlock(4, config=config)
 
 

@@ -6,7 +6,7 @@ from backend_tools import input_gradient
 from keras import ops
 from layer_checks import run
 
-from keras_pixelcnnpp.conditions import Labels
+from keras_pixelcnnpp.conditions import conditions_of
 from keras_pixelcnnpp.layers.arithmetic import concat_elu
 from keras_pixelcnnpp.layers.evaluation import Evaluation
 from keras_pixelcnnpp.layers.gated_residual import ResidualStack, SharedDropout
@@ -16,10 +16,14 @@ from keras_pixelcnnpp.layers.network_config import NetworkConfig
 def test_work_before_the_label_is_done_once(rng):
     """Down blocks are evaluated for a single candidate, although there are three labels."""
     x, labels = rng.normal(size=(2, 1, 4, 4, 3)).astype("float32"), np.array([[0, 1, 2]] * 2)
-    evaluation = Evaluation(condition=[labels[..., None, None]])
+    evaluation = Evaluation(condition=[(labels[..., None, None],)])
     candidates = {}
     for blocks in ("all", "up"):
-        options = {"conditioning": "bias", "conditions": Labels(3), "conditioned_blocks": blocks}
+        options = {
+            "conditioning": "bias",
+            "conditions": conditions_of(3),
+            "conditioned_blocks": blocks,
+        }
         config = NetworkConfig(filters=(3, 4), num_blocks=(1, 1), **options)
         outputs = ResidualStack(config)(x, evaluation=evaluation)
         candidates[blocks] = [output.shape[1] for output in outputs.values()]

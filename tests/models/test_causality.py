@@ -42,10 +42,10 @@ def influences(model, targets):
         if model.head == "categorical":
             own = slice(c * model.num_levels, (c + 1) * model.num_levels)
         weights[index, i, j, own] = rng.normal(size=weights[index, i, j, own].shape)
-    labels = ops.ones((count, 1), "int32") if model.num_classes else None
+    values = {"label": ops.full((count, 1), int(model.num_classes > 0), "int32")}
 
     def combined(levels):
-        parameters = model.network(ops.expand_dims(levels, 1), labels)[:, 0]
+        parameters = model.network(ops.expand_dims(levels, 1), values)[:, 0]
         return ops.sum(ops.convert_to_tensor(weights) * parameters)
 
     # One copy of the image per target gives all gradients in one pass.

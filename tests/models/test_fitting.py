@@ -10,7 +10,8 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import chisquare
 from tiny import IMAGES, LABELS
 
-from keras_pixelcnnpp import Labels, LikelihoodFirst
+from keras_pixelcnnpp import LikelihoodFirst
+from keras_pixelcnnpp.conditions.classes import choose_classes
 from keras_pixelcnnpp.training.checkpoints import Checkpoints, Progress
 from keras_pixelcnnpp.utils.backend import variable_value
 
@@ -141,15 +142,14 @@ def test_loss_and_metrics(unlabeled_weight):
     assert np.isnan(no_labels["accuracy"])
 
 
-def chosen(conditions, labels, count, seed_generator):
-    labels = ops.convert_to_tensor(labels)
-    return ops.convert_to_numpy(conditions.choose_classes(labels, count, seed_generator))
+def chosen(labels, *how):
+    return ops.convert_to_numpy(choose_classes(ops.convert_to_tensor(labels), *how))
 
 
 def test_the_true_label_comes_first_and_the_others_are_equally_likely():
-    conditions, seed_generator = Labels(6), keras.random.SeedGenerator(0)
+    seed_generator = keras.random.SeedGenerator(0)
     labels = np.arange(6000, dtype="int32") % 6
-    rows = chosen(conditions, labels, 3, seed_generator)
+    rows = chosen(labels, 6, 3, seed_generator)
     np.testing.assert_array_equal(rows[:, 0], labels)
     assert all(len(set(row)) == 3 for row in rows.tolist())
     assert set(rows.ravel().tolist()) == set(range(6))
@@ -157,7 +157,7 @@ def test_the_true_label_comes_first_and_the_others_are_equally_likely():
         counts = np.zeros((6, 6))
         np.add.at(counts, (labels, rows[:, place]), 1)
         assert chisquare(counts[~np.eye(6, dtype=bool)], ddof=5).pvalue > 1e-3
-    assert np.any(chosen(conditions, labels, 3, seed_generator) != rows)
+    assert np.any(chosen(labels, 6, 3, seed_generator) != rows)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_loss_of_a_step_and_its_candidates_come_back_with_a_checkpoint(of_two_la
     bits = -scores[np.arange(12), LABELS] / (16 * np.log(2))
     logits = scores + np.array([0.1, -0.2, 0.4])
     for loss in losses:
-        rows = chosen(model.conditions, LABELS, 2, model.seed_generator)
+        rows = chosen(LABELS, 3, 2, model.seed_generator)
         cross_entropy = -log_softmax(np.take_along_axis(logits, rows, axis=1), axis=1)[:, 0]
         assert loss == pytest.approx(np.mean(bits + 0.7 * cross_entropy), rel=1e-4)
     assert losses[0] != pytest.approx(losses[1], rel=1e-4)

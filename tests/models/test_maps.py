@@ -152,7 +152,7 @@ def test_vectors_of_codes_are_those_of_their_channels(tmp_path):
     """The first layer adds up rows of its table, as in NumPy; archives and streams know it."""
     numbers, shape = (5, 2, 3), (2, 4, 1)
     model = model_of(kp.PixelCNN, shape, kp.Maps.of_codes((1, 2, 3), numbers))
-    encoder, rng = model.encoder, np.random.default_rng(0)
+    encoder, rng = model.encoder["map"], np.random.default_rng(0)
     maps = rng.integers(0, numbers, (40, 1, 2, 3))
     table = ops.convert_to_numpy(encoder.steps[0].table)
     tables = np.split(table, [5, 7])

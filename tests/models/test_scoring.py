@@ -56,9 +56,9 @@ def test_classes_in_parts_that_bound_the_memory(hybrid, monkeypatch):
     monkeypatch.setattr(memory, "MAX_LAYER_BYTES", 4 * 2 * 16 * width)
     sizes, evaluate = [], type(hybrid).pixel_parameters
 
-    def watched(self, images, labels=None, training=False):
-        sizes.append(labels.shape[1] * (images.shape[0] or 1))
-        return evaluate(self, images, labels, training)
+    def watched(self, images, values=None, training=False):
+        sizes.append(values["label"].shape[1] * (images.shape[0] or 1))
+        return evaluate(self, images, values, training)
 
     monkeypatch.setattr(type(hybrid), "pixel_parameters", watched)
     hybrid.compiled_functions.clear()

@@ -122,7 +122,7 @@ def model_of(kind, levels):
     model = tiny.untrained_pixelcnn(**arguments)
     randomize(model.network, scale=0.1)
     if kind == "vectors":  # `fit` would learn which vectors are far from those of the test
-        model.encoder.learn(CORNERS)
+        model.encoder["vector"].learn(CORNERS)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     return model
 
@@ -448,7 +448,7 @@ class Entrance:
     def parts(self):
         """Pairs of a part of the conditions and its values."""
         values = self.values if isinstance(self.values, tuple) else (self.values,)
-        return [*zip(self.conditions.parts, values, strict=False)]
+        return [*zip(self.conditions, values, strict=False)]
 
     @property
     def bits(self):
@@ -630,14 +630,18 @@ def on_page(at):
 
 
 def has_codes(conditions):
-    return getattr(conditions, "num_codes", None)
+    return any(getattr(part, "num_codes", None) for part in conditions)
+
+
+def kinds_of(conditions):
+    return [part.kind for part in conditions]
 
 
 #: Each door: a function that gives numbers and those of arrays, and the conditions that it refuses.
 DOORS = {
     "tf.data": (through_stream(tf_data), None),
-    "tf.data float32": (through_stream(tf_data, "float32"), lambda c: c.kind == "labels"),
-    "tf.data float64": (through_stream(tf_data, "float64"), lambda c: c.kind == "labels"),
+    "tf.data float32": (through_stream(tf_data, "float32"), lambda c: kinds_of(c) == ["labels"]),
+    "tf.data float64": (through_stream(tf_data, "float64"), lambda c: kinds_of(c) == ["labels"]),
     "tf.data integers": (through_stream(tf_data, "int32"), None),
     "PyDataset": (through_stream(Batches), None),
     "generator": (through_stream(generator), None),
@@ -652,7 +656,7 @@ DOORS = {
     "complete": (completed, None),
     "score": (scored, None),
     "classify": (classified, lambda c: not c.num_classes),
-    "posterior": (inferred, lambda c: c.kind != "vectors"),
+    "posterior": (inferred, lambda c: "vectors" not in kinds_of(c)),
     "compress()": (compressed, lambda c: not c.compressible),
     "compress": (compressed_file, lambda c: not c.compressible),
     "frames": (framed, lambda c: not c.tileable),
@@ -676,8 +680,8 @@ EACH_DOOR = [
 def test_each_condition_through_each_door(kind, door, tmp_path, pixelcnnpp, record_property):
     """It gives the numbers of arrays, or it refuses the kind of condition by its name."""
     at, (enter, refuses) = Entrance(kind, tmp_path, pixelcnnpp), DOORS[door]
-    names = {at.conditions.description, at.conditions.kind, at.conditions.noun}
-    names |= {part.noun for part in at.conditions.parts}
+    names = {at.conditions.description, at.conditions.one_value, at.conditions.several_values}
+    names |= {part.name for part in at.conditions}
     is_refused = refuses is not None and refuses(at.conditions)
     record_property("cell", (kind, door, "refused" if is_refused else "works"))
     if is_refused:

@@ -16,6 +16,7 @@ from scipy.stats import norm
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.layers.conditioning import BiasConditioning
+from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.eagerly
 
@@ -181,8 +182,8 @@ def test_vectors_differ_in_mixed_precision():
     values = encoder.scaled(vectors.parse(np.linspace(0.5, 0.52, 41), 41))
     (code,) = randomize(encoder)(ops.convert_to_tensor(values)[None])
     features = ops.zeros((1, 1, 1, 1, 64), "bfloat16")
-    strategy(features, code)
-    found = ops.cast(randomize(strategy)(features, code), "float32")
+    strategy(features, (code,))
+    found = ops.cast(randomize(strategy)(features, (code,)), "float32")
     assert len(np.unique(ops.convert_to_numpy(found)[0, :, 0, 0], axis=0)) == 41
 
 
@@ -326,3 +327,30 @@ def test_the_sampler_of_the_page_agrees_with_the_grid():
     deviation = np.sqrt(exact.covariance[0, 0])
     assert chain.mean() == pytest.approx(exact.mean[0, 0], abs=0.25 * deviation[0])
     assert chain.std() == pytest.approx(deviation[0], rel=0.2)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int16"])
+@pytest.mark.parametrize("shape", [(2, 3), (2, 1), (2,)])
+def test_vectors_in_data(shape, dtype):
+    values = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+    found = kp.Vectors.checked_array(values, 2, "v_train")
+    np.testing.assert_array_equal(found, values.reshape(2, -1))
+    assert found.dtype == ("float32" if dtype == "float32" else "float64")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((3, 2)), r"v_train must be numbers \(2, size\)"),
+        (np.zeros((2, 2, 2)), r"Received: float64 \(2, 2, 2\)"),
+        (np.zeros((2, 0)), "must be numbers"),
+        (np.zeros((2, 2), bool), "Received: bool"),
+        (np.array([[0, 1], [np.nan, 2]]), r"v_train, row 1: expected finite.*\[nan, 2.0\]"),
+        (np.array([[0, np.inf], [1, 2]]), "row 0"),
+    ],
+)
+def test_wrong_vectors_in_data(values, message):
+    with pytest.raises(UserError, match=message):
+        kp.Vectors.checked_array(values, 2, "v_train")

@@ -40,10 +40,10 @@ def incremental_parameters(model, images, labels):
 
     def run(labels):
         shape = (height * width, count, candidates, model.network.num_parameters)
-        return incremental_pass.run(labels, count, choose, carry=ops.zeros(shape))
+        return incremental_pass.run({"label": labels}, count, choose, carry=ops.zeros(shape))
 
-    labels = None if labels is None else ops.convert_to_tensor(labels)
-    levels, found = map(ops.convert_to_numpy, compiled(run)(labels))
+    labels = np.zeros((count, 1), "int32") if labels is None else labels
+    levels, found = map(ops.convert_to_numpy, compiled(run)(ops.convert_to_tensor(labels)))
     np.testing.assert_array_equal(levels.transpose(2, 0, 1, 3), images)
     found = found.transpose(1, 2, 0, 3)
     return found.reshape(count, candidates, height, width, -1)
@@ -145,8 +145,8 @@ class OtherWindows(AutoregressiveNetwork):
         self.head = WeightNormalizedDense(config.num_parameters, name="head")
 
     def build(self, image_shape, labels_shape=None):
-        labels = ops.zeros((1, 1), "int32")
-        self.call(ops.zeros((1, *image_shape[1:])), labels)
+        values = {"label": ops.zeros((1, 1), "int32")}
+        self.call(ops.zeros((1, *image_shape[1:])), values)
 
     def around(self, layers, pixels, evaluation, link, places):
         stem, down, within, up = layers
@@ -190,7 +190,7 @@ class Convolutions(AutoregressiveNetwork):
         self.head = WeightNormalizedDense(config.num_parameters, name="head")
 
     def build(self, image_shape, labels_shape=None):
-        self.call(ops.zeros((1, *image_shape[1:])), ops.zeros((1, 1), "int32"))
+        self.call(ops.zeros((1, *image_shape[1:])), {"label": ops.zeros((1, 1), "int32")})
 
     def call_horizontal_stack(self, pixels, vertical, evaluation, training=False):
         x = evaluation.convolve(self.stem, pixels)

@@ -28,8 +28,8 @@ def flat_weights(layer):
 
 
 def run(layer, *inputs, **call_arguments):
-    """Calls a layer with arrays; returns an array."""
-    inputs = [ops.convert_to_tensor(array) for array in inputs]
+    """Calls a layer with arrays, or tuples of them; returns an array."""
+    inputs = keras.tree.map_structure(ops.convert_to_tensor, list(inputs))
     output = layer(*inputs, **call_arguments)
     return ops.convert_to_numpy(ops.cast(output, "float32"))
 
@@ -40,7 +40,7 @@ def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16"):
     Args:
         cls: A layer class.
         arguments: Constructor arguments, a dict.
-        inputs: Input arrays of the call.
+        inputs: List of the inputs of the call, arrays or tuples of them.
         output_shape: Expected shape, a tuple.
         output_dtype: Expected dtype under `mixed_bfloat16`.
     """
@@ -48,7 +48,9 @@ def check_layer(cls, arguments, inputs, output_shape, output_dtype="bfloat16"):
     output = run(layer, *inputs)
     assert output.shape == output_shape
     assert output.dtype == np.float32
-    symbols = [keras.KerasTensor((None, *array.shape[1:]), str(array.dtype)) for array in inputs]
+    symbols = keras.tree.map_structure(
+        lambda array: keras.KerasTensor((None, *array.shape[1:]), str(array.dtype)), inputs
+    )
     assert layer(*symbols).shape == (None, *output_shape[1:])
 
     randomize(layer)

@@ -371,34 +371,6 @@ def test_known_pixels_before_the_unknown_ones(known, expected):
     assert is_prefix(np.concatenate([whole, np.array([known], bool)])) == expected
 
 
-# --- vectors in data -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32", "int16"])
-@pytest.mark.parametrize("shape", [(2, 3), (2, 1), (2,)])
-def test_vectors(shape, dtype):
-    values = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    found = checks.checked_vectors(values, 2, "v_train")
-    np.testing.assert_array_equal(found, values.reshape(2, -1))
-    assert found.dtype == ("float32" if dtype == "float32" else "float64")
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        (np.zeros((3, 2)), r"v_train must be numbers \(2, size\)"),
-        (np.zeros((2, 2, 2)), r"Received: float64 \(2, 2, 2\)"),
-        (np.zeros((2, 0)), "must be numbers"),
-        (np.zeros((2, 2), bool), "Received: bool"),
-        (np.array([[0, 1], [NAN, 2]]), r"v_train, row 1: expected finite.*\[nan, 2.0\]"),
-        (np.array([[0, INF], [1, 2]]), "row 0"),
-    ],
-)
-def test_wrong_vectors(values, message):
-    with pytest.raises(UserError, match=message):
-        checks.checked_vectors(values, 2, "v_train")
-
-
 def test_arguments_of_a_class_and_its_bases():
     class Base:
         def __init__(self, a, b=1):
