@@ -109,7 +109,7 @@ def test_a_compiled_pixel_copies_no_row_of_inputs():
 
     model = build(width=16)
     noise = np.zeros((COUNT, 4, 16, model.distribution.noise_size), "float32")
-    inputs = {"values": LABELS, "noise": noise, "temperature": noise[:, 0, 0, 0]}
+    inputs = {"values": {"label": LABELS}, "noise": noise, "temperature": noise[:, 0, 0, 0]}
     sampler = PixelSampler(model, WholePixels(model.distribution))
     program = jax.jit(sampler).lower(inputs).compile().as_text()
     loops = set(re.findall(r" body=%?([^\s,]+)", program))
