@@ -4,7 +4,7 @@
 # make bench     measures the speed of each backend that has an environment, on CPU or GPU (minutes); also bench-all
 # make gpu-check tests and measures on a GPU, and writes a report for an issue
 # make lint      checks style, types and spelling; make format fixes style where possible
-# make docs      builds the website in docs/_build/html
+# make reference writes docs/reference from the docstrings; make docs builds the website in docs/_build/html
 # make preset NAME=… DESCRIPTION=… makes a preset from the run folder runs/NAME
 # make notebooks runs the tutorials and stores their outputs (minutes)
 # make soak      runs a load test with 12,000 requests, and all examples of hypothesis
@@ -29,7 +29,7 @@ SITE_PACKAGES = $(wildcard .venv/lib/python3*/site-packages)
 # Compiling the modules of TensorFlow takes ten seconds of each process if none stores the result.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all gpu-check lint format docs notebooks preset soak mutants lock audit clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-lowest test-extras test-notebooks test-quick test-all absolute-links wheel bench bench-all gpu-check lint format docs reference notebooks preset soak mutants lock audit clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -176,6 +176,10 @@ mutants: .venv-mutants/installed
 
 # Warnings are errors.
 SPHINX := TF_CPP_MIN_LOG_LEVEL=3 .venv-extras/bin/python -m sphinx -W --keep-going -n -b html -d docs/_build/doctrees
+
+# Writes the pages of docs/reference from the docstrings and the options of the commands.
+reference: .venv/installed
+	cd docs/extensions && ../../.venv/bin/python reference.py && ../../.venv/bin/python names.py
 
 docs: .venv-extras/installed
 	$(SPHINX) docs docs/_build/html

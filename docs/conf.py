@@ -12,16 +12,11 @@ project = html_title = "keras-pixelcnnpp"
 copyright = "keras-pixelcnnpp maintainers, Apache-2.0"  # noqa: A001 (Sphinx's name)
 extensions = [
     "myst_nb",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
-    "commands",
-    "docstrings",
     "mathml",
     "site_links",
 ]
 exclude_patterns = ["_build", "**/runs"]
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures are words, not links
 
 html_theme = "furo"
 html_static_path = ["static"]
@@ -34,15 +29,3 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 
 nb_execution_mode = "off"  # `make notebooks` runs them and stores their outputs
 nb_render_markdown_format = "myst"
-
-autodoc_typehints = "none"
-autodoc_class_signature = "mixed"
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
-napoleon_custom_sections = [
-    ("Attributes", "params_style"),
-    ("Call arguments", "params_style"),
-    ("Input shape", "notes"),
-    ("Output shape", "notes"),
-    ("Reference", "references"),
-]

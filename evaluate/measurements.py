@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from keras_pixelcnnpp.commands.helpers import SamplingFlags, option
 from keras_pixelcnnpp.commands.options import ModelOptions
+from keras_pixelcnnpp.recipes.existing import existing_data
 from keras_pixelcnnpp.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class DataOptions(ModelOptions):
     """Options of all commands: the model, the images, and where the results go."""
 
     data: str | None = option(
-        "Images, as in pixelcnnpp train. Default: those that the run was trained on."
+        "Images, as in pixelcnnpp train. Default: those that the run was trained on.",
+        callback=existing_data,
     )
     split: str | None = option(
         "Split to measure on: train, validation or test. Default: validation; with --data, the "
@@ -225,7 +227,8 @@ class OODOptions(BatchOptions):
     count: int = option("Maximum number of images of each kind.", 200, min=2)
     seed: int = option("Random seed.", 0, min=0)
     ood_data: str | None = option(
-        "Further out-of-distribution images, as --data in pixelcnnpp train."
+        "Further out-of-distribution images, as --data in pixelcnnpp train.",
+        callback=existing_data,
     )
 
 

@@ -28,13 +28,33 @@ def test_results_say_what_the_kept_files_say():
         assert path.read_text(encoding="utf-8") == rendered
 
 
-def test_the_page_of_names_says_what_the_docstrings_say(monkeypatch):
-    """If it fails after a change of a docstring, run python docs/extensions/names.py."""
+def test_the_reference_says_what_the_docstrings_say(monkeypatch):
+    """If it fails after a change of a docstring or an option, run `make reference`."""
     monkeypatch.syspath_prepend(ROOT / "docs" / "extensions")
-    names = importlib.import_module("names")
+    names, reference = map(importlib.import_module, ("names", "reference"))
     written = (ROOT / "docs" / "reference" / "names.md").read_text(encoding="utf-8")
     assert written == names.page()
     assert all(name in written for name in keras_pixelcnnpp.__all__)
+    pages = dict(reference.pages())
+    assert len(pages) > 10
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text
+    every = "".join(pages.values())
+    assert "**Raises**\n\n- `ValueError`: If an argument is out of range." in every
+    assert all(f"## `pixelcnnpp {name}`" in every for name in ("train", "evaluate ood", "export"))
+
+
+def test_parts_of_files_that_pages_include_exist():
+    """The site includes parts of the README, between texts that it must have."""
+    include = re.compile(r"```\{include\} (\S+)\n((?::.*\n)*)```")
+    found = 0
+    for page in (ROOT / "docs").rglob("*.md"):
+        for path, options in include.findall(page.read_text(encoding="utf-8")):
+            included = (page.parent / path).read_text(encoding="utf-8")
+            for text in re.findall(r':(?:start-after|end-before): "(.*)"', options):
+                assert text in included, (page, text)
+                found += 1
+    assert found > 2
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typer import Argument, Context
 
 from keras_pixelcnnpp.commands.helpers import Commands, library, with_options
 from keras_pixelcnnpp.recipes import recipe as recipes
+from keras_pixelcnnpp.recipes.existing import existing_data, existing_preset
 from keras_pixelcnnpp.recipes.recipe import BaselineRecipe, PixelCNNRecipe, Reading, option
 
 app = Commands()
@@ -34,7 +35,8 @@ class TrainOptions(RunOptions):
     preset: str | None = option(
         "Preset with the defaults: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME. "
         "Default: the recipe of --network, else the preset of the data (digits, mnist, "
-        "fashion_mnist), else photographs."
+        "fashion_mnist), else photographs.",
+        callback=existing_preset,
     )
 
 
@@ -43,7 +45,12 @@ class DataOptions(Reading):
     """Options of `data`."""
 
     data: Annotated[
-        str, Argument(metavar="SOURCE", help="A data set, in any form that train --data takes.")
+        str,
+        Argument(
+            metavar="SOURCE",
+            help="A data set, in any form that train --data takes.",
+            callback=existing_data,
+        ),
     ]
     output: Path = option("New folder to write the image files to.", ...)
     count: int | None = option("Number of images of each split. Default: all.", min=1)

@@ -1,11 +1,10 @@
-"""The options of all commands on the page reference/command_line, from the commands themselves."""
+"""The options of all commands as Markdown, from the commands themselves."""
 
 import re
 
 import typer
 from typer.cli import get_docs_for_click
 
-PAGE = "reference/command_line"
 EXAMPLES = re.compile(r"^Examples?:\n((?:  .+\n)*)", re.MULTILINE)
 HELP = re.compile(r"^\* `--help`: .*\n", re.MULTILINE)
 # Not those within code or in an example.
@@ -29,15 +28,3 @@ def markdown_of_commands():
 def _code(match):
     lines = match[1].replace("  pixelcnnpp", "$ pixelcnnpp")
     return f"**Examples**:\n\n```console\n{lines}```\n" if lines else ""
-
-
-def append_commands(app, docname, source):
-    """Appends the sections of the commands to their page."""
-    if docname == PAGE:
-        source[0] += markdown_of_commands()
-
-
-def setup(app):
-    """Connects the function above."""
-    app.connect("source-read", append_commands)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}

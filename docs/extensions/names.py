@@ -2,28 +2,22 @@
 
 import inspect
 import re
-from pathlib import Path
 from pydoc import locate
 
-REFERENCE = Path(__file__).parents[1] / "reference"
-DIRECTIVE = re.compile(
-    r"^\.\. auto(?:class|function|module):: (\S+)\n((?: +:[\w-]+:.*\n(?: {4,}\S.*\n)*)*)", re.M
-)
-MEMBERS = re.compile(r":members:((?:.|\n)*?)(?:\n +:|$)")
+from reference import BLOCK, REFERENCE
+
 MOST_ARGUMENTS = 12
 INTRODUCTION = """# Public names
 
 Each public name with its arguments and the first line of its docstring. Python's `help` shows the
-whole docstrings, as do the pages of the [reference](index.md) on the site, which `make docs`
-builds. `python docs/extensions/names.py` writes this page.
+whole docstrings, as do the other pages of the [reference](index.md).
+`python docs/extensions/names.py` writes this page.
 """
 
 
-def members(found, options):
-    """Yields the members that a directive lists, or else all that have a docstring."""
-    asked = MEMBERS.search(options)
-    names = re.findall(r"\w+", asked[1]) if asked else []
-    if asked and not names:
+def members(found, names):
+    """Yields the given members of a class, or for `*` all that have a docstring."""
+    if names == ["*"]:
         documented = (property, staticmethod, classmethod, type(arguments))
         names = [name for name, one in vars(found).items() if isinstance(one, documented)]
     for name in names:
@@ -63,7 +57,9 @@ def page():
     for name in order[1:]:  # the first is this page
         text = (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
         rows = []
-        for full, options in DIRECTIVE.findall(text):
+        for full, listed in BLOCK.findall(text):
+            if full == "commands":
+                continue
             found = locate(full)
             if found is None:
                 raise LookupError(f"{name}.md documents {full}, which does not exist")
@@ -71,7 +67,7 @@ def page():
             if not inspect.ismodule(found):
                 rows.append(row(short, found))
             of = short if inspect.ismodule(found) else ""  # a method is below its class
-            rows += [row(f"{of}.{own}", one) for own, one in members(found, options)]
+            rows += [row(f"{of}.{own}", one) for own, one in members(found, listed.split())]
         if rows:
             title = text.partition("\n")[0].removeprefix("# ")
             parts += [f"\n## [{title}]({name}.md)\n\n| name | |\n|---|---|\n", *rows]

@@ -16,6 +16,7 @@ from keras_pixelcnnpp.commands.helpers import (
     option,
     output_path,
 )
+from keras_pixelcnnpp.recipes.existing import existing_preset, existing_run
 from keras_pixelcnnpp.utils.errors import UserError
 
 
@@ -26,10 +27,11 @@ class ModelOptions:
     least: ClassVar = 1
 
     preset: str | None = option(
-        "Preset with weights: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME."
+        "Preset with weights: a name from `pixelcnnpp presets`, a folder or hf://USER/NAME.",
+        callback=existing_preset,
     )
-    run: Path | None = option("Run folder.")
-    model: Path | None = option("Model file (.keras).")
+    run: Path | None = option("Run folder.", callback=existing_run)
+    model: Path | None = option("Model file (.keras).", exists=True)
 
     def __post_init__(self) -> None:
         if not self.least <= len(self.given) <= 1:
@@ -65,15 +67,23 @@ class RandomOptions(SamplingFlags, ModelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionOptions:
+class MapOptions:
+    """The option of the commands that take a model of maps."""
+
+    map: Path | None = option(
+        "Map for a model that is conditioned on maps: a .npy or image file, or a folder with a map "
+        "for each image. In a folder, it has the image's path, with any extension; sample takes "
+        "all maps of it in order, or a .npy file with a map for each image of each class.",
+        exists=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionOptions(MapOptions):
     """The options of the commands that sample or score with a model of vectors or maps."""
 
     vector: str | None = option(
         "Vector for a model that is conditioned on vectors, such as beta=0.4,field=0."
-    )
-    map: Path | None = option(
-        "Map for a model that is conditioned on maps, a .npy or image file. sample also takes a "
-        ".npy file with a map for each image, in the order of the classes."
     )
 
     @property
@@ -132,7 +142,7 @@ class ClassifyOptions(OverwriteOptions, ConditionOptions, ModelOptions):
 class CompleteOptions(OverwriteOptions, ConditionOptions, RandomOptions):
     """Options of `complete`."""
 
-    image: Annotated[Path, Argument(help="Image file of any size.")]
+    image: Annotated[Path, Argument(help="Image file of any size.", exists=True)]
     rows: int | None = option("Number of upper rows to keep. Default: half of all rows.", min=0)
     mask: Path | None = option(
         "Image of the same size, white at unknown pixels, instead of --rows."
@@ -157,7 +167,7 @@ class ScoreOptions(OverwriteOptions, BlockOptions, ConditionOptions, TiledOption
     # The ending of the name of the file that says which model and images the scores belong to.
     record: ClassVar = ".json"
 
-    data: Path = option("Folder of image files, which is searched recursively.", ...)
+    data: Path = option("Folder of image files, which is searched recursively.", ..., exists=True)
     output: Path = output_path("CSV file to write.", ..., suffix=".csv", beside=(record,))
 
     @property
@@ -167,7 +177,7 @@ class ScoreOptions(OverwriteOptions, BlockOptions, ConditionOptions, TiledOption
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosteriorOptions(OverwriteOptions, ModelOptions):
+class PosteriorOptions(OverwriteOptions, MapOptions, ModelOptions):
     """Options of `posterior`."""
 
     grid: str = option(
@@ -175,7 +185,9 @@ class PosteriorOptions(OverwriteOptions, ModelOptions):
         "single value, field=0, is fixed. mass=log:0.001:1:50 has equal ratios.",
         ...,
     )
-    data: Path = option("Folder of image files, or an .npz file with an array images.", ...)
+    data: Path = option(
+        "Folder of image files, or an .npz file with an array images.", ..., exists=True
+    )
     groups: Path | None = option(
         "Text file with the group of each image, one in a line. Images of a group share the vector."
     )
@@ -197,7 +209,8 @@ class CompressOptions(OverwriteOptions, TiledOptions):
     """Options of `compress`."""
 
     images: Annotated[
-        list[Path], Argument(help="Image files of the model's size, or folders of them.")
+        list[Path],
+        Argument(help="Image files of the model's size, or folders of them."),
     ]
     output: Path = output_path("File to write, such as images.pxc.", ..., suffix=".pxc")
     verify: bool = option("Decompress the result before it is written, to check it.", True)

@@ -1,17 +1,15 @@
-"""The command `posterior`, and the vectors that users write in options."""
+"""The command `posterior`."""
 
-import itertools
-import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.commands.given import given_map, grid_of, pairs_in, require_given
 from keras_pixelcnnpp.commands.helpers import require_no_input
-from keras_pixelcnnpp.commands.options import ConditionOptions, PosteriorOptions
+from keras_pixelcnnpp.commands.options import PosteriorOptions
 from keras_pixelcnnpp.commands.trained_model import TrainedModel, print_notes
-from keras_pixelcnnpp.conditions import Conditions, Maps, Part, Vectors
-from keras_pixelcnnpp.data.images import SUFFIXES, Changes, fit_image, open_image
+from keras_pixelcnnpp.conditions import Conditions, Maps, Vectors
+from keras_pixelcnnpp.data.images import Changes
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.grid_posterior import GridPosterior, vectors_of
 from keras_pixelcnnpp.utils.backend import graphs_as_traced
@@ -19,7 +17,6 @@ from keras_pixelcnnpp.utils.errors import UserError, as_user_error, say
 from keras_pixelcnnpp.utils.files import (
     atomic_path,
     counted,
-    read_array,
     write_csv,
 )
 
@@ -34,7 +31,7 @@ def write_posterior(options: PosteriorOptions) -> None:
     if options.figure is not None and options.data.is_dir():
         require_no_input([options.figure], trained.files_in(options.data))
     grid = grid_of(options.grid, vectors_of(trained.model.conditions).names)
-    paths, images, vectors = _images(options, trained)
+    paths, images, vectors, condition = _images(options, trained)
     groups = prior = None
     if options.groups is not None:
         with as_user_error(f"{options.groups} cannot be read"):
@@ -53,7 +50,8 @@ def write_posterior(options: PosteriorOptions) -> None:
         )
     with graphs_as_traced():
         how: Any = {"observed": options.rows, "verbose": "auto"}
-        found = trained.model.grid_posterior(images, grid, prior, groups=groups, **how)
+        how |= {"groups": groups, "condition": condition}
+        found = trained.model.grid_posterior(images, grid, prior, **how)
     columns = found.summary(options.level, vectors if groups is None else None)
     if groups is None:
         columns = {"image": np.array(paths), **columns}
@@ -82,9 +80,10 @@ def _logarithmic(grid: str, conditions: Conditions) -> list[str]:
 
 def _images(
     options: PosteriorOptions, trained: TrainedModel
-) -> tuple[list[str], np.ndarray, np.ndarray | None]:
-    """Returns the names of images, the images, and their true vectors if they are known."""
+) -> tuple[list[str], np.ndarray, np.ndarray | None, dict[str, np.ndarray] | None]:
+    """Returns the names of images, the images, their true vectors if known, and their maps."""
     model = trained.model
+    has_maps = any(isinstance(part, Maps) for part in model.conditions)
     if not options.data.is_dir() and options.data.suffix.lower() not in trained.suffixes:
         dataset = load_dataset(options.data, make_splits=False, **trained.values_read)
         split = dataset.split(dataset.split_to_measure())
@@ -92,9 +91,20 @@ def _images(
         vectors = split.given.get(Vectors.name)
         has_vectors = np.shape(vectors)[1:] == (len(names),)
         images = model.checked_images(split.images)
-        return [*split.paths], images, vectors if has_vectors else None
-    images = trained.read_files(trained.files_in(options.data))
-    return [*map(str, images)], np.stack([*images.values()]), None
+        condition = {Maps.name: split.given[Maps.name]} if Maps.name in split.given else None
+        if has_maps and condition is None and options.map is not None:
+            condition = given_map(options.map, trained).values
+        return [*split.paths], images, vectors if has_vectors else None, condition
+    data, maps = pairs_in(options.data, trained)
+    images, maps = trained.read_files(trained.files_in(data)), options.map or maps
+    require_given(model.conditions, {Maps.name: maps})
+    condition = None
+    if has_maps:
+        given, changes = given_map(maps, trained), Changes()
+        paths = [str(file.relative_to(data)) if data.is_dir() else file.name for file in images]
+        condition = given.with_maps(given.maps_of(trained, paths, changes=changes))
+        print_notes(changes)
+    return [*map(str, images)], np.stack([*images.values()]), None, condition
 
 
 def intervals_figure(found: GridPosterior, level: float) -> Any:
@@ -116,86 +126,3 @@ def intervals_figure(found: GridPosterior, level: float) -> Any:
     text = f"ordered by the mean of {found.names[varied[0]]}; intervals of {100 * level:g}%"
     axes.set_xlabel(text, parse_math=False)
     return figure
-
-
-def values_given(
-    options: ConditionOptions, trained: TrainedModel, count: int = 1
-) -> dict[str, np.ndarray]:
-    """Returns the vectors of `--vector beta=0.4,field=0` and the maps of `--map`, by name.
-
-    They are those of `count` images, `(count, ...)`, for which one value is repeated. The result is
-    empty for a model that needs neither.
-
-    Raises:
-        UserError: If the model needs a vector or a map and none is given, or the reverse.
-    """
-    conditions = trained.model.conditions
-    given = {Vectors.name: options.vector, Maps.name: options.map}
-    parts = {part.name: part for part in conditions}
-    for name, value in given.items():
-        if value is not None and name not in parts:
-            raise UserError(
-                f"Invalid value for --{name}. Expected none for a model of "
-                f"{conditions.description}. Received: {value}"
-            )
-        if value is None and name in parts:
-            example = ",".join(f"{one}=…" for one in parts[name].names)
-            example = example if name == Vectors.name else "FILE.npy"
-            raise UserError(
-                f"Missing option --{name} {example}: the model is conditioned on "
-                f"{conditions.description}"
-            )
-    found = {}
-    if Vectors.name in parts:
-        vector = grid_of(options.vector, parts[Vectors.name].names, "--vector", most=1)
-        found[Vectors.name] = np.repeat(vector, count, axis=0)
-    if Maps.name in parts:
-        maps = _read_map(options.map, parts[Maps.name], trained)
-        found[Maps.name] = parts[Maps.name].parse(maps, count)
-    return found
-
-
-def _read_map(path: Path, part: Part, trained: TrainedModel) -> np.ndarray:
-    """Reads an array, or an image file, which is resized to the maps of a model."""
-    if path.suffix.lower() not in SUFFIXES or trained.has_codes:
-        return read_array(path)
-    height, width, channels = part.shape
-    # Image files of maps are read like those of images, as in training.
-    image = open_image(path, channels, as_uint16=trained.values_read["as_uint16"])
-    pixels, changes = fit_image(image, (height, width)), Changes()
-    changes.add(str(path), image, pixels, "center_crop")
-    print_notes(changes)
-    return pixels
-
-
-def grid_of(
-    text: str, names: tuple[str, ...], option: str = "--grid", most: int = MAX_GRID
-) -> np.ndarray:
-    """Returns all vectors of a grid such as `beta=0.2:0.6:41,field=0`, float `(K, size)`."""
-    parts = [part.partition("=") for part in text.split(",")]
-    given = {name.strip(): value for name, _, value in parts}
-    if sorted(given) != sorted(names) or len(parts) != len(names):
-        expected = ",".join(f"{name}=…" for name in names)
-        raise UserError(f"Invalid value for {option}. Expected {expected}. Received: {text}")
-    values = [_values(given[name], option) for name in names]
-    if np.prod([len(one) for one in values], dtype="float64") > most:
-        kind = "a vector" if most == 1 else f"at most {most:,} vectors"
-        raise UserError(f"Invalid value for {option}. Expected {kind}. Received: {text}")
-    return np.array([*itertools.product(*values)])
-
-
-def _values(text: str, option: str) -> np.ndarray:
-    """Returns the values that `LOW:HIGH:COUNT`, with `log:` before it, or a number stand for."""
-    spacing = np.geomspace if text.startswith("log:") else np.linspace
-    try:
-        numbers = [float(part) for part in text.removeprefix("log:").split(":")]
-        low, high, count = numbers if len(numbers) == 3 else (*numbers, *numbers, 1)
-        good = all(map(math.isfinite, numbers)) and count in range(1, MAX_GRID + 1)
-        good &= spacing is np.linspace or (low > 0 and high > 0 and len(numbers) == 3)
-    except ValueError:
-        good = False
-    if not good:
-        expected = "LOW:HIGH:COUNT, log:LOW:HIGH:COUNT with positive bounds, or a number"
-        expected = "a number" if option == "--vector" else expected
-        raise UserError(f"Invalid value for {option}. Expected {expected}. Received: {text}")
-    return spacing(low, high, int(count))

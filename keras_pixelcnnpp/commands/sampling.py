@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_pixelcnnpp.commands.given import given_by, given_for_samples
 from keras_pixelcnnpp.commands.options import CompleteOptions, SampleOptions
-from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import TrainedModel
 from keras_pixelcnnpp.conditions import ANY_CLASS, LABEL
@@ -51,7 +51,7 @@ def sample_grid(options: SampleOptions) -> None:
         model.conditions.require_classes()
     chosen = sorted(class_label(model.class_names, name) for name in options.label or ())
     of_classes = len(chosen) or max(1, model.num_classes)
-    others = values_given(options, trained, of_classes * options.count)
+    others = given_for_samples(options, trained, of_classes, options.count)
     seed = _chosen_seed(options.seed)
     how: Any = {"seed": seed, "others": others, **options.of_sampler()}
     with graphs_as_traced():
@@ -71,7 +71,7 @@ def sample_grid(options: SampleOptions) -> None:
 def sample_folder(options: SampleOptions) -> None:
     """Samples images of each class, and writes them to a folder as PNG files."""
     trained, output, resume = TrainedModel.named(options), options.output, options.resume
-    if values_given(options, trained):
+    if any(part.needs_values for part in trained.model.conditions):
         kinds = f"a .png or .npy file for a model of {trained.model.conditions.description}"
         raise UserError(f"Invalid value for --output. Expected {kinds}. Received: {output}")
     _require_pictures(trained, output)
@@ -175,7 +175,10 @@ def complete_file(options: CompleteOptions) -> None:
     as_array = options.output.suffix.lower() == ".npy"
     if not as_array:
         _require_pictures(trained, options.output)
-    others = {kind: value[0] for kind, value in values_given(options, trained).items()}
+    given = given_by(options, trained)
+    if given.maps is not None:
+        raise UserError(f"Invalid value for --map. Expected a file. Received: {given.maps}")
+    others = given.values
     if others and name is not None:
         model.conditions.require_classes()
     label = ANY_CLASS if name is None else class_label(model.class_names, name)

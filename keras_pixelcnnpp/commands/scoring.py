@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,18 +12,17 @@ from typing import Any
 import numpy as np
 import typer
 
+from keras_pixelcnnpp.commands.given import NOTHING, Given, given_by, pairs_in
 from keras_pixelcnnpp.commands.options import ClassifyOptions, ScoreOptions
-from keras_pixelcnnpp.commands.posterior import values_given
 from keras_pixelcnnpp.commands.processes import map_blocks
 from keras_pixelcnnpp.commands.trained_model import (
     TrainedModel,
     files_below,
     print_notes,
 )
-from keras_pixelcnnpp.conditions import Vectors
 from keras_pixelcnnpp.data.folders import file_inside
 from keras_pixelcnnpp.data.identity import trained_on_text
-from keras_pixelcnnpp.data.images import Changes
+from keras_pixelcnnpp.data.images import SUFFIXES, Changes
 from keras_pixelcnnpp.distributions.bits import bits_unit
 from keras_pixelcnnpp.models.grid_posterior import vectors_of
 from keras_pixelcnnpp.tiled.model import TiledModel
@@ -51,11 +51,14 @@ def classify_files(options: ClassifyOptions) -> None:
     """
     trained = TrainedModel.named(options)
     trained.model.conditions.require_classes()
-    others = {name: value[0] for name, value in values_given(options, trained).items()}
+    given = given_by(options, trained)
     model, files = trained.model, dict(_labeled_files(options.images, trained))
     images = trained.read_files(files)
-    names, labels = [*map(str, images)], np.array([files[file] for file in images])
-    pixels = np.stack([*images.values()])
+    names, labels = [*map(str, images)], np.array([files[file][0] for file in images])
+    pixels, changes = np.stack([*images.values()]), Changes()
+    paths = [files[file][1] for file in images]
+    others = given.with_maps(given.maps_of(trained, paths, changes=changes))
+    print_notes(changes)
     with graphs_as_traced():
         result = trained.classify(pixels, others=others)
     trained_on = trained.trained_on(pixels, images)
@@ -78,16 +81,21 @@ def classify_files(options: ClassifyOptions) -> None:
         raise typer.Exit(2)
 
 
-def _labeled_files(given: list[Path], trained: TrainedModel) -> Iterator[tuple[Path, int]]:
-    """Yields each image file with the label that its innermost class folder gives, or -1."""
+def _labeled_files(
+    given: list[Path], trained: TrainedModel
+) -> Iterator[tuple[Path, tuple[int, str]]]:
+    """Yields each image file with its label and its path relative to a given folder.
+
+    The label is that of its innermost class folder, or -1.
+    """
     numbers = class_numbers(trained.class_names)
     for path in given:
         if not path.is_dir():
-            yield path, -1
+            yield path, (-1, path.name)
             continue
         for name in files_below(path, trained.suffixes):
             parents = [part for part in PurePosixPath(name).parts[:-1] if part in numbers]
-            yield path / name, numbers[parents[-1]] if parents else -1
+            yield path / name, (numbers[parents[-1]] if parents else -1, name)
 
 
 def score_files(options: ScoreOptions) -> None:
@@ -96,10 +104,10 @@ def score_files(options: ScoreOptions) -> None:
     If there are files that cannot be read, the command ends with an error and status 2.
     """
     trained, output = TrainedModel.named(options), options.output
-    others = {name: value[0] for name, value in values_given(options, trained).items()}
+    data, maps = pairs_in(options.data, trained)
+    given = given_by(options, trained, maps)
     how = options.resume and not options.overwrite, options.workers
-    more: Any = {"tiled": options.tiled, "others": others}
-    bits = score_folder(trained, options.data, output, *how, **more)
+    bits = score_folder(trained, data, output, *how, tiled=options.tiled, others=given)
     good = np.isfinite(bits)
     say(f"Wrote {output}: scored {good.sum()} of {counted(len(bits))}")
     if good.any():
@@ -117,14 +125,14 @@ def score_folder(
     workers: int = 1,
     block_size: int = 256,
     tiled: bool = False,
-    others: dict[str, np.ndarray] | None = None,
+    others: Given = NOTHING,
 ) -> np.ndarray:
     """Scores every image file below a folder, and writes a CSV file block by block.
 
     Its rows are `path,predicted,predicted_name,bits_per_dim,p_0,p_1,…,error`, sorted by path. An
     image that cannot be read has the class -1 and an error message. A model without classes gives
-    all images the class -1. `others` has the vector or the map of all images by name, for a model
-    that needs it; the vector is written after log p(x | h) in nats. With `resume`, an incomplete
+    all images the class -1. `others` has the vector and the maps, for a model that needs them; the
+    vector is written after log p(x | h) in nats. With `resume`, an incomplete
     file is completed if the model and the images are those in the JSON file next to it; otherwise,
     both files are replaced. `tiled` scores images at their own size, one at a time.
 
@@ -133,15 +141,18 @@ def score_folder(
     """
     paths = files_below(data, trained.suffixes)
     numbers = [f"p_{label}" for label in range(len(trained.class_names))]
-    others = others or {}
-    names = vectors_of(trained.model.conditions).names if Vectors.name in others else ()
+    names = vectors_of(trained.model.conditions).names if others.vector else ()
     given_vector = ["log_prob", *names] if others else []
     first = ["path", "predicted", "predicted_name", "bits_per_dim"]
     rows = [[*first, *given_vector, *numbers, "error"]]
     record = Path(f"{output}{ScoreOptions.record}")
     given = {"model": trained.checksum(), **trained.reading, "tiled": tiled}
     given["images"] = _checksum(data, paths)
-    given |= {name: value.tolist() for name, value in others.items()}
+    given |= {name: value.tolist() for name, value in others.values.items()}
+    if others.maps is not None:
+        files = files_below(others.maps, (*SUFFIXES, ".npy"))
+        given["maps"] = _checksum(others.maps, files)
+        others = replace(others, maps=others.maps.absolute())
     block_size = 1 if tiled else block_size
     if resume and (output.exists() or record.exists()):
         if not record.exists() or read_json(record) != given:
@@ -188,11 +199,6 @@ def _checksum(data: Path, paths: list[str]) -> str:
     return digest.hexdigest()
 
 
-def _components(others: dict[str, np.ndarray]) -> list[float]:
-    """Returns the components of the vector, which rows contain, but not the map, which is long."""
-    return others[Vectors.name].tolist() if Vectors.name in others else []
-
-
 def _bits_of(rows: list[list]) -> list[float]:
     return [float(row[3] or "nan") for row in rows]
 
@@ -209,26 +215,30 @@ def _complete_rows(file: Path) -> list[list]:
 def _score(
     data: Path,
     tiled: bool,
-    others: dict[str, np.ndarray],
+    others: Given,
     trained: TrainedModel,
     paths: list[str],
 ) -> tuple[list[list], Changes]:
     """Returns a row of the CSV file for each path, a single one if `tiled`, and how it was read."""
-    names, images, rows, changes = trained.class_names, {}, {}, Changes()
+    names, images, maps, rows, changes = trained.class_names, {}, [], {}, Changes()
     for path in paths:
         try:
-            images[path] = trained.read(file_inside(data, path), tiled, changes)
+            pixels = trained.read(file_inside(data, path), tiled, changes)
+            size = pixels.shape[:2] if tiled else None
+            maps += others.maps_of(trained, [path], size, changes)
+            images[path] = pixels
         except UserError as error:
-            of_vector = 1 + len(_components(others)) if others else 0
+            of_vector = 1 + len(others.vector) if others else 0
             rows[path] = [path, -1, *[""] * (len(names) + 2 + of_vector), error]
     if images:
-        result = trained.classify(np.stack(list(images.values())), 0, tiled, others)
+        given = others.with_maps(maps)
+        result = trained.classify(np.stack(list(images.values())), 0, tiled, given)
         columns = (result["class_id"], result["bits_per_dim"], result["probabilities"])
         for path, label, bits, row in zip(images, *columns, strict=True):
-            values = [float(value) for value in (bits, *row)]
+            numbers = [float(value) for value in (bits, *row)]
             if others:
                 nats = float(-bits * np.log(2) * images[path].size)
-                values = [values[0], nats, *_components(others), *values[1:]]
+                numbers = [numbers[0], nats, *others.vector, *numbers[1:]]
             name = names[label] if label >= 0 else ""
-            rows[path] = [path, int(label), name, *values, ""]
+            rows[path] = [path, int(label), name, *numbers, ""]
     return [rows[path] for path in paths], changes

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_pixelcnnpp.commands.options import ModelOptions
+from keras_pixelcnnpp.conditions import Maps
 from keras_pixelcnnpp.data.dataset import LabeledImages
 from keras_pixelcnnpp.data.folders import visible_files
 from keras_pixelcnnpp.data.images import (
@@ -100,6 +101,28 @@ class TrainedModel(NamedTuple):
             changes.add(name, image, pixels, resize)
         return pixels
 
+    def read_map(
+        self, file: Path, size: tuple[int, int] | None = None, changes: Changes | None = None
+    ) -> np.ndarray:
+        """Reads a map, or an array of maps: an `.npy` file, or an image file as in training.
+
+        Image files are resized to the model's maps, or to those of frames of a height and width.
+        What reading changes is added to `changes`.
+        """
+        if file.suffix.lower() not in SUFFIXES or self.has_codes:
+            return read_array(file)
+        part = next(part for part in self.model.conditions if isinstance(part, Maps))
+        if size is not None:
+            part = part.of_frame(size, self.model.image_shape)
+        height, width, channels = part.shape
+        how = self.values_read["as_uint16"]
+        image = open_image(file, channels, self.reading.get("white_level"), how)
+        resize = self.reading.get("resize", "center_crop")
+        pixels = fit_image(image, (height, width), resize)
+        if changes is not None:
+            changes.add(str(file), image, pixels, resize)
+        return pixels
+
     def _read_codes(self, file: Path, tiled: bool) -> np.ndarray:
         """Reads an array `(height, width)` or `(height, width, channels)` of codes."""
         codes = read_array(file)
@@ -188,7 +211,7 @@ class TrainedModel(NamedTuple):
         """Classifies images as `SavedModelClassifier.classify` does, without log-likelihoods.
 
         A model without classes gives all images the class -1. `tiled` accepts images of any size.
-        `others` has the vector or the map of all images by name, for a model that needs it.
+        `others` has the vector or the map of all images, or of each, by the names of the parts.
         """
         scorer = TiledModel(self.model) if tiled else self.model
         if not self.class_names:

@@ -11,7 +11,7 @@ from keras_pixelcnnpp.conditions.conditions import (
     conditions_of,
 )
 from keras_pixelcnnpp.conditions.encoder import ConditionEncoder
-from keras_pixelcnnpp.conditions.labels import Labels, label_targets
+from keras_pixelcnnpp.conditions.labels import Labels, label_targets, wrong_labels
 from keras_pixelcnnpp.conditions.maps import Maps
 from keras_pixelcnnpp.conditions.numbers import Numbers
 from keras_pixelcnnpp.conditions.part import KINDS, PLACES, Part, PartEncoder
@@ -36,4 +36,5 @@ __all__ = [
     "as_conditions",
     "conditions_of",
     "label_targets",
+    "wrong_labels",
 ]

@@ -101,6 +101,9 @@ class ConditionEncoder(keras.layers.Layer):
 
     def wrong_values(self, y: Nest | None) -> str:
         """Returns what is wrong with the `y` of a batch of a stream; empty if not known."""
+        if not self.encoders:
+            unlabeled = y is None or (ops.convert_to_numpy(y) == ANY_CLASS).all()
+            return "" if unlabeled else "The model is unconditional. Expected images without labels"
         try:
             given = self._of_stream(y)
         except UserError:

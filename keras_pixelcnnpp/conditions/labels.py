@@ -105,6 +105,22 @@ class LabelEncoder(PartEncoder):
     def targets(self, y: Tensor | None, count: int | Tensor) -> tuple[Tensor, Tensor]:
         return label_targets(y, self.part.num_classes, ANY_CLASS)
 
+    def wrong_values(self, y: Any) -> str:
+        return wrong_labels(y, self.part.num_classes, ANY_CLASS)
+
+
+def wrong_labels(y: Any, num_classes: int, lowest: int) -> str:
+    """Returns which labels of a batch of a stream are out of range; empty if not known."""
+    if not hasattr(y, "dtype"):
+        return ""
+    labels = ops.convert_to_numpy(y)
+    if not labels.size or lowest <= labels.min() <= labels.max() < num_classes:
+        return ""
+    return (
+        f"Labels of a batch are from {labels.min()} to {labels.max()}. Expected integers from "
+        f"{lowest} to {num_classes - 1}"
+    )
+
 
 def label_targets(y: Tensor | None, num_classes: int, lowest: int) -> tuple[Tensor, Tensor]:
     """Clips labels to `lowest` and above, int32 `(batch,)`, and returns which ones were valid.

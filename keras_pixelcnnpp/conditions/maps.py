@@ -61,6 +61,7 @@ class Maps(Numbers):
 
     kind = "maps"
     name = "map"
+    cure = "Give bounds of most values, Maps(shape, low=…, high=…), and clip maps to them"
     in_data = "arrays maps_… in an .npz file, or a folder maps next to images"
     places = ("stem", "hidden", "gate")
     conditioned_blocks = "all"
@@ -142,6 +143,12 @@ class Maps(Numbers):
         return (values >= 0) & below & (values == xp.floor(values))
 
     def _with_all_axes(self, array: np.ndarray, count: int) -> np.ndarray:
+        first = self.size, *self.shape[:2]
+        if array.ndim > 3 and array.shape[-3:] == first != self.shape:
+            raise UserError(
+                f"Invalid maps. Expected channels last, {('N', *self.shape)}. Received: "
+                f"{array.shape}. Move them: np.moveaxis(maps, -3, -1)"
+            )
         has_no_channels = array.shape[-3:] != self.shape and array.shape[-2:] == self.shape[:2]
         return array[..., None] if self.size == 1 and has_no_channels else array
 
@@ -259,6 +266,12 @@ class MapEncoder(NumbersEncoder):
         for layer in self.steps:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
+
+    def learn(self, parsed: np.ndarray | None) -> None:
+        are_learned = not self.are_bounds_known
+        super().learn(parsed)
+        if parsed is not None and are_learned:
+            self.note_narrow(parsed)
 
     def call(self, values: Tensor) -> list[Tensor]:
         candidates = values.shape[1]

@@ -24,6 +24,8 @@ from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 SLACK = 0.01
 # Fewest numbers of a dtype within the bounds.
 MIN_STEPS = 256
+# Number of values of which quantiles are computed.
+ENOUGH = 1_000_000
 
 
 class Numbers(Part):
@@ -45,6 +47,7 @@ class Numbers(Part):
 
     Attributes:
         numbers: String, the numbers that `fit_in` accepts, for messages.
+        cure: String, what to do if a few values determine the bounds, for messages.
         is_linear: Boolean array `(size,)`, whether small values of a component are close to 0.
         bounds: Float64 array `(2, size)`, lower and upper bounds; NaN if they are not given. Those
             that `fit` has found are in `model.encoder.bounds`.
@@ -55,6 +58,7 @@ class Numbers(Part):
 
     exportable = True
     numbers: str = "finite numbers"
+    cure: str
 
     def __init__(
         self,
@@ -334,6 +338,29 @@ class NumbersEncoder(PartEncoder):
                     stacklevel=4,
                 )
             self._bounds.assign(split(bounds))
+
+    def note_narrow(self, values: np.ndarray, or_near_an_end: bool = False) -> None:
+        """Issues a warning for components most of whose values are in a small part of the range.
+
+        With `or_near_an_end`, the median must not be near a bound either.
+        """
+        numbers, bounds = self.part, self.bounds
+        flat = values.reshape(-1, numbers.size)
+        flat = flat[:: 1 + len(flat) // ENOUGH]
+        scaled = numbers.in_unit(flat.astype("float64"), bounds, np)
+        low, middle, high = np.quantile(scaled, [0.05, 0.5, 0.95], axis=0)
+        narrow = (high - low < 2 / 20) | (or_near_an_end & (np.abs(middle) > 1 - 2 / 20))
+        # Nothing tells equal values apart, such as those of a dark background.
+        for index in np.flatnonzero(narrow & (high > low)):
+            shown = np.quantile(flat[:, index], [0.05, 0.5, 0.95])
+            first, median, last = (f"{value:.9g}" for value in shown)
+            warnings.warn(
+                f"Most values of {numbers.names[index]} are in a small part of the range "
+                f"{bounds[0, index]:.9g} to {bounds[1, index]:.9g}: the middle 90% from {first} to "
+                f"{last}, with the median {median}. The model hardly tells them apart. "
+                f"{numbers.cure}",
+                stacklevel=5,
+            )
 
     def require_bounds(self) -> None:
         """Raises a `UserError` if the bounds are not known."""

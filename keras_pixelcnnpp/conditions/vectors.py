@@ -57,6 +57,7 @@ class Vectors(Numbers):
 
     kind = "vectors"
     name = "vector"
+    cure = 'Remove vectors that are no measurements, such as -9999, or use Vectors(scale="log")'
     in_data = "arrays vectors_… in an .npz file, or columns of a CSV file"
     places = PLACES
     tileable = True
@@ -223,27 +224,11 @@ class VectorEncoder(NumbersEncoder):
         if parsed is None or not np.isnan(self.farthest.numpy()):
             return
         scaled = self.part.in_unit(parsed.astype("float64"), self.bounds, np)
-        self._note_narrow(parsed, scaled)
+        self.note_narrow(parsed, or_near_an_end=True)
         size = self.part.size
         self.mean.assign(scaled.mean(axis=0))
         self.covariance.assign(np.cov(scaled.T, ddof=0).reshape(size, size))
         self.farthest.assign(self._distances(scaled).max())
-
-    def _note_narrow(self, values: np.ndarray, scaled: np.ndarray) -> None:
-        """Issues a warning for components most of whose values are in a small part of the range."""
-        names, (lowest, highest) = self.part.names, self.bounds
-        low, middle, high = np.quantile(scaled, [0.05, 0.5, 0.95], axis=0)
-        narrow = (high - low < 2 / 20) | (np.abs(middle) > 1 - 2 / 20)
-        for index in np.flatnonzero(narrow & (np.ptp(scaled, axis=0) > 0)):
-            shown = np.quantile(values[:, index], [0.05, 0.5, 0.95])
-            low, middle, high = (f"{value:.9g}" for value in shown)
-            warnings.warn(
-                f"Most values of {names[index]} are in a small part of the range "
-                f"{lowest[index]:.9g} to {highest[index]:.9g}: the middle 90% from {low} to "
-                f"{high}, with the median {middle}. The model hardly tells them apart. Remove "
-                'vectors that are no measurements, such as -9999, or use Vectors(scale="log")',
-                stacklevel=4,
-            )
 
     def _distances(self, scaled: np.ndarray) -> np.ndarray:
         """Returns Mahalanobis distances of scaled vectors `(N, size)` to the training vectors."""

@@ -7,21 +7,8 @@ from keras_pixelcnnpp.data.arrays import dataset_of_arrays
 from keras_pixelcnnpp.data.dataset import VALIDATION_SHARE, Dataset, LabeledImages
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
 from keras_pixelcnnpp.distributions.levels import to_images
+from keras_pixelcnnpp.recipes.existing import CLASS_NAMES, DIGITS
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, one_line
-
-DIGITS = tuple("0123456789")
-CLASS_NAMES = {
-    "digits": DIGITS,
-    "mnist": DIGITS,
-    "fashion_mnist": (
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-    "cifar10": (
-        *("airplane", "automobile", "bird", "cat", "deer"),
-        *("dog", "frog", "horse", "ship", "truck"),
-    ),
-}
 
 
 class BuiltIn(DataSource):

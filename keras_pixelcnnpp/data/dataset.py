@@ -408,23 +408,34 @@ def class_notes(dataset: Dataset) -> list[str]:
     return notes
 
 
-def duplicates_note(splits: dict[str, LabeledImages]) -> tuple[str, ...]:
-    """Returns a message on equal images across splits or classes, with the first ten, if any."""
+def duplicates_notes(dataset: Dataset) -> list[str]:
+    """Returns messages on equal images in several splits, and on those with several labels."""
     found = defaultdict(list)
-    for name, split in splits.items():
+    for name, split in dataset.splits.items():
         hashes = array_hashes(split.images)
         for digest, label, path in zip(hashes, split.labels.tolist(), split.paths, strict=True):
             found[digest].append((name, label, path))
     several = [rows for rows in found.values() if len(rows) > 1]
-    in_splits = [rows for rows in several if len({name for name, _, _ in rows}) > 1]
-    in_classes = [rows for rows in several if len({label for _, label, _ in rows} - {-1}) > 1]
-    if not in_splits + in_classes:
-        return ()
-    splits, classes = counted(len(in_splits)), counted(len(in_classes))
-    note = f"Exact duplicates: {splits} in more than one split, {classes} in more than one class"
-    # An image may be in both.
-    both = dict.fromkeys(" = ".join(path for *_, path in rows) for rows in in_splits + in_classes)
-    return (f"{note}: {first_ten([*both])}.",)
+    in_splits = [rows for rows in several if len({name for name, *_ in rows}) > 1]
+    contradictory = [rows for rows in several if len({label for _, label, _ in rows} - {-1}) > 1]
+    notes = []
+    if in_splits:
+        equal = [" = ".join(path for *_, path in rows) for rows in in_splits]
+        notes.append(
+            f"Exact duplicates: {counted(len(in_splits))} in more than one split: "
+            f"{first_ten(equal)}."
+        )
+    if contradictory:
+        names = [*dataset.class_names, "unlabeled"]
+        equal = [
+            " = ".join(f"{path} ({names[label]})" for _, label, path in rows)
+            for rows in contradictory
+        ]
+        notes.append(
+            f"Contradictory labels: {counted(len(contradictory))} in more than one class: "
+            f"{first_ten(equal)}."
+        )
+    return notes
 
 
 def first_ten(names: Sequence[str], separator: str = ", ") -> str:

@@ -41,11 +41,11 @@ COLUMNS = {
 }
 _INTEGER = re.compile("-?[0-9]{1,9}")  # int() also accepts "1_0" and digits of other scripts
 
-# How to load images without a change, for its note.
+# How to load images without a change, for its note. A trained model reads them as in its training.
 ADVICE = {
-    Changes.CROPPED: 'resize="stretch", or train\'s --resize stretch, keeps the borders.',
-    Changes.GRAY: "channels=1, or train's --channels 1, reads all images as gray.",
-    Changes.CLIPPED: "A larger white_level, or train's --white-level, clips fewer values.",
+    Changes.CROPPED: 'To keep the borders, train with resize="stretch" (train --resize stretch).',
+    Changes.GRAY: "To read all images as gray, train with channels=1 (train --channels 1).",
+    Changes.CLIPPED: "To clip fewer values, train with a larger white_level (train --white-level).",
 }
 
 # An unread image file: its path relative to the folder, its label, and where it is listed: a row of
@@ -166,8 +166,8 @@ def read_listed(
         if not skip_corrupted:
             count = f"{len(bad)} bad files. " * (len(bad) > 1)
             raise UserError(
-                f"{count}{first} (skip_corrupted=True, or train's --skip-corrupted, skips such "
-                "files)"
+                f"{count}{first}. Remove such files, or skip them with skip_corrupted=True "
+                "(train --skip-corrupted)"
             )
         notes.append(f"Skipped {counted(len(bad), 'file')} that cannot be read: {first}.")
     found = changes.notes()

@@ -33,7 +33,8 @@ def read_image(
         path_or_bytes: Path of the file, or its content as bytes.
         image_shape: Triple of integers `(height, width, channels)`, with 1 or 3 channels.
         resize: `"center_crop"` to crop the center to the aspect ratio of `image_shape` first,
-            `"stretch"` to change the aspect ratio, or `"crop"` to only cut out the center.
+            `"stretch"` to change the aspect ratio, or `"crop"` to only cut out the center. The
+            filter is Pillow's bilinear one, with antialiasing.
         white_level: Integer, value of a 16-bit gray image that is mapped to 255, such as 4095 for
             12 bits. Larger values are clipped. `None` for 65535.
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from keras_pixelcnnpp.conditions import Maps
 from keras_pixelcnnpp.data.arrays import Arrays
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES, BuiltIn
+from keras_pixelcnnpp.data.built_in import BuiltIn
 from keras_pixelcnnpp.data.dataset import (
     Dataset,
     LabeledImages,
     class_notes,
-    duplicates_note,
+    duplicates_notes,
     first_ten,
     with_missing_splits,
 )
@@ -21,6 +21,7 @@ from keras_pixelcnnpp.data.folders import Folder
 from keras_pixelcnnpp.data.images import resize_images, resized_note
 from keras_pixelcnnpp.data.pairs import Pairs
 from keras_pixelcnnpp.data.source import DataSource, LoadOptions
+from keras_pixelcnnpp.recipes.existing import CLASS_NAMES
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
 # The forms of `--data`; the first one that takes a text loads it.
@@ -145,7 +146,7 @@ def load_dataset(
     arrays = {name: split.images for name, split in splits.items()}
     notes = (*notes, _values_note("values", arrays), *_notes_of_conditions(dataset, splits))
     dataset = replace(dataset, splits=splits)
-    return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_note(splits)))
+    return replace(dataset, notes=(*notes, *class_notes(dataset), *duplicates_notes(dataset)))
 
 
 def _few(dataset: Dataset) -> str:

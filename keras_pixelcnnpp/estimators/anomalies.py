@@ -381,8 +381,15 @@ def _of_one_size(features: np.ndarray, images: Frames, law: SizeLaw | None) -> n
 
 def _of_rows(condition: Any, rows: list[int], count: int) -> Any:
     """Returns the condition of some of `count` images; one label or vector is that of all."""
-    # A tuple, of several parts, holds for images only: frames do not have them.
-    if rows == list(range(count)) or np.shape(condition)[:1] != (count,):
+    if condition is None or rows == list(range(count)):
+        return condition
+    if isinstance(condition, dict):  # of the parts of the conditions, or of components
+        return {name: _of_rows(one, rows, count) for name, one in condition.items()}
+    if isinstance(condition, tuple) and any(map(np.ndim, condition)):  # of the parts
+        return tuple(_of_rows(one, rows, count) for one in condition)
+    if hasattr(condition, "iloc"):  # a table, whose columns have names
+        return condition.iloc[rows] if len(condition) == count else condition
+    if np.shape(condition)[:1] != (count,):
         return condition
     return np.asarray(condition)[rows]
 

@@ -120,23 +120,26 @@ class GridPosterior:
         """Returns the posterior probability below each component of vectors, one for each row.
 
         Args:
-            vectors: Float array `(N, size)`.
+            vectors: Float array `(N, size)`, or a table or dict with a column for each name.
 
         Returns:
             Float64 array `(N, size)`. For true vectors, it is uniform if the posterior is
-            calibrated (`rank_statistics`).
+            calibrated (`rank_statistics`). Vectors outside of the grid issue a warning.
         """
-        vectors = np.asarray(vectors, "float64").reshape(-1, self.grid.shape[1])
-        if len(vectors) != len(self.log_prob):
-            expected = f"{len(self.log_prob)} vectors, one for each row"
-            raise invalid_argument("vectors", vectors.shape, expected)
+        vectors = self._by_row(vectors)
         found = np.zeros_like(vectors)
         for index, name in enumerate(self.names):
             one = self.marginal(name)
             edges = _edges(one.grid[:, 0])
+            _note_outside(name, vectors[:, index], edges)
             for row, cumulative in enumerate(one._cumulative):
                 found[row, index] = np.interp(vectors[row, index], edges, cumulative)
         return found
+
+    def _by_row(self, vectors: Any) -> np.ndarray:
+        """Returns vectors of the rows, float64 `(N, size)`; columns are selected by name."""
+        part = Vectors(len(self.names), names=self.names)
+        return part.parse(vectors, len(self.log_prob)).astype("float64")
 
     def marginal(self, *names: str) -> "GridPosterior":
         """Returns the posterior of some components.
@@ -179,7 +182,8 @@ class GridPosterior:
 
         Args:
             level: Number in (0, 1), the probability of the intervals.
-            true: Optional array `(N, size)`, the true vectors.
+            true: Optional array `(N, size)`, the true vectors, or a table or dict with a column for
+                each name.
 
         Returns:
             Dict of arrays `(N,)`, such as `beta_mean`, `beta_sd`, `beta_low`, `beta_high` and, with
@@ -189,11 +193,12 @@ class GridPosterior:
         columns = {} if self.groups is None else {"group": self.groups}
         deviation = np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
         mean, interval = self.mean, self.interval(level)
+        given = None if true is None else self._by_row(true)
         for index, name in enumerate(self.names):
             columns[f"{name}_mean"], columns[f"{name}_sd"] = mean[:, index], deviation[:, index]
             columns[f"{name}_low"], columns[f"{name}_high"] = interval[:, index].T
-            if true is not None:
-                columns[f"{name}_true"] = np.reshape(true, mean.shape)[:, index]
+            if given is not None:
+                columns[f"{name}_true"] = given[:, index]
         return columns
 
     def corner(self, row: int = 0, true: ArrayLike | None = None) -> Any:
@@ -234,6 +239,18 @@ class GridPosterior:
         return figure
 
 
+def _note_outside(name: str, true: np.ndarray, edges: np.ndarray) -> None:
+    """Issues a warning for true values of a component outside of the cells of a grid."""
+    outside = (true < edges[0]) | (true > edges[-1])
+    if len(edges) > 2 and outside.any():
+        warnings.warn(
+            f"{outside.sum()} of {len(true)} values of {name}, such as {true[outside][0]:.9g}, are "
+            f"outside of the grid from {edges[0]:.9g} to {edges[-1]:.9g}, so that their ranks are "
+            "0 or 1. Use a wider grid",
+            stacklevel=4,
+        )
+
+
 def _edges(values: np.ndarray) -> np.ndarray:
     """Returns the edges of the cells of sorted values; the outer cells are symmetric."""
     if len(values) == 1:
@@ -260,6 +277,12 @@ def log_volumes(grid: np.ndarray) -> np.ndarray:
 
 def grid_vectors(vectors: Vectors, grid: Any) -> np.ndarray:
     """Returns the vectors of the argument `grid` of `grid_posterior`, float64 `(K, size)`."""
+    are_sequences = isinstance(grid, list | tuple) and len(grid) == vectors.size > 1
+    if are_sequences and all(isinstance(values, list | tuple) for values in grid):
+        # They could be the values of each component, or as many vectors.
+        names = ", ".join(f"{name!r}: …" for name in vectors.names)
+        expected = f"the values of each component, {{{names}}}, or vectors as an array (K, size)"
+        raise invalid_argument("grid", grid, expected)
     if isinstance(grid, dict):
         if {*grid} != {*vectors.names}:
             raise invalid_argument("grid", grid, f"values of {', '.join(vectors.names)}")
@@ -316,14 +339,35 @@ def posterior_on_grid(
     names, rows = rows_of_groups(groups, len(images))
     scores = _scores_on_grid(model, images, grid, options, condition)
     found = GridPosterior(grid, summed(scores, rows) + prior, names, vectors.names)
-    certain = found.log_prob.max(axis=1, initial=-np.inf) > np.log(0.5)
-    if len(grid) > 2 and certain.sum() > len(certain) / 2:
-        warnings.warn(
-            f"In {certain.sum()} of {len(certain)} posteriors, one vector has more than half of "
-            "the probability: the grid is coarser than the posterior. Use a finer grid",
-            stacklevel=3,
-        )
+    for name, bounds in zip(vectors.names, model.encoder[Vectors.name].bounds.T, strict=True):
+        _note_coarse(name, found.marginal(name), bounds)
     return found
+
+
+def _note_coarse(name: str, marginal: GridPosterior, bounds: np.ndarray) -> None:
+    """Issues a warning if most posteriors of a component are at one value, or at an end.
+
+    A grid need not go beyond the bounds of the model.
+    """
+    count, last, values = len(marginal.log_prob), len(marginal.grid) - 1, marginal.grid[:, 0]
+    is_certain = marginal.probabilities.max(axis=1, initial=0) > 0.5
+    most, slack = marginal.log_prob.argmax(axis=1), 0.01 * (bounds[1] - bounds[0])
+    at_end = (most == 0) & (values[0] > bounds[0] + slack)
+    at_end |= (most == last) & (values[-1] < bounds[1] - slack)
+    at_end &= is_certain
+    if last < 2 or is_certain.sum() <= count / 2:
+        return
+    where, number = (
+        "one value: the grid is coarser than the posterior. Use a finer grid",
+        is_certain,
+    )
+    if at_end.sum() > count / 2:
+        where, number = "an end of the grid, and may continue beyond it. Use a wider grid", at_end
+    warnings.warn(
+        f"In {number.sum()} of {count} posteriors, more than half of the probability of {name} is "
+        f"at {where}",
+        stacklevel=4,
+    )
 
 
 def _scores_on_grid(

@@ -1,7 +1,7 @@
 """Keras model of images and labels, which checks arrays before Keras's loops."""
 
 import inspect
-import itertools
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_pixelcnnpp.conditions import wrong_labels
 from keras_pixelcnnpp.models.metrics import MeanMetric, require_integer_labels
+from keras_pixelcnnpp.models.not_finite import StopAtNaN, cause
 from keras_pixelcnnpp.utils.backend import Tensor, full_float32, keep_own_weights
 from keras_pixelcnnpp.utils.checks import (
     argument_names,
@@ -23,41 +25,6 @@ from keras_pixelcnnpp.utils.checks import (
 )
 from keras_pixelcnnpp.utils.distribution import divided
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
-
-
-class StopAtNaN(keras.callbacks.Callback):
-    """Ends `fit` with a `RuntimeError` at the first batch whose loss is not finite.
-
-    Args:
-        data: The first argument of `fit`. If it is a stream that can be read again, the message
-            says which value of a condition is wrong, because the compiled step cannot say it.
-    """
-
-    def __init__(self, data: Any = None):
-        super().__init__()
-        self.data = data
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if not np.isfinite((logs or {}).get("loss", 0.0)):
-            wrong = filter(None, map(self.model.wrong_values, self._targets(batch + 1)))
-            cause = next(wrong, "") or (
-                "Either the batch is from a stream, and has an image value, label, vector, or map "
-                "out of range, or a vector in float32, which cannot resolve its range; or training "
-                "diverged, and needs a lower learning rate or clipped gradients"
-            )
-            raise RuntimeError(f"The loss is NaN or infinite at batch {batch}. {cause}")
-
-    def _targets(self, count: int) -> Iterator[Any]:
-        """Yields the targets of the first batches; of all, where they are in random order."""
-        data = self.data
-        if data is None or hasattr(data, "shape") or isinstance(data, Iterator):
-            return
-        if isinstance(data, keras.utils.PyDataset):
-            data = (self.data[index] for index in range(data.num_batches or count))
-        else:
-            data = itertools.islice(data, count)
-        for batch in data:
-            yield batch[1] if isinstance(batch, tuple | list) and len(batch) > 1 else None
 
 
 class ImageModel(keras.Model):
@@ -187,7 +154,8 @@ class ImageModel(keras.Model):
             given["validation_data"] = parts if is_arrays else images
         callbacks = keras.tree.flatten(given.get("callbacks") or [])
         self._set_modes(callbacks)
-        given["callbacks"] = [*callbacks, StopAtNaN(x)]
+        evaluated = images if validation is not None else None
+        given["callbacks"] = [*callbacks, StopAtNaN(x, evaluated)]
         given |= {"x": x, "y": self._for_step(y)}
         try:
             with self._state_kept():
@@ -214,11 +182,15 @@ class ImageModel(keras.Model):
             **kwargs: Further arguments of `keras.Model.evaluate`.
         """
         self._require_compiled("evaluate")
-        if not kwargs.get("_use_cached_eval_dataset"):  # otherwise `fit` has checked the arrays
-            x, y = self._checked(x, y, "evaluate", self.lowest_label)
-            y = self._for_step(y)
-        with self._state_kept():
+        if kwargs.get("_use_cached_eval_dataset"):  # `fit` has checked the data
             return super().evaluate(x, y, *args, **kwargs)
+        given = inspect.signature(super().evaluate).bind(x, y, *args, **kwargs).arguments
+        x, y = self._checked(x, y, "evaluate", self.lowest_label)
+        callbacks = keras.tree.flatten(given.get("callbacks") or [])
+        given |= {"x": x, "y": self._for_step(y)}
+        given["callbacks"] = [*callbacks, StopAtNaN(evaluated=x)]
+        with self._state_kept():
+            return super().evaluate(**given)
 
     @full_float32()
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -251,6 +223,9 @@ class ImageModel(keras.Model):
             self._require_batches(x, "predict")
         with self._state_kept():
             outputs = super().predict(x, *args, **kwargs)
+        if count := int(np.isnan(outputs).reshape(len(outputs), -1).any(axis=1).sum()):
+            of = f"{count:,} of {len(outputs):,} images"
+            warnings.warn(f"The predictions of {of} are NaN. {cause(self, x)}", stacklevel=3)
         return self._predictions(outputs)
 
     @full_float32()
@@ -260,8 +235,8 @@ class ImageModel(keras.Model):
         return self._predictions(super().predict_on_batch(images))
 
     def wrong_values(self, y: Any) -> str:
-        """Hook: returns what is wrong with the targets of a batch, empty if that is not known."""
-        return ""
+        """Returns what is wrong with the targets of a batch of a stream; empty if not known."""
+        return wrong_labels(y, self.num_classes, self.lowest_label)
 
     def _predictions(self, outputs: np.ndarray) -> np.ndarray:
         """Hook: converts the outputs of `call` to the result of `predict`."""
@@ -343,6 +318,11 @@ class ImageModel(keras.Model):
     def _require_batches(self, x: Any, name: str) -> None:
         if x is None or isinstance(x, dict | list | tuple):
             raise self._no_images(x, name)
+        spec = getattr(x, "element_spec", None)  # of a `tf.data.Dataset`
+        images = spec[0] if isinstance(spec, tuple) else spec
+        if hasattr(images, "shape"):
+            # Now, because after batches of two shapes, TensorFlow traces a step for any shape.
+            self.require_images(images)
 
     def _checked_arrays(self, x: Any, y: Any, name: str, lowest: int) -> tuple[Any, Any]:
         images = self._checked_images(x, name, strict=True)

@@ -58,10 +58,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         num_levels: Integer from 2 to 4096, number of values of a sub-pixel. Up to 256: images have
             values from 0 to 255, which are rounded to this number of levels. Samples contain only
             these values. From 257 on: images are uint16 with values from 0 to `num_levels - 1`,
-            such as 0 to 4095 for 12 bits, and are not rounded.
-            The commands do not support such models. The smallest scale of a component is exp(-7) of
-            half the range, so with 4096 levels a sub-pixel between the lowest and the highest level
-            takes at least 2.9 bits.
+            such as 0 to 4095 for 12 bits, and are not rounded. The smallest scale of a component is
+            exp(-7) of half the range, so with 4096 levels a sub-pixel between the lowest and the
+            highest level takes at least 2.9 bits.
         filters: Integer, or a sequence with one integer for each resolution, highest first: number
             of channels. By default 24 at the highest resolution, doubled at each lower one.
         num_blocks: Integer, or a sequence with one integer for each resolution: number of gated

@@ -17,7 +17,7 @@ from keras_pixelcnnpp.models.likelihood import LikelihoodModel
 from keras_pixelcnnpp.models.loss import batch_loss
 from keras_pixelcnnpp.models.metrics import MeanMetric
 from keras_pixelcnnpp.models.scoring import class_scores
-from keras_pixelcnnpp.utils.backend import SeedGenerator, Tensor
+from keras_pixelcnnpp.utils.backend import SeedGenerator, Tensor, with_shape
 from keras_pixelcnnpp.utils.checks import plain, require_integer, require_number
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument
 
@@ -147,6 +147,7 @@ class TrainableModel(LikelihoodModel):
             model.
         """
         self.require_images(images)
+        images = with_shape(images, self.image_shape)
         if self._in_step:
             return images
         self._require_no_values()

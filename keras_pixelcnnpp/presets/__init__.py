@@ -8,6 +8,13 @@ import keras
 from keras import ops
 
 from keras_pixelcnnpp.presets import hub
+from keras_pixelcnnpp.recipes.existing import (
+    BUILT_IN_PRESETS,
+    SCHEME,
+    existing_preset,
+    preset_folder,
+    preset_names,
+)
 from keras_pixelcnnpp.recipes.recipe import (
     FORMAT,
     OF_THE_DATA,
@@ -18,13 +25,6 @@ from keras_pixelcnnpp.utils.backend import Tensor
 from keras_pixelcnnpp.utils.checks import argument_names
 from keras_pixelcnnpp.utils.errors import UserError, as_user_error
 from keras_pixelcnnpp.utils.files import atomic_files, read_json, sha256, write_bytes, write_json
-
-_BUILT_IN = Path(__file__).parent
-
-
-def preset_names() -> list[str]:
-    """Returns the sorted names of the built-in presets."""
-    return sorted(path.parent.name for path in _BUILT_IN.glob("*/config.json"))
 
 
 class Preset:
@@ -50,15 +50,10 @@ class Preset:
 
     def __init__(self, name: str | Path):
         self.name = str(name)
-        if self.name.startswith(hub.SCHEME):
+        if self.name.startswith(SCHEME):
             self.path = hub.download(self.name)
         else:
-            self.path = _BUILT_IN / name if name in preset_names() else Path(name)
-        if not (self.path / "config.json").is_file():
-            raise UserError(
-                f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
-                f"config.json, here or on the Hugging Face Hub. Received: {self.name!r}"
-            )
+            self.path = preset_folder(existing_preset(self.name))
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
         config, facts = read_json(self.path / "config.json"), self.path / "metadata.json"
@@ -162,7 +157,7 @@ class Preset:
             model.load_weights(self.weights_path)
 
     def _require_file(self) -> None:
-        is_built_in = self.path.parent == _BUILT_IN
+        is_built_in = self.path.parent == BUILT_IN_PRESETS
         if not self.has_weights and is_built_in and "sha256" in self.metadata:
             raise UserError(
                 f"The weights of the preset {self.path.name} are not in the installed package, "

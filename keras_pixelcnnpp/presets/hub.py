@@ -8,9 +8,9 @@ from types import ModuleType
 
 import keras
 
+from keras_pixelcnnpp.recipes.existing import SCHEME
 from keras_pixelcnnpp.utils.errors import UserError, invalid_argument, not_installed, one_line
 
-SCHEME = "hf://"
 REPOSITORY = "https://github.com/keras-pixelcnnpp/keras-pixelcnnpp"
 # The only files that are downloaded, because a repository may contain code.
 READ = ("config.json", "metadata.json", "model.weights.h5")

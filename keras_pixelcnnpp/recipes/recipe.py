@@ -11,6 +11,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 
+from keras_pixelcnnpp.recipes.existing import existing_data
 from keras_pixelcnnpp.utils.errors import UserError
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
@@ -100,7 +101,8 @@ class Reading:
 
     data: str | None = option(
         "Images: digits, mnist, fashion_mnist, cifar10, an .npz file, a folder with a CSV file, or "
-        "a folder of class folders or images. Default with --resume: those of the run."
+        "a folder of class folders or images. Default with --resume: those of the run.",
+        callback=existing_data,
     )
     image_size: int | None = option(
         "Height and width to resize images to, in pixels. Default: 32 for a folder, otherwise "
@@ -111,7 +113,9 @@ class Reading:
         "1 for gray, 3 for RGB. Default: 3 for a folder, otherwise unchanged."
     )
     resize: Literal["center_crop", "stretch"] | None = option(
-        "How to resize images of another aspect ratio. Default: center_crop.", of_preset=True
+        "How to resize images of another aspect ratio, by Pillow's bilinear filter with "
+        "antialiasing. Default: center_crop.",
+        of_preset=True,
     )
     skip_corrupted: bool | None = option("Skip image files that cannot be read.")
     white_level: int | None = option(

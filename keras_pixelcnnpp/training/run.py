@@ -28,6 +28,7 @@ from keras_pixelcnnpp.data.identity import (
 )
 from keras_pixelcnnpp.data.images import RESIZES
 from keras_pixelcnnpp.data.load import load_dataset, source_of
+from keras_pixelcnnpp.recipes.existing import existing_run
 from keras_pixelcnnpp.recipes.recipe import COMMANDS, recipe_of_run, require_format
 from keras_pixelcnnpp.training.checkpoints import Checkpoints
 from keras_pixelcnnpp.utils.checks import MAX_LEVELS
@@ -241,12 +242,7 @@ class RunFolder(TrainedImages):
         Raises:
             UserError: If it is missing or damaged. The message names the entry.
         """
-        if not self.config_json.is_file():
-            raise UserError(
-                f"No run in {self.path}: it has no config.json. Train one first: "
-                f"pixelcnnpp train --data … --run {shlex.quote(str(self.path))}. A preset is named "
-                "with --preset, and a model without its run with --model"
-            )
+        existing_run(self.path)
         config = read_json(self.config_json)
         for name in self.MODEL_FILES:
             section = config.get(name, {"options": {}})

@@ -278,7 +278,8 @@ def require_images(
             received += ". Rows of features can be reshaped to image_shape with "
             received += f"images.reshape(-1, {', '.join(map(str, image_shape))})."
         elif is_larger(shape, image_shape):
-            received += ". Larger images need a TiledModel, and RandomCrops for training."
+            received += f". Resize larger images to {height}×{width}, as data.read_image does; or "
+            received += "keep their size with a TiledModel, and train on RandomCrops of them."
         raise UserError(
             f"Invalid {'images' if ordered else 'codes'}. Expected integers 0–{white} of shape "
             f"({expected}). Received: {received}"
@@ -368,7 +369,9 @@ def checked_labels(
             f"Invalid labels. Expected {count} integers{marginal}. "
             f"Received: {'none' if labels is None else received}"
         )
-    _require_range("of labels", array, limit, lowest)
+    is_from_1 = array.size and array.min() > 0 and array.max() == limit
+    advice = ". Labels count from 0: subtract 1 from labels that count from 1" * bool(is_from_1)
+    _require_range("of labels", array, limit, lowest, advice)
     return array.astype("int32")
 
 

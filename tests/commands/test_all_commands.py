@@ -90,6 +90,14 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path):
     [
         (["evaluate", "all", "--help"], 0),
         (["evaluate", "ood", "--preset", "digits"], 2),
+        (["evaluate", "ood", "--preset", "digits", "--data", "digts"], 2),
+        (["train", "--data", "digts", "--run", "new"], 2),
+        (["train", "--data", "digits", "--preset", "digts", "--run", "new"], 2),
+        (["data", "digts", "--output", "new"], 2),
+        (["sample", "--preset", "digts"], 2),
+        (["sample", "--run", "no_run"], 2),
+        (["sample", "--model", "none.keras"], 2),
+        (["score", "--preset", "digits", "--data", "none", "--output", "new.csv"], 2),
     ],
 )
 def test_answers_without_importing_anything_large(words, status):
@@ -184,16 +192,16 @@ def output_and_input():
     for kind in filter(is_dataclass, vars(options).values()):
         paths = [one for one in fields(kind) if "Path" in str(one.type)]
         for output in paths:
-            if "callback" in output.metadata:
+            if "of_output" in output.metadata:
                 for other in paths:
-                    if "callback" not in other.metadata:
+                    if "of_output" not in other.metadata:
                         name = f"{kind.__name__} {output.name} {other.name}"
                         yield pytest.param(kind, output.name, other, id=name)
 
 
 @pytest.mark.parametrize(("kind", "output", "other"), [*output_and_input()])
 def test_no_command_replaces_what_another_of_its_options_reads(tmp_path, kind, output, other):
-    """Every path is read, unless a callback checks the folder to write to; by any name."""
+    """Every path is read, unless it is declared to be written; by any name."""
     file = tmp_path / ("a.keras" if other.name == "model" else "a.png")
     file.touch()
     link = tmp_path / "link.png"

@@ -8,7 +8,7 @@ from command_line import done, one_line, read_rows
 from PIL import Image
 
 import keras_pixelcnnpp as kp
-from keras_pixelcnnpp.commands.posterior import grid_of
+from keras_pixelcnnpp.commands.given import grid_of
 from keras_pixelcnnpp.data.identity import ListedImage, are_among
 from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.archive import load_trained_model

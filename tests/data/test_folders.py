@@ -80,7 +80,7 @@ def test_bad_files_are_told_at_once_or_skipped(folder):
     message = str(caught.value)
     assert "\n" not in message
     assert message.count("not an image") == 10
-    assert "and 4 more (skip_corrupted" in message
+    assert "and 4 more. Remove such files, or skip them with skip_corrupted" in message
     dataset = load_dataset(folder, image_size=4, skip_corrupted=True)
     assert [len(split) for split in dataset.splits.values()] == [7, 3, 3]
     train = dataset.split("train")
@@ -272,10 +272,13 @@ def test_duplicates_are_counted(tmp_path):
                 write_image(path, color=(100 * label, 9 * index, 0), size=(8, 8))
     # A BMP file has the same pixels.
     write_image(tmp_path / "train/burger/copy.bmp", color=(100, 81, 0), size=(8, 8))
-    *_, note = load_dataset(tmp_path, image_size=8).notes
-    counts = "4 images in more than one split, 1 image in more than one class"
-    assert note.startswith(f"Exact duplicates: {counts}: train/burger/0.png = validation/burger/")
-    assert "train/burger/copy.bmp = train/koala/9.png" in note
+    *_, duplicates, contradictory = load_dataset(tmp_path, image_size=8).notes
+    first = "train/burger/0.png = validation/burger/0.png, "
+    assert duplicates.startswith(f"Exact duplicates: 4 images in more than one split: {first}")
+    assert contradictory == (
+        "Contradictory labels: 1 image in more than one class: "
+        "train/burger/copy.bmp (burger) = train/koala/9.png (koala)."
+    )
 
 
 def picture(size=(8, 8), mode="RGB"):
@@ -293,15 +296,15 @@ def picture(size=(8, 8), mode="RGB"):
 
 CROPPED = (
     "Cropped to another aspect ratio: 1 of 2 images, such as odd.png (12×8 to 8×8). "
-    'resize="stretch", or train\'s --resize stretch, keeps the borders.'
+    'To keep the borders, train with resize="stretch" (train --resize stretch).'
 )
 GRAY = (
-    "Gray, read as RGB: 1 of 2 images, such as odd.png. channels=1, or train's --channels 1, reads "
-    "all images as gray."
+    "Gray, read as RGB: 1 of 2 images, such as odd.png. To read all images as gray, train with "
+    "channels=1 (train --channels 1)."
 )
 CLIPPED = (
-    "Brighter than the white level, clipped: 1 of 2 images, such as odd.png (75% of its values). A "
-    "larger white_level, or train's --white-level, clips fewer values."
+    "Brighter than the white level, clipped: 1 of 2 images, such as odd.png (75% of its values). "
+    "To clip fewer values, train with a larger white_level (train --white-level)."
 )
 
 

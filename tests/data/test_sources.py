@@ -7,10 +7,10 @@ import tiny
 from command_line import done, one_line
 
 from keras_pixelcnnpp.data import load
-from keras_pixelcnnpp.data.built_in import CLASS_NAMES
 from keras_pixelcnnpp.data.dataset import Dataset
 from keras_pixelcnnpp.data.load import source_of
 from keras_pixelcnnpp.data.source import DataSource
+from keras_pixelcnnpp.recipes.existing import CLASS_NAMES
 from keras_pixelcnnpp.train import run_training
 from keras_pixelcnnpp.training.run import RunFolder
 from keras_pixelcnnpp.utils.errors import UserError
@@ -53,7 +53,9 @@ def test_a_class_is_enough(pixelcnnpp, monkeypatch, tmp_path):
     done(pixelcnnpp("evaluate", "likelihood", "--run", run.path, "--data", "stripes:5"))
     report = read_json(run.reports / "stripes-5" / "likelihood.json")
     assert (report["data"], report["count"]) == ("stripes:5", 60)
-    one_line(pixelcnnpp("train", "--run", run.path, "--data", "strips"), "stripes:SEED", "strips")
+    one_line(
+        pixelcnnpp("train", "--run", run.path, "--data", "strips:4"), "stripes:SEED", "strips:4"
+    )
 
 
 def test_a_run_recognizes_its_own_data_by_name_and_by_relative_path(run, monkeypatch):

@@ -198,6 +198,37 @@ def test_frames_of_several_sizes_in_a_list(rng):
             np.testing.assert_allclose(together[index], alone[0])
 
 
+def test_tables_of_vectors_keep_the_names_of_their_columns(rng):
+    """With frames of several sizes, whose vectors are chosen by rows."""
+
+    class Table:
+        """What a `pandas.DataFrame` does here: columns by name, and rows by `iloc`."""
+
+        def __init__(self, **columns):
+            self.columns, self.iloc = columns, self
+
+        def __len__(self):
+            return len(self.columns["share"])
+
+        def __getitem__(self, key):
+            if isinstance(key, str):
+                return self.columns[key]
+            return Table(**{name: values[key] for name, values in self.columns.items()})
+
+    class WithVectors(OfFrames):
+        def pixel_statistics(self, images, condition=None, **how):
+            found, share = super().pixel_statistics(images), np.asarray(condition["share"])
+            return found._replace(entropy=found.entropy + share.reshape(-1, 1, 1, 1))
+
+    sizes = [SIZES[index % 3] for index in range(90)]
+    frames, share = [noise(rng, 1, shape=(*size, 1))[0] for size in sizes], rng.normal(size=90)
+    detector = kp.AnomalyDetector(WithVectors())
+    table = Table(other=-share, share=share)
+    expected = detector.features(frames, {"share": share})
+    np.testing.assert_array_equal(detector.features(frames, table), expected)
+    assert np.ptp(expected[:, FEATURES.index("entropy")]) > 1
+
+
 def test_a_tuple_of_conditions(rng):
     """It reaches the model as it is, although its arrays differ in shape."""
 

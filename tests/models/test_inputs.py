@@ -3,6 +3,8 @@
 The matrix of test_seams, which runs eagerly, has the inputs that are taken or refused.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -68,6 +70,58 @@ def test_a_bad_value_in_a_later_batch_of_a_compiled_step(model):
             model.fit(Batches(*bad), verbose=0)
     for found, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_not_finite_is_explained():
+    """`fit`, `evaluate`, and `predict` name the cause, after a second look at a stream."""
+    model = tiny.untrained_pixelcnn(dropout_rate=0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    high = IMAGES.astype("int32") + 300
+    weights = np.where(np.arange(len(IMAGES)) == 8, np.nan, 1)
+    causes = {
+        "Labels of a batch are from 5 to 7. Expected integers from -1 to 2": (IMAGES, LABELS + 5),
+        "Images of a batch have values from 3": (high, LABELS),
+    }
+    for cause, arrays in causes.items():
+        for method in (model.fit, model.evaluate):
+            with pytest.raises(RuntimeError, match=cause):
+                method(Batches(*arrays), verbose=0)
+        with pytest.raises(RuntimeError, match=cause):
+            model.fit(IMAGES, LABELS, validation_data=Batches(*arrays), verbose=0)
+    with pytest.warns(UserWarning, match=r"predictions of 12 of 12 images are NaN. Images of a b"):
+        assert np.isnan(model.predict(Batches(high, None), verbose=0)).all()
+    assert np.isfinite(model.evaluate(IMAGES, LABELS, verbose=0)).all()
+    for method in (model.evaluate, model.fit):  # whose weights are NaN then
+        with pytest.raises(RuntimeError, match="`sample_weight` is not finite"):
+            method(IMAGES, LABELS, sample_weight=weights, verbose=0)
+
+
+@pytest.mark.once
+def test_labels_for_an_unconditional_model_are_explained():
+    model = tiny.untrained_pixelcnn(num_classes=0)
+    model.compile("sgd")
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(
+            RuntimeError, match=r"is unconditional\. Expected images without labels"
+        ):
+            method(Batches(IMAGES, LABELS), verbose=0)
+
+
+@pytest.mark.tensorflow
+def test_images_of_another_shape_in_a_later_stream(model):
+    """They have the message of the first ones, although TensorFlow traces steps for any shape."""
+    import tensorflow as tf
+
+    def stream(images):
+        return tf.data.Dataset.from_tensor_slices((images, LABELS)).batch(6)
+
+    methods = [model.evaluate, model.predict, functools.partial(model.fit, shuffle=False)]
+    for method in methods:
+        method(stream(IMAGES), verbose=0)
+        for images in (IMAGES[:, :3], np.concatenate([IMAGES, IMAGES], axis=2)):
+            with pytest.raises(ValueError, match="Expected integers 0–255 of shape"):
+                method(stream(images), verbose=0)
+        method(stream(IMAGES), verbose=0)
 
 
 @pytest.mark.tensorflow

@@ -221,3 +221,32 @@ def test_lower_resolutions_are_means():
         (2, 3, size, size, 33) for size in (4, 2, 1)
     ]
     np.testing.assert_allclose(ops.mean(fine, axis=(2, 3)), quarter[:, :, 0, 0], atol=1e-6)
+
+
+@pytest.mark.once
+def test_bounds_that_a_few_pixels_determine_are_noted():
+    """Two hot pixels in ten thousand; a dark background and bounds of the user's are not noted."""
+    maps = np.random.default_rng(0).random((40, 4, 4, 1))
+    hot, dark = maps.copy(), np.where(maps > 0.97, maps, 0)
+    hot[[3, 20], 1, 2] = 300
+    with pytest.warns(
+        UserWarning, match=r"values of h0 .* to 300: the middle 90% .*bounds of most"
+    ):
+        kp.Maps((4, 4, 1)).encoder((4, 4, 1)).learn(hot)
+    for part, values in (
+        (kp.Maps((4, 4, 1)), maps),
+        (kp.Maps((4, 4, 1)), dark),
+        (kp.Maps((4, 4, 1), 0, 1000), hot),
+    ):
+        part.encoder((4, 4, 1)).learn(values)
+
+
+@pytest.mark.once
+def test_channels_first_are_refused():
+    maps = np.random.default_rng(0).random((5, 4, 4, 1))
+    for channels in (1, 3):
+        part, wrong = kp.Maps((4, 4, channels), 0, 1), np.moveaxis(maps[..., [0] * channels], -1, 1)
+        with pytest.raises(ValueError, match=r"channels last, \('N', 4, 4, .\).*moveaxis"):
+            part.parse(wrong, 5, several=True)
+    assert kp.Maps((4, 4, 1), 0, 1).parse(maps[..., 0], 5).shape == (5, 4, 4, 1)
+    assert kp.Maps((4, 4, 1), 0, 1).parse(maps[:1, ..., 0], 1).shape == (1, 4, 4, 1)

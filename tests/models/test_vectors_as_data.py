@@ -16,6 +16,7 @@ from scipy.stats import norm
 
 import keras_pixelcnnpp as kp
 from keras_pixelcnnpp.layers.conditioning import BiasConditioning
+from keras_pixelcnnpp.models import grid_posterior
 from keras_pixelcnnpp.utils.errors import UserError
 
 pytestmark = pytest.mark.eagerly
@@ -247,6 +248,55 @@ def test_a_grid_that_is_too_coarse_is_noted():
     images = np.tile(IMAGES[:1], (4000, 1, 1, 1))
     with pytest.warns(UserWarning, match="coarser than the posterior"):
         model.grid_posterior(images, np.linspace(0, 1, 5), groups=np.zeros(4000))
+
+
+def sharp(*means):
+    """A model whose images have a Gaussian likelihood of two components around these means."""
+
+    def log_means(model, images, values, options):
+        scaled = values["vector"][:1]
+        return -((scaled - np.array(means)) ** 2).sum(-1).repeat(len(images), 0) * 1e3
+
+    return log_means
+
+
+@pytest.mark.once
+def test_each_component_of_a_grid_is_noted(monkeypatch):
+    """One that is coarse, or at an end, is named, although the others are fine."""
+    model, fine = make(low=0, high=1, names=NAMES), np.linspace(0, 1, 201)
+    cases = {
+        "probability of spin is at one value.* finer grid": ((0.0, 0.5), np.linspace(0, 1, 9)),
+        "probability of spin is at an end of the grid.* wider": ((0.0, 0.8), fine[:121:20]),
+    }
+    for message, (means, coarse) in cases.items():
+        monkeypatch.setattr(grid_posterior, "log_means", sharp(*means))
+        with pytest.warns(UserWarning, match=f"In 3 of 3 posteriors, .*{message}") as caught:
+            model.grid_posterior(IMAGES[:3], {"mass": fine, "spin": coarse})
+        assert len(caught) == 1
+        model.grid_posterior(IMAGES[:3], {"mass": fine, "spin": fine})
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore:In 1 of 1 posteriors")
+def test_lists_that_could_be_vectors_or_values_are_refused():
+    model = make(low=0, high=1, names=NAMES)
+    with pytest.raises(ValueError, match=r"\{'mass': …, 'spin': …\}, or vectors as an array"):
+        model.grid_posterior(IMAGES, [[0.2, 0.6], [0, 1]])
+    for vectors in ([[0.2, 0.6], [0, 1], [0.3, 0.3]], np.array([[0.2, 0.6], [0, 1]])):
+        assert len(model.grid_posterior(IMAGES[:1], vectors).grid) == len(vectors)
+
+
+@pytest.mark.once
+def test_true_vectors_by_name_or_outside_of_the_grid():
+    values = np.linspace(0, 1, 11)
+    grid = np.stack(np.meshgrid(values, values, indexing="ij"), axis=-1).reshape(-1, 2)
+    found = kp.GridPosterior(grid, np.zeros((3, 121)), names=("a", "b"))
+    true = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
+    for given in (Table(b=true[:, 1], a=true[:, 0]), {"b": true[:, 1], "a": true[:, 0]}):
+        np.testing.assert_array_equal(found.below(given), found.below(true))
+        np.testing.assert_array_equal(found.summary(true=given)["a_true"], true[:, 0])
+    with pytest.warns(UserWarning, match=r"2 of 3 values of b, such as 9, .*-0.05 to 1.05.*wider"):
+        found.below(true * [1, 10] - [0, 6.5] * (true[:, 1:] < 0.75))
 
 
 def test_samples_and_marginals_follow_the_posterior():

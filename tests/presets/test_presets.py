@@ -15,6 +15,7 @@ from keras_pixelcnnpp.data.load import load_dataset
 from keras_pixelcnnpp.models.autoregressive import AutoregressiveModel
 from keras_pixelcnnpp.models.pixelcnnpp import PixelCNNPlusPlus
 from keras_pixelcnnpp.presets import Preset, preset_names
+from keras_pixelcnnpp.recipes import existing
 from keras_pixelcnnpp.utils.errors import UserError
 from keras_pixelcnnpp.utils.files import sha256, write_json
 
@@ -119,7 +120,8 @@ def test_without_weights(saved):
 def test_an_installed_package_says_where_weights_are_that_it_lacks(monkeypatch, tmp_path):
     shutil.copytree(Preset("photographs").path, tmp_path / "photographs")
     (tmp_path / "photographs" / "model.weights.h5").unlink()
-    monkeypatch.setattr(presets, "_BUILT_IN", tmp_path)
+    for module in (existing, presets):
+        monkeypatch.setattr(module, "BUILT_IN_PRESETS", tmp_path)
     with pytest.raises(UserError, match=r"github.com/.*keras_pixelcnnpp/presets/photographs as"):
         PixelCNNPlusPlus.from_preset("photographs")
     assert PixelCNNPlusPlus.from_preset("photographs", load_weights=False).num_levels == 16

@@ -186,7 +186,7 @@ def test_anomalies_among_frames_of_several_sizes(model):
 @pytest.mark.once
 def test_refused(model):
     tiled = kp.TiledModel(model)
-    with pytest.raises(UserError, match="Larger images need a TiledModel"):
+    with pytest.raises(UserError, match=r"Resize larger images to 4×4.*TiledModel"):
         model.log_prob(random_frames(1), [0])
     with pytest.raises(UserError, match=r"at least 4×4 pixels.*Received: 3×9"):
         tiled.log_prob(random_frames(1, 3, 9), [0])

@@ -151,7 +151,7 @@ CONVERT = r"Convert all data with np\.interp\(images, \(LOW, HIGH\), \(0, {}\)\)
         ([np.ma.masked_greater(x, 205) for x in IMAGES], 5, True, "no masked values"),
         (IMAGES.reshape(2, 1, 2, 3), 5, True, r"np\.moveaxis\(images, 1, -1\)"),
         (IMAGES.reshape(2, 6), 5, True, r"images\.reshape\(-1, 2, 3, 1\)"),
-        (np.tile(IMAGES, (1, 2, 1, 1)), 5, True, "need a TiledModel, and RandomCrops"),
+        (np.tile(IMAGES, (1, 2, 1, 1)), 5, True, "Resize larger images to 2×3.*RandomCrops"),
         (IMAGES[:, :1], 5, True, r"of shape \(N, 2, 3, 1\). Received: shape=\(2, 1, 3, 1\), dtype"),
         (7, 5, True, r"shape=\(\)"),
     ],
@@ -249,6 +249,11 @@ def test_messages_about_labels():
         checked_labels(None, 3, 3, lowest=-1)
     with pytest.raises(UserError, match=r"no masked values. Received: a masked array$"):
         checked_labels(np.ma.masked_equal([0, 1, 2], 1), 3, 3)
+    with pytest.raises(UserError, match=r"first at index 2\. Labels count from 0: subtract 1"):
+        checked_labels([1, 2, 3], 3, 3)
+    for others in ([0, 2, 3], [1, 2, 4]):
+        with pytest.raises(UserError, match=r"first at index 2$"):
+            checked_labels(others, 3, 3)
     assert checked_labels([], 0, 3).shape == (0,)
     checks.require_one_label((5,))
     checks.require_one_label((5, 1))
