@@ -11,9 +11,9 @@ from keras_pixelcnnpp.presets import hub
 from keras_pixelcnnpp.recipes.existing import (
     BUILT_IN_PRESETS,
     SCHEME,
-    existing_preset,
     preset_folder,
     preset_names,
+    require_preset,
 )
 from keras_pixelcnnpp.recipes.recipe import (
     FORMAT,
@@ -50,10 +50,9 @@ class Preset:
 
     def __init__(self, name: str | Path):
         self.name = str(name)
-        if self.name.startswith(SCHEME):
-            self.path = hub.download(self.name)
-        else:
-            self.path = preset_folder(existing_preset(self.name))
+        is_on_hub = self.name.startswith(SCHEME)
+        self.path = hub.download(self.name) if is_on_hub else preset_folder(self.name)
+        require_preset(self.name, self.path)
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()
         config, facts = read_json(self.path / "config.json"), self.path / "metadata.json"

@@ -47,14 +47,18 @@ def preset_names() -> list[str]:
 
 def existing_preset(name: str | None) -> str | None:
     """Returns a value of `--preset`, or raises a `UserError` if no such preset is here."""
-    if name is None or name.startswith(SCHEME):
-        return name
-    if not (preset_folder(name) / "config.json").is_file():
+    if name is not None and not name.startswith(SCHEME):
+        require_preset(name, preset_folder(name))
+    return name
+
+
+def require_preset(name: str, folder: Path) -> None:
+    """Raises a `UserError` if the folder of a preset has no `config.json`."""
+    if not (folder / "config.json").is_file():
         raise UserError(
             f"Unknown preset. Expected one of: {', '.join(preset_names())}; or a folder with a "
             f"config.json, here or on the Hugging Face Hub. Received: {name!r}"
         )
-    return name
 
 
 def preset_folder(name: str) -> Path:
