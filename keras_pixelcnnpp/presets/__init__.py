@@ -51,7 +51,7 @@ class Preset:
     def __init__(self, name: str | Path):
         self.name = str(name)
         is_on_hub = self.name.startswith(SCHEME)
-        self.path = hub.download(self.name) if is_on_hub else preset_folder(self.name)
+        self.path = hub.download(self.name) if is_on_hub else preset_folder(name)
         require_preset(self.name, self.path)
         self.weights_path = self.path / "model.weights.h5"
         self.has_weights = self.weights_path.is_file()

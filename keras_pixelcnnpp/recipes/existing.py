@@ -61,8 +61,8 @@ def require_preset(name: str, folder: Path) -> None:
         )
 
 
-def preset_folder(name: str) -> Path:
-    """Returns the folder of a built-in preset, or of a preset that a path names."""
+def preset_folder(name: str | Path) -> Path:
+    """Returns the folder of a built-in preset, or of one that a path names; a `Path` is a path."""
     return BUILT_IN_PRESETS / name if name in preset_names() else Path(name)
 
 
